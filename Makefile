@@ -1,0 +1,79 @@
+# make demo    everything from nothing: install, record demonstrations, train a one-call policy, evaluate, report
+# make test    everything from nothing: install, run the tests
+# Both install once, into .venv; `make setup` does only that. PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.laminar-installed
+DEMO := outputs/demo
+EPISODES := 200
+STEPS := 10000
+
+# One thread is faster for networks of this size, and the numbers do not depend on the machine's cores.
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow lint type format bench lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+	@echo "Targets: setup demo test test-slow lint type format bench lock clean"
+
+setup: $(READY)
+
+# A Python without ensurepip (Debian's, without python3-venv) has its own pip install one into the environment.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 10) or sys.exit("laminar needs Python 3.10 or newer, this is %d.%d: make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV) || ( \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install pip )
+
+# Every version comes from the lock, setuptools too, so nothing is resolved and no build environment is made.
+$(READY): requirements.lock setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	rm -rf $(DEMO)
+	$(BIN)/laminar collect task=pointmaze episodes=$(EPISODES) seed=0 out=$(DEMO)/demonstrations.hdf5
+	$(BIN)/laminar train method=bc policy=meanflow task=pointmaze data.path=$(DEMO)/demonstrations.hdf5 \
+		steps=$(STEPS) seed=0 out=$(DEMO)/train
+	$(BIN)/laminar eval policy.path=$(DEMO)/train task=pointmaze episodes=50 seed=1000 out=$(DEMO)/eval
+
+test: $(READY)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/lint-imports --no-cache
+
+type: $(READY)
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+# Resolves anew for every supported Python; needs `uv`. torch is pinned alone: its CUDA libraries, which the CPU
+# build does without, are pinned by its own metadata.
+lock:
+	{ sed -n '/^#/p' requirements.lock; \
+	  echo "torch==2.13.0" | uv pip compile setup.cfg - --extra dev --universal --python-version 3.10 --upgrade \
+	    --no-annotate --no-header --quiet | grep -vE '^(nvidia-|cuda-|triton)'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf outputs build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,248 @@
+"""Device-resident batches: packed rows, strided windows over them, a table of legal starts.
+
+A window of consecutive rows of a packed matrix is itself one longer row of a strided view, so one
+`index_select` gathers B windows without a Python loop, a copy per window or a host sync. Draws come from an
+explicit generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import LaminarError
+from .episodes import Episodes
+
+Array = NDArray[Any]
+Batch = dict[str, Any]
+ShortEpisodes = Literal["error", "pad", "drop"]
+
+
+class _Windows:
+    """Named arrays over the same rows, read as windows of `length` rows that begin `skip` rows after a start.
+
+    Float arrays lie side by side in one float32 matrix; other dtypes (uint8 images, masks) keep theirs.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], length: int, device: torch.device, skip: int = 0) -> None:
+        self.length = length
+        self.shapes = {key: array.shape[1:] for key, array in arrays.items()}
+        packed = [key for key, array in arrays.items() if array.dtype.kind == "f"]
+        self.groups = [packed] if packed else []
+        self.groups += [[key] for key in arrays if key not in packed]
+        self.widths = [[int(np.prod(self.shapes[key])) for key in group] for group in self.groups]
+        self.views: list[Tensor] = []  # each (starts, length * width), rows overlap in memory
+        for group in self.groups:
+            flat = np.concatenate([arrays[key].reshape(len(arrays[key]), -1) for key in group], axis=1)
+            flat = flat.astype(np.float32) if flat.dtype.kind == "f" else flat
+            rows = torch.from_numpy(np.ascontiguousarray(flat[skip:])).to(device)
+            count, width = rows.shape
+            self.views.append(rows.as_strided((count - length + 1, length * width), (width, 1)))
+
+    def gather(self, starts: Tensor) -> dict[str, Tensor]:
+        """Return key -> (B, length, ...) for row starts (B,)."""
+        values: dict[str, Tensor] = {}
+        for group, widths, view in zip(self.groups, self.widths, self.views, strict=True):
+            rows = view.index_select(0, starts).view(len(starts), self.length, -1)
+            pieces = rows.split(widths, dim=-1) if len(group) > 1 else (rows,)
+            for key, piece in zip(group, pieces, strict=True):
+                shape = self.shapes[key]
+                values[key] = piece if len(shape) == 1 else piece.reshape(len(starts), self.length, *shape)
+        return values
+
+
+class _Sampler:
+    """A table of legal starts and uniform draws from it, with replacement."""
+
+    def __init__(self, starts: Array, device: torch.device) -> None:
+        self.device = device
+        self._starts = torch.from_numpy(np.ascontiguousarray(starts, dtype=np.int64)).to(device)
+
+    def __len__(self) -> int:
+        """Number of legal starts; indices run from 0 to len - 1."""
+        return len(self._starts)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return (batch_size,) random indices; the generator lives on the sampler's device."""
+        return torch.randint(len(self._starts), (batch_size,), generator=generator, device=self.device)
+
+
+class Sequences(_Sampler):
+    """Windows of fixed length, each wholly inside one episode.
+
+    `gather` returns "observation": key -> (B, L + 1, ...), the last row being the observation after the last
+    action; "action": (B, L, A); "reward", "terminated": (B, L) float32. Episodes shorter than `length` have
+    no window and are counted in `skipped`.
+    """
+
+    def __init__(
+        self, episodes: Episodes, length: int, stride: int = 1, device: str | torch.device = "cpu"
+    ) -> None:
+        """Pack the episodes; windows start every `stride` steps of each episode.
+
+        Raises:
+            LaminarError: when no episode is long enough.
+        """
+        _check_positive(length=length, stride=stride)
+        lengths = episodes.lengths
+        if lengths.max() < length:
+            raise LaminarError(
+                f"{episodes.source}: no episode has the {length} steps of a sequence, "
+                f"the longest has {lengths.max()}; choose a shorter sequence"
+            )
+        self.length = length
+        self.skipped = int((lengths < length).sum())
+        # Each episode takes one row more than it has steps: its final observation.
+        first = episodes.starts + np.arange(episodes.num_episodes)
+        counts = np.maximum(lengths - length, -1) // stride + 1
+        starts = np.repeat(first, counts) + _count_up(counts) * stride
+        super().__init__(starts, torch.device(device))
+        self._keys = list(episodes.observation)
+        self._windows = _Windows(_closed_rows(episodes), length + 1, self.device)
+
+    def gather(self, index: Tensor) -> Batch:
+        """Return the windows with the given indices (B,)."""
+        rows = self._windows.gather(self._starts.index_select(0, index))
+        steps = rows["step"][:, :-1]
+        action, reward, terminated = steps[..., :-2], steps[..., -2], steps[..., -1]
+        observation = {key: rows[f"observation {key}"] for key in self._keys}
+        return {"observation": observation, "action": action, "reward": reward, "terminated": terminated}
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch of windows uniformly with replacement."""
+        return self.gather(self.draw(batch_size, generator))
+
+
+class Transitions(_Sampler):
+    """Single steps for Q-learning; every step of every episode is legal, none reaches into the next episode.
+
+    `gather` returns "observation" and "next_observation": key -> (B, 1, ...); "action": (B, 1, A); "reward",
+    "terminated": (B,) float32; "mask": (B, 1) bool, all True.
+    """
+
+    def __init__(self, episodes: Episodes, device: str | torch.device = "cpu") -> None:
+        """Pack the episodes on the device."""
+        self._sequences = Sequences(episodes, length=1, device=device)
+        self._mask = torch.ones(1, 1, dtype=torch.bool, device=device)
+        super().__init__(np.arange(len(episodes)), torch.device(device))
+
+    def gather(self, index: Tensor) -> Batch:
+        """Return the steps with the given indices (B,)."""
+        batch = self._sequences.gather(index)
+        observation = batch["observation"]
+        return {
+            "observation": {key: value[:, :1] for key, value in observation.items()},
+            "action": batch["action"],
+            "reward": batch["reward"][:, 0],
+            "next_observation": {key: value[:, 1:] for key, value in observation.items()},
+            "terminated": batch["terminated"][:, 0],
+            "mask": self._mask.expand(len(index), 1),
+        }
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch of steps uniformly with replacement."""
+        return self.gather(self.draw(batch_size, generator))
+
+
+class Chunks(_Sampler):
+    """Observation history and action chunk around every step t of every episode.
+
+    `gather` returns "observation": key -> (B, history, ...), steps t-history+1 .. t, the first observation
+    repeated before the episode's start; "action": (B, chunk, A), steps t .. t+chunk-1, the last action
+    repeated beyond the end; "mask": (B, chunk) bool, False on those repeated actions. Index i is step i of
+    the (kept) episodes.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        history: int,
+        chunk: int,
+        device: str | torch.device = "cpu",
+        short_episodes: ShortEpisodes = "error",
+    ) -> None:
+        """Pack the episodes, padding each once.
+
+        Args:
+            episodes: the demonstrations.
+            history: observations a sample, the current one included.
+            chunk: actions a sample.
+            device: where the packed rows live.
+            short_episodes: what to do with episodes of fewer steps than a chunk: raise, pad, or leave out.
+
+        Raises:
+            LaminarError: a short episode with "error", or nothing left with "drop".
+        """
+        _check_positive(history=history, chunk=chunk)
+        self.history, self.chunk = history, chunk
+        episodes = _settle_short(episodes, chunk, short_episodes)
+        padding = history - 1 + chunk - 1
+        counts = episodes.lengths + padding
+        step = _count_up(counts) - (history - 1)  # step number of each padded row, outside [0, T) on padding
+        last = np.repeat(episodes.lengths - 1, counts)
+        source = np.repeat(episodes.starts, counts) + np.clip(step, 0, last)
+        super().__init__(np.arange(len(episodes)) + padding * episodes.episode_index, torch.device(device))
+        observation = {key: value[source] for key, value in episodes.observation.items()}
+        actions = {"action": episodes.action[source], "mask": (step <= last)[:, None]}
+        self._observations = _Windows(observation, history, self.device)
+        self._actions = _Windows(actions, chunk, self.device, skip=history - 1)
+
+    def gather(self, index: Tensor) -> Batch:
+        """Return the samples with the given indices (B,)."""
+        starts = self._starts.index_select(0, index)
+        actions = self._actions.gather(starts)
+        return {
+            "observation": self._observations.gather(starts),
+            "action": actions["action"],
+            "mask": actions["mask"][..., 0],
+        }
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw a batch uniformly over all steps, with replacement."""
+        return self.gather(self.draw(batch_size, generator))
+
+
+def _settle_short(episodes: Episodes, chunk: int, policy: ShortEpisodes) -> Episodes:
+    short = np.flatnonzero(episodes.lengths < chunk)
+    if policy not in ("error", "pad", "drop"):
+        raise LaminarError(f"data.short_episodes is '{policy}', expected error, pad or drop")
+    if policy == "pad" or len(short) == 0:
+        return episodes
+    kept = np.flatnonzero(episodes.lengths >= chunk)
+    if policy == "drop" and len(kept):
+        return episodes.select(kept)
+    first = int(short[0])
+    what = f"{len(short)} of {episodes.num_episodes} episodes are shorter than the chunk of {chunk}"
+    remedy = "choose a shorter chunk, or data.short_episodes=pad" + (" or drop" if len(kept) else "")
+    raise LaminarError(
+        f"{episodes.source}: {what}, first episode {first} with {episodes.lengths[first]} steps; {remedy}"
+    )
+
+
+def _closed_rows(episodes: Episodes) -> dict[str, Array]:
+    """Return arrays of N + E rows: each episode's steps, then one row that holds its final observation."""
+    at = episodes.ends  # np.insert puts each closing row before the next episode's first row
+    rows = {
+        f"observation {key}": np.insert(value, at, episodes.final_observation[key], axis=0)
+        for key, value in episodes.observation.items()
+    }
+    columns = (episodes.action, episodes.reward[:, None], episodes.terminated[:, None])
+    steps = np.concatenate([column.astype(np.float32) for column in columns], axis=1)
+    return rows | {"step": np.insert(steps, at, 0.0, axis=0)}
+
+
+def _count_up(counts: Array) -> Array:
+    """Return 0 .. count-1 for each count, one after the other."""
+    total = np.cumsum(counts)
+    return np.arange(total[-1]) - np.repeat(total - counts, counts)
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise LaminarError(f"{name} is {number}, it must be at least 1")

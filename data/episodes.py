@@ -1,0 +1,200 @@
+"""Demonstrations in memory: flat arrays over all steps plus episode ends, raw units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LaminarError
+from .spec import Spec
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Episodes:
+    """Recorded episodes; N steps in E episodes, stored one after the other.
+
+    Attributes:
+        observation: key -> (N, ...), the observation *before* each action; a flat array has the key "observation".
+        final_observation: key -> (E, ...), the observation after each episode's last action.
+        action: (N, A) float32, raw units.
+        reward: (N,) float32.
+        terminated: (N,) bool, the task ended (no bootstrap beyond).
+        truncated: (N,) bool, time ran out (bootstrap from the final observation).
+        ends: (E,) int64, exclusive index of each episode's end.
+        spec: keys, shapes, units, limits.
+        success: (E,) bool, or None when the file does not tell.
+        infos: further arrays of N rows that readers keep (simulator states, goals).
+        source: where the data came from, for messages.
+        remarks: what a reader had to decide, shown by `laminar inspect`.
+    """
+
+    observation: dict[str, Array]
+    final_observation: dict[str, Array]
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    ends: Array
+    spec: Spec
+    success: Array | None = None
+    infos: dict[str, Array] = field(default_factory=lambda: {})
+    source: str = "memory"
+    remarks: list[str] = field(default_factory=lambda: [])
+
+    def __post_init__(self) -> None:
+        """Check that all arrays agree.
+
+        Raises:
+            LaminarError: names the source, the key and both sizes.
+        """
+        if len(self.ends) == 0 or len(self.action) == 0:
+            raise LaminarError(f"{self.source}: no episodes; record some first or choose another file")
+        steps = int(self.ends[-1])
+        rows: dict[str, Array] = {f"observation '{key}'": value for key, value in self.observation.items()}
+        rows |= {"action": self.action, "reward": self.reward}
+        rows |= {"terminated": self.terminated, "truncated": self.truncated}
+        rows |= {f"infos '{key}'": value for key, value in self.infos.items()}
+        for name, value in rows.items():
+            if len(value) != steps:
+                raise LaminarError(f"{self.source}: {name} has {len(value)} rows, but the episodes end at {steps}")
+        if np.any(self.lengths <= 0):
+            empty = int(np.flatnonzero(self.lengths <= 0)[0])
+            raise LaminarError(f"{self.source}: episode {empty} has no steps; remove it from the file")
+        self._check_shapes()
+        self._check_finite(rows)
+
+    def _check_shapes(self) -> None:
+        if list(self.observation) != list(self.spec.observation):
+            raise LaminarError(
+                f"{self.source}: observation keys {list(self.observation)} differ from the spec's "
+                f"{list(self.spec.observation)}"
+            )
+        for key, feature in self.spec.observation.items():
+            for values in (self.observation[key], self.final_observation[key]):
+                if values.shape[1:] != feature.shape:
+                    raise LaminarError(
+                        f"{self.source}: observation '{key}' has shape {values.shape[1:]} a step, "
+                        f"the spec says {feature.shape}"
+                    )
+            if len(self.final_observation[key]) != len(self.ends):
+                raise LaminarError(
+                    f"{self.source}: final observation '{key}' has {len(self.final_observation[key])} rows "
+                    f"for {len(self.ends)} episodes"
+                )
+        if self.action.ndim != 2 or self.action.shape[1:] != self.spec.action.shape:
+            raise LaminarError(
+                f"{self.source}: action has shape {self.action.shape}, the spec says (steps, *{self.spec.action.shape})"
+            )
+
+    def _check_finite(self, rows: Mapping[str, Array]) -> None:
+        finals = {f"final observation '{key}'": value for key, value in self.final_observation.items()}
+        for name, value in {**rows, **finals}.items():
+            if name.startswith("infos") or value.dtype.kind != "f":
+                continue
+            bad = ~np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                raise LaminarError(
+                    f"{self.source}: {name} is not finite in {int(bad.sum())} of {len(bad)} rows, first in row {row}; "
+                    "repair or remove these rows"
+                )
+
+    def __len__(self) -> int:
+        """Number of steps N."""
+        return len(self.action)
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes E."""
+        return len(self.ends)
+
+    @property
+    def starts(self) -> Array:
+        """(E,) index of each episode's first step."""
+        return np.concatenate([np.zeros(1, np.int64), self.ends[:-1]])
+
+    @property
+    def lengths(self) -> Array:
+        """(E,) number of steps of each episode."""
+        return self.ends - self.starts
+
+    @property
+    def episode_index(self) -> Array:
+        """(N,) episode that each step belongs to."""
+        return np.repeat(np.arange(self.num_episodes), self.lengths)
+
+    def returns(self) -> Array:
+        """(E,) undiscounted sum of rewards, float64."""
+        return np.add.reduceat(self.reward.astype(np.float64), self.starts)
+
+    def next_observation(self, key: str) -> Array:
+        """(N, ...) observation after each action; never from the next episode."""
+        following = np.empty_like(self.observation[key])
+        following[:-1] = self.observation[key][1:]
+        following[self.ends - 1] = self.final_observation[key]
+        return following
+
+    def select(self, episodes: Sequence[int] | Array) -> Episodes:
+        """Return the given episodes, in the given order."""
+        chosen = np.asarray(episodes, dtype=np.int64)
+        spans = [np.arange(self.starts[e], self.ends[e]) for e in chosen]
+        rows = np.concatenate(spans) if spans else np.zeros(0, np.int64)
+        return replace(
+            self,
+            observation={key: value[rows] for key, value in self.observation.items()},
+            final_observation={key: value[chosen] for key, value in self.final_observation.items()},
+            action=self.action[rows],
+            reward=self.reward[rows],
+            terminated=self.terminated[rows],
+            truncated=self.truncated[rows],
+            ends=np.cumsum(self.lengths[chosen]),
+            success=None if self.success is None else self.success[chosen],
+            infos={key: value[rows] for key, value in self.infos.items()},
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Episodes]) -> Episodes:
+        """Join recordings of the same robot; infos that only some have are dropped with a remark.
+
+        Raises:
+            LaminarError: when the specs differ, naming the key and both sources.
+        """
+        if not parts:
+            raise LaminarError("nothing to concatenate: give at least one file")
+        first = parts[0]
+        for part in parts[1:]:
+            first.spec.check_compatible(part.spec, first.source, part.source)
+        shared = [key for key in first.infos if all(key in part.infos for part in parts)]
+        dropped = sorted({key for part in parts for key in part.infos} - set(shared))
+        remarks = [f"{part.source}: {remark}" for part in parts for remark in part.remarks]
+        if dropped:
+            remarks.append(f"infos {dropped} are not in every file and were left out")
+        lengths = np.concatenate([part.lengths for part in parts])
+        successes = [part.success for part in parts if part.success is not None]
+
+        def join(field_name: str) -> Array:
+            return np.concatenate([getattr(part, field_name) for part in parts])
+
+        def join_keys(field_name: str, keys: Sequence[str]) -> dict[str, Array]:
+            return {key: np.concatenate([getattr(part, field_name)[key] for part in parts]) for key in keys}
+
+        return Episodes(
+            observation=join_keys("observation", list(first.observation)),
+            final_observation=join_keys("final_observation", list(first.observation)),
+            action=join("action"),
+            reward=join("reward"),
+            terminated=join("terminated"),
+            truncated=join("truncated"),
+            ends=np.cumsum(lengths),
+            spec=first.spec,
+            success=np.concatenate(successes) if len(successes) == len(parts) else None,
+            infos=join_keys("infos", shared),
+            source=" + ".join(part.source for part in parts),
+            remarks=remarks,
+        )

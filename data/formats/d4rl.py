@@ -1,0 +1,272 @@
+"""D4RL HDF5: flat arrays over all steps (`observations actions rewards terminals`, usually `timeouts`).
+
+Layout after D4RL (Fu et al. 2020, arXiv:2004.07219). Two faults of its loaders are avoided: the observation
+after a timeout is never taken from the next episode, and without `timeouts` an episode after a terminal is
+not cut one step early. Beyond D4RL: a group `observations/` is a dictionary observation, `metadata/spec` is
+the Spec as JSON and `metadata/success` one flag an episode; `write` adds them, `read` does without.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LaminarError
+from .. import hdf5
+from ..episodes import Episodes
+from ..recording import Recording, success_by_flag
+from ..spec import Spec
+
+Array = NDArray[Any]
+
+# Steps after which D4RL's environments time out, by the beginning of the id; for files without `timeouts`.
+HORIZONS = {
+    "halfcheetah": 1000,
+    "hopper": 1000,
+    "walker2d": 1000,
+    "ant-": 1000,
+    "antmaze-umaze": 700,
+    "antmaze": 1000,
+    "pen-": 100,
+    "door-": 200,
+    "hammer-": 200,
+    "relocate-": 200,
+    "kitchen": 280,
+}
+DOOR_HINGE, DOOR_OPEN = 28, 1.35  # observation index and angle in rad of the Adroit door's success
+
+
+@dataclass
+class _Rows:
+    """The file's arrays of N rows; `following` is empty and `timeouts` None where it has none."""
+
+    observation: dict[str, Array]
+    following: dict[str, Array]
+    action: Array
+    reward: Array
+    terminals: Array
+    timeouts: Array | None
+
+    def jumps(self) -> Array:
+        """Return (N,) bool: the next row does not begin where this one ends."""
+        jumps = np.zeros(len(self.action), np.bool_)
+        for key, value in self.following.items():
+            different = value[:-1] != self.observation[key][1:]
+            jumps[:-1] |= different.reshape(len(different), -1).any(axis=1)
+        return jumps
+
+
+def sniff(path: Path) -> bool:
+    """Tell whether the file has D4RL's flat arrays."""
+    if not path.is_file() or not hdf5.has_signature(path):
+        return False
+    with hdf5.open_hdf5(path) as file:
+        return len({"observations", "actions", "rewards", "terminals"} & set(file)) >= 2
+
+
+def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
+    """Read a D4RL file.
+
+    Args:
+        path: the HDF5 file.
+        max_episode_steps: time limit, only used when the file has neither `timeouts` nor `next_observations`.
+
+    Raises:
+        LaminarError: a missing key, unequal lengths, non-finite values, unknown episode ends, no episodes.
+    """
+    with hdf5.open_hdf5(path) as file:
+        rows = _read_rows(file, path)
+        env_id = hdf5.read_text(file, "metadata/env_id")
+        remarks: list[str] = []
+        if rows.timeouts is None and not rows.following:
+            ends = _ends_by_count(rows.terminals, max_episode_steps or _horizon(path, env_id), remarks)
+        else:
+            ends = _ends(rows, remarks)
+        recording = Recording(
+            path,
+            rows.observation,
+            {key: value[ends - 1] for key, value in rows.following.items()},
+            rows.action,
+            rows.reward,
+            rows.terminals[ends - 1],
+            ends,
+            infos=_infos(file, len(rows.action), path, remarks),
+            remarks=remarks,
+        )
+        _add_spec(recording, hdf5.read_text(file, "metadata/spec"))
+        _add_success(recording, file, (env_id or path.name).lower())
+    return recording.episodes()
+
+
+def _read_rows(file: Any, path: Path) -> _Rows:
+    observation = _observations(file, "observations", path)
+    following = _observations(file, "next_observations", path) if "next_observations" in file else {}
+    action = hdf5.as_actions(hdf5.read_array(file, "actions", path), "actions", path)
+    reward = hdf5.as_column(hdf5.read_array(file, "rewards", path), "rewards", path)
+    terminals = _flags(file, "terminals", path)
+    timeouts = _flags(file, "timeouts", path) if "timeouts" in file else None
+    named = {f"observations/{key}": value for key, value in observation.items()}
+    named |= {"actions": action, "rewards": reward, "terminals": terminals}
+    named |= {} if timeouts is None else {"timeouts": timeouts}
+    if hdf5.check_rows(named, path) == 0:
+        raise LaminarError(f"{path}: no episodes, its arrays have 0 rows; record some first")
+    for key, value in following.items():
+        if key not in observation or value.shape != observation[key].shape:
+            shape = observation[key].shape if key in observation else "missing"
+            shapes = f"shape {value.shape}, in observations it is {shape}"
+            raise LaminarError(f"{path}: '{key}' in next_observations has {shapes}")
+    return _Rows(observation, following, action, reward, terminals, timeouts)
+
+
+def _observations(file: Any, key: str, path: Path) -> dict[str, Array]:
+    tree = hdf5.read_tree(file, key, path)
+    return {name or "observation": hdf5.as_rows(value, f"{key}/{name}", path) for name, value in tree.items()}
+
+
+def _flags(file: Any, key: str, path: Path) -> Array:
+    column = hdf5.as_column(hdf5.read_array(file, key, path), key, path)
+    if not np.isin(column, (0, 1)).all():  # relabelled AntMaze files store them as floats
+        raise LaminarError(f"{path}: '{key}' holds values other than 0 and 1")
+    return column.astype(np.bool_)
+
+
+def _ends(rows: _Rows, remarks: list[str]) -> Array:
+    jumps = rows.jumps()
+    if rows.timeouts is None:
+        remarks.append("no 'timeouts': episodes end at terminals and where next_observations do not continue")
+        return _close_last(rows.terminals | jumps, remarks)
+    stops = rows.terminals | rows.timeouts
+    gaps = np.flatnonzero(jumps & ~stops)
+    if len(gaps):
+        remarks.append(
+            f"next_observations differ from the following observation in {len(gaps)} rows inside episodes, "
+            f"first in row {gaps[0]}; the following observation is used"
+        )
+    return _close_last(stops, remarks)
+
+
+def _ends_by_count(terminals: Array, horizon: int, remarks: list[str]) -> Array:
+    """Count each episode from zero; D4RL counts from one after a terminal and so cuts the next one short."""
+    remarks.append(f"no 'timeouts': episodes end at terminals and after {horizon} steps")
+    stops = terminals.copy()
+    begin = 0
+    for end in [*(np.flatnonzero(terminals) + 1), len(terminals)]:
+        stops[begin + horizon - 1 : end : horizon] = True
+        begin = int(end)
+    return _close_last(stops, remarks)
+
+
+def _close_last(stops: Array, remarks: list[str]) -> Array:
+    if not stops[-1]:
+        remarks.append("the last episode is unfinished; it is kept as truncated")
+    return np.flatnonzero(np.append(stops[:-1], True)) + 1
+
+
+def _horizon(path: Path, env_id: str | None) -> int:
+    human = "human" in path.name.lower()  # human demonstrations run past the environment's limit
+    for name in () if human else (env_id or "", path.name):
+        for prefix, horizon in HORIZONS.items():
+            if name.lower().startswith(prefix):
+                return horizon
+    raise LaminarError(
+        f"{path}: cannot tell where episodes end: there is neither 'timeouts' nor "
+        "'next_observations', and the name is of no D4RL environment; add an array 'timeouts'"
+    )
+
+
+def _infos(file: Any, steps: int, path: Path, remarks: list[str]) -> dict[str, Array]:
+    if "infos" not in file or hdf5.is_array(file["infos"]):
+        return {}
+    arrays = hdf5.read_tree(file, "infos", path)
+    odd = [key for key, value in arrays.items() if value.ndim == 0 or len(value) != steps]
+    if odd:
+        remarks.append(f"infos {odd} do not have one row a step and are left out")
+    return {key: value for key, value in arrays.items() if key not in odd}
+
+
+def _add_spec(recording: Recording, stored: str | None) -> None:
+    if stored is None:
+        recording.assume_unit_limits("D4RL")
+        return
+    try:
+        recording.spec = Spec.from_json(json.loads(stored))
+    except (ValueError, KeyError, TypeError) as error:
+        raise LaminarError(f"{recording.path}: 'metadata/spec' is not a spec ({error!r})") from error
+
+
+def _add_success(recording: Recording, file: Any, name: str) -> None:
+    if "metadata/success" in file:
+        flags = _flags(file, "metadata/success", recording.path)
+        if len(flags) != len(recording.ends):
+            counts = f"{len(flags)} rows for {len(recording.ends)} episodes"
+            raise LaminarError(f"{recording.path}: 'metadata/success' has {counts}")
+        recording.success = flags
+    elif "success" in recording.infos and recording.infos["success"].ndim == 1:
+        recording.success = success_by_flag(recording.infos["success"], recording.ends)
+        recording.remarks.append("success: infos/success raised at any step")
+    elif name.startswith(("door", "adroithanddoor")):
+        _add_door_success(recording)
+
+
+def _add_door_success(recording: Recording) -> None:
+    values = recording.observation.get("observation")
+    if values is None or values.shape[1:] != (39,):
+        return
+    open_now = values[:, DOOR_HINGE] >= DOOR_OPEN
+    if recording.final_observation:
+        open_now[recording.ends - 1] |= recording.final_observation["observation"][:, DOOR_HINGE] >= DOOR_OPEN
+    recording.success = success_by_flag(open_now, recording.ends)
+    recording.remarks.append(f"success: door hinge (observation {DOOR_HINGE}) reached {DOOR_OPEN} rad")
+
+
+def write(path: str | Path, episodes: Episodes, metadata: Mapping[str, str | float] | None = None) -> None:
+    """Write episodes so that `read` returns the same; whole or not at all.
+
+    Args:
+        path: target; missing folders are made, an existing file is replaced at the end.
+        episodes: what to write; `remarks` are not stored.
+        metadata: further entries of `metadata/`, such as env_id or algorithm.
+
+    Raises:
+        LaminarError: the file cannot be written, for example on a full disk.
+    """
+    import h5py
+
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(partial, "w") as file:
+            for key, value in _columns(episodes).items():
+                file.create_dataset(key, data=value, compression="gzip", compression_opts=1)
+            for key, value in ({"spec": json.dumps(episodes.spec.to_json())} | dict(metadata or {})).items():
+                file[f"metadata/{key}"] = value
+            if episodes.success is not None:
+                file["metadata/success"] = episodes.success
+        os.replace(partial, target)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise LaminarError(f"{target}: cannot be written ({reason}); nothing was replaced") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _columns(episodes: Episodes) -> dict[str, Array]:
+    flat = list(episodes.observation) == ["observation"]
+    timeouts = np.zeros(len(episodes), np.bool_)
+    timeouts[episodes.ends - 1] = ~episodes.terminated[episodes.ends - 1]
+    columns: dict[str, Array] = {}
+    for key, value in episodes.observation.items():
+        suffix = "" if flat else f"/{key}"
+        columns[f"observations{suffix}"] = value
+        columns[f"next_observations{suffix}"] = episodes.next_observation(key)
+    columns |= {"actions": episodes.action, "rewards": episodes.reward}
+    columns |= {"terminals": episodes.terminated, "timeouts": timeouts}
+    return columns | {f"infos/{key}": value for key, value in episodes.infos.items()}

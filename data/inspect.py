@@ -1,0 +1,156 @@
+"""What is in a demonstration file, and what looks wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .episodes import Episodes
+from .load import existing_file, find_format
+
+Array = NDArray[Any]
+
+
+def inspect_file(path: str | Path) -> dict[str, Any]:
+    """Read a file and describe it in plain JSON values.
+
+    Raises:
+        LaminarError: the file cannot be read as episodes; the message is what looks wrong.
+    """
+    file = existing_file(path)
+    module = find_format(file)
+    name = module.__name__.rpartition(".")[2]
+    return {"path": str(file), "format": name, **describe(module.read(file))}
+
+
+def describe(episodes: Episodes) -> dict[str, Any]:
+    """Return counts, ranges, returns, success, remarks and problems of episodes, JSON-able."""
+    spec, last = episodes.spec, episodes.ends - 1
+    limits = None if spec.action_low is None else {"low": spec.action_low, "high": spec.action_high}
+    return {
+        "episodes": episodes.num_episodes,
+        "steps": len(episodes),
+        "length": _range(episodes.lengths),
+        "terminated": int(episodes.terminated[last].sum()),
+        "truncated": int(episodes.truncated[last].sum()),
+        "observation": {key: _describe_array(value) for key, value in episodes.observation.items()},
+        "action": _describe_array(episodes.action) | {"limits": limits},
+        "reward": _range(episodes.reward),
+        "return": _range(episodes.returns()),
+        "success": None if episodes.success is None else _share(episodes.success),
+        "rate_hz": spec.rate_hz,
+        "infos": {key: list(value.shape[1:]) for key, value in episodes.infos.items()},
+        "remarks": list(episodes.remarks),
+        "problems": problems(episodes),
+    }
+
+
+def problems(episodes: Episodes) -> list[str]:
+    """Return one sentence for each thing that looks wrong."""
+    found: list[str] = []
+    for name, value in {**episodes.observation, "action": episodes.action}.items():
+        constant = np.flatnonzero((value.min(axis=0) == value.max(axis=0)).reshape(-1))
+        if len(constant):
+            found.append(f"{name}: {_some(constant)} of {value[0].size} dimensions never change")
+    found += _action_problems(episodes)
+    found += _episode_problems(episodes)
+    if np.ptp(episodes.reward) == 0:
+        found.append(f"reward: always {episodes.reward[0]:g}")
+    if episodes.success is not None and not episodes.success.any():
+        found.append("success: no episode succeeds")
+    for key, value in episodes.infos.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            found.append(f"infos {key}: NaN or infinite values")
+    return found
+
+
+def _action_problems(episodes: Episodes) -> list[str]:
+    if episodes.spec.action_low is None or episodes.spec.action_high is None:
+        return []
+    low, high = np.array(episodes.spec.action_low), np.array(episodes.spec.action_high)
+    tolerance = 1e-5 * np.maximum(1.0, high - low)
+    outside = ((episodes.action < low - tolerance) | (episodes.action > high + tolerance)).any(axis=1)
+    if not outside.any():
+        return []
+    return [f"action: outside its limits in {int(outside.sum())} of {len(outside)} steps"]
+
+
+def _episode_problems(episodes: Episodes) -> list[str]:
+    found: list[str] = []
+    single = int((episodes.lengths == 1).sum())
+    if single:
+        found.append(f"episodes: {single} of {episodes.num_episodes} have a single step")
+    seen: dict[bytes, int] = {}
+    copies: list[int] = []
+    for episode, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):
+        digest = hashlib.blake2b(np.ascontiguousarray(episodes.action[start:end]).data)
+        for value in episodes.observation.values():
+            digest.update(np.ascontiguousarray(value[start:end]).data)
+        if seen.setdefault(digest.digest(), episode) != episode:
+            copies.append(episode)
+    if copies:
+        found.append(f"episodes: {_some(np.array(copies))} repeat earlier ones exactly")
+    return found
+
+
+def _describe_array(value: Array) -> dict[str, Any]:
+    low, high = value.min(axis=0).reshape(-1), value.max(axis=0).reshape(-1)
+    described: dict[str, Any] = {"shape": list(value.shape[1:]), "dtype": str(value.dtype)}
+    if value.ndim > 2:  # images: one range for all pixels
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    return described | {"min": [float(x) for x in low], "max": [float(x) for x in high]}
+
+
+def _range(value: Array) -> dict[str, float]:
+    return {"min": float(value.min()), "mean": float(value.mean(dtype=np.float64)), "max": float(value.max())}
+
+
+def _share(flags: Array) -> dict[str, float]:
+    return {"episodes": int(flags.sum()), "rate": float(flags.mean())}
+
+
+def _some(numbers: Array, shown: int = 8) -> str:
+    listed = ", ".join(str(number) for number in numbers[:shown])
+    return f"{len(numbers)} ({listed}{', …' if len(numbers) > shown else ''})"
+
+
+def render(description: dict[str, Any]) -> str:
+    """Return what `inspect_file` found as text for a terminal."""
+    success = description["success"]
+    shown = "not in the file" if success is None else f"{success['episodes']} ({success['rate']:.1%})"
+    ended = f"{description['terminated']} terminated, {description['truncated']} truncated"
+    lines = [
+        f"{description['path']} ({description['format']})",
+        f"  episodes   {description['episodes']} ({ended}), {description['steps']} steps",
+        f"  length     {_render_range(description['length'])}",
+        f"  return     {_render_range(description['return'])}",
+        f"  reward     {_render_range(description['reward'])}",
+        f"  success    {shown}",
+    ]
+    if description["rate_hz"]:
+        lines.append(f"  rate       {description['rate_hz']:g} Hz")
+    for key, array in description["observation"].items():
+        lines.append(f"  observation '{key}' {_render_array(array)}")
+    limits = description["action"]["limits"]
+    bounds = (
+        "no limits known" if limits is None else f"limits {min(limits['low']):g} to {max(limits['high']):g}"
+    )
+    lines.append(f"  action {_render_array(description['action'])}, {bounds}")
+    if description["infos"]:
+        infos = ", ".join(f"{key} {tuple(shape)}" for key, shape in description["infos"].items())
+        lines.append(f"  infos      {infos}")
+    lines += [f"  note: {remark}" for remark in description["remarks"]]
+    lines += [f"  looks wrong: {problem}" for problem in description["problems"]]
+    return "\n".join(lines)
+
+
+def _render_range(numbers: dict[str, float]) -> str:
+    return f"{numbers['min']:.6g} to {numbers['max']:.6g}, mean {numbers['mean']:.6g}"
+
+
+def _render_array(array: dict[str, Any]) -> str:
+    return f"{tuple(array['shape'])} {array['dtype']}, {min(array['min']):.4g} to {max(array['max']):.4g}"

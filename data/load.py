@@ -1,0 +1,84 @@
+"""Open demonstration files of any supported format; the format is found by looking inside."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import LaminarError, nearest
+from . import formats, hdf5
+from .episodes import Episodes
+
+
+def load_episodes(path: str | Path | Sequence[str | Path]) -> Episodes:
+    """Read one file, or several of the same robot that are joined in the given order.
+
+    Raises:
+        LaminarError: a missing, damaged or unknown file, bad content, or files that do not fit together.
+    """
+    if isinstance(path, str | Path):
+        file = existing_file(path)
+        return find_format(file).read(file)
+    if not path:
+        raise LaminarError("no demonstration file given; set data.path to a file or a list of files")
+    parts = [load_episodes(one) for one in path]
+    return parts[0] if len(parts) == 1 else Episodes.concatenate(parts)
+
+
+def existing_file(path: str | Path) -> Path:
+    """Return the path of a readable, non-empty file (or of a dataset folder).
+
+    Raises:
+        LaminarError: it is missing, empty, or may not be read.
+    """
+    file = Path(path).expanduser()
+    try:
+        if file.is_dir():
+            return file
+        if not file.exists():
+            raise LaminarError(f"{file}: no such file{_similar_file(file)}")
+        with file.open("rb") as stream:
+            if not stream.read(1):
+                raise LaminarError(f"{file}: the file is empty; record or copy it again")
+    except OSError as error:
+        raise LaminarError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+    return file
+
+
+def find_format(path: Path) -> ModuleType:
+    """Return the module of `formats` whose `sniff` recognises the file.
+
+    Raises:
+        LaminarError: none does, or the file is damaged.
+    """
+    modules = format_modules()
+    for module in modules.values():
+        if module.sniff(path):
+            return module
+    if path.is_dir():
+        inside = sorted(child.name for child in path.glob("*.hdf5"))
+        hint = f"; choose a file in it, such as {inside[0]}" if inside else ""
+        raise LaminarError(f"{path}: a folder, not a demonstration file{hint}")
+    raise LaminarError(
+        f"{path}: not a known demonstration format ({_content(path)}); known: {', '.join(modules)}"
+    )
+
+
+def format_modules() -> dict[str, ModuleType]:
+    """Return format name -> module, one for every file in `formats/`."""
+    names = sorted(info.name for info in pkgutil.iter_modules(formats.__path__))
+    return {name: importlib.import_module(f"{formats.__name__}.{name}") for name in names}
+
+
+def _content(path: Path) -> str:
+    if not hdf5.has_signature(path):
+        return "not HDF5"
+    with hdf5.open_hdf5(path) as file:
+        return f"HDF5 with {sorted(file)[:12]}"
+
+
+def _similar_file(path: Path) -> str:
+    return nearest(path.name, [child.name for child in path.parent.iterdir()]) if path.parent.is_dir() else ""

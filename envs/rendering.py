@@ -1,0 +1,128 @@
+"""Pictures of MuJoCo environments without a screen, fast enough for a CPU.
+
+Shadows, multisampling and reflections are off: software rendering is fifty times faster without them. All pictures of
+laminar, in data and in videos, are made this way, because a policy that sees shadows notices their absence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LaminarError
+
+_LIBRARIES = {"egl": ("libEGL.so.1",), "osmesa": ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so")}
+_REMEDY = (
+    "install one (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri, or libosmesa6), "
+    "or set MUJOCO_GL to egl, osmesa or glfw before Python starts, or evaluate without a video"
+)
+
+
+def choose_backend() -> None:
+    """Set MUJOCO_GL on a Linux machine without a screen, unless it is set.
+
+    MuJoCo reads it once, when it is imported, and then cannot even simulate if the library it names is missing. So
+    only a library that loads is named.
+    """
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform != "linux" or screen or "MUJOCO_GL" in os.environ or "mujoco" in sys.modules:
+        return
+    for backend, names in _LIBRARIES.items():
+        if any(_loads(name) for name in names):
+            os.environ["MUJOCO_GL"] = backend
+            return
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def simulator(env: gymnasium.Env[Any, Any]) -> Any:
+    """Return the object inside an environment that has MuJoCo's `model` and `data`; None for other environments."""
+    inner = env.unwrapped
+    for owner in (*(getattr(inner, name, None) for name in ("point_env", "ant_env", "robot_env")), inner):
+        if hasattr(owner, "model") and hasattr(owner, "data"):
+            return owner
+    return None
+
+
+class Camera:
+    """Takes pictures of one environment; from its own default view, as gymnasium's renderer would."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], width: int = 320, height: int = 240) -> None:
+        """Open a rendering context.
+
+        Raises:
+            LaminarError: the machine has no OpenGL library that works.
+        """
+        self._env = env
+        self._owner = simulator(env)
+        self._renderer: Any = None
+        if self._owner is not None:
+            self._renderer, self._view = _open(self._owner, width, height)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the current picture (height, width, 3).
+
+        Raises:
+            LaminarError: the picture has one color only, which a dead rendering context gives without any error.
+        """
+        if self._renderer is not None:
+            self._renderer.update_scene(self._owner.data, self._view)
+            self._plain()
+            picture = self._renderer.render()
+        else:
+            picture = np.asarray(self._env.render())
+        if picture.ndim != 3 or picture.min() == picture.max():
+            raise LaminarError(
+                f"the picture of {self._env} is empty (shape {picture.shape}, all pixels equal): the rendering context "
+                "died; set MUJOCO_GL=osmesa or MUJOCO_GL=egl, the one that is not in use"
+            )
+        return picture
+
+    def _plain(self) -> None:
+        import mujoco
+
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._renderer.scene.flags[flag] = 0
+
+    def close(self) -> None:
+        """Free the rendering context."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
+def _open(owner: Any, width: int, height: int) -> tuple[Any, Any]:
+    import mujoco
+
+    owner.model.vis.quality.shadowsize = 0
+    owner.model.vis.quality.offsamples = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # glfw warns before MuJoCo fails; the error below says it all
+            renderer = mujoco.Renderer(owner.model, height, width)
+    except (mujoco.FatalError, ImportError, AttributeError, RuntimeError) as error:
+        backend = os.environ.get("MUJOCO_GL", "glfw")
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LaminarError(f"no OpenGL for pictures (MUJOCO_GL={backend}: {reason}); {_REMEDY}") from error
+    view = mujoco.MjvCamera()
+    mujoco.mjv_defaultFreeCamera(owner.model, view)
+    settings = getattr(getattr(owner, "mujoco_renderer", None), "default_cam_config", None) or {}
+    for name, value in settings.items():
+        if isinstance(value, np.ndarray):
+            getattr(view, name)[:] = value
+        else:
+            setattr(view, name, value)
+    return renderer, view

@@ -1,0 +1,16 @@
+"""Errors that a user can act on: one line that names what is wrong, where, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LaminarError(Exception):
+    """A mistake in the input (file, key, shape, configuration), not a bug. The command line exits with 2."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known word, or ``""`` when none is close."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,39 @@
+"""Settings of `laminar eval` and `laminar compare`."""
+
+# Hydra reads these classes and needs real types: no postponed annotations here.
+from dataclasses import dataclass, field
+
+from ..envs.config import EnvConfig
+
+
+@dataclass
+class PolicyPath:
+    """A saved policy."""
+
+    path: str | None = None  # out= folder of a run, a checkpoint, or a saved policy
+
+
+@dataclass
+class EvalConfig:
+    """One evaluation."""
+
+    policy: PolicyPath = field(default_factory=PolicyPath)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    episodes: int = 50
+    seed: int = 0  # episode i runs on seed + i
+    out: str | None = None  # folder for eval.json and the report
+    num_envs: int | None = None  # environments that step together; null chooses
+    processes: int = 0  # worker processes; 0 evaluates in this one
+    video_episodes: int = 3  # filmed episodes in the report; 0 films none
+
+
+@dataclass
+class CompareConfig:
+    """A paired comparison of two policies on identical seeds."""
+
+    a: PolicyPath = field(default_factory=PolicyPath)
+    b: PolicyPath = field(default_factory=PolicyPath)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    episodes: int = 50
+    seed: int = 0
+    out: str | None = None  # folder for compare.json

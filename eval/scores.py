@@ -1,0 +1,102 @@
+"""Statistics of scores: an interval for every figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import LaminarError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with the interval that covers it with the stated confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return ``{"mean", "low", "high"}``."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return for example ``0.960 [0.865, 0.989]``."""
+        return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Return a success rate with Wilson's score interval, sound near 0 and 1 and for few trials.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+
+    Raises:
+        LaminarError: no trials, or more successes than trials.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise LaminarError(f"a rate needs 0 <= successes <= trials and at least one trial, got {successes}/{trials}")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate = successes / trials
+    center = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    # rounding must not push an exact 0 or 1 out of the interval
+    return Interval(rate, float(min(rate, max(0.0, center - half))), float(max(rate, min(1.0, center + half))))
+
+
+def interquartile_mean(values: Array) -> Array:
+    """Return the mean of the middle half along the last axis.
+
+    Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021.
+    """
+    cut = values.shape[-1] // 4
+    ordered = np.sort(values, axis=-1)
+    return ordered[..., cut : values.shape[-1] - cut].mean(axis=-1)
+
+
+def bootstrap(
+    strata: Sequence[ArrayLike] | ArrayLike,
+    aggregate: str = "mean",
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return an aggregate of all values with its stratified percentile bootstrap interval.
+
+    Args:
+        strata: one array of values, or one array a stratum (a training seed, a task); every resample draws each
+            stratum anew from itself, with replacement, so that the strata keep their sizes.
+        aggregate: "mean", "median" or "iqm" (interquartile mean) over all values together.
+        confidence: coverage of the interval.
+        resamples: number of bootstrap samples.
+        seed: of the resampling, so that the same values give the same interval.
+
+    Raises:
+        LaminarError: no values, a non-finite value, or an unknown aggregate.
+    """
+    groups = _groups(strata)
+    reduce = {"mean": lambda x: x.mean(-1), "median": lambda x: np.median(x, -1), "iqm": interquartile_mean}
+    if aggregate not in reduce:
+        raise LaminarError(f"unknown aggregate '{aggregate}'; choose one of {sorted(reduce)}")
+    generator = np.random.default_rng(seed)
+    drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
+    statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
+    low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(reduce[aggregate](np.concatenate(groups))), float(low), float(high))
+
+
+def _groups(strata: Sequence[ArrayLike] | ArrayLike) -> list[Array]:
+    parts = list(strata) if isinstance(strata, Sequence) else [strata]
+    nested = any(np.ndim(part) > 0 for part in parts)
+    groups = [np.asarray(part, np.float64) for part in parts] if nested else [np.asarray(parts, np.float64)]
+    groups = [group.reshape(-1) for group in groups]
+    if not groups or any(len(group) == 0 for group in groups):
+        raise LaminarError("an interval needs at least one value in every stratum")
+    if not all(np.isfinite(group).all() for group in groups):
+        raise LaminarError("an interval needs finite values; look for a diverged episode")
+    return groups

@@ -1,0 +1,10 @@
+"""Policies: a deterministic map from (observation, noise) to a chunk of actions.
+
+Needs torch, einops, numpy and safetensors only, so that policies also run on a bare robot or GPU machine.
+"""
+
+from __future__ import annotations
+
+from .policy import Policy, PolicyConfig, load_policy
+
+__all__ = ["Policy", "PolicyConfig", "load_policy"]

@@ -1,0 +1,59 @@
+"""Networks: the functions that a process trains. One module a network, found by its file name."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """A smooth map (noisy chunk, times, condition) -> chunk, shared by all processes.
+
+    A subclass lives alone in its module, beside a dataclass ``Config`` whose ``name`` is the file name. It is
+    built by ``__init__(config, *, horizon, action_dim, history, condition_dim, n_times)``: H, A, h, D and the
+    number of times.
+
+    Mean flow differentiates through the network in forward mode, and updates are compiled or captured as one
+    graph. So a network is smooth in `times`, has no dropout and no batch statistics, and never branches on
+    the values of tensors.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        """Evaluate the network.
+
+        Args:
+            x: (B, H, A) chunk of normalized actions at time t.
+            times: (B, n_times) float times in [0, 1], 0 is data and 1 is noise.
+            cond: (B, h, D) encoded observations, the current one last.
+
+        Returns:
+            (B, H, A): noise, data or velocity, as the process defines it.
+        """
+
+    def jvp(
+        self, x: Tensor, times: Tensor, cond: Tensor, x_tangent: Tensor, times_tangent: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Evaluate the network and its derivative along a direction in (x, times), in one forward pass.
+
+        Args:
+            x: (B, H, A), as in `forward`.
+            times: (B, n_times).
+            cond: (B, h, D), held fixed.
+            x_tangent: (B, H, A) direction in x.
+            times_tangent: (B, n_times) direction in the times.
+
+        Returns:
+            The output and its directional derivative, (B, H, A) each. The same numbers as `torch.func.jvp`; a
+            network overrides it where a hand-written pass is faster.
+        """
+        primals, tangents = (x, times), (x_tangent, times_tangent)
+        result = torch.func.jvp(lambda x, times: self(x, times, cond), primals, tangents)
+        return result[0], result[1]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+            """Evaluate `forward`, typed."""
+            ...

@@ -1,0 +1,269 @@
+"""A policy: encoder + process + network + normalizers + Spec; (observation, noise) -> chunk of actions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..data.normalizer import Normalizer
+from ..data.spec import Spec
+from ..errors import LaminarError
+from . import registry, storage
+from .chunks import History, RecedingHorizon, TemporalEnsemble
+from .networks.encoders import Encoder
+from .processes import Draws, Metrics, Process
+from .processes.meanflow import Config as MeanFlowConfig
+
+Observation = Mapping[str, Any] | Any
+
+
+@dataclass
+class PolicyConfig:
+    """How a policy generates and executes its chunks."""
+
+    process: Any = field(default_factory=MeanFlowConfig)  # the Config of a module in processes/
+    history: int = 1  # observations seen, the current one included
+    chunk: int = 1  # actions predicted
+    execute: int = 1  # actions executed before planning again, at most `chunk`
+    ensemble: float | None = None  # decay of temporal ensembling; null executes chunks open loop
+    observation_normalizer: str = "gaussian"  # gaussian, minmax (to [-1, 1]) or identity
+    action_normalizer: str = "minmax"  # minmax keeps `process.clip` meaningful
+
+
+class Policy(nn.Module):
+    """A deterministic map (observation, noise) -> action chunk, in raw units on both sides.
+
+    Built by `Policy.build`, restored by `load_policy`. Holds the acting state of `act` (history, current chunk).
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        network_config: Any,
+        spec: Spec,
+        observation_normalizer: Normalizer,
+        action_normalizer: Normalizer,
+    ) -> None:
+        super().__init__()
+        _check_config(config)
+        self.spec = replace(spec, history=config.history, chunk=config.chunk)
+        self.policy_config, self.network_config = config, network_config
+        self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
+        self.encoder = Encoder(spec)
+        self.process = cast(Process, registry.member_class("process", config.process.name)(config.process))
+        self.network = registry.member_class("network", network_config.name)(
+            network_config,
+            horizon=config.chunk,
+            action_dim=spec.action_dim,
+            history=config.history,
+            condition_dim=self.encoder.output_dim,
+            n_times=self.process.n_times,
+        )
+        self._add_limits()
+        self._history = History(config.history)
+        self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
+
+    @classmethod
+    def build(cls, config: PolicyConfig, network_config: Any, episodes: Any) -> Policy:
+        """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values."""
+        observation = Normalizer.fit(episodes.observation, config.observation_normalizer)
+        action = Normalizer.fit({"action": episodes.action}, config.action_normalizer)
+        return cls(config, network_config, episodes.spec, observation, action)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.action_low.device
+
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        """(H, A), the shape of one sample's noise."""
+        return (self.spec.chunk, self.spec.action_dim)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights that `load_policy` needs, as plain values."""
+        return {
+            "policy": asdict(self.policy_config),
+            "network": asdict(self.network_config),
+            "observation_normalizer": self.observation_normalizer.config(),
+            "action_normalizer": self.action_normalizer.config(),
+        }
+
+    def draw(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Draws:
+        """Draw the randomness of one `loss`, shaped after the batch's actions."""
+        return self.process.draw(batch["action"], generator)
+
+    def loss(
+        self, batch: Mapping[str, Any], generator: torch.Generator | None = None, *, draws: Draws | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Behavior-cloning loss of a batch {"observation": {key: (B, h, ...)}, "action": (B, H, A), "mask": (B, H)}.
+
+        Raw units; padded actions do not count.
+        """
+        action = self.action_normalizer({"action": batch["action"]})["action"]
+        cond = self.encode(batch["observation"])
+        return self.process.loss(self.network, action, cond, generator, mask=batch.get("mask"), draws=draws)
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
+        return self.encoder(self.observation_normalizer(observation))
+
+    def sample(
+        self,
+        obs: Observation,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Map observation windows and noise to chunks; the same noise gives the same chunk (except with `ddpm`).
+
+        Args:
+            obs: {key: (B, h, ...)} raw units; a single array when there is one key; with history 1 the axis h may
+                be left out.
+            noise: (B, H, A) standard normal; drawn from `generator` when None.
+            generator: source of the noise, None is torch's default one.
+            steps: network calls, None is the configured number.
+
+        Returns:
+            (B, H, A) actions in raw units, inside the action limits.
+        """
+        cond = self.encode(self._windows(obs))
+        if noise is None:
+            noise = torch.randn(len(cond), *self.noise_shape, device=cond.device, generator=generator)
+        chunk = self.process.sample(self.network, noise, cond, steps, generator)
+        chunk = self.action_normalizer.inverse({"action": chunk})["action"]
+        return chunk.clamp(self.action_low, self.action_high)
+
+    @torch.no_grad()
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
+        """Return the action of this moment for B robots, planning a new chunk only where one is due.
+
+        Args:
+            obs: {key: (B, ...)} the current observation only; the policy keeps the history.
+            noise: (B, H, A) used by the slots that plan now; drawn when None.
+
+        Returns:
+            (B, A) actions in raw units.
+
+        Raises:
+            LaminarError: a key is missing or unknown, a width is wrong, or a value is not finite.
+        """
+        current = self._as_dict(obs, lead=1)
+        self.observation_normalizer.check(current)
+        windows = self._history.push(current)
+        batch = len(next(iter(current.values())))
+        wants = self._chunks.wants(batch)
+        if bool(wants.any()):
+            planning = {key: value[wants] for key, value in windows.items()}
+            self._chunks.push(self.sample(planning, None if noise is None else noise[wants]), wants)
+        return self._chunks.pop()
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Forget history and chunk of the slots in `mask` (B,) bool, or of all; call it when an episode starts."""
+        self._history.reset(mask)
+        self._chunks.reset(mask)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write weights, configuration and Spec to `folder` as a whole or not at all."""
+        with storage.replacing(folder) as temporary:
+            self.write(temporary)
+        return Path(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the policy's files into an existing folder (`save` and checkpoints share this)."""
+        storage.write_tensors(folder / "model.safetensors", self.state_dict())
+        storage.write_json(folder / "config.json", self.config)
+        storage.write_json(folder / "spec.json", self.spec.to_json())
+
+    def checkpoint_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 over all tensors, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _add_limits(self) -> None:
+        """Action limits as buffers; unbounded is infinite. Not saved: they come from the Spec."""
+        shape = (self.spec.action_dim,)
+        low, high = self.spec.action_low, self.spec.action_high
+        self.action_low: Tensor
+        self.action_high: Tensor
+        infinite = torch.full(shape, torch.inf)
+        self.register_buffer("action_low", -infinite if low is None else torch.tensor(low), persistent=False)
+        self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
+
+    def _as_dict(self, obs: Observation, lead: int) -> dict[str, Tensor]:
+        """Name a lone array by the only key and move everything to the policy's device."""
+        if not isinstance(obs, Mapping):
+            keys = list(self.spec.observation)
+            if len(keys) != 1:
+                raise LaminarError(f"the policy needs a dictionary with observations {keys}, got one array")
+            obs = {keys[0]: obs}
+        tensors = {key: torch.as_tensor(value, device=self.device) for key, value in obs.items()}
+        for key, value in tensors.items():
+            feature = self.spec.observation.get(key)
+            if feature is not None and value.ndim < lead + len(feature.shape):
+                raise LaminarError(
+                    f"observation '{key}' has shape {tuple(value.shape)}; a batch of {feature.shape} needs "
+                    f"{lead + len(feature.shape)} axes"
+                )
+        return tensors
+
+    def _windows(self, obs: Observation) -> dict[str, Tensor]:
+        """Add the history axis where history is 1 and the caller left it out; check its length."""
+        windows = self._as_dict(obs, lead=1)
+        for key, value in windows.items():
+            feature = self.spec.observation.get(key)
+            if feature is None:
+                continue  # the normalizer names unknown keys
+            if value.ndim == 1 + len(feature.shape) and self.spec.history == 1:
+                windows[key] = value.unsqueeze(1)
+            elif value.shape[1] != self.spec.history:
+                raise LaminarError(
+                    f"observation '{key}' has shape {tuple(value.shape)}, expected a history of {self.spec.history}: "
+                    f"(batch, {self.spec.history}, {', '.join(map(str, feature.shape))})"
+                )
+        return windows
+
+
+def load_policy(folder: str | Path) -> Policy:
+    """Restore a policy from a folder written by `save`, from a checkpoint, or from a run (its newest checkpoint).
+
+    Nothing is unpickled and no name from the file is imported: processes and networks come from the registry.
+
+    Raises:
+        LaminarError: a file or tensor is missing, unexpected or has another shape; it is named.
+    """
+    folder = storage.resolve_checkpoint(Path(folder))
+    config = storage.read_json(folder / "config.json")
+    spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+    settings = dict(config["policy"])
+    settings["process"] = registry.config_from_json("process", settings["process"])
+    policy = Policy(
+        PolicyConfig(**settings),
+        registry.config_from_json("network", config["network"]),
+        spec,
+        Normalizer.from_config(config["observation_normalizer"]),
+        Normalizer.from_config(config["action_normalizer"]),
+    )
+    storage.load_into(policy, folder / "model.safetensors")
+    return policy.eval()
+
+
+def _check_config(config: PolicyConfig) -> None:
+    for name in ("history", "chunk", "execute"):
+        if getattr(config, name) < 1:
+            raise LaminarError(f"policy.{name} must be at least 1, got {getattr(config, name)}")
+    if config.execute > config.chunk:
+        raise LaminarError(
+            f"policy.execute={config.execute} is more than policy.chunk={config.chunk}; predict at least as many "
+            "actions as are executed"
+        )

@@ -1,0 +1,81 @@
+"""Generative processes: how noise becomes data. One family a file, no weights of their own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..networks import Network
+
+Metrics = dict[str, Tensor]
+Draws = tuple[Tensor, ...]
+
+
+class Process(nn.Module, ABC):
+    """The maths of one generative family; t = 0 is data and t = 1 is noise, always.
+
+    Shapes: x, noise (B, H, A) in normalised units; cond (B, h, D); mask (B, H), False on padding.
+    """
+
+    n_times: int = 1
+    """How many times the network is conditioned on."""
+
+    @abstractmethod
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
+        """Draw all the randomness of one loss, so that a compiled or captured loss can take it as input."""
+
+    @abstractmethod
+    def loss(
+        self,
+        network: Network,
+        x: Tensor,
+        cond: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        mask: Tensor | None = None,
+        draws: Draws | None = None,
+    ) -> tuple[Tensor, Metrics]:
+        """Return the scalar training loss and detached metrics; padded actions do not count."""
+
+    @abstractmethod
+    def path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        steps: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Return all states from the noise to the sample; `steps` None is the configured number."""
+
+    def sample(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        steps: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`."""
+        return self.path(network, noise, cond, steps, generator)[-1]
+
+    # nn.Module wants forward; a process is used through its named methods.
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Metrics]:
+        """Same as `loss`."""
+        return self.loss(*args, **kwargs)
+
+
+def squared_error(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """(B,) mean squared error of each sample over its valid actions.
+
+    Averaged within a sample first, so that the mean over a batch split across processes equals the mean over
+    the whole batch.
+    """
+    error = (prediction - target).square().mean(dim=2)  # (B, H)
+    if mask is None:
+        return error.mean(dim=1)
+    weight = mask.to(error.dtype)
+    return (error * weight).sum(dim=1) / weight.sum(dim=1)

@@ -1,0 +1,112 @@
+"""Denoising diffusion: DDPM training (Ho et al. 2020), any of the solvers for sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import LaminarError, nearest
+from .. import solvers
+from ..networks import Network
+from ..schedules import Schedule, grid
+from ..solvers import Level
+from . import Draws, Metrics, Process, squared_error
+
+ODE_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], list[Tensor]]] = {
+    "ddim": solvers.ddim,
+    "dpmpp_1": solvers.dpmpp_1,
+    "dpmpp_2s": solvers.dpmpp_2s,
+    "dpmpp_2m": solvers.dpmpp_2m,
+}
+PREDICTIONS = ("epsilon", "data", "velocity")
+
+
+@dataclass
+class Config:
+    """Settings of the diffusion process."""
+
+    name: str = "diffusion"
+    schedule: str = "cosine"  # cosine, linear, or vp (Diffusion-QL's)
+    levels: int | None = 100  # discrete noise levels in training; null trains in continuous time
+    prediction: str = "epsilon"  # what the network predicts: epsilon, data, or velocity
+    solver: str = "ddim"  # ddim, ddpm (stochastic), dpmpp_1, dpmpp_2s, dpmpp_2m
+    steps: int = 10  # network calls per sample, at most `levels`
+    spacing: str = "uniform"  # of the sampling steps: uniform, quadratic, logsnr
+    clip: float | None = 1.0  # bound of the predicted data in normalised units; null does not clip
+
+
+class Diffusion(Process):
+    """x_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        known = ["ddpm", *ODE_SOLVERS]
+        if config.solver not in known:
+            raise LaminarError(
+                f"diffusion has no solver '{config.solver}' (known: {known}){nearest(config.solver, known)}"
+            )
+        if config.prediction not in PREDICTIONS:
+            raise LaminarError(f"diffusion cannot predict '{config.prediction}' (known: {', '.join(PREDICTIONS)})")
+        self.config = config
+        self.schedule = Schedule(config.schedule, config.levels)
+        grid(self.schedule, config.steps, config.spacing)  # a bad combination fails here, before training
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
+        """Return noise (B, H, A) and times (B, 1)."""
+        noise = torch.randn(x.shape, device=x.device, generator=generator)
+        return noise, self.schedule.draw_times(x, generator)
+
+    def loss(
+        self,
+        network: Network,
+        x: Tensor,
+        cond: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        mask: Tensor | None = None,
+        draws: Draws | None = None,
+    ) -> tuple[Tensor, Metrics]:
+        """The simple loss (Ho et al. 2020, eq. 14), for the noise, the data or v = alpha eps - sigma x."""
+        noise, t = draws if draws is not None else self.draw(x, generator)
+        alpha, sigma = self.schedule.alpha_sigma(t)  # (B, 1, 1)
+        x_t = alpha * x + sigma * noise  # (B, H, A)
+        if self.config.prediction == "epsilon":
+            target = noise
+        elif self.config.prediction == "data":
+            target = x
+        else:
+            target = alpha * noise - sigma * x
+        loss = squared_error(network(x_t, t, cond), target, mask).mean()
+        return loss, {"loss": loss.detach()}
+
+    def path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        steps: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """Denoise with the configured solver; `generator` serves `ddpm` only."""
+        levels = grid(self.schedule, self.config.steps if steps is None else steps, self.config.spacing)
+
+        def predict(x: Tensor, level: Level) -> Tensor:
+            return self.predict_data(network, x, level, cond)
+
+        if self.config.solver == "ddpm":
+            return solvers.ddpm(predict, noise, levels, solvers.standard_normal(generator))
+        return ODE_SOLVERS[self.config.solver](predict, noise, levels)
+
+    def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
+        """Clean data (B, H, A) that the network sees in x at one noise level, clipped if configured."""
+        output = network(x, x.new_full((len(x), 1), level.time), cond)
+        if self.config.prediction == "epsilon":
+            data = (x - level.sigma * output) / level.alpha
+        elif self.config.prediction == "data":
+            data = output
+        else:
+            data = level.alpha * x - level.sigma * output
+        return data if self.config.clip is None else data.clamp(-self.config.clip, self.config.clip)

@@ -1,0 +1,120 @@
+"""MeanFlow: the network learns average velocities, so that one call maps noise to data (Geng et al. 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import LaminarError
+from ..networks import Network
+from . import Draws, Metrics, Process, squared_error
+
+
+@dataclass
+class Config:
+    """Settings of the mean-flow process."""
+
+    name: str = "meanflow"
+    steps: int = 1  # network calls per sample
+    flow_ratio: float = 0.5  # share of a batch with r = t, where the loss is plain flow matching
+    time_mean: float = -0.4  # of the normal variable whose sigmoid is a time
+    time_std: float = 1.0
+    adaptive_power: float = 0.0  # p of the weight 1 / (error + 0.001)^p; 0 is the plain squared error
+
+
+class MeanFlow(Process):
+    """u(x_t, r, t) = 1/(t - r) * integral of the velocity from r to t, on x_t = (1 - t) x + t eps.
+
+    The network is conditioned on (t, t - r).
+    """
+
+    n_times = 2
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        if not 0 <= config.flow_ratio <= 1:
+            raise LaminarError(f"meanflow: flow_ratio is a share between 0 and 1, got {config.flow_ratio}")
+        self.config = config
+
+    def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
+        """Return noise (B, H, A) and times t >= r, (B, 1) each; the first rows, `flow_ratio` of all, have r = t.
+
+        The split is by position, not by coin: the rows of a batch are exchangeable, the share is exact, and the
+        derivative along the path is only computed where r < t.
+        """
+        noise = torch.randn(x.shape, device=x.device, generator=generator)
+        pair = torch.randn(len(x), 2, device=x.device, generator=generator)
+        pair = torch.sigmoid(self.config.time_mean + self.config.time_std * pair)
+        t = pair.amax(dim=1, keepdim=True)
+        r = pair.amin(dim=1, keepdim=True)
+        same = self._num_same(len(x))
+        t = torch.cat([pair[:same, :1], t[same:]])  # where r = t the marginal is the logit-normal itself
+        return noise, t, torch.cat([t[:same], r[same:]])
+
+    def loss(
+        self,
+        network: Network,
+        x: Tensor,
+        cond: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        mask: Tensor | None = None,
+        draws: Draws | None = None,
+    ) -> tuple[Tensor, Metrics]:
+        """E w || u(x_t, r, t) - sg(v - (t - r) du/dt) ||^2 (Geng et al. 2025, eq. 9-11)."""
+        noise, t, r = draws if draws is not None else self.draw(x, generator)
+        t_ = t[:, :, None]  # (B, 1, 1)
+        x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
+        velocity = noise - x  # (B, H, A)
+        average = network(x_t, torch.cat([t, t - r], dim=1), cond)  # (B, H, A)
+        target = self._target(network, x_t, velocity, t, r, cond)
+        error = squared_error(average, target, mask)  # (B,)
+        weight = (error.detach() + 1e-3).pow(-self.config.adaptive_power)
+        loss = (weight * error).mean()
+        return loss, {"loss": loss.detach(), "squared_error": error.detach().mean()}
+
+    @torch.no_grad()
+    def _target(
+        self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor
+    ) -> Tensor:
+        """v - (t - r) du/dt; du/dt is the Jacobian-vector product along (dx, dt, dr) = (v, 1, 0).
+
+        No gradient flows through the target, so the product is taken without recording the tape.
+        """
+        same = self._num_same(len(x_t))
+        if same == len(x_t):
+            return velocity
+        span = (t - r)[same:]
+        times = torch.cat([t[same:], span], dim=1)
+        _, slope = torch.func.jvp(
+            lambda x, times: network(x, times, cond[same:]),
+            (x_t[same:], times),
+            (velocity[same:], torch.ones_like(times)),  # d(t - r)/dt = 1 too
+        )
+        return torch.cat([velocity[:same], velocity[same:] - span[:, :, None] * slope])
+
+    def _num_same(self, batch: int) -> int:
+        return round(self.config.flow_ratio * batch)
+
+    def path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        steps: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[Tensor]:
+        """x_r = x_t - (t - r) u(x_t, r, t) in equal steps from t = 1 to 0; one step is one call."""
+        steps = self.config.steps if steps is None else steps
+        if steps < 1:
+            raise LaminarError(f"sampling needs at least one step, got {steps}")
+        x, path = noise, [noise]
+        span = 1 / steps
+        for index in range(steps):
+            # Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.
+            times = torch.cat([x.new_full((len(x), 1), 1 - index * span), x.new_full((len(x), 1), span)], dim=1)
+            x = x - span * network(x, times, cond)
+            path.append(x)
+        return path

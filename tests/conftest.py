@@ -1,0 +1,50 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    # Tests run side by side, one a core: more threads only get in each other's way.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout, which is also the package's folder."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def demo_data() -> Callable[[str], Path]:
+    """Return a function from a file's name to its path in the demonstration data; it skips if there is none.
+
+    The folder is `$LAMINAR_DATA`, or else `shared/data` beside the checkout.
+    """
+    folder = Path(os.environ.get("LAMINAR_DATA") or REPOSITORY.parent / "shared" / "data")
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(
+                f"needs the demonstration file {path}: set LAMINAR_DATA to the folder that has {name}"
+            )
+        return path
+
+    return find

@@ -1,0 +1,1 @@
+"""Training: one loop, one file an improver, checkpoints that survive a kill."""

@@ -1,0 +1,73 @@
+"""Checkpoints of a run: written to a temporary folder and renamed, the last two kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import LaminarError
+from ..policies import Policy
+from ..policies.storage import CHECKPOINTS, checkpoints, load_into, read_json, read_tensors, replacing
+from ..policies.storage import write_tensors
+
+KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
+
+
+def save_checkpoint(run: Path, step: int, policy: Policy, state: dict[str, Tensor]) -> Path:
+    """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
+
+    Args:
+        run: the run's folder.
+        step: number of updates done.
+        policy: averaged policy, in a form that `load_policy` reads.
+        state: everything else that a resume needs, see `BehaviorCloning.state`.
+
+    Raises:
+        LaminarError: the disk is full; older checkpoints are untouched.
+    """
+    folder = run / CHECKPOINTS / f"step_{step:08d}"
+    with replacing(folder) as temporary:
+        policy.write(temporary)
+        write_tensors(temporary / "train.safetensors", {**state, "step": torch.tensor(step)})
+    for old in checkpoints(run)[:-KEPT]:
+        shutil.rmtree(old)
+    return folder
+
+
+def load_checkpoint(folder: Path, policy: Policy) -> tuple[int, dict[str, Tensor]]:
+    """Load the averaged policy in place and return the number of updates done and the rest of the state."""
+    load_into(policy, folder / "model.safetensors")
+    state = read_tensors(folder / "train.safetensors")
+    return int(state.pop("step")), state
+
+
+def check_same_run(run: Path, config: dict[str, Any]) -> None:
+    """Compare a run's stored configuration with the one that wants to resume it.
+
+    Raises:
+        LaminarError: names the first setting that differs, with both values.
+    """
+    stored = flatten(read_json(run / "run.json"))
+    wanted = flatten(config)
+    for key in sorted(stored.keys() | wanted.keys()):
+        if key.split(".")[0] in {"out", "resume", "wandb"}:
+            continue
+        if stored.get(key) != wanted.get(key):
+            raise LaminarError(
+                f"cannot resume {run}: {key} was {stored.get(key)!r} and is now {wanted.get(key)!r}; "
+                "resume with the same settings, or choose another out="
+            )
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries to one level with dotted keys; lists are values."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,54 @@
+"""Every setting of `laminar train`, with its default; YAML files only select and override."""
+
+# Hydra reads these classes and needs real types: no postponed annotations here.
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..envs.config import EnvConfig
+
+
+@dataclass
+class DataConfig:
+    """Demonstrations."""
+
+    path: Any = None  # a file, or a list of files that are concatenated
+    short_episodes: str = "error"  # episodes shorter than a chunk: error, pad or drop
+
+
+@dataclass
+class EvaluationConfig:
+    """Evaluation while training, always with the averaged weights."""
+
+    every: int = 0  # updates between evaluations; 0 evaluates not at all
+    episodes: int = 10
+    seed: int = 10_000  # episode i runs on seed + i, away from the training seeds
+
+
+@dataclass
+class RuntimeConfig:
+    """How the same mathematics is run."""
+
+    name: str = "eager"
+    compiled: bool = False  # torch.compile the loss: repays its 10-60 s after some thousand updates
+    device: str = "cpu"
+    threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
+
+
+@dataclass
+class TrainConfig:
+    """A training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    policy: Any = None  # a PolicyConfig; untyped here, so that each process brings its own settings
+    network: Any = None  # the Config of a module in policies/networks/
+    method: Any = None  # the Config of an improver in train/
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    steps: int = 30_000  # updates
+    seed: int = 0
+    out: str | None = None  # folder of the run
+    resume: bool = False  # continue the run in `out` from its newest checkpoint
+    log_every: int = 500  # updates between rows in the logs
+    checkpoint_every: int = 5_000  # updates between checkpoints
+    wandb: bool = False  # also log to Weights & Biases (extra: wandb)

@@ -1,0 +1,66 @@
+"""Data-parallel training under `torchrun`: every process takes its share of one large batch.
+
+All processes draw the indices and the noise of the whole batch from the same generator and keep every n-th row, so
+n processes with batch B compute what one process with batch n * B computes, and all stay in the same random state.
+Gradients are one flat buffer, hence one all-reduce a step; no wrapper around the module is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all: `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def share(self, whole: Tensor) -> Tensor:
+        """Rows of the whole batch that belong to this process."""
+        return whole[self.rank :: self.count]
+
+    def average(self, value: Tensor) -> None:
+        """Replace `value` by its mean over all processes, in place."""
+        if self.count > 1:
+            dist.all_reduce(value)
+            value.div_(self.count)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        if self.count == 1:
+            return flag
+        votes = torch.tensor(int(flag))
+        dist.all_reduce(votes)
+        return bool(votes)
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def join(device: str) -> Processes:
+    """Join the group that `torchrun` describes in the environment; alone without it."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Processes()
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return Processes(dist.get_rank(), count)
+
+
+def leave(processes: Processes) -> None:
+    """Leave the group."""
+    if processes.count > 1:
+        dist.destroy_process_group()

@@ -1,0 +1,65 @@
+"""What every training method is: an improver takes a policy and data, and gives back a better policy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batches import ShortEpisodes
+from ..data.episodes import Episodes
+from ..policies import Policy
+from .distributed import Processes
+
+
+@dataclass
+class Context:
+    """What a run gives its improver besides policy, data and the method's own settings."""
+
+    steps: int  # updates of the whole run, for schedules
+    device: str
+    generator: torch.Generator  # the only source of randomness, on `device`
+    processes: Processes
+    compiled: bool  # torch.compile the loss
+    short_episodes: ShortEpisodes
+
+
+class Improver(ABC):
+    """One training method, in one module of `train/` beside its `Config` dataclass, whose `name` selects it."""
+
+    @abstractmethod
+    def __init__(self, policy: Policy, episodes: Episodes, config: Any, context: Context) -> None:
+        """Take over the policy and put the data on the device."""
+
+    @abstractmethod
+    def update(self, step: int) -> dict[str, Tensor]:
+        """Take one update and return detached metrics, among them "loss", without waiting for the device."""
+
+    @abstractmethod
+    def policy(self) -> Policy:
+        """Return the policy to evaluate, save and deploy."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors, besides `policy()`, that an exact resume needs."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state` returned; `policy()` has been loaded from its own file."""
+
+
+def improvers() -> dict[str, tuple[type[Improver], type]]:
+    """Name -> (improver, Config) of every module in `train/` that defines both; there is no list to edit."""
+    found: dict[str, tuple[type[Improver], type]] = {}
+    for info in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
+        module = importlib.import_module(f"{__package__}.{info.name}")
+        for _, value in inspect.getmembers(module, inspect.isclass):
+            if issubclass(value, Improver) and value.__module__ == module.__name__ != __name__:
+                found[module.Config.name] = (value, module.Config)
+    return found

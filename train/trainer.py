@@ -1,0 +1,212 @@
+"""The one training loop.
+
+    laminar train policy=flow data.path=demos.hdf5 out=runs/flow                     # one process
+    laminar train policy=flow data.path=demos.hdf5 out=runs/flow resume=true         # continue after a kill
+    torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=… out=…   # data parallel
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data.load import load_episodes
+from ..errors import LaminarError
+from ..eval.rollout import evaluate
+from ..policies import Policy
+from ..policies.storage import checkpoints, write_json
+from . import distributed
+from .checkpoint import check_same_run, load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .distributed import Processes
+from .improver import Context, Improver, improvers
+from .logs import Logs
+
+
+def train(config: TrainConfig) -> Path:
+    """Run or resume a training run and return its folder.
+
+    Writes run.json, metrics.jsonl, tensorboard/ and checkpoints/. SIGINT and SIGTERM write a checkpoint, print the
+    command that resumes, and exit with 0. The result on the CPU is the same to the bit whether or not it was killed
+    on the way.
+
+    Raises:
+        LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
+    """
+    torch.set_num_threads(config.runtime.threads)
+    processes = distributed.join(config.runtime.device)
+    try:
+        return _Run(config, processes).go()
+    finally:
+        distributed.leave(processes)
+
+
+class _Run:
+    """One run in one process: what the loop needs at hand."""
+
+    def __init__(self, config: TrainConfig, processes: Processes) -> None:
+        self.config, self.processes = config, processes
+        self.settings: dict[str, Any] = asdict(config)
+        self.folder = _check_folder(config, self.settings)
+        self.improver = _build_improver(config, processes)
+        self.step = self._resume()
+        self._write_settings()  # only now: a run that cannot start leaves nothing behind
+        self.stopped = False
+
+    def go(self) -> Path:
+        """The loop: update, log, evaluate, checkpoint."""
+        config = self.config
+        logs = Logs(self.folder, self.settings, self.step, config.wandb) if self.processes.first else None
+        totals: dict[str, Tensor] = {}
+        with _Signals(self), self._bar() as bar:
+            while self.step < config.steps and not self.processes.any(self.stopped):
+                for name, value in self.improver.update(self.step).items():
+                    totals[name] = totals[name] + value if name in totals else value
+                self.step += 1
+                bar.update()
+                done = self.step == config.steps
+                if self.step % config.log_every == 0 or done:
+                    row = self._read(totals, config.log_every)
+                    totals = {}
+                    bar.set_postfix(loss=f"{row['loss']:.4f}")
+                    if logs:
+                        logs.write(self.step, row)
+                if logs and config.evaluation.every and (self.step % config.evaluation.every == 0 or done):
+                    logs.write(self.step, self._evaluate())
+                if self.step % config.checkpoint_every == 0 or done:
+                    self._save()
+            if self.step < config.steps:
+                self._interrupted()
+        if logs:
+            logs.close()
+        return self.folder
+
+    def _write_settings(self) -> None:
+        if self.processes.first:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_json(self.folder / "run.json", self.settings)
+            except OSError as error:
+                raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
+        self.processes.barrier()
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint, if there is one; return the number of updates done."""
+        found = checkpoints(self.folder)
+        if not found:
+            return 0
+        step, state = load_checkpoint(found[-1], self.improver.policy())
+        self.improver.load_state(state)
+        return step
+
+    def _save(self) -> None:
+        if self.processes.first:
+            save_checkpoint(self.folder, self.step, self.improver.policy(), self.improver.state())
+        self.processes.barrier()
+
+    def _read(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
+        """Mean of each metric since the last row; the only moment at which the host waits for the device.
+
+        Raises:
+            LaminarError: the loss is not finite.
+        """
+        since = (self.step - 1) % count + 1
+        row = {name: float(total) / since for name, total in totals.items()}
+        for name, value in row.items():
+            if not math.isfinite(value):
+                raise LaminarError(
+                    f"{name} is {value} between updates {self.step - since} and {self.step}; lower method.lr, or look "
+                    f"at the data with `laminar inspect`. The last checkpoint in {self.folder} is from before that."
+                )
+        return row
+
+    def _evaluate(self) -> dict[str, float]:
+        assert self.config.env.id is not None  # checked in _check_folder
+        first = self.config.evaluation.seed
+        seeds = list(range(first, first + self.config.evaluation.episodes))
+        result = evaluate(self.improver.policy(), self.config.env.id, seeds)
+        figures = {"return": result.mean_return, "success_rate": result.success_rate}
+        figures["normalized_score"] = result.normalized_score
+        return {f"eval/{name}": figure.mean for name, figure in figures.items() if figure is not None}
+
+    def _interrupted(self) -> None:
+        self._save()
+        if self.processes.first:
+            arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
+            command = shlex.join(["laminar", *arguments, "resume=true"])
+            print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}")
+
+    def _bar(self) -> Any:
+        return tqdm(
+            total=self.config.steps,
+            initial=self.step,
+            desc=self.folder.name,
+            unit="update",
+            mininterval=1.0,
+            dynamic_ncols=True,
+            disable=not self.processes.first,
+        )
+
+
+class _Signals:
+    """SIGINT and SIGTERM ask the loop to stop after the current update; a second one stops at once."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._run.stopped:
+            raise KeyboardInterrupt
+        self._run.stopped = True
+
+
+def _check_folder(config: TrainConfig, settings: dict[str, Any]) -> Path:
+    if config.out is None:
+        raise LaminarError("train needs out=FOLDER for its checkpoints and logs")
+    if config.data.path is None:
+        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
+    if config.evaluation.every and config.env.id is None:
+        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
+    folder = Path(config.out)
+    if (folder / "run.json").exists():
+        if not config.resume:
+            raise LaminarError(f"{folder} already holds a run: add resume=true to continue it, or choose another out=")
+        check_same_run(folder, settings)
+    return folder
+
+
+def _build_improver(config: TrainConfig, processes: Processes) -> Improver:
+    episodes = load_episodes(config.data.path)
+    # Weight initialization is the one use of the global generator; all else draws from an explicit one.
+    torch.manual_seed(config.seed)
+    policy = Policy.build(config.policy, config.network, episodes)
+    device = config.runtime.device
+    context = Context(
+        steps=config.steps,
+        device=device,
+        generator=torch.Generator(device).manual_seed(config.seed),
+        processes=processes,
+        compiled=config.runtime.compiled,
+        short_episodes=config.data.short_episodes,
+    )
+    improver, _ = improvers()[config.method.name]
+    return improver(policy, episodes, config.method, context)
