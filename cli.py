@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     except LaminarError as error:
         print(f"laminar: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, missing rights: what went wrong and where is all there is to say
+        print(f"laminar: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except Exception:
@@ -51,8 +54,7 @@ def train(words: list[str]) -> None:
     from .configs.compose import compose
     from .train.trainer import train as run
 
-    folder = run(compose("train", words))
-    print(f"trained policy in {folder}")
+    run(compose("train", words))
 
 
 def evaluate(words: list[str]) -> None:
@@ -64,6 +66,8 @@ def evaluate(words: list[str]) -> None:
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
     out = Path(config.out) if config.out else None
+    if out and out.exists() and not out.is_dir():
+        raise LaminarError(f"out={out} is a file; laminar eval writes a folder")
     video = out / "episodes.mp4" if out and config.video_episodes and not config.processes else None
     seeds = list(range(config.seed, config.seed + config.episodes))
     result = run(
@@ -85,7 +89,7 @@ def compare(words: list[str]) -> None:
     paths = [word for word in words if "=" not in word]
     if len(paths) > 2:
         raise LaminarError(f"compare takes two policies, got {len(paths)}: {paths}")
-    named = [f"{key}.path={path}" for key, path in zip("ab", paths, strict=False)]
+    named = [f"{key}.path={json.dumps(path)}" for key, path in zip("ab", paths, strict=False)]
     config = compose("compare", named + [word for word in words if "=" in word])
     _need(config.a.path and config.b.path, "compare", "two policies: laminar compare A B env.id=…")
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
@@ -144,9 +148,8 @@ def _help(verb: str) -> str:
         return text
     from .configs.compose import GROUPS, describe, options
 
-    groups = [f"  {group}={'|'.join(options(group))}" for group in GROUPS if options(group)]
-    choices = ["", "Choices:", *groups] if verb == "train" else []
-    return "\n".join([text, *choices, "", "Settings and defaults:", describe(verb)])
+    choices = [f"  {group}={'|'.join(options(group))}" for group in GROUPS[verb] if options(group)]
+    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb)])
 
 
 if __name__ == "__main__":

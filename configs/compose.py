@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -21,7 +21,12 @@ from ..train.config import RuntimeConfig, TrainConfig
 from ..train.improver import improvers
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "compare": CompareConfig, "collect": CollectConfig}
-GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
+GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose a file of this folder
+    "train": ("policy", "network", "method", "task", "runtime", "experiment"),
+    "eval": ("task",),
+    "compare": ("task",),
+    "collect": ("task",),
+}
 
 
 def compose(verb: str, words: list[str]) -> Any:
@@ -33,13 +38,19 @@ def compose(verb: str, words: list[str]) -> Any:
     Raises:
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
-    keys = [_key(word) for word in words]
-    choices = [word for word, key in zip(words, keys, strict=True) if key in GROUPS]
-    known = flat_keys(_compose(verb, choices))
-    for key in keys:
-        if key not in known and key not in GROUPS:
-            raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *GROUPS])}")
-    return OmegaConf.to_object(_compose(verb, words))
+    groups = GROUPS[verb]
+    overrides = [_parse(word) for word in words]
+    for key, value in overrides:
+        if key in groups:
+            _check_choice(key, value)
+    config = _compose(verb, [word for word, (key, _) in zip(words, overrides, strict=True) if key in groups])
+    known = flat_keys(config)
+    for key, _ in overrides:
+        if key not in known and key not in groups:
+            raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")
+        if key not in groups:
+            _check_leaf(config, key)
+    return _to_objects(_compose(verb, words))
 
 
 def describe(verb: str) -> str:
@@ -60,8 +71,7 @@ def flat_keys(config: DictConfig) -> list[str]:
 
 def options(group: str) -> list[str]:
     """Names that `group=` accepts."""
-    folder = os.path.join(os.path.dirname(__file__), group)
-    return sorted(name.removesuffix(".yaml") for name in os.listdir(folder) if name.endswith(".yaml"))
+    return sorted(path.stem for path in (Path(__file__).parent / group).glob("*.yaml"))
 
 
 def _compose(verb: str, words: list[str]) -> DictConfig:
@@ -70,27 +80,47 @@ def _compose(verb: str, words: list[str]) -> DictConfig:
         with initialize_config_module(__package__, version_base="1.3"):
             return hydra_compose(verb, words)
     except (HydraException, OmegaConfBaseException) as error:
-        raise LaminarError(_one_line(error, words)) from error
+        raise LaminarError(_one_line(error)) from error
 
 
-def _key(word: str) -> str:
-    """Return the key of one `key=value` word."""
+def _to_objects(config: DictConfig) -> Any:
+    try:
+        return OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise LaminarError(_one_line(error)) from error
+
+
+def _parse(word: str) -> tuple[str, Any]:
+    """Return key and value of one `key=value` word."""
     if word.startswith(("+", "~")):
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
     try:
-        return str(OverridesParser.create().parse_override(word).key_or_group)
+        override = OverridesParser.create().parse_override(word)
     except HydraException as error:
         raise LaminarError(f"'{word}' is not key=value; quote values with special characters: \"key='…'\"") from error
+    return str(override.key_or_group), override.value()
 
 
-def _one_line(error: Exception, words: list[str]) -> str:
-    """Say which word a composition error is about; Hydra's own text is long and names files of ours."""
-    for word in words:
-        key, _, value = word.partition("=")
-        if key in GROUPS and value not in options(key):
-            return f"no {key} is called '{value}' (known: {', '.join(options(key))}){nearest(value, options(key))}"
-    cause = error.__cause__ or error
-    text = " ".join(line.strip() for line in str(cause).splitlines() if line.strip())
+def _check_choice(group: str, value: Any) -> None:
+    """Check a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
+    known = options(group)
+    if value not in known:
+        raise LaminarError(f"no {group} is called '{value}' (known: {', '.join(known)}){nearest(str(value), known)}")
+
+
+def _check_leaf(config: DictConfig, key: str) -> None:
+    """Refuse to replace a whole group of settings, or the name that ties settings to their class."""
+    group, _, last = key.rpartition(".")
+    if last == "name":
+        raise LaminarError(f"'{key}' cannot be set; choose {group.split('.')[0]}=NAME, which brings its own settings")
+    if isinstance(OmegaConf.select(config, key), DictConfig):
+        inside = list(OmegaConf.select(config, key))
+        raise LaminarError(f"'{key}' is a group of settings; set one of them, such as {key}.{inside[-1]}=…")
+
+
+def _one_line(error: Exception) -> str:
+    """Shorten an error of Hydra or OmegaConf: the cause alone, on one line."""
+    text = " ".join(line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip())
     return text.replace("full_key:", "for").replace("object_type=", "in ")
 
 

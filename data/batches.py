@@ -80,9 +80,7 @@ class Sequences(_Sampler):
     no window and are counted in `skipped`.
     """
 
-    def __init__(
-        self, episodes: Episodes, length: int, stride: int = 1, device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, episodes: Episodes, length: int, stride: int = 1, device: str | torch.device = "cpu") -> None:
         """Pack the episodes; windows start every `stride` steps of each episode.
 
         Raises:

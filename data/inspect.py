@@ -73,10 +73,9 @@ def _action_problems(episodes: Episodes) -> list[str]:
         return []
     low, high = np.array(episodes.spec.action_low), np.array(episodes.spec.action_high)
     tolerance = 1e-5 * np.maximum(1.0, high - low)
-    outside = ((episodes.action < low - tolerance) | (episodes.action > high + tolerance)).any(axis=1)
-    if not outside.any():
-        return []
-    return [f"action: outside its limits in {int(outside.sum())} of {len(outside)} steps"]
+    outside = (episodes.action < low - tolerance) | (episodes.action > high + tolerance)
+    count = int(np.count_nonzero(outside.any(axis=1)))
+    return [f"action: outside its limits in {count} of {len(episodes)} steps"] if count else []
 
 
 def _episode_problems(episodes: Episodes) -> list[str]:
@@ -136,9 +135,7 @@ def render(description: dict[str, Any]) -> str:
     for key, array in description["observation"].items():
         lines.append(f"  observation '{key}' {_render_array(array)}")
     limits = description["action"]["limits"]
-    bounds = (
-        "no limits known" if limits is None else f"limits {min(limits['low']):g} to {max(limits['high']):g}"
-    )
+    bounds = "no limits known" if limits is None else f"limits {min(limits['low']):g} to {max(limits['high']):g}"
     lines.append(f"  action {_render_array(description['action'])}, {bounds}")
     if description["infos"]:
         infos = ", ".join(f"{key} {tuple(shape)}" for key, shape in description["infos"].items())

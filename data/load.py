@@ -62,9 +62,7 @@ def find_format(path: Path) -> ModuleType:
         inside = sorted(child.name for child in path.glob("*.hdf5"))
         hint = f"; choose a file in it, such as {inside[0]}" if inside else ""
         raise LaminarError(f"{path}: a folder, not a demonstration file{hint}")
-    raise LaminarError(
-        f"{path}: not a known demonstration format ({_content(path)}); known: {', '.join(modules)}"
-    )
+    raise LaminarError(f"{path}: not a known demonstration format ({_content(path)}); known: {', '.join(modules)}")
 
 
 def format_modules() -> dict[str, ModuleType]:
@@ -77,7 +75,7 @@ def _content(path: Path) -> str:
     if not hdf5.has_signature(path):
         return "not HDF5"
     with hdf5.open_hdf5(path) as file:
-        return f"HDF5 with {sorted(file)[:12]}"
+        return f"HDF5 with {hdf5.names(file)[:12]}"
 
 
 def _similar_file(path: Path) -> str:

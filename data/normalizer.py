@@ -33,16 +33,12 @@ class Normalizer(nn.Module):
         self._names = {key: {name: _buffer(key, name) for name in _STATISTICS} for key in self.modes}
         for key, mode in self.modes.items():
             if mode not in MODES:
-                raise LaminarError(
-                    f"normalizer: mode '{mode}' of key '{key}' is none of {MODES}{nearest(mode, MODES)}"
-                )
+                raise LaminarError(f"normalizer: mode '{mode}' of key '{key}' is none of {MODES}{nearest(mode, MODES)}")
             for name in self._names[key].values():
                 self.register_buffer(name, torch.full(self.shapes[key], torch.nan))
 
     @classmethod
-    def fit(
-        cls, values: Mapping[str, NDArray[Any] | Tensor], modes: str | Mapping[str, str] = "minmax"
-    ) -> Normalizer:
+    def fit(cls, values: Mapping[str, NDArray[Any] | Tensor], modes: str | Mapping[str, str] = "minmax") -> Normalizer:
         """Compute statistics over the rows (first axis) of each array of shape ``(N, *feature)``.
 
         Args:
@@ -55,12 +51,8 @@ class Normalizer(nn.Module):
         arrays = {key: _to_numpy(value) for key, value in values.items()}
         chosen = dict.fromkeys(arrays, modes) if isinstance(modes, str) else dict(modes)
         if set(chosen) != set(arrays):
-            raise LaminarError(
-                f"normalizer: modes are given for {sorted(chosen)}, values for {sorted(arrays)}"
-            )
-        normalizer = cls(
-            {key: chosen[key] for key in arrays}, {key: array.shape[1:] for key, array in arrays.items()}
-        )
+            raise LaminarError(f"normalizer: modes are given for {sorted(chosen)}, values for {sorted(arrays)}")
+        normalizer = cls({key: chosen[key] for key in arrays}, {key: array.shape[1:] for key, array in arrays.items()})
         for key, array in arrays.items():
             if len(array) == 0:
                 raise LaminarError(f"normalizer: key '{key}' has no rows to fit")
@@ -69,9 +61,7 @@ class Normalizer(nn.Module):
         return normalizer
 
     def _fit_key(self, key: str, array: NDArray[Any]) -> None:
-        low, high = (
-            torch.as_tensor(bound, dtype=torch.float32) for bound in (array.min(axis=0), array.max(axis=0))
-        )
+        low, high = (torch.as_tensor(bound, dtype=torch.float32) for bound in (array.min(axis=0), array.max(axis=0)))
         offset, scale = torch.zeros_like(low), torch.ones_like(low)
         constant = _is_constant(low, high)
         if self.modes[key] == "minmax":
@@ -187,6 +177,4 @@ def _check_finite(key: str, value: Tensor) -> None:
     if bad.any():
         index = tuple(int(i) for i in bad.nonzero()[0])
         number = float(value[index])
-        raise LaminarError(
-            f"normalizer: key '{key}' is not finite at index {index} ({number}); remove or repair it"
-        )
+        raise LaminarError(f"normalizer: key '{key}' is not finite at index {index} ({number}); remove or repair it")

@@ -126,9 +126,7 @@ class Recording:
         """Take action limits [-1, 1] where a layout prescribes them and the data keep to them."""
         reach = float(np.abs(self.action).max(initial=0.0))
         if not reach <= 1.0 + 1e-5:
-            self.remarks.append(
-                f"actions reach {reach:.4g}, beyond the [-1, 1] of {convention}: no limits are assumed"
-            )
+            self.remarks.append(f"actions reach {reach:.4g}, beyond the [-1, 1] of {convention}: no limits are assumed")
             return
         width = self.action.shape[1]
         self.action_low, self.action_high = (-1.0,) * width, (1.0,) * width

@@ -20,23 +20,28 @@ Collector = Callable[[gymnasium.Env[Any, Any], int, int], Episodes]
 TASKS: dict[str, tuple[str, Collector]] = {"pointmaze": (pointmaze.ENV_ID, pointmaze.collect)}
 
 
-def collect(task: str, episodes: int, seed: int, out: str | Path) -> Episodes:
-    """Record demonstrations of a built-in task into a D4RL-layout HDF5 file and return them.
+def collect(task: str, episodes: int, seed: int, out: str | Path) -> str:
+    """Record demonstrations of a built-in task into an HDF5 file of D4RL's layout.
 
     Args:
-        task: a name in `TASKS`.
+        task: a name in `TASKS`, or the task's environment id.
         episodes: number of episodes.
         seed: the same seed records the same file.
         out: path of the file.
 
+    Returns:
+        A line that tells what was written.
+
     Raises:
         LaminarError: unknown task, or no episodes asked for.
     """
-    if task not in TASKS:
-        raise LaminarError(f"no demonstrations can be recorded for task '{task}' (only {sorted(TASKS)}){nearest(task, TASKS)}")
+    names = {task: task for task in TASKS} | {env_id: task for task, (env_id, _) in TASKS.items()}
+    if task not in names:
+        known = f"there are controllers for {sorted(TASKS)}"
+        raise LaminarError(f"'{task}' has no controller to record; {known}{nearest(task, names)}")
     if episodes < 1:
         raise LaminarError(f"episodes must be at least 1, got {episodes}")
-    env_id, record = TASKS[task]
+    env_id, record = TASKS[names[task]]
     env = make_env(env_id)
     try:
         recorded = record(env, episodes, seed)
@@ -45,4 +50,5 @@ def collect(task: str, episodes: int, seed: int, out: str | Path) -> Episodes:
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     d4rl.write(path, recorded)
-    return recorded
+    done = "" if recorded.success is None else f", {recorded.success.mean():.0%} successful"
+    return f"{path}: {recorded.num_episodes} episodes, {len(recorded)} steps{done}"

@@ -57,9 +57,11 @@ def register() -> None:
     """Register gymnasium-robotics and laminar's own tasks with gymnasium, once."""
     choose_backend()
     if "laminar/PointMaze-v0" not in gymnasium.registry:
-        gymnasium.register("laminar/PointMaze-v0", f"{__package__}.pointmaze:PointMaze", max_episode_steps=150)
+        gymnasium.register("laminar/PointMaze-v0", f"{__package__}.pointmaze:PointMaze", max_episode_steps=100)
     if "PointMaze_UMaze-v3" not in gymnasium.registry and find_spec("gymnasium_robotics"):
-        with redirect_stderr(StringIO()):  # its import prints that the Adroit rewards changed: AdroitReward corrects that
+        with redirect_stderr(
+            StringIO()
+        ):  # its import prints that the Adroit rewards changed: AdroitReward corrects that
             import gymnasium_robotics
 
             gymnasium.register_envs(gymnasium_robotics)
@@ -90,7 +92,9 @@ def env_spec(env: gymnasium.Env[Any, Any]) -> Spec:
     features: dict[str, Feature] = {}
     for key, box in boxes.items():
         if not isinstance(box, spaces.Box):
-            raise LaminarError(f"observation '{key}' of {_name(env)} is a {type(box).__name__}; only arrays are supported")
+            raise LaminarError(
+                f"observation '{key}' of {_name(env)} is a {type(box).__name__}; only arrays are supported"
+            )
         features[key] = Feature(tuple(box.shape), "uint8" if box.dtype == np.uint8 else "float32")
     action = env.action_space
     if not isinstance(action, spaces.Box) or len(action.shape) != 1:

@@ -19,7 +19,7 @@ from .mazes import forget_model_file
 Array = NDArray[Any]
 
 ENV_ID = "laminar/PointMaze-v0"
-LAYOUT = [
+LAYOUT: list[list[Any]] = [
     [1, 1, 1, 1, 1, 1, 1],
     [1, 0, 0, 0, 0, 0, 1],
     [1, "r", 1, 1, 1, "g", 1],
@@ -27,8 +27,10 @@ LAYOUT = [
     [1, 1, 1, 1, 1, 1, 1],
 ]  # cells of 1 m, 1: wall, r: start, g: goal; the middle of the maze is the origin, x right, y up
 ROUTES = {"over": ((-2.0, 1.0), (2.0, 1.0)), "under": ((-2.0, -1.0), (2.0, -1.0))}  # corners (x, y) in meters
-_SPEED = 2.5  # m/s, of the controller between two corners
-_NOISE = 0.05  # standard deviation of the controller's action noise
+_SPEED = 2.5  # m/s, of the controller
+_AHEAD = 0.5  # m, between the robot and the point it aims at
+_GAIN = 0.4  # action per m/s of missing velocity
+_DISTURBANCE = 0.3  # standard deviation of what is added to the action that is executed
 
 
 class PointMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -66,45 +68,60 @@ def _flat(observation: dict[str, Array]) -> Array:
 
 
 class WaypointController:
-    """Drives along the corners of one route to the goal: proportional control of the velocity."""
+    """Follows one route: aims at a point on it a little ahead, and controls the velocity proportionally."""
 
-    def __init__(self, route: str, random: np.random.Generator) -> None:
-        """Follow "over" or "under", with action noise from `random`."""
-        self.waypoints = [np.array(corner) for corner in ROUTES[route]]
-        self.random = random
+    def __init__(self, route: str, observation: Array) -> None:
+        """Follow "over" or "under" from the start to the goal in the first observation (6,)."""
+        self.corners = np.array([observation[:2], *ROUTES[route], observation[4:]])
+        steps = np.diff(self.corners, axis=0)
+        self.lengths = np.linalg.norm(steps, axis=1)
+        self.directions = steps / self.lengths[:, None]
+        self.leg = 0
 
     def act(self, observation: Array) -> Array:
         """Return the action (2,) for an observation (6,)."""
-        position, velocity, goal = observation[:2], observation[2:4], observation[4:]
-        while self.waypoints and np.linalg.norm(self.waypoints[0] - position) < 0.4:
-            self.waypoints.pop(0)
-        ahead = (self.waypoints[0] if self.waypoints else goal) - position
-        wanted = ahead * _SPEED / max(float(np.linalg.norm(ahead)), 0.5)
-        action = 0.4 * (wanted - velocity) + _NOISE * self.random.standard_normal(2)
-        return np.clip(action, -1.0, 1.0).astype(np.float32)
+        position, velocity = observation[:2], observation[2:4]
+        aim = self._ahead(position)
+        wanted = (aim - position) * _SPEED / _AHEAD
+        return np.clip(_GAIN * (wanted - velocity), -1.0, 1.0).astype(np.float32)
+
+    def _ahead(self, position: Array) -> Array:
+        """Return the point of the route that lies `_AHEAD` beyond the nearest one; never back to an earlier leg."""
+        along = float((position - self.corners[self.leg]) @ self.directions[self.leg]) + _AHEAD
+        if along > self.lengths[self.leg] and self.leg < len(self.lengths) - 1:
+            self.leg += 1
+            along -= self.lengths[self.leg - 1]
+        along = min(max(along, 0.0), self.lengths[self.leg])
+        return self.corners[self.leg] + along * self.directions[self.leg]
 
 
 def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
     """Record demonstrations of the waypoint controller, which tosses a coin for its route.
 
+    The executed actions are disturbed, the recorded ones are not, so that the demonstrations show how to recover
+    (DART, Laskey et al. 2017); what was executed is in `infos["executed_action"]`.
+
     Args:
         env: from ``make_env("laminar/PointMaze-v0")``.
         episodes: number of episodes.
-        seed: episode i resets with seed + i; also the source of routes and action noise.
+        seed: episode i resets with seed + i; also the source of routes and disturbances.
     """
     random = np.random.default_rng(seed)
-    steps: dict[str, list[Any]] = {name: [] for name in ("observation", "action", "reward", "terminated", "truncated")}
+    columns = ("observation", "action", "executed_action", "reward", "terminated", "truncated")
+    steps: dict[str, list[Any]] = {name: [] for name in columns}
     finals: list[Array] = []
     ends: list[int] = []
     success: list[bool] = []
     for episode in range(episodes):
-        controller = WaypointController(str(random.choice(list(ROUTES))), random)
         observation, info = env.reset(seed=seed + episode)
+        controller = WaypointController(str(random.choice(list(ROUTES))), observation)
         over = False
         while not over:
             action = controller.act(observation)
-            following, reward, terminated, truncated, info = env.step(action)
-            for name, value in zip(steps, (observation, action, reward, terminated, truncated), strict=True):
+            executed = np.clip(action + _DISTURBANCE * random.standard_normal(2), -1.0, 1.0)
+            following, reward, terminated, truncated, info = env.step(executed)
+            row = (observation, action, executed, reward, terminated, truncated)
+            for name, value in zip(columns, row, strict=True):
                 steps[name].append(value)
             observation, over = following, terminated or truncated
         finals.append(observation)
@@ -120,5 +137,6 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
         ends=np.asarray(ends, np.int64),
         spec=env_spec(env),
         success=np.asarray(success, bool),
+        infos={"executed_action": np.asarray(steps["executed_action"], np.float32)},
         source=ENV_ID,
     )

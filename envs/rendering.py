@@ -48,6 +48,17 @@ def _loads(library: str) -> bool:
     return True
 
 
+def rendering_problem() -> str:
+    """Return why this machine cannot draw MuJoCo scenes, with the remedy; "" if it can."""
+    mujoco = _mujoco()
+    box = "<mujoco><worldbody><geom size='1'/></worldbody></mujoco>"
+    try:
+        _renderer(mujoco.MjModel.from_xml_string(box), 16, 16).close()
+    except LaminarError as error:
+        return str(error)
+    return ""
+
+
 def simulator(env: gymnasium.Env[Any, Any]) -> Any:
     """Return the object inside an environment that has MuJoCo's `model` and `data`; None for other environments."""
     inner = env.unwrapped
@@ -70,7 +81,8 @@ class Camera:
         self._owner = simulator(env)
         self._renderer: Any = None
         if self._owner is not None:
-            self._renderer, self._view = _open(self._owner, width, height)
+            self._renderer = _renderer(self._owner.model, width, height)
+            self._view = _view(env, self._owner)
 
     def picture(self) -> NDArray[np.uint8]:
         """Return the current picture (height, width, 3).
@@ -92,8 +104,7 @@ class Camera:
         return picture
 
     def _plain(self) -> None:
-        import mujoco
-
+        mujoco = _mujoco()
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = 0
 
@@ -104,25 +115,43 @@ class Camera:
             self._renderer = None
 
 
-def _open(owner: Any, width: int, height: int) -> tuple[Any, Any]:
+def _mujoco() -> Any:
+    """Import MuJoCo only when there is something to draw; its names come from a compiled module without types."""
     import mujoco
 
-    owner.model.vis.quality.shadowsize = 0
-    owner.model.vis.quality.offsamples = 0
+    return mujoco
+
+
+def _renderer(model: Any, width: int, height: int) -> Any:
+    mujoco = _mujoco()
+    model.vis.quality.shadowsize = 0
+    model.vis.quality.offsamples = 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # glfw warns before MuJoCo fails; the error below says it all
-            renderer = mujoco.Renderer(owner.model, height, width)
+            renderer = mujoco.Renderer(model, height, width)
     except (mujoco.FatalError, ImportError, AttributeError, RuntimeError) as error:
         backend = os.environ.get("MUJOCO_GL", "glfw")
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LaminarError(f"no OpenGL for pictures (MUJOCO_GL={backend}: {reason}); {_REMEDY}") from error
+    return renderer
+
+
+def _view(env: gymnasium.Env[Any, Any], owner: Any) -> Any:
+    """Return the camera: of mazes from above, of everything else as gymnasium's own renderer has it."""
+    mujoco = _mujoco()
     view = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(owner.model, view)
+    maze = getattr(env.unwrapped, "maze", None)
+    if maze is not None:
+        view.lookat[:] = 0.0
+        view.elevation, view.distance = -75.0, 1.2 * maze.maze_size_scaling * max(maze.map_length, maze.map_width)
+        return view
+    view.lookat[:] = np.median(owner.data.geom_xpos, axis=0)
     settings = getattr(getattr(owner, "mujoco_renderer", None), "default_cam_config", None) or {}
     for name, value in settings.items():
         if isinstance(value, np.ndarray):
             getattr(view, name)[:] = value
         else:
             setattr(view, name, value)
-    return renderer, view
+    return view

@@ -11,12 +11,15 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..envs.d4rl import normalized_score, resolve
 from ..errors import LaminarError
 from .scores import Interval, bootstrap, wilson
 
 
-@dataclass(frozen=True)
+@dataclass
 class Episode:
     """One rolled-out episode.
 
@@ -70,10 +73,14 @@ class Result:
         return wilson(sum(told), len(told)) if len(told) == len(self.episodes) else None
 
     @property
+    def scores(self) -> NDArray[np.float64] | None:
+        """D4RL score of each episode (0: random, 100: expert); None where there is no reference."""
+        return normalized_score(self.env_id, self.returns)
+
+    @property
     def normalized_score(self) -> Interval | None:
-        """Mean D4RL score (0: random, 100: expert) with a bootstrap interval; None without a reference."""
-        scores = normalized_score(self.env_id, self.returns)
-        return None if scores is None else bootstrap(scores)
+        """Mean D4RL score with a bootstrap interval; None where there is no reference."""
+        return None if self.scores is None else bootstrap(self.scores)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `eval.json` holds."""

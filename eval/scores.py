@@ -100,3 +100,24 @@ def _groups(strata: Sequence[ArrayLike] | ArrayLike) -> list[Array]:
     if not all(np.isfinite(group).all() for group in groups):
         raise LaminarError("an interval needs finite values; look for a diverged episode")
     return groups
+
+
+def paired_rates(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the difference of two success rates measured on the same seeds, first minus second.
+
+    Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data",
+    1998, method 10 without continuity correction: Wilson's limits combined with the correlation of the pairs. Unlike
+    a bootstrap it stays honest where all pairs agree.
+    """
+    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    one, two = wilson(int(a.sum()), len(a), confidence), wilson(int(b.sum()), len(b), confidence)
+    spread = np.sqrt(one.mean * (1 - one.mean) * two.mean * (1 - two.mean))
+    correlation = (np.mean(a & b) - one.mean * two.mean) / spread if spread > 0 else 0.0
+
+    def half(x: float, y: float) -> float:
+        return float(np.sqrt(max(0.0, x**2 - 2 * correlation * x * y + y**2)))
+
+    difference = one.mean - two.mean
+    low = difference - half(one.mean - one.low, two.high - two.mean)
+    high = difference + half(one.high - one.mean, two.mean - two.low)
+    return Interval(difference, max(-1.0, low), min(1.0, high))

@@ -69,7 +69,8 @@ def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], rate: float) ->
     height, width = (size - size % 2 for size in frames[0].shape[:2])
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp.mp4")
-    writer: Any = imageio_ffmpeg.write_frames(
+    encode: Any = imageio_ffmpeg.write_frames  # its annotation forbids a fractional frame rate, ffmpeg takes it
+    writer = encode(
         str(unfinished), (width, height), fps=rate, codec="libx264", pix_fmt_out="yuv420p", macro_block_size=2
     )
     writer.send(None)  # starts the encoder

@@ -137,6 +137,9 @@ class Policy(nn.Module):
         cond = self.encode(self._windows(obs))
         if noise is None:
             noise = torch.randn(len(cond), *self.noise_shape, device=cond.device, generator=generator)
+        elif noise.shape != (len(cond), *self.noise_shape):
+            expected = (len(cond), *self.noise_shape)
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: (batch, chunk, action)")
         chunk = self.process.sample(self.network, noise, cond, steps, generator)
         chunk = self.action_normalizer.inverse({"action": chunk})["action"]
         return chunk.clamp(self.action_low, self.action_high)
@@ -171,7 +174,14 @@ class Policy(nn.Module):
         self._chunks.reset(mask)
 
     def save(self, folder: str | Path) -> Path:
-        """Write weights, configuration and Spec to `folder` as a whole or not at all."""
+        """Write weights, configuration and Spec to `folder` as a whole or not at all.
+
+        Raises:
+            LaminarError: the disk is full, or `folder` holds something else than a policy; nothing is changed.
+        """
+        target = Path(folder)
+        if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
+            raise LaminarError(f"{target} holds something else than a policy; choose a new folder to save to")
         with storage.replacing(folder) as temporary:
             self.write(temporary)
         return Path(folder)
@@ -201,13 +211,14 @@ class Policy(nn.Module):
         self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
 
     def _as_dict(self, obs: Observation, lead: int) -> dict[str, Tensor]:
-        """Name a lone array by the only key and move everything to the policy's device."""
+        """Name a lone array by the only key, move everything to the policy's device, and floats to its precision."""
         if not isinstance(obs, Mapping):
             keys = list(self.spec.observation)
             if len(keys) != 1:
                 raise LaminarError(f"the policy needs a dictionary with observations {keys}, got one array")
             obs = {keys[0]: obs}
         tensors = {key: torch.as_tensor(value, device=self.device) for key, value in obs.items()}
+        tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
         for key, value in tensors.items():
             feature = self.spec.observation.get(key)
             if feature is not None and value.ndim < lead + len(feature.shape):
@@ -244,16 +255,18 @@ def load_policy(folder: str | Path) -> Policy:
     """
     folder = storage.resolve_checkpoint(Path(folder))
     config = storage.read_json(folder / "config.json")
-    spec = Spec.from_json(storage.read_json(folder / "spec.json"))
-    settings = dict(config["policy"])
-    settings["process"] = registry.config_from_json("process", settings["process"])
-    policy = Policy(
-        PolicyConfig(**settings),
-        registry.config_from_json("network", config["network"]),
-        spec,
-        Normalizer.from_config(config["observation_normalizer"]),
-        Normalizer.from_config(config["action_normalizer"]),
-    )
+    with storage.rebuilding(folder / "spec.json"):
+        spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+    with storage.rebuilding(folder / "config.json"):
+        settings = dict(config["policy"])
+        settings["process"] = registry.config_from_json("process", settings["process"])
+        policy = Policy(
+            PolicyConfig(**settings),
+            registry.config_from_json("network", config["network"]),
+            spec,
+            Normalizer.from_config(config["observation_normalizer"]),
+            Normalizer.from_config(config["action_normalizer"]),
+        )
     storage.load_into(policy, folder / "model.safetensors")
     return policy.eval()
 

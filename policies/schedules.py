@@ -145,8 +145,8 @@ def _log_snr_times(schedule: Schedule, steps: int) -> list[float]:
     """Times whose log SNR is evenly spaced between t = 1 and t = 0.001 (or the first grid level), then 0."""
     first = 0.001 if schedule.levels is None else 1 / schedule.levels
     low, high = schedule.level(1.0).log_snr, schedule.level(first).log_snr
-    wanted = [low + (high - low) * i / max(steps - 1, 1) for i in range(steps)]
-    return [_time_of(schedule, value) for value in wanted] + [0.0]
+    wanted = [low + (high - low) * i / max(steps - 1, 1) for i in range(1, steps)]
+    return [1.0, *(_time_of(schedule, value) for value in wanted), 0.0]
 
 
 def _time_of(schedule: Schedule, log_snr: float) -> float:

@@ -92,8 +92,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as indented JSON."""
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    """Write plain values as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: a kill leaves the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def read_json(path: Path) -> Any:
@@ -110,25 +117,48 @@ def read_json(path: Path) -> Any:
         raise LaminarError(f"{path} is not valid JSON ({error}); use another checkpoint") from error
 
 
+@contextmanager
+def rebuilding(path: Path) -> Iterator[None]:
+    """Name the file when what it holds, although JSON, does not describe what it should.
+
+    Raises:
+        LaminarError: instead of the block's errors about missing entries and wrong types.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise LaminarError(f"{path} is damaged or of another version ({reason}); use another checkpoint") from error
+
+
 def load_into(module: nn.Module, path: Path) -> None:
     """Load a safetensors file into a module; names and shapes must match exactly.
 
     Raises:
         LaminarError: names the file and the first tensor that is missing, unexpected or of another shape.
     """
-    stored, own = read_tensors(path), module.state_dict()
+    stored = read_tensors(path)
+    check_tensors(path, stored, module.state_dict())
+    module.load_state_dict(stored)
+
+
+def check_tensors(path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Compare the tensors of a file with those that they are to replace.
+
+    Raises:
+        LaminarError: names the file and the first tensor that is missing, unexpected or of another shape or type.
+    """
     for name in own:
         if name not in stored:
             raise LaminarError(f"{path}: tensor '{name}' is missing; the checkpoint is incomplete or of another version")
     for name, value in stored.items():
         if name not in own:
             raise LaminarError(f"{path}: unexpected tensor '{name}'; the checkpoint is of another configuration")
-        if value.shape != own[name].shape:
+        if (value.shape, value.dtype) != (own[name].shape, own[name].dtype):
             raise LaminarError(
-                f"{path}: tensor '{name}' has shape {tuple(value.shape)}, the configuration needs "
-                f"{tuple(own[name].shape)}"
+                f"{path}: tensor '{name}' has shape {tuple(value.shape)} and type {value.dtype}, the configuration "
+                f"needs {tuple(own[name].shape)} and {own[name].dtype}"
             )
-    module.load_state_dict(stored)
 
 
 def checkpoints(run: Path) -> list[Path]:

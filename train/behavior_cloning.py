@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.batches import Batch, Chunks
 from ..data.episodes import Episodes
+from ..errors import LaminarError
 from ..policies import Policy
 from .flat import FlatParameters
 from .improver import Context, Improver
@@ -36,6 +37,7 @@ class BehaviorCloning(Improver):
     """Improver that clones demonstrations. `update` once a step; `policy()` has the averaged weights."""
 
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+        _check(config)
         self.config, self.context = config, context
         self.online = policy.to(context.device).train()
         self.flat = FlatParameters(self.online)
@@ -107,6 +109,23 @@ class BehaviorCloning(Improver):
             "exp_avg": torch.zeros_like(values.data),
             "exp_avg_sq": torch.zeros_like(values.data),
         }
+
+
+def _check(config: Config) -> None:
+    allowed = {
+        "batch_size": (config.batch_size >= 1, "at least 1"),
+        "lr": (config.lr > 0, "above 0"),
+        "warmup": (config.warmup >= 0, "at least 0"),
+        "final_lr": (0 <= config.final_lr <= 1, "a share between 0 and 1"),
+        "beta2": (0 <= config.beta2 < 1, "from 0 to below 1"),
+        "weight_decay": (config.weight_decay >= 0, "at least 0"),
+        "max_grad_norm": (config.max_grad_norm > 0, "above 0"),
+        "ema_decay": (0 <= config.ema_decay <= 1, "between 0 and 1"),
+        "ema_power": (config.ema_power > 0, "above 0"),
+    }
+    for name, (good, expected) in allowed.items():
+        if not good:
+            raise LaminarError(f"method.{name} must be {expected}, got {getattr(config, name)}")
 
 
 def learning_rate(step: int, steps: int, config: Config) -> float:

@@ -11,8 +11,16 @@ from torch import Tensor
 
 from ..errors import LaminarError
 from ..policies import Policy
-from ..policies.storage import CHECKPOINTS, checkpoints, load_into, read_json, read_tensors, replacing
-from ..policies.storage import write_tensors
+from ..policies.storage import (
+    CHECKPOINTS,
+    check_tensors,
+    checkpoints,
+    load_into,
+    read_json,
+    read_tensors,
+    replacing,
+    write_tensors,
+)
 
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
@@ -33,15 +41,21 @@ def save_checkpoint(run: Path, step: int, policy: Policy, state: dict[str, Tenso
     with replacing(folder) as temporary:
         policy.write(temporary)
         write_tensors(temporary / "train.safetensors", {**state, "step": torch.tensor(step)})
-    for old in checkpoints(run)[:-KEPT]:
+    for old in [*checkpoints(run)[:-KEPT], *folder.parent.glob(".step_*")]:  # the latter: leftovers of kills
         shutil.rmtree(old)
     return folder
 
 
-def load_checkpoint(folder: Path, policy: Policy) -> tuple[int, dict[str, Tensor]]:
-    """Load the averaged policy in place and return the number of updates done and the rest of the state."""
+def load_checkpoint(folder: Path, policy: Policy, own: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
+    """Load the averaged policy in place and return the number of updates done and the rest of the state.
+
+    Raises:
+        LaminarError: names the first tensor that does not fit the policy, or the present state `own`.
+    """
     load_into(policy, folder / "model.safetensors")
-    state = read_tensors(folder / "train.safetensors")
+    path = folder / "train.safetensors"
+    state = read_tensors(path)
+    check_tensors(path, state, {**own, "step": torch.tensor(0)})
     return int(state.pop("step")), state
 
 

@@ -11,26 +11,27 @@ import math
 import shlex
 import signal
 import sys
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ..data.load import load_episodes
+from ..envs.make import env_spec, make_env
 from ..errors import LaminarError
 from ..eval.rollout import evaluate
 from ..policies import Policy
 from ..policies.storage import checkpoints, write_json
 from . import distributed
-from .checkpoint import check_same_run, load_checkpoint, save_checkpoint
+from .checkpoint import check_same_run, flatten, load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .distributed import Processes
 from .improver import Context, Improver, improvers
-from .logs import Logs
+from .logs import Logs, Means, check_wandb
 
 
 def train(config: TrainConfig) -> Path:
@@ -43,6 +44,7 @@ def train(config: TrainConfig) -> Path:
     Raises:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
     """
+    _check_settings(config)
     torch.set_num_threads(config.runtime.threads)
     processes = distributed.join(config.runtime.device)
     try:
@@ -56,28 +58,27 @@ class _Run:
 
     def __init__(self, config: TrainConfig, processes: Processes) -> None:
         self.config, self.processes = config, processes
-        self.settings: dict[str, Any] = asdict(config)
+        self.settings: dict[str, Any] = asdict(config) | {"processes": processes.count}
         self.folder = _check_folder(config, self.settings)
         self.improver = _build_improver(config, processes)
-        self.step = self._resume()
-        self._write_settings()  # only now: a run that cannot start leaves nothing behind
+        _check_environment(config, self.improver.policy())
+        self.means = Means()
         self.stopped = False
+        self.step = self.saved = self._resume()
+        self._write_settings()  # only now: a run that cannot start leaves nothing behind
 
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
-        logs = Logs(self.folder, self.settings, self.step, config.wandb) if self.processes.first else None
-        totals: dict[str, Tensor] = {}
-        with _Signals(self), self._bar() as bar:
+        with self._logs() as logs, _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.processes.any(self.stopped):
-                for name, value in self.improver.update(self.step).items():
-                    totals[name] = totals[name] + value if name in totals else value
+                self.means.add(self.improver.update(self.step))
                 self.step += 1
                 bar.update()
                 done = self.step == config.steps
                 if self.step % config.log_every == 0 or done:
-                    row = self._read(totals, config.log_every)
-                    totals = {}
+                    row = self._read_means()
+                    self.means = Means()
                     bar.set_postfix(loss=f"{row['loss']:.4f}")
                     if logs:
                         logs.write(self.step, row)
@@ -87,11 +88,12 @@ class _Run:
                     self._save()
             if self.step < config.steps:
                 self._interrupted()
-        if logs:
-            logs.close()
+            elif logs:
+                print(f"\ntrained policy in {self.folder}")
         return self.folder
 
     def _write_settings(self) -> None:
+        self.processes.barrier()  # or a late process would find the folder taken by its own run
         if self.processes.first:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -100,35 +102,45 @@ class _Run:
                 raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
         self.processes.barrier()
 
+    def _logs(self) -> AbstractContextManager[Logs | None]:
+        if not self.processes.first:
+            return nullcontext()
+        return closing(Logs(self.folder, self.settings, self.step, self.config.wandb))
+
     def _resume(self) -> int:
         """Load the newest checkpoint, if there is one; return the number of updates done."""
         found = checkpoints(self.folder)
         if not found:
             return 0
-        step, state = load_checkpoint(found[-1], self.improver.policy())
+        step, state = load_checkpoint(found[-1], self.improver.policy(), self.improver.state())
         self.improver.load_state(state)
         return step
 
     def _save(self) -> None:
+        self._read_means()  # raises before bad weights push a good checkpoint out
         if self.processes.first:
             save_checkpoint(self.folder, self.step, self.improver.policy(), self.improver.state())
         self.processes.barrier()
+        self.saved = self.step
 
-    def _read(self, totals: dict[str, Tensor], count: int) -> dict[str, float]:
-        """Mean of each metric since the last row; the only moment at which the host waits for the device.
+    def _read_means(self) -> dict[str, float]:
+        """Mean of each metric since the last row.
 
         Raises:
-            LaminarError: the loss is not finite.
+            LaminarError: one is not finite.
         """
-        since = (self.step - 1) % count + 1
-        row = {name: float(total) / since for name, total in totals.items()}
+        row = self.means.read(self.processes)
         for name, value in row.items():
             if not math.isfinite(value):
                 raise LaminarError(
-                    f"{name} is {value} between updates {self.step - since} and {self.step}; lower method.lr, or look "
-                    f"at the data with `laminar inspect`. The last checkpoint in {self.folder} is from before that."
+                    f"{name} is {value} between updates {self.step - self.means.count} and {self.step}; lower method.lr, "
+                    f"or look at the data with `laminar inspect`. {self._last_checkpoint()}"
                 )
         return row
+
+    def _last_checkpoint(self) -> str:
+        found = checkpoints(self.folder)
+        return f"The last checkpoint is {found[-1]}" if found else f"There is no checkpoint in {self.folder} yet"
 
     def _evaluate(self) -> dict[str, float]:
         assert self.config.env.id is not None  # checked in _check_folder
@@ -140,10 +152,13 @@ class _Run:
         return {f"eval/{name}": figure.mean for name, figure in figures.items() if figure is not None}
 
     def _interrupted(self) -> None:
-        self._save()
+        if self.step != self.saved:
+            self._save()
         if self.processes.first:
+            count = self.processes.count
+            program = ["laminar"] if count == 1 else f"torchrun --nproc-per-node {count} -m laminar.cli".split()
             arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
-            command = shlex.join(["laminar", *arguments, "resume=true"])
+            command = shlex.join([*program, *arguments, "resume=true"])
             print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}")
 
     def _bar(self) -> Any:
@@ -180,18 +195,56 @@ class _Signals:
 
 
 def _check_folder(config: TrainConfig, settings: dict[str, Any]) -> Path:
-    if config.out is None:
+    if not config.out:
         raise LaminarError("train needs out=FOLDER for its checkpoints and logs")
-    if config.data.path is None:
-        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
-    if config.evaluation.every and config.env.id is None:
-        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
     folder = Path(config.out)
-    if (folder / "run.json").exists():
+    if (folder / "run.json").exists() or checkpoints(folder):
         if not config.resume:
             raise LaminarError(f"{folder} already holds a run: add resume=true to continue it, or choose another out=")
         check_same_run(folder, settings)
     return folder
+
+
+def _check_settings(config: TrainConfig) -> None:
+    """Refuse what would fail, or do nothing, only after some work."""
+    paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
+    if config.data.path is None:
+        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
+    if not all(isinstance(path, str) for path in paths):
+        raise LaminarError(f"data.path={config.data.path} is neither a file nor a list of files; quote a numeric name")
+    at_least = {"steps": 1, "log_every": 1, "checkpoint_every": 1, "runtime.threads": 1}
+    at_least |= {"evaluation.every": 0, "evaluation.episodes": 1, "evaluation.seed": 0}
+    values = flatten(asdict(config))
+    for key, least in at_least.items():
+        if values[key] < least:
+            raise LaminarError(f"{key} must be at least {least}, got {values[key]}")
+    if config.evaluation.every and config.env.id is None:
+        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
+    if config.wandb:
+        check_wandb()
+    _check_device(config.runtime.device)
+
+
+def _check_device(name: str) -> None:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise LaminarError(f"runtime.device={name} is no device; use cpu, cuda or cuda:1") from error
+    if kind not in ("cpu", "cuda"):
+        raise LaminarError(f"runtime.device={name} is not supported; use cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise LaminarError(f"runtime.device={name}, but PyTorch {torch.__version__} finds no CUDA device; use runtime=eager")
+
+
+def _check_environment(config: TrainConfig, policy: Policy) -> None:
+    """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
+    if not config.evaluation.every or config.env.id is None:
+        return
+    env = make_env(config.env.id)
+    try:
+        policy.spec.check_compatible(env_spec(env), str(config.data.path), f"environment '{config.env.id}'")
+    finally:
+        env.close()
 
 
 def _build_improver(config: TrainConfig, processes: Processes) -> Improver:

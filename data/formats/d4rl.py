@@ -68,7 +68,7 @@ def sniff(path: Path) -> bool:
     if not path.is_file() or not hdf5.has_signature(path):
         return False
     with hdf5.open_hdf5(path) as file:
-        return len({"observations", "actions", "rewards", "terminals"} & set(file)) >= 2
+        return len({"observations", "actions", "rewards", "terminals"} & set(hdf5.names(file))) >= 2
 
 
 def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
@@ -106,8 +106,9 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
 
 
 def _read_rows(file: Any, path: Path) -> _Rows:
-    observation = _observations(file, "observations", path)
-    following = _observations(file, "next_observations", path) if "next_observations" in file else {}
+    observation = hdf5.read_observations(file, "observations", path)
+    has_following = "next_observations" in file
+    following = hdf5.read_observations(file, "next_observations", path) if has_following else {}
     action = hdf5.as_actions(hdf5.read_array(file, "actions", path), "actions", path)
     reward = hdf5.as_column(hdf5.read_array(file, "rewards", path), "rewards", path)
     terminals = _flags(file, "terminals", path)
@@ -123,11 +124,6 @@ def _read_rows(file: Any, path: Path) -> _Rows:
             shapes = f"shape {value.shape}, in observations it is {shape}"
             raise LaminarError(f"{path}: '{key}' in next_observations has {shapes}")
     return _Rows(observation, following, action, reward, terminals, timeouts)
-
-
-def _observations(file: Any, key: str, path: Path) -> dict[str, Array]:
-    tree = hdf5.read_tree(file, key, path)
-    return {name or "observation": hdf5.as_rows(value, f"{key}/{name}", path) for name, value in tree.items()}
 
 
 def _flags(file: Any, key: str, path: Path) -> Array:
@@ -182,7 +178,7 @@ def _horizon(path: Path, env_id: str | None) -> int:
 
 
 def _infos(file: Any, steps: int, path: Path, remarks: list[str]) -> dict[str, Array]:
-    if "infos" not in file or hdf5.is_array(file["infos"]):
+    if "infos" not in file or not hdf5.is_group(file["infos"]):
         return {}
     arrays = hdf5.read_tree(file, "infos", path)
     odd = [key for key, value in arrays.items() if value.ndim == 0 or len(value) != steps]

@@ -26,7 +26,7 @@ def sniff(path: Path) -> bool:
     if not path.is_file() or not hdf5.has_signature(path):
         return False
     with hdf5.open_hdf5(path) as file:
-        return "data" in file and "meta/episode_ends" in file
+        return "data" in file and hdf5.is_group(file["data"]) and "meta/episode_ends" in file
 
 
 def read(path: Path) -> Episodes:
@@ -49,9 +49,7 @@ def read(path: Path) -> Episodes:
     names = {key: "observation" if len(observed) == 1 else key for key in observed}
     action = hdf5.as_actions(arrays["action"], "data/action", path)
     known_reward = "reward" in arrays
-    reward = (
-        hdf5.as_column(arrays["reward"], "data/reward", path) if known_reward else np.zeros(steps, np.float32)
-    )
+    reward = hdf5.as_column(arrays["reward"], "data/reward", path) if known_reward else np.zeros(steps, np.float32)
     recording = Recording(
         path,
         {names[key]: hdf5.as_rows(arrays[key], f"data/{key}", path) for key in observed},
@@ -71,15 +69,11 @@ def read(path: Path) -> Episodes:
 
 def _checked_ends(ends: Array, steps: int, path: Path) -> Array:
     if len(ends) == 0 or steps == 0:
-        raise LaminarError(
-            f"{path}: no episodes, 'meta/episode_ends' has {len(ends)} rows; record some first"
-        )
+        raise LaminarError(f"{path}: no episodes, 'meta/episode_ends' has {len(ends)} rows; record some first")
     if ends.dtype.kind not in "iu" or ends[0] < 1 or (np.diff(ends.astype(np.int64)) < 1).any():
         raise LaminarError(f"{path}: 'meta/episode_ends' must be increasing whole numbers above 0")
     if ends[-1] != steps:
-        raise LaminarError(
-            f"{path}: 'meta/episode_ends' ends at {ends[-1]}, but 'data/action' has {steps} rows"
-        )
+        raise LaminarError(f"{path}: 'meta/episode_ends' ends at {ends[-1]}, but 'data/action' has {steps} rows")
     return ends.astype(np.int64)
 
 

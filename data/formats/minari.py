@@ -30,7 +30,7 @@ def sniff(path: Path) -> bool:
     if not file_path.is_file() or not hdf5.has_signature(file_path):
         return False
     with hdf5.open_hdf5(file_path) as file:
-        return any(key.startswith(_PREFIX) and "terminations" in file[key] for key in file)
+        return any("terminations" in file[name] for name in hdf5.numbered_groups(file, _PREFIX))
 
 
 def read(path: Path) -> Episodes:
@@ -41,8 +41,7 @@ def read(path: Path) -> Episodes:
     """
     main = _main_file(path)
     with hdf5.open_hdf5(main) as file:
-        names = [key for key in file if key.startswith(_PREFIX)]
-        names.sort(key=lambda name: int(name.removeprefix(_PREFIX)))
+        names = hdf5.numbered_groups(file, _PREFIX)
         parts = [_read_episode(file, name, main) for name in names]
     steps = [part["step"] for part in parts]
     observations = _same_keys([part["observation"] for part in parts], names, main)
@@ -73,34 +72,23 @@ def _read_episode(file: Any, name: str, path: Path) -> dict[str, dict[str, Array
     count = hdf5.check_rows({f"{name}/{key}": value for key, value in step.items()}, path)
     if count == 0:
         raise LaminarError(f"{path}: episode '{name}' has no steps; remove it from the file")
-    tree = hdf5.read_tree(group, "observations", path)
-    observation: dict[str, Array] = {}
-    for key, value in tree.items():
-        where = f"{name}/observations/{key}".rstrip("/")
-        observation[key or "observation"] = hdf5.as_rows(value, where, path)
+    observation = hdf5.read_observations(group, "observations", path)
+    for key, value in observation.items():
         if len(value) != count + 1:
-            raise LaminarError(
-                f"{path}: '{where}' has {len(value)} rows, expected {count + 1} for {count} actions"
-            )
-    if not observation:
-        raise LaminarError(
-            f"{path}: '{name}/observations' holds no arrays of numbers (JPEG or text is not supported)"
-        )
-    has_infos = "infos" in group and not hdf5.is_array(group["infos"])
+            where = f"{name}/observations"
+            rows = f"{len(value)} rows, expected {count + 1} for {count} actions"
+            raise LaminarError(f"{path}: '{where}' ({key}) has {rows}")
+    has_infos = "infos" in group and hdf5.is_group(group["infos"])
     infos = hdf5.read_tree(group, "infos", path) if has_infos else {}
     return {"step": step, "observation": observation, "infos": infos}
 
 
-def _same_keys(
-    parts: Sequence[dict[str, Array]], names: Sequence[str], path: Path
-) -> Sequence[dict[str, Array]]:
+def _same_keys(parts: Sequence[dict[str, Array]], names: Sequence[str], path: Path) -> Sequence[dict[str, Array]]:
     expected = {key: value.shape[1:] for key, value in parts[0].items()}
     for name, part in zip(names, parts, strict=True):
         got = {key: value.shape[1:] for key, value in part.items()}
         if got != expected:
-            raise LaminarError(
-                f"{path}: observations of '{name}' are {got}, those of '{names[0]}' {expected}"
-            )
+            raise LaminarError(f"{path}: observations of '{name}' are {got}, those of '{names[0]}' {expected}")
     return parts
 
 
@@ -109,9 +97,7 @@ def _add_infos(recording: Recording, parts: Sequence[dict[str, Array]], lengths:
     odd: list[str] = []
     for key in parts[0]:
         values = [part.get(key, np.zeros(0)) for part in parts]
-        extra = {
-            len(value) - length if value.ndim else -1 for value, length in zip(values, lengths, strict=True)
-        }
+        extra = {len(value) - length if value.ndim else -1 for value, length in zip(values, lengths, strict=True)}
         if not extra <= {0, 1} or len(extra) != 1 or len({value.shape[1:] for value in values}) != 1:
             odd.append(key)
             continue

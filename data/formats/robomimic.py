@@ -41,19 +41,14 @@ def read(path: Path) -> Episodes:
         tasks = _tasks(file)
         demos: list[dict[str, Array]] = []
         for number, group in enumerate(tasks.values()):
-            names = [name for name in group if name.startswith(_PREFIX)]
-            for name in sorted(names, key=lambda name: int(name.removeprefix(_PREFIX))):
+            for name in hdf5.numbered_groups(group, _PREFIX):
                 demo = _read_demo(group[name], path)
-                demos.append(
-                    demo | {"task": np.full(len(demo["actions"]), number)} if len(tasks) > 1 else demo
-                )
+                demos.append(demo | {"task": np.full(len(demo["actions"]), number)} if len(tasks) > 1 else demo)
                 _check_same(demos[0], demos[-1], group[name].name, path)
         arguments = [str(group.attrs.get("env_args", "{}")) for group in tasks.values()]
     recording = _join(demos, path)
     if len(tasks) > 1:
-        recording.remarks.append(
-            f"tasks in infos/task: {', '.join(f'{i} {task}' for i, task in enumerate(tasks))}"
-        )
+        recording.remarks.append(f"tasks in infos/task: {', '.join(f'{i} {task}' for i, task in enumerate(tasks))}")
     recording.rate_hz = _rate(arguments, path)
     recording.assume_unit_limits("robomimic")
     return recording.episodes()
@@ -63,30 +58,23 @@ def _tasks(file: Any) -> dict[str, Any]:
     """Return task name -> group that holds the demonstrations ("" when there is one at the top)."""
     if _has_demos(file):
         return {"": file["data"]}
-    return {key: file[key]["data"] for key in file if not hdf5.is_array(file[key]) and _has_demos(file[key])}
+    return {key: file[key]["data"] for key in hdf5.names(file) if hdf5.is_group(file[key]) and _has_demos(file[key])}
 
 
 def _has_demos(group: Any) -> bool:
-    return (
-        "data" in group
-        and not hdf5.is_array(group["data"])
-        and any(key.startswith(_PREFIX) and not hdf5.is_array(group["data"][key]) for key in group["data"])
-    )
+    return "data" in group and hdf5.is_group(group["data"]) and bool(hdf5.numbered_groups(group["data"], _PREFIX))
 
 
 def _read_demo(group: Any, path: Path) -> dict[str, Array]:
     """Return "obs/<key>", "next_obs/<key>", "actions", "rewards", "dones", and "states", "success" if any."""
-    if "obs" not in group or hdf5.is_array(group["obs"]):
-        raise LaminarError(
-            f"{path}: '{group.name}' has no group 'obs'; extract observations from the states first"
-        )
+    if "obs" not in group or not hdf5.is_group(group["obs"]):
+        raise LaminarError(f"{path}: '{group.name}' has no group 'obs'; extract observations from the states first")
     demo = {key: hdf5.read_array(group, key, path) for key in ("actions", "rewards", "dones")}
     demo |= {key: hdf5.read_array(group, key, path) for key in ("states", "success") if key in group}
     for key in ("obs", "next_obs"):
         if key in group:
-            tree = hdf5.read_tree(group, key, path)
-            demo |= {f"{key}/{name}": hdf5.as_rows(value, f"{group.name}/{key}/{name}", path)
-                     for name, value in tree.items()}  # fmt: skip
+            observations = hdf5.read_observations(group, key, path)
+            demo |= {f"{key}/{name}": value for name, value in observations.items()}
     demo["actions"] = hdf5.as_actions(demo["actions"], f"{group.name}/actions", path)
     for key in ("rewards", "dones", "success"):
         if key in demo:
@@ -109,9 +97,7 @@ def _join(demos: list[dict[str, Array]], path: Path) -> Recording:
     rows = {key: np.concatenate([demo[key] for demo in demos]) for key in demos[0]}
     ends = np.cumsum([len(demo["actions"]) for demo in demos])
     observation = {key.removeprefix("obs/"): value for key, value in rows.items() if key.startswith("obs/")}
-    following = {
-        key.removeprefix("next_obs/"): value for key, value in rows.items() if key.startswith("next_obs/")
-    }
+    following = {key.removeprefix("next_obs/"): value for key, value in rows.items() if key.startswith("next_obs/")}
     recording = Recording(
         path,
         observation,

@@ -31,8 +31,7 @@ class Sinusoids(nn.Module):
             raise LaminarError(f"time_width must be even and at least 2, got {width}")
         if not 0.0 < min_frequency <= max_frequency:
             raise LaminarError(
-                "time frequencies need 0 < min_frequency <= max_frequency, "
-                f"got {min_frequency} and {max_frequency}"
+                f"time frequencies need 0 < min_frequency <= max_frequency, got {min_frequency} and {max_frequency}"
             )
         half = width // 2
         low, high = math.log10(min_frequency), math.log10(max_frequency)

@@ -21,6 +21,48 @@ class Residual(nn.Module):
         return x + self.branch(x)
 
 
+def normalize(x: Tensor) -> Tensor:
+    """Return x (..., n) with zero mean and unit variance over the last dimension.
+
+    In elementary operations, because the fused ones do not suit mean flow (PyTorch 2.13): `F.layer_norm` has a right
+    forward-mode derivative whose own derivatives, of either mode, are silently wrong, and `F.group_norm` cannot be
+    compiled in forward mode.
+    """
+    centered = x - x.mean(dim=-1, keepdim=True)
+    variance = centered.square().mean(dim=-1, keepdim=True)
+    return centered * torch.rsqrt(variance + 1e-5)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalization (Ba et al. 2016) with a learned scale and shift: (..., width) -> (..., width)."""
+
+    def __init__(self, width: int) -> None:
+        """Start as the plain normalization."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., width) to (..., width)."""
+        return torch.addcmul(self.bias, normalize(x), self.weight)
+
+
+class GroupNorm(nn.Module):
+    """Group normalization (Wu and He 2018) with a learned scale and shift: (B, channels, T) -> (B, channels, T)."""
+
+    def __init__(self, groups: int, channels: int) -> None:
+        """Start as the plain normalization of `groups` groups of channels over all T."""
+        super().__init__()
+        self.groups = groups
+        self.weight = nn.Parameter(torch.ones(channels, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, T) to (B, channels, T)."""
+        normal = normalize(x.reshape(x.shape[0], self.groups, -1)).view(x.shape)
+        return torch.addcmul(self.bias, normal, self.weight)
+
+
 def push_forward(layer: nn.Module, value: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
     """Return layer(value) and the Jacobian of the layer at `value` times `tangent`.
 
@@ -42,7 +84,10 @@ def push_forward(layer: nn.Module, value: Tensor, tangent: Tensor) -> tuple[Tens
     if isinstance(layer, nn.Linear):
         return layer(value), F.linear(tangent, layer.weight)
     if isinstance(layer, nn.SiLU):
-        return layer(value), torch.ops.aten.silu_backward(tangent, value)
+        # aten::silu_backward would save two small operations, but has no derivative of its own.
+        gate = value.sigmoid()
+        output = value * gate
+        return output, tangent * torch.addcmul(gate, output, 1.0 - gate)
     if isinstance(layer, nn.GELU):
         return layer(value), torch.ops.aten.gelu_backward(tangent, value, approximate=layer.approximate)
     if isinstance(layer, (Mish, Sinusoids)):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from . import Network
 from .activations import activation
 from .embeddings import TimeEmbedding
-from .layers import Residual, push_forward
+from .layers import LayerNorm, Residual, push_forward
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Config:
 def residual_block(config: Config) -> Residual:
     """Return x + Linear(act(Linear(act(norm(x))))) on (B, width)."""
     return Residual(
-        *([nn.LayerNorm(config.width)] if config.layer_norm else []),
+        *([LayerNorm(config.width)] if config.layer_norm else []),
         activation(config.activation),
         nn.Linear(config.width, config.width),
         activation(config.activation),
@@ -47,7 +47,7 @@ def hidden_layers(config: Config, inputs: int) -> list[nn.Module]:
     for index in range(config.depth):
         layers.append(nn.Linear(config.width if index else inputs, config.width))
         if config.layer_norm:
-            layers.append(nn.LayerNorm(config.width))
+            layers.append(LayerNorm(config.width))
         layers.append(activation(config.activation))
     return layers
 

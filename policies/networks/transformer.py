@@ -10,6 +10,7 @@ from ...errors import LaminarError
 from . import Network
 from .activations import activation
 from .embeddings import TimeEmbedding
+from .layers import normalize
 
 
 @dataclass
@@ -56,7 +57,6 @@ class Block(nn.Module):
     def __init__(self, config: Config) -> None:
         """Build; the condition's projection lives in the transformer, one matrix for all blocks."""
         super().__init__()
-        self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
         self.attention = Attention(config.width, config.heads)
         self.mlp = nn.Sequential(
             nn.Linear(config.width, config.mlp_ratio * config.width),
@@ -67,8 +67,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Map tokens x (B, T, width) with modulation (B, 1, 6 * width) to (B, T, width)."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation.chunk(6, dim=2)
-        x = x + gate * self.attention(modulate(self.norm(x), shift, scale))
-        return x + mlp_gate * self.mlp(modulate(self.norm(x), mlp_shift, mlp_scale))
+        x = x + gate * self.attention(modulate(normalize(x), shift, scale))
+        return x + mlp_gate * self.mlp(modulate(normalize(x), mlp_shift, mlp_scale))
 
 
 class Transformer(Network):
@@ -106,7 +106,6 @@ class Transformer(Network):
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.sizes = [6 * width] * config.depth + [2 * width]
         self.modulation = nn.Sequential(activation(config.activation), nn.Linear(width, sum(self.sizes)))
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.head = nn.Linear(width, action_dim)
         self._initialize()
 
@@ -119,7 +118,7 @@ class Transformer(Network):
         for block, modulation in zip(self.blocks, modulations, strict=True):
             tokens = block(tokens, modulation)
         shift, scale = last.chunk(2, dim=2)
-        return self.head(modulate(self.norm(tokens[:, self.history :]), shift, scale))
+        return self.head(modulate(normalize(tokens[:, self.history :]), shift, scale))
 
     def _initialize(self) -> None:
         """Xavier, except small time embeddings, and zeros for the modulation and the output."""

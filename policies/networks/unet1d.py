@@ -11,6 +11,7 @@ from ...errors import LaminarError
 from . import Network
 from .activations import activation
 from .embeddings import TimeEmbedding
+from .layers import GroupNorm
 
 
 @dataclass
@@ -34,7 +35,7 @@ class ConvBlock(nn.Sequential):
         """Build with 'same' padding."""
         super().__init__(
             nn.Conv1d(inputs, outputs, config.kernel, padding=config.kernel // 2),
-            nn.GroupNorm(config.groups, outputs),
+            GroupNorm(config.groups, outputs),
             activation(config.activation),
         )
 
@@ -101,9 +102,7 @@ class UNet1D(Network):
         down = zip([action_dim, *widths[:-1]], widths, strict=True)
         up = zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
         self.down = nn.ModuleList([FilmPair(config, *channels) for channels in down])
-        self.shrink = nn.ModuleList(
-            [nn.Conv1d(width, width, 3, stride=2, padding=1) for width in widths[:-1]]
-        )
+        self.shrink = nn.ModuleList([nn.Conv1d(width, width, 3, stride=2, padding=1) for width in widths[:-1]])
         self.middle = FilmPair(config, deepest, deepest)
         self.up = nn.ModuleList([FilmPair(config, 2 * inputs, outputs) for inputs, outputs in up])
         self.grow = nn.ModuleList(

@@ -88,11 +88,8 @@ class MeanFlow(Process):
             return velocity
         span = (t - r)[same:]
         times = torch.cat([t[same:], span], dim=1)
-        _, slope = torch.func.jvp(
-            lambda x, times: network(x, times, cond[same:]),
-            (x_t[same:], times),
-            (velocity[same:], torch.ones_like(times)),  # d(t - r)/dt = 1 too
-        )
+        ones = torch.ones_like(times)  # d(t - r)/dt = 1 too
+        _, slope = network.jvp(x_t[same:], times, cond[same:], velocity[same:], ones)
         return torch.cat([velocity[:same], velocity[same:] - span[:, :, None] * slope])
 
     def _num_same(self, batch: int) -> int:

@@ -1,0 +1,143 @@
+"""The report of one evaluation: eval.json, a Markdown page, and pictures of what the policy does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..envs.make import control_rate, make_env
+from ..envs.rendering import simulator
+from ..policies.policy import Policy, load_policy
+from . import plots
+from .lockstep import Lockstep, observation_dict
+from .result import Result
+
+_SAMPLES = 24  # chunks or rollouts in a picture
+
+
+def write_report(
+    folder: str | Path, result: Result, policy: Policy | str | Path | None = None, video: str = "episodes.mp4"
+) -> Path:
+    """Write `eval.json`, `report.md` and the pictures into a folder.
+
+    Args:
+        folder: made if missing; a video of that name already in it is linked.
+        result: from `evaluate`.
+        policy: draws its samples; given as the folder of a run, also its training curve.
+        video: file name.
+
+    Returns:
+        Path of `report.md`.
+    """
+    folder = Path(folder)
+    result.save(folder)
+    pictures: dict[str, Path] = {}
+    if policy is not None:
+        loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+        pictures |= _behavior(loaded, result, folder)
+    pictures["Returns"] = plots.return_distribution(result, folder / "returns.png")
+    log = _training_log(policy)
+    if log:
+        pictures["Training"] = plots.training_curve(log, folder / "training.png")
+    page = folder / "report.md"
+    page.write_text(_page(result, pictures, folder / video, policy), encoding="utf-8")
+    return page
+
+
+def _training_log(policy: Policy | str | Path | None) -> list[dict[str, Any]]:
+    """Return the rows of the run's metrics.jsonl; empty if the policy does not lie in a run."""
+    if not isinstance(policy, str | Path):
+        return []
+    start = Path(policy).absolute()
+    for place in (start, *list(start.parents)[:2]):  # a run, or one of its checkpoints
+        file = place / "metrics.jsonl"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
+            return [json.loads(line) for line in lines]
+    return []
+
+
+def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
+    """Draw what the policy may do from the first seed's start."""
+    seed = result.episodes[0].seed
+    env = make_env(result.env_id)
+    try:
+        chunks = _sample_chunks(policy, env.reset(seed=seed)[0])
+        pictures = {"Sampled chunks": plots.action_chunks(chunks, control_rate(env), folder / "chunks.png")}
+        maze = getattr(env.unwrapped, "maze", None)
+    finally:
+        env.close()
+    if maze is not None:
+        driven, goal = _drive(policy, result.env_id, seed)
+        file = plots.maze_routes(maze.maze_map, maze.maze_size_scaling, driven, goal, folder / "routes.png")
+        pictures = {"Routes": file} | pictures
+    return pictures
+
+
+@torch.inference_mode()
+def _sample_chunks(policy: Policy, observation: Any) -> NDArray[Any]:
+    """Return chunks (S, H, A) for one observation, which is also the whole history."""
+    windows = {
+        key: torch.as_tensor(np.asarray(value, np.float32), device=policy.device).expand(
+            _SAMPLES, policy.spec.history, *np.shape(value)
+        )
+        for key, value in observation_dict(observation).items()
+    }
+    noise = torch.randn(_SAMPLES, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    return policy.sample(windows, noise.to(policy.device)).cpu().numpy()
+
+
+def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the paths (T, 2) of several rollouts from one start with different noise, and the goal (2,)."""
+    lockstep = Lockstep(policy, env_id, _SAMPLES)
+    try:
+        driven: list[list[NDArray[Any]]] = [[] for _ in range(_SAMPLES)]
+        owners = [simulator(env) for env in lockstep.envs]
+        lockstep.start(dict.fromkeys(range(_SAMPLES), seed), {slot: slot for slot in range(_SAMPLES)})
+        running = set(range(_SAMPLES))
+        while running:
+            for slot in running:
+                driven[slot].append(owners[slot].data.qpos[:2].copy())
+            actions = lockstep.act()
+            running -= {slot for slot in running if lockstep.step(slot, actions[slot])[1]}
+        for path, owner in zip(driven, owners, strict=True):
+            path.append(owner.data.qpos[:2].copy())
+        goal: Any = lockstep.envs[0].unwrapped
+        return [np.array(path) for path in driven], np.asarray(goal.goal)
+    finally:
+        lockstep.close()
+
+
+def _page(result: Result, pictures: dict[str, Path], video: Path, policy: Policy | str | Path | None) -> str:
+    stored = result.to_json()
+    figures = {
+        "success rate": result.success_rate,
+        "normalized score": result.normalized_score,
+        "return": result.mean_return,
+    }
+    lines = [f"# Evaluation in {result.env_id}", ""]
+    lines += [f"{len(result.episodes)} episodes, one a seed; mean and 95 % interval.", ""]
+    lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
+    lines += [f"| {name} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for name, x in figures.items() if x]
+    lengths = [episode.length for episode in result.episodes]
+    lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
+    if stored["note"]:
+        lines += [f"Note: {stored['note']}.", ""]
+    if video.is_file():
+        lines += [f"[Video of the first episodes]({video.name})", ""]
+    for title, file in pictures.items():
+        lines += [f"## {title}", "", f"![{title}]({file.name})", ""]
+    lines += ["## What was measured", ""]
+    lines += [f"- policy: `{policy}`"] if isinstance(policy, str | Path) else []
+    lines += [f"- checkpoint: `{result.checkpoint}`", f"- environment: `{stored['gymnasium_id']}`"]
+    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}"]
+    failed = [str(episode.seed) for episode in result.episodes if episode.success is False]
+    if failed:
+        lines += [f"- seeds without success: {', '.join(failed)}"]
+    lines += ["- every episode: `eval.json`", ""]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""The normaliser: round trip, strictness, constant dimensions, saving."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.data.normalizer import Normalizer
+from laminar.errors import LaminarError
+
+
+def values(rows: int = 200) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "observation": (rng.normal(size=(rows, 5)) * [1e-3, 1.0, 1e3, 5.0, 2.0] + [0, 10, -1e3, 0, 1]).astype("f"),
+        "camera.left/state": rng.uniform(-2, 7, size=(rows, 2, 3)).astype("f"),
+    }
+
+
+def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+
+@pytest.mark.parametrize("mode", ["minmax", "gaussian", "identity"])
+def test_round_trip_keeps_the_values(mode: str) -> None:
+    raw = tensors(values())
+    normalizer = Normalizer.fit(raw, mode)
+    back = normalizer.inverse(normalizer(raw))
+    for key, value in raw.items():
+        span = value.amax(0) - value.amin(0)
+        assert torch.all((back[key] - value).abs() <= 1e-5 * (span + value.abs()))
+
+
+def test_minmax_fills_the_unit_range_and_gaussian_has_unit_moments() -> None:
+    raw = tensors(values())
+    unit = Normalizer.fit(raw, {"observation": "minmax", "camera.left/state": "gaussian"})(raw)
+    torch.testing.assert_close(unit["observation"].amin(0), -torch.ones(5))
+    torch.testing.assert_close(unit["observation"].amax(0), torch.ones(5))
+    torch.testing.assert_close(unit["camera.left/state"].mean(0), torch.zeros(2, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(unit["camera.left/state"].std(0, correction=0), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("mode", ["minmax", "gaussian"])
+def test_constant_dimensions_get_scale_one_and_are_listed(mode: str) -> None:
+    array = values()["observation"]
+    array[:, 1], array[:, 3] = 123.456, 0.0
+    array[::2, 3] = 1e-9  # rounding, not signal
+    normalizer = Normalizer.fit({"observation": array}, mode)
+    assert normalizer.constant == {"observation": [1, 3]}
+    assert normalizer.statistic("observation", "scale")[[1, 3]].tolist() == [1.0, 1.0]
+    unit = normalizer({"observation": torch.from_numpy(array)})["observation"]
+    assert unit[:, 1].abs().max() == 0
+    assert unit[:, 3].abs().max() < 1e-8
+    assert normalizer.inverse({"observation": torch.zeros(5)})["observation"][1] == np.float32(123.456)
+
+
+def test_leading_dimensions_are_free() -> None:
+    normalizer = Normalizer.fit(values())
+    batch = {"observation": torch.zeros(4, 7, 5), "camera.left/state": torch.zeros(2, 3)}
+    assert normalizer(batch)["observation"].shape == (4, 7, 5)
+
+
+def test_identity_leaves_images_alone() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (10, 3, 4, 4), dtype=np.uint8)
+    out = Normalizer.fit({"image": image}, "identity")({"image": torch.from_numpy(image)})["image"]
+    assert out.dtype == torch.uint8
+    assert torch.equal(out, torch.from_numpy(image))
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("observation"), r"missing \['observation'\]"),
+        (lambda v: v.update(extra=torch.zeros(3)), r"extra \['extra'\]"),
+        (lambda v: v.update(observation=torch.zeros(2, 4)), r"'observation' should end in shape \(5,\), got \(2, 4\)"),
+        (lambda v: v.update(observation=torch.tensor(1.0)), r"should end in shape \(5,\), got \(\)"),
+    ],
+)  # fmt: skip
+def test_keys_and_widths_are_strict(direction, change, message) -> None:
+    normalizer = Normalizer.fit(values())
+    batch = tensors(values(2))
+    change(batch)
+    with pytest.raises(LaminarError, match=message):
+        getattr(normalizer, direction)(batch)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_values_are_named(bad: float) -> None:
+    normalizer = Normalizer.fit(values())
+    array = values()
+    array["camera.left/state"][7, 1, 2] = bad
+    with pytest.raises(LaminarError, match=r"'camera.left/state' is not finite at index \(7, 1, 2\)"):
+        normalizer.check(tensors(array))
+    with pytest.raises(LaminarError, match=r"'camera.left/state' is not finite at index \(7, 1, 2\)"):
+        Normalizer.fit(array)
+    normalizer.check(tensors(values()))
+
+
+def test_fit_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(LaminarError, match=r"mode 'minmx'.*did you mean 'minmax'"):
+        Normalizer.fit(values(), "minmx")
+    with pytest.raises(LaminarError, match="modes are given for"):
+        Normalizer.fit(values(), {"observation": "minmax"})
+    with pytest.raises(LaminarError, match="no rows"):
+        Normalizer.fit({"observation": np.zeros((0, 3), "f")})
+
+
+def test_state_dict_round_trip_is_bit_equal_and_keys_stay_apart() -> None:
+    arrays = {name: array for name, array in zip(("a.b", "a%2Eb", "a/b"), [values()["observation"]] * 3, strict=True)}
+    arrays["a/b"] = arrays["a/b"] * 3
+    fitted = Normalizer.fit(arrays, "gaussian")
+    empty = Normalizer.from_config(fitted.config())
+    assert torch.isnan(empty(tensors(arrays))["a.b"]).all()
+    empty.load_state_dict(fitted.state_dict(), strict=True)
+    raw = tensors(arrays)
+    for key, value in fitted(raw).items():
+        assert torch.equal(value, empty(raw)[key])
+    assert empty.constant == fitted.constant
+    assert empty.config() == {key: {"mode": "gaussian", "shape": [5]} for key in arrays}
+
+
+def test_report_gives_the_share_outside_the_fitted_range() -> None:
+    normalizer = Normalizer.fit({"observation": np.array([[0.0, 0.0], [1.0, 1.0]], "f")})
+    report = normalizer.report({"observation": torch.tensor([[0.5, 2.0], [0.5, 0.5], [0.5, -1.0], [0.5, 0.5]])})
+    assert report == "observation: 25.00% of 8 values outside the fitted range, most in dim 1 (50.00%)"
+
+
+def test_forward_compiles_into_one_graph() -> None:
+    normalizer = Normalizer.fit(values())
+    raw = tensors(values(3))
+    compiled = torch.compile(normalizer, fullgraph=True, backend="eager")(raw)
+    for key, value in normalizer(raw).items():
+        assert torch.equal(value, compiled[key])

@@ -1,0 +1,48 @@
+"""Small policies on made-up demonstrations."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from laminar.data.episodes import Episodes
+from laminar.data.spec import Feature, Spec
+from laminar.policies import Policy, PolicyConfig, registry
+
+
+@pytest.fixture
+def episodes() -> Episodes:
+    """Six episodes of 20 steps: 3-d state, 2-d action that depends on it; raw units far from [-1, 1]."""
+    rng = np.random.default_rng(0)
+    count, steps = 6, 20
+    state = rng.normal(5.0, 3.0, (count * steps, 3)).astype(np.float32)
+    action = np.stack([2 * np.sin(state[:, 0]), 10 + 0.5 * state[:, 1]], axis=1).astype(np.float32)
+    zeros = np.zeros(count * steps, bool)
+    return Episodes(
+        observation={"observation": state},
+        final_observation={"observation": state[:count]},
+        action=action,
+        reward=np.zeros(count * steps, np.float32),
+        terminated=zeros,
+        truncated=zeros,
+        ends=np.arange(1, count + 1) * steps,
+        spec=Spec({"observation": Feature((3,))}, Feature((2,)), (-2.0, 0.0), (2.0, 20.0)),
+    )
+
+
+SMALL_NETWORKS = {
+    "mlp": {"width": 32, "depth": 2},
+    "unet1d": {"widths": [16, 32], "groups": 4, "time_width": 16},
+    "transformer": {"width": 32, "depth": 2, "heads": 2, "time_width": 16},
+}
+
+
+@pytest.fixture
+def make_policy(episodes: Episodes) -> Callable[..., Policy]:
+    """Build an untrained policy: make_policy(process, network, process_settings, **policy settings)."""
+
+    def make(process: str = "flow", network: str = "mlp", settings: dict | None = None, **policy: object) -> Policy:
+        process_config = registry.config_class("process", process)(**(settings or {}))
+        network_config = registry.config_class("network", network)(**SMALL_NETWORKS[network])
+        return Policy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
+
+    return make

@@ -1,0 +1,210 @@
+"""Losses and samplers of the processes against closed forms."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from laminar.errors import LaminarError
+from laminar.policies import Policy, registry
+from laminar.policies.networks import Network
+from laminar.policies.networks.mlp import MLP
+from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes import Process, squared_error
+from laminar.policies.processes.diffusion import Config as DiffusionConfig
+from laminar.policies.processes.diffusion import Diffusion
+from laminar.policies.processes.flow import Config as FlowConfig
+from laminar.policies.processes.flow import Flow
+from laminar.policies.processes.meanflow import Config as MeanFlowConfig
+from laminar.policies.processes.meanflow import MeanFlow
+from torch import Tensor
+
+
+class Analytic(Network):
+    """Any function of (x, times, cond) as a network."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        return self.function(x, times, cond)
+
+
+def mlp(n_times: int, width: int = 32, depth: int = 2, action_dim: int = 2) -> MLP:
+    torch.manual_seed(0)
+    return MLP(
+        MLPConfig(width=width, depth=depth), horizon=1, action_dim=action_dim, history=1, condition_dim=1, n_times=n_times
+    )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def point_mass_velocity(x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+    """Velocity towards the data point c: on x_t = (1 - t) c + t eps it is (x - c) / t."""
+    return (x - cond) / times[:, :1, None]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_flow_reaches_a_point_mass_exactly(steps: int, solver: str) -> None:
+    cond = torch.full((5, 1, 1), 0.3)
+    sample = Flow(FlowConfig(solver=solver)).sample(Analytic(point_mass_velocity), torch.randn(5, 1, 1), cond, steps)
+    torch.testing.assert_close(sample, cond)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_meanflow_reaches_a_point_mass_exactly(steps: int) -> None:
+    """Straight paths: the average velocity over any span is the velocity itself."""
+    cond = torch.full((5, 1, 1), -0.8)
+    sample = MeanFlow(MeanFlowConfig()).sample(Analytic(point_mass_velocity), torch.randn(5, 1, 1), cond, steps)
+    torch.testing.assert_close(sample, cond)
+
+
+def test_meanflow_with_r_equal_t_is_flow_matching() -> None:
+    network = mlp(2)
+    process, flow = MeanFlow(MeanFlowConfig(flow_ratio=1.0)), Flow(FlowConfig())
+    x, cond = torch.randn(16, 1, 2), torch.randn(16, 1, 1)
+    noise, t, r = process.draw(x, generator())
+    assert torch.equal(t, r)
+    same_time = Analytic(lambda x, times, cond: network(x, torch.cat([times, torch.zeros_like(times)], 1), cond))
+    expected, _ = flow.loss(same_time, x, cond, draws=(noise, t))
+    got, _ = process.loss(network, x, cond, draws=(noise, t, r))
+    torch.testing.assert_close(got, expected)
+
+
+def test_meanflow_target_against_finite_differences() -> None:
+    """u_tgt = v - (t - r) d/dt u(x_t + v dt, r, t + dt), the total derivative along the path."""
+    network = mlp(2).double()
+    process = MeanFlow(MeanFlowConfig(flow_ratio=0.25))
+    x, cond = torch.randn(8, 1, 2).double(), torch.randn(8, 1, 1).double()
+    noise, t, r = (draw.double() for draw in process.draw(x, generator()))
+    t_ = t[:, :, None]
+    x_t, velocity = (1 - t_) * x + t_ * noise, noise - x
+    h = 1e-6
+
+    def u(step: float) -> Tensor:
+        return network(x_t + step * velocity, torch.cat([t + step, t + step - r], 1), cond)
+
+    expected = velocity - (t - r)[:, :, None] * (u(h) - u(-h)) / (2 * h)
+    got = process._target(network, x_t, velocity, t, r, cond)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-7)
+    assert not got.requires_grad
+
+
+def test_meanflow_times() -> None:
+    process = MeanFlow(MeanFlowConfig(flow_ratio=0.5))
+    _, t, r = process.draw(torch.zeros(4000, 1, 1), generator())
+    assert ((0 < r) & (r <= t) & (t < 1)).all()
+    assert int((t == r).sum()) == 2000
+    logit = torch.logit(t[:2000])
+    assert abs(float(logit.mean()) + 0.4) < 0.06
+    assert abs(float(logit.std()) - 1.0) < 0.06
+
+
+def test_meanflow_adaptive_weight() -> None:
+    """Power 1 divides each sample's error by itself (plus 0.001), without a gradient through the weight."""
+    network = Analytic(lambda x, times, cond: torch.zeros_like(x))
+    x, cond = torch.randn(64, 1, 2), torch.zeros(64, 1, 1)
+    process = MeanFlow(MeanFlowConfig(adaptive_power=1.0))
+    loss, metrics = process.loss(network, x, cond, generator())
+    assert abs(float(loss) - 1.0) < 0.05
+    assert float(metrics["squared_error"]) > 1.0
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "data", "velocity"])
+@pytest.mark.parametrize("levels", [5, None])
+def test_diffusion_predictions_recover_the_data(prediction: str, levels: int | None) -> None:
+    """A network that knows the data c answers right in each parametrization; one DDIM step then returns c."""
+    process = Diffusion(DiffusionConfig(schedule="vp", levels=levels, prediction=prediction, clip=None, steps=3))
+
+    def answer(x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        alpha, sigma = process.schedule.alpha_sigma(times)
+        noise = (x - alpha * cond) / sigma
+        return {"epsilon": noise, "data": cond, "velocity": alpha * noise - sigma * cond}[prediction]
+
+    cond = torch.full((6, 1, 1), 0.4)
+    torch.testing.assert_close(process.sample(Analytic(answer), torch.randn(6, 1, 1), cond), cond, rtol=1e-3, atol=1e-3)
+    loss, _ = process.loss(Analytic(answer), cond, cond, generator())
+    assert float(loss) < 1e-6
+
+
+def test_diffusion_clips_inside_the_solver() -> None:
+    process = Diffusion(DiffusionConfig(schedule="vp", levels=5, steps=5, prediction="data"))
+    wild = Analytic(lambda x, times, cond: torch.full_like(x, 7.0))
+    for solver in ("ddim", "ddpm", "dpmpp_1", "dpmpp_2m", "dpmpp_2s"):
+        process.config.solver = solver
+        sample = process.sample(wild, torch.randn(4, 1, 1), torch.zeros(4, 1, 1), generator=generator())
+        torch.testing.assert_close(sample, torch.ones(4, 1, 1))
+
+
+def test_ddpm_noise_comes_from_the_generator() -> None:
+    process = Diffusion(DiffusionConfig(solver="ddpm"))
+    network, noise, cond = mlp(1), torch.randn(4, 1, 2), torch.zeros(4, 1, 1)
+    first = process.sample(network, noise, cond, generator=generator(1))
+    assert torch.equal(first, process.sample(network, noise, cond, generator=generator(1)))
+    assert not torch.equal(first, process.sample(network, noise, cond, generator=generator(2)))
+
+
+def test_squared_error_averages_within_a_sample_first() -> None:
+    error = squared_error(
+        torch.tensor([[[1.0], [3.0]], [[2.0], [9.0]]]), torch.zeros(2, 2, 1), torch.tensor([[True, True], [True, False]])
+    )
+    assert error.tolist() == [5.0, 4.0]
+
+
+def test_bad_settings_name_the_nearest() -> None:
+    with pytest.raises(LaminarError, match="did you mean 'heun'"):
+        Flow(FlowConfig(solver="huen"))
+    with pytest.raises(LaminarError, match="did you mean 'dpmpp_2m'"):
+        Diffusion(DiffusionConfig(solver="dpmpp2m"))
+    with pytest.raises(LaminarError, match="cannot predict 'score'"):
+        Diffusion(DiffusionConfig(prediction="score"))
+    with pytest.raises(LaminarError, match="20 sampling steps.*5 levels"):
+        Diffusion(DiffusionConfig(levels=5, steps=20))
+    with pytest.raises(LaminarError, match="flow_ratio"):
+        MeanFlow(MeanFlowConfig(flow_ratio=1.5))
+    with pytest.raises(LaminarError, match="at least one step"):
+        Flow(FlowConfig()).sample(mlp(1), torch.randn(1, 1, 2), torch.zeros(1, 1, 1), steps=0)
+
+
+def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> None:
+    assert registry.names("process") == ["diffusion", "flow", "meanflow"]
+    for family in registry.FAMILIES:
+        for name in registry.names(family):
+            assert registry.config_class(family, name)().name == name
+    with pytest.raises(LaminarError, match="no process is called 'meanflo'.*did you mean 'meanflow'"):
+        registry.config_class("process", "meanflo")
+    with pytest.raises(LaminarError, match="no setting 'step'; did you mean 'steps'"):
+        registry.config_from_json("process", {"name": "flow", "step": 3})
+
+
+@pytest.mark.parametrize("name", registry.names("process"))
+def test_two_modes_keep_their_weights(name: str) -> None:
+    """70 % of the data at +0.6, 30 % at -0.6, both with a spread of 0.1; the condition tells nothing."""
+    process: Process = registry.member_class("process", name)(registry.config_class("process", name)())
+    network = mlp(process.n_times, width=64, depth=3, action_dim=1)
+    updates = 3000
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    source = generator(1)
+    cond = torch.zeros(256, 1, 1)
+    for _ in range(updates):
+        side = torch.where(torch.rand(256, 1, 1, generator=source) < 0.7, 0.6, -0.6)
+        x = side + 0.1 * torch.randn(256, 1, 1, generator=source)
+        loss, _ = process.loss(network, x, cond, source)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        noise = torch.randn(4000, 1, 1, generator=source)
+        sample = process.sample(network, noise, torch.zeros(4000, 1, 1), generator=source).flatten()
+    right, left = (sample - 0.6).abs() < 0.3, (sample + 0.6).abs() < 0.3
+    # One call is a smooth function of the noise and must cross the gap between the modes somewhere.
+    floor = 0.8 if name == "meanflow" else 0.9
+    assert float((right | left).float().mean()) > floor
+    share = float(right.sum() / (right | left).sum())
+    assert math.isclose(share, 0.7, abs_tol=0.06), share
