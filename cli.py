@@ -68,7 +68,7 @@ def evaluate(words: list[str]) -> None:
     out = Path(config.out) if config.out else None
     if out and out.exists() and not out.is_dir():
         raise LaminarError(f"out={out} is a file; laminar eval writes a folder")
-    video = out / "episodes.mp4" if out and config.video_episodes and not config.processes else None
+    video = _video(out) if out and config.video_episodes and not config.processes else None
     seeds = list(range(config.seed, config.seed + config.episodes))
     result = run(
         config.policy.path, config.env.id, seeds, config.num_envs, config.processes, video, config.video_episodes
@@ -130,6 +130,16 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "collect": collect,
     "inspect": inspect,
 }
+
+
+def _video(out: Path) -> Path | None:
+    """Where the film goes; the figures do not need one, so a machine that cannot draw still evaluates, and says so."""
+    from .envs.rendering import rendering_problem
+
+    problem = rendering_problem()
+    if problem:
+        print(f"no video: {problem}", file=sys.stderr)
+    return None if problem else out / "episodes.mp4"
 
 
 def _need(value: object, verb: str, what: str) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..envs.config import CollectConfig
+from .. import configs
 from ..errors import LaminarError, nearest
 from ..eval.config import CompareConfig, EvalConfig
 from ..policies import PolicyConfig, registry
@@ -58,13 +59,12 @@ def describe(verb: str) -> str:
     return OmegaConf.to_yaml(_compose(verb, []))
 
 
-def flat_keys(config: DictConfig) -> list[str]:
-    """Dotted keys of all nodes and leaves."""
+def flat_keys(config: Any) -> list[str]:
+    """Dotted keys of all nodes and leaves of nested dictionaries."""
     keys: list[str] = []
-    for key in config:
-        value = config._get_node(key)
+    for key, value in config.items():
         keys.append(str(key))
-        if isinstance(value, DictConfig) and not value._is_none():
+        if isinstance(value, dict):
             keys += [f"{key}.{below}" for below in flat_keys(value)]
     return keys
 
@@ -77,7 +77,7 @@ def options(group: str) -> list[str]:
 def _compose(verb: str, words: list[str]) -> DictConfig:
     _register()
     try:
-        with initialize_config_module(__package__, version_base="1.3"):
+        with initialize_config_module(configs.__name__, version_base="1.3"):
             return hydra_compose(verb, words)
     except (HydraException, OmegaConfBaseException) as error:
         raise LaminarError(_one_line(error)) from error

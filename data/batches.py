@@ -48,11 +48,14 @@ class _Windows:
         """Return key -> (B, length, ...) for row starts (B,)."""
         values: dict[str, Tensor] = {}
         for group, widths, view in zip(self.groups, self.widths, self.views, strict=True):
-            rows = view.index_select(0, starts).view(len(starts), self.length, -1)
-            pieces = rows.split(widths, dim=-1) if len(group) > 1 else (rows,)
+            rows = view.index_select(0, starts)
+            if len(group) == 1:  # every operation counts here: a whole batch takes some 30 microseconds
+                values[group[0]] = rows.view(-1, self.length, *self.shapes[group[0]])
+                continue
+            pieces = rows.view(-1, self.length, sum(widths)).split(widths, dim=2)
             for key, piece in zip(group, pieces, strict=True):
                 shape = self.shapes[key]
-                values[key] = piece if len(shape) == 1 else piece.reshape(len(starts), self.length, *shape)
+                values[key] = piece if len(shape) == 1 else piece.reshape(-1, self.length, *shape)
         return values
 
 
@@ -186,19 +189,14 @@ class Chunks(_Sampler):
         source = np.repeat(episodes.starts, counts) + np.clip(step, 0, last)
         super().__init__(np.arange(len(episodes)) + padding * episodes.episode_index, torch.device(device))
         observation = {key: value[source] for key, value in episodes.observation.items()}
-        actions = {"action": episodes.action[source], "mask": (step <= last)[:, None]}
+        actions = {"action": episodes.action[source], "mask": step <= last}
         self._observations = _Windows(observation, history, self.device)
         self._actions = _Windows(actions, chunk, self.device, skip=history - 1)
 
     def gather(self, index: Tensor) -> Batch:
         """Return the samples with the given indices (B,)."""
         starts = self._starts.index_select(0, index)
-        actions = self._actions.gather(starts)
-        return {
-            "observation": self._observations.gather(starts),
-            "action": actions["action"],
-            "mask": actions["mask"][..., 0],
-        }
+        return {"observation": self._observations.gather(starts), **self._actions.gather(starts)}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw a batch uniformly over all steps, with replacement."""

@@ -97,11 +97,10 @@ class Episodes:
         for name, value in {**rows, **finals}.items():
             if name.startswith("infos") or value.dtype.kind != "f":
                 continue
-            bad = ~np.isfinite(value.reshape(len(value), -1)).all(axis=1)
-            if bad.any():
-                row = int(np.flatnonzero(bad)[0])
+            bad = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
+            if len(bad):
                 raise LaminarError(
-                    f"{self.source}: {name} is not finite in {int(bad.sum())} of {len(bad)} rows, first in row {row}; "
+                    f"{self.source}: {name} is not finite in {len(bad)} of {len(value)} rows, first in row {bad[0]}; "
                     "repair or remove these rows"
                 )
 
@@ -143,7 +142,7 @@ class Episodes:
     def select(self, episodes: Sequence[int] | Array) -> Episodes:
         """Return the given episodes, in the given order."""
         chosen = np.asarray(episodes, dtype=np.int64)
-        spans = [np.arange(self.starts[e], self.ends[e]) for e in chosen]
+        spans = [np.arange(int(self.starts[e]), int(self.ends[e])) for e in chosen]
         rows = np.concatenate(spans) if spans else np.zeros(0, np.int64)
         return replace(
             self,

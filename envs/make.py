@@ -6,6 +6,7 @@ import warnings
 from contextlib import redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -57,7 +58,7 @@ def register() -> None:
     """Register gymnasium-robotics and laminar's own tasks with gymnasium, once."""
     choose_backend()
     if "laminar/PointMaze-v0" not in gymnasium.registry:
-        gymnasium.register("laminar/PointMaze-v0", f"{__package__}.pointmaze:PointMaze", max_episode_steps=100)
+        gymnasium.register("laminar/PointMaze-v0", f"{__package__}.pointmaze:PointMaze", max_episode_steps=80)
     if "PointMaze_UMaze-v3" not in gymnasium.registry and find_spec("gymnasium_robotics"):
         with redirect_stderr(
             StringIO()
@@ -76,9 +77,13 @@ def _make(env_id: str, gymnasium_id: str, kwargs: dict[str, Any], render: bool) 
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*out of date.*")  # -v4 is chosen on purpose: D4RL's dynamics
         try:
-            return gymnasium.make(gymnasium_id, render_mode=mode, disable_env_checker=True, **kwargs)
+            env = gymnasium.make(gymnasium_id, render_mode=mode, disable_env_checker=True, **kwargs)
         except (gymnasium.error.Error, ImportError) as error:
             raise LaminarError(f"environment '{gymnasium_id}' cannot be made: {error}") from error
+    model_file = getattr(env.unwrapped, "tmp_xml_file_path", None)
+    if model_file is not None:  # every maze leaves one in the temporary folder
+        Path(model_file).unlink(missing_ok=True)
+    return env
 
 
 def env_spec(env: gymnasium.Env[Any, Any]) -> Spec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -33,7 +32,6 @@ class Maze2D(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Wrap PointMaze of gymnasium-robotics."""
         super().__init__(env)
         self._maze: Any = env.unwrapped
-        forget_model_file(self._maze)
         layout = self._maze.maze.maze_map
         self._cells = np.argwhere([[cell != 1 for cell in row] for row in layout])
         self._rows, self._columns = len(layout), len(layout[0])
@@ -107,7 +105,6 @@ class AntMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Wrap AntMaze of gymnasium-robotics made with `ant_layout`."""
         super().__init__(env)
         self._maze: Any = env.unwrapped
-        forget_model_file(self._maze)
         self._maze.model.opt.timestep = 0.02  # seconds, five a control step
         self._maze.model.actuator_gear[:, 0] = 30.0
         layout = self._maze.maze.maze_map
@@ -144,8 +141,3 @@ class AntMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation = np.concatenate([data.qpos[:15], data.qvel[:14]])
         observation[:2] += self._origin
         return observation
-
-
-def forget_model_file(maze: Any) -> None:
-    """Remove the model file that gymnasium-robotics leaves in the temporary folder for every maze it makes."""
-    Path(maze.tmp_xml_file_path).unlink(missing_ok=True)

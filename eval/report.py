@@ -17,7 +17,8 @@ from . import plots
 from .lockstep import Lockstep, observation_dict
 from .result import Result
 
-_SAMPLES = 24  # chunks or rollouts in a picture
+_SAMPLES = 24  # chunks, or rollouts, drawn as lines in a picture
+_ACTIONS = 500  # single actions, drawn as a histogram
 
 
 def write_report(
@@ -82,13 +83,14 @@ def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
 @torch.inference_mode()
 def _sample_chunks(policy: Policy, observation: Any) -> NDArray[Any]:
     """Return chunks (S, H, A) for one observation, which is also the whole history."""
+    samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
     windows = {
         key: torch.as_tensor(np.asarray(value, np.float32), device=policy.device).expand(
-            _SAMPLES, policy.spec.history, *np.shape(value)
+            samples, policy.spec.history, *np.shape(value)
         )
         for key, value in observation_dict(observation).items()
     }
-    noise = torch.randn(_SAMPLES, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(samples, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
     return policy.sample(windows, noise.to(policy.device)).cpu().numpy()
 
 

@@ -78,7 +78,10 @@ def _evaluate_here(
     recorder = None if video is None else Recorder(Path(video), seeds[:video_episodes])
     lockstep = Lockstep(actor, env_id, min(num_envs or 64, len(seeds)), recorder)
     try:
-        episodes = run_episodes(lockstep, seeds)
+        # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds[0])
+            episodes = run_episodes(lockstep, seeds)
         if recorder is not None:
             recorder.write()
     finally:

@@ -29,7 +29,7 @@ class Processes:
 
     def share(self, whole: Tensor) -> Tensor:
         """Rows of the whole batch that belong to this process."""
-        return whole[self.rank :: self.count]
+        return whole if self.count == 1 else whole[self.rank :: self.count]
 
     def average(self, value: Tensor) -> None:
         """Replace `value` by its mean over all processes, in place."""

@@ -34,5 +34,5 @@ class FlatParameters:
     def clip_gradient(self, max_norm: float) -> Tensor:
         """Scale the gradient down to `max_norm` and return its norm before that; no host sync."""
         norm = self.gradient.norm()
-        self.gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+        self.gradient.mul_(max_norm / norm.clamp(min=max_norm))
         return norm

@@ -93,7 +93,8 @@ class MeanFlow(Process):
         return torch.cat([velocity[:same], velocity[same:] - span[:, :, None] * slope])
 
     def _num_same(self, batch: int) -> int:
-        return round(self.config.flow_ratio * batch)
+        # Rounded down: a process that holds a share of a larger batch then takes no row with r < t for one with r = t.
+        return int(self.config.flow_ratio * batch)
 
     def path(
         self,

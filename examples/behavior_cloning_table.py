@@ -1,0 +1,191 @@
+"""Reproduce docs/behavior_cloning.md: clone three files with every process and seed, evaluate, tabulate.
+
+    python examples/behavior_cloning_table.py DATA_FOLDER OUT_FOLDER     # two hours on two cores
+
+Every run is the two printed commands; runs that are done are not repeated, so the script can be stopped and
+started again. Needs hopper-medium-v4.hdf5, door-expert-v1.hdf5 and door-human-v1.hdf5 in DATA_FOLDER.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from laminar.eval.result import Result, load_result
+from laminar.eval.scores import Interval, bootstrap, wilson
+
+PROCESSES = {"flow": "flow, 10 Euler steps", "diffusion": "diffusion, DDIM 10", "meanflow": "mean flow, 1 call"}
+SEEDS = (0, 1, 2)
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data file and how it is cloned."""
+
+    title: str
+    file: str
+    env_id: str
+    settings: tuple[str, ...]
+
+
+TASKS = {
+    "door-expert": Task("door-expert", "door-expert-v1.hdf5", "door-expert-v1", ("steps=30000",)),
+    "hopper-medium": Task("hopper-medium", "hopper-medium-v4.hdf5", "hopper-medium-v2", ("steps=50000",)),
+    "door-human": Task("door-human", "door-human-v1.hdf5", "door-human-v1", ("steps=20000",)),
+    "door-human-chunk": Task(
+        "door-human, chunk 8, execute 4",
+        "door-human-v1.hdf5",
+        "door-human-v1",
+        ("policy.chunk=8", "policy.execute=4", "steps=20000"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and its evaluation."""
+
+    name: str
+    process: str
+    seed: int
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.name]
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}_{self.process}_{self.seed}"
+
+    def commands(self, data: str, out: str) -> list[list[str]]:
+        """The two commands that make this run."""
+        folder = f"{out}/{self.folder}"
+        train = ["train", f"policy={self.process}", *self.task.settings, f"seed={self.seed}"]
+        train += [f"data.path={data}/{self.task.file}", f"env.id={self.task.env_id}", "evaluation.every=5000"]
+        evaluate = ["eval", f"policy.path={folder}", f"env.id={self.task.env_id}", "episodes=50", "seed=0"]
+        return [[*train, f"out={folder}"], [*evaluate, "video_episodes=0", f"out={folder}/eval"]]
+
+
+def main(data: str, out: str) -> None:
+    """Run what is missing, two runs at a time, and write the page."""
+    runs = [Run(name, process, seed) for seed in SEEDS for name in TASKS for process in PROCESSES]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda run: execute(run, data, out), runs))
+    results = {run: load_result(f"{out}/{run.folder}/eval") for run in runs}
+    cpu = {run: json.loads(Path(f"{out}/{run.folder}/cpu_seconds.json").read_text()) for run in runs}
+    write_curves(runs, out)
+    write_page(runs, results, cpu)
+
+
+def execute(run: Run, data: str, out: str) -> None:
+    """Train and evaluate one run in its own processes, unless it is done."""
+    folder = Path(out, run.folder)
+    train, evaluate = run.commands(data, out)
+    if not (folder / "cpu_seconds.json").exists():
+        seconds = laminar([*train, "resume=true"])
+        (folder / "cpu_seconds.json").write_text(json.dumps(seconds))
+    if not (folder / "eval/eval.json").exists():
+        laminar(evaluate)
+
+
+def laminar(words: list[str]) -> float:
+    """Run one command and return the CPU seconds that it took."""
+    print("laminar", shlex.join(words), flush=True)
+    child = subprocess.Popen([sys.executable, "-m", "laminar.cli", *words], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"failed: laminar {shlex.join(words)}")
+    return cpu_seconds(usage)
+
+
+def cpu_seconds(usage: resource.struct_rusage) -> float:
+    """User and system time of a finished process."""
+    return usage.ru_utime + usage.ru_stime
+
+
+def pooled(results: list[Result]) -> tuple[Interval, Interval | None]:
+    """Score over all seeds (training seeds are the strata) and success rate over all episodes."""
+    scores = [np.array(result.returns) for result in results]
+    unit = results[0].normalized_score
+    assert unit is not None  # all three files have a reference score
+    low, high = reference(results[0])
+    score = bootstrap([100 * (returns - low) / (high - low) for returns in scores])
+    told = [episode.success for result in results for episode in result.episodes]
+    success = None if None in told else wilson(sum(bool(s) for s in told), len(told))
+    return score, success
+
+
+def reference(result: Result) -> tuple[float, float]:
+    """Returns that score 0 and 100."""
+    from laminar.envs.d4rl import resolve
+
+    task = resolve(result.env_id)
+    assert task is not None
+    assert task.ref_min is not None
+    assert task.ref_max is not None
+    return task.ref_min, task.ref_max
+
+
+def write_page(runs: list[Run], results: dict[Run, Result], cpu: dict[Run, float]) -> None:
+    """Replace the table between the two marks of docs/behavior_cloning.md."""
+    lines = [
+        "| data | process | seed 0 | seed 1 | seed 2 | score, 150 episodes | success | CPU s per run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, task in TASKS.items():
+        for process, title in PROCESSES.items():
+            mine = [run for run in runs if (run.name, run.process) == (name, process)]
+            each = " | ".join(f"{results[run].normalized_score.mean:.1f}" for run in mine)
+            score, success = pooled([results[run] for run in mine])
+            rate = f"{success.mean:.2f} [{success.low:.2f}, {success.high:.2f}]" if success else "–"
+            seconds = max(cpu[run] for run in mine)
+            figures = f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}] | {rate} | {seconds:.0f}"
+            lines.append(f"| {task.title} | {title} | {each} | {figures} |")
+    page = DOCS / "behavior_cloning.md"
+    before, rest = page.read_text(encoding="utf-8").split("<!-- table -->")
+    after = rest.split("<!-- end -->")[1]
+    page.write_text(f"{before}<!-- table -->\n{chr(10).join(lines)}\n<!-- end -->{after}", encoding="utf-8")
+
+
+def write_curves(runs: list[Run], out: str) -> None:
+    """Plot the evaluations during training, and keep their numbers as CSV."""
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(4 * len(TASKS), 3.4), layout="constrained")
+    rows = []
+    for axis, (name, task) in zip(axes, TASKS.items(), strict=True):
+        for color, (process, title) in enumerate(PROCESSES.items()):
+            curves = [curve(out, run) for run in runs if (run.name, run.process) == (name, process)]
+            for seed, points in zip(SEEDS, curves, strict=True):
+                axis.plot(*zip(*points, strict=True), color=f"C{color}", alpha=0.3, linewidth=1)
+                rows += [(name, process, seed, step, f"{score:.3f}") for step, score in points]
+            steps = [step for step, _ in curves[0]]
+            mean = np.mean([[score for _, score in points] for points in curves], axis=0)
+            axis.plot(steps, mean, color=f"C{color}", label=title)
+        axis.set(title=task.title, xlabel="updates", ylabel="normalized score, 10 episodes")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8, loc="lower right")
+    figure.savefig(DOCS / "media" / "behavior_cloning.png", dpi=110)
+    with (DOCS / "media" / "behavior_cloning.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("data", "process", "seed", "updates", "normalized_score"), *rows])
+
+
+def curve(out: str, run: Run) -> list[tuple[int, float]]:
+    """(updates, normalized score) of the evaluations while training."""
+    rows = map(json.loads, Path(out, run.folder, "metrics.jsonl").read_text().splitlines())
+    return [(row["step"], row["eval/normalized_score"]) for row in rows if "eval/normalized_score" in row]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

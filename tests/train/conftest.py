@@ -1,0 +1,83 @@
+"""A tiny demonstration file, and command lines in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from laminar.data.episodes import Episodes
+from laminar.data.formats import d4rl
+from laminar.data.spec import Feature, Spec
+
+COMMAND = Path(__file__).with_name("command.py")
+PRELOADED = [
+    *("laminar.cli", "laminar.configs.compose", "laminar.train.trainer", "laminar.data.formats.d4rl"),
+    *("h5py", "torch._dynamo", "torch.utils.tensorboard.writer"),  # imported late, and slow
+]
+
+Launch = Callable[..., BaseProcess]
+
+
+@pytest.fixture(scope="session")
+def episodes() -> Episodes:
+    """Return 4 episodes of 20 steps: 3 numbers seen, 2 done."""
+    random = np.random.default_rng(0)
+    rows, steps = 80, 20
+    observation = random.standard_normal((rows, 3)).astype(np.float32)
+    return Episodes(
+        observation={"observation": observation},
+        final_observation={"observation": observation[steps - 1 :: steps]},
+        action=np.tanh(observation[:, :2] + 0.1 * random.standard_normal((rows, 2)).astype(np.float32)),
+        reward=np.ones(rows, np.float32),
+        terminated=np.zeros(rows, bool),
+        truncated=np.arange(rows) % steps == steps - 1,
+        ends=np.arange(steps, rows + 1, steps),
+        spec=Spec({"observation": Feature((3,))}, Feature((2,)), (-1.0, -1.0), (1.0, 1.0)),
+    )
+
+
+@pytest.fixture(scope="session")
+def demonstrations(episodes: Episodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "tiny.hdf5"
+    d4rl.write(path, episodes)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> multiprocessing.context.ForkServerContext:
+    # Real processes without the seconds that importing torch takes: they are forked from one that has it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+@pytest.fixture
+def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[Launch]:
+    """Return a function that starts `laminar WORDS…`; its output goes to a file."""
+    started: list[BaseProcess] = []
+
+    def start(
+        words: Sequence[str], output: str | Path = os.devnull, environment: Mapping[str, str] | None = None
+    ) -> BaseProcess:
+        job = {"words": list(words), "output": str(output), "environment": dict(environment or {})}
+        process = forkserver.Process(target=runpy.run_path, args=(str(COMMAND), {"job": job}))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
