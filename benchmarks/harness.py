@@ -64,10 +64,9 @@ def time_slice(run: Callable[[], object], seconds: float) -> tuple[float, float]
 
 
 def measure(candidates: Sequence[Candidate], rounds: int, seconds: float) -> np.ndarray:
-    """Return (rounds, candidates, 2) CPU and wall seconds a call; all candidates are warmed twice before."""
+    """Return (rounds, candidates, 2) CPU and wall seconds a call; one shorter round before is for warming up."""
     for candidate in candidates:
-        candidate.run()
-        candidate.run()
+        time_slice(candidate.run, seconds / 2)
     times = np.empty((rounds, len(candidates), 2))
     for turn in range(rounds):
         for place in range(len(candidates)):
@@ -121,7 +120,13 @@ class Report:
         rows = summarize(candidates, measure(candidates, rounds, seconds))
         header = ["", "CPU ms (min)", "CPU ratio [10-90 %]", "wall ms (min)", "wall ratio [10-90 %]"]
         text = [
-            [r.name, ms(r.cpu_median, r.cpu_min), times(r.cpu_ratio), ms(r.wall_median, r.wall_min), times(r.wall_ratio)]
+            [
+                r.name,
+                ms(r.cpu_median, r.cpu_min),
+                times(r.cpu_ratio),
+                ms(r.wall_median, r.wall_min),
+                times(r.wall_ratio),
+            ]
             for r in rows
         ]
         settings = {"rounds": rounds, "slice_seconds": seconds, "reference": rows[0].name}

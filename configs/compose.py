@@ -13,8 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..envs.config import CollectConfig
 from .. import configs
+from ..envs.config import CollectConfig
 from ..errors import LaminarError, nearest
 from ..eval.config import CompareConfig, EvalConfig
 from ..policies import PolicyConfig, registry
@@ -45,7 +45,7 @@ def compose(verb: str, words: list[str]) -> Any:
         if key in groups:
             _check_choice(key, value)
     config = _compose(verb, [word for word, (key, _) in zip(words, overrides, strict=True) if key in groups])
-    known = flat_keys(config)
+    known = flat_keys(OmegaConf.to_container(config))
     for key, _ in overrides:
         if key not in known and key not in groups:
             raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")

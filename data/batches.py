@@ -8,7 +8,7 @@ explicit generator.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from .episodes import Episodes
 
 Array = NDArray[Any]
 Batch = dict[str, Any]
-ShortEpisodes = Literal["error", "pad", "drop"]
 
 
 class _Windows:
@@ -165,7 +164,7 @@ class Chunks(_Sampler):
         history: int,
         chunk: int,
         device: str | torch.device = "cpu",
-        short_episodes: ShortEpisodes = "error",
+        short_episodes: str = "error",
     ) -> None:
         """Pack the episodes, padding each once.
 
@@ -203,7 +202,7 @@ class Chunks(_Sampler):
         return self.gather(self.draw(batch_size, generator))
 
 
-def _settle_short(episodes: Episodes, chunk: int, policy: ShortEpisodes) -> Episodes:
+def _settle_short(episodes: Episodes, chunk: int, policy: str) -> Episodes:
     short = np.flatnonzero(episodes.lengths < chunk)
     if policy not in ("error", "pad", "drop"):
         raise LaminarError(f"data.short_episodes is '{policy}', expected error, pad or drop")

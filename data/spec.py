@@ -89,8 +89,7 @@ class Spec:
             if key not in other.observation:
                 hint = nearest(key, other.observation)
                 raise LaminarError(
-                    f"{mine} needs observation '{key}', which {theirs} lacks "
-                    f"(it has {sorted(other.observation)}){hint}"
+                    f"{mine} needs observation '{key}', which {theirs} lacks (it has {sorted(other.observation)}){hint}"
                 )
             _check_feature(f"observation '{key}'", feature, other.observation[key], mine, theirs)
         extra = sorted(set(other.observation) - set(self.observation))

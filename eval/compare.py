@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LaminarError
+from ..policies import load_policy
 from .lockstep import Actor
 from .result import Result
 from .rollout import evaluate
@@ -75,8 +76,9 @@ def compare(
     Raises:
         LaminarError: as `evaluate` does.
     """
-    first = evaluate(policy_a, env_id, seeds, num_envs)
-    second = evaluate(policy_b, env_id, seeds, num_envs)
+    # Both are loaded before either is evaluated: a wrong path is told at once.
+    a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
+    first, second = evaluate(a, env_id, seeds, num_envs), evaluate(b, env_id, seeds, num_envs)
     return compare_results(first, second, _names(policy_a, policy_b))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+
 from laminar.eval.result import Result, load_result
 from laminar.eval.scores import Interval, bootstrap, wilson
 
@@ -31,24 +32,18 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @dataclass(frozen=True)
 class Task:
-    """One data file and how it is cloned."""
+    """One data file; the settings are those of configs/experiment/NAME.yaml."""
 
     title: str
     file: str
     env_id: str
-    settings: tuple[str, ...]
 
 
 TASKS = {
-    "door-expert": Task("door-expert", "door-expert-v1.hdf5", "door-expert-v1", ("steps=30000",)),
-    "hopper-medium": Task("hopper-medium", "hopper-medium-v4.hdf5", "hopper-medium-v2", ("steps=50000",)),
-    "door-human": Task("door-human", "door-human-v1.hdf5", "door-human-v1", ("steps=20000",)),
-    "door-human-chunk": Task(
-        "door-human, chunk 8, execute 4",
-        "door-human-v1.hdf5",
-        "door-human-v1",
-        ("policy.chunk=8", "policy.execute=4", "steps=20000"),
-    ),
+    "door-expert": Task("door-expert", "door-expert-v1.hdf5", "door-expert-v1"),
+    "hopper-medium": Task("hopper-medium", "hopper-medium-v4.hdf5", "hopper-medium-v2"),
+    "door-human": Task("door-human", "door-human-v1.hdf5", "door-human-v1"),
+    "door-human-chunk": Task("door-human, chunk 8, execute 4", "door-human-v1.hdf5", "door-human-v1"),
 }
 
 
@@ -71,8 +66,8 @@ class Run:
     def commands(self, data: str, out: str) -> list[list[str]]:
         """The two commands that make this run."""
         folder = f"{out}/{self.folder}"
-        train = ["train", f"policy={self.process}", *self.task.settings, f"seed={self.seed}"]
-        train += [f"data.path={data}/{self.task.file}", f"env.id={self.task.env_id}", "evaluation.every=5000"]
+        train = ["train", f"experiment={self.name}", f"policy={self.process}", f"seed={self.seed}"]
+        train += [f"data.path={data}/{self.task.file}"]
         evaluate = ["eval", f"policy.path={folder}", f"env.id={self.task.env_id}", "episodes=50", "seed=0"]
         return [[*train, f"out={folder}"], [*evaluate, "video_episodes=0", f"out={folder}/eval"]]
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..errors import LaminarError
+
 
 class History:
     """The last `length` observations of each slot, oldest first; a fresh slot repeats its first observation."""
@@ -27,11 +29,20 @@ class History:
             self._fresh = self._fresh | mask.to(self._fresh.device)
 
     def push(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Append one observation {key: (B, ...)} and return the windows {key: (B, length, ...)}."""
+        """Append one observation {key: (B, ...)} and return the windows {key: (B, length, ...)}.
+
+        Raises:
+            LaminarError: B has changed since the last reset of all slots.
+        """
         if self._fresh is None:
             batch = next(iter(observation.values()))
             self._fresh = torch.ones(len(batch), dtype=torch.bool, device=batch.device)
         for key, value in observation.items():
+            if len(value) != len(self._fresh):
+                raise LaminarError(
+                    f"observation '{key}' is of {len(value)} robots, the last one was of {len(self._fresh)}; "
+                    "call reset() when their number changes"
+                )
             repeated = value.unsqueeze(1).expand(-1, self.length, *value.shape[1:])
             if key in self._frames:
                 shifted = torch.cat([self._frames[key][:, 1:], value.unsqueeze(1)], dim=1)

@@ -64,7 +64,9 @@ class Schedule(nn.Module):
     def __init__(self, name: str, levels: int | None) -> None:
         super().__init__()
         if name not in SCHEDULES:
-            raise LaminarError(f"no noise schedule is called '{name}' (known: {list(SCHEDULES)}){nearest(name, SCHEDULES)}")
+            raise LaminarError(
+                f"no noise schedule is called '{name}' (known: {list(SCHEDULES)}){nearest(name, SCHEDULES)}"
+            )
         self.name, self.levels = name, levels
         products = [1.0] if levels is None else discrete(name, levels)
         # Not saved: it follows from the configuration.
@@ -117,7 +119,9 @@ def grid(schedule: Schedule, steps: int, spacing: str) -> list[Level]:
     if steps < 1:
         raise LaminarError(f"sampling needs at least one step, got {steps}")
     if schedule.levels is not None and steps > schedule.levels:
-        raise LaminarError(f"{steps} sampling steps, but the schedule has {schedule.levels} levels; use at most as many")
+        raise LaminarError(
+            f"{steps} sampling steps, but the schedule has {schedule.levels} levels; use at most as many"
+        )
     if spacing == "uniform":
         times = [1 - i / steps for i in range(steps + 1)]
     elif spacing == "quadratic":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CHECKPOINTS = "checkpoints"
 
 
 @contextmanager
-def replacing(folder: str | Path) -> Iterator[Path]:
+def replacing(folder: str | Path) -> Generator[Path]:
     """Yield a temporary folder that becomes `folder` when the block succeeds, and vanishes when it fails.
 
     An older `folder` steps aside first and is removed last, so at any moment a complete one exists.
@@ -118,7 +118,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def rebuilding(path: Path) -> Iterator[None]:
+def rebuilding(path: Path) -> Generator[None]:
     """Name the file when what it holds, although JSON, does not describe what it should.
 
     Raises:
@@ -150,7 +150,7 @@ def check_tensors(path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Te
     """
     for name in own:
         if name not in stored:
-            raise LaminarError(f"{path}: tensor '{name}' is missing; the checkpoint is incomplete or of another version")
+            raise LaminarError(f"{path}: tensor '{name}' is missing; the checkpoint is incomplete or of another kind")
     for name, value in stored.items():
         if name not in own:
             raise LaminarError(f"{path}: unexpected tensor '{name}'; the checkpoint is of another configuration")

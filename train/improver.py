@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.batches import ShortEpisodes
 from ..data.episodes import Episodes
 from ..policies import Policy
 from .distributed import Processes
@@ -27,7 +26,7 @@ class Context:
     generator: torch.Generator  # the only source of randomness, on `device`
     processes: Processes
     compiled: bool  # torch.compile the loss
-    short_episodes: ShortEpisodes
+    short_episodes: str  # data.short_episodes
 
 
 class Improver(ABC):
@@ -57,8 +56,9 @@ class Improver(ABC):
 def improvers() -> dict[str, tuple[type[Improver], type]]:
     """Name -> (improver, Config) of every module in `train/` that defines both; there is no list to edit."""
     found: dict[str, tuple[type[Improver], type]] = {}
-    for info in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
-        module = importlib.import_module(f"{__package__}.{info.name}")
+    package = __name__.rpartition(".")[0]
+    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{info.name}")
         for _, value in inspect.getmembers(module, inspect.isclass):
             if issubclass(value, Improver) and value.__module__ == module.__name__ != __name__:
                 found[module.Config.name] = (value, module.Config)

@@ -92,6 +92,6 @@ def check_wandb() -> None:
 
 
 def _start_wandb(run: Path, config: dict[str, Any]) -> Any:
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]  # an extra
 
     return wandb.init(project="laminar", dir=str(run), config=config, resume="allow", id=run.name)

@@ -1,8 +1,8 @@
 """The one training loop.
 
-    laminar train policy=flow data.path=demos.hdf5 out=runs/flow                     # one process
-    laminar train policy=flow data.path=demos.hdf5 out=runs/flow resume=true         # continue after a kill
-    torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=… out=…   # data parallel
+One process:           laminar train policy=flow data.path=demos.hdf5 out=runs/flow
+Continue after a kill: laminar train policy=flow data.path=demos.hdf5 out=runs/flow resume=true
+Data parallel:         torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=demos.hdf5 out=runs/flow
 """
 
 from __future__ import annotations
@@ -132,9 +132,10 @@ class _Run:
         row = self.means.read(self.processes)
         for name, value in row.items():
             if not math.isfinite(value):
+                updates = f"updates {self.step - self.means.count} and {self.step}"
                 raise LaminarError(
-                    f"{name} is {value} between updates {self.step - self.means.count} and {self.step}; lower method.lr, "
-                    f"or look at the data with `laminar inspect`. {self._last_checkpoint()}"
+                    f"{name} is {value} between {updates}; lower method.lr, or look at the data with "
+                    f"`laminar inspect`. {self._last_checkpoint()}"
                 )
         return row
 
@@ -233,7 +234,7 @@ def _check_device(name: str) -> None:
     if kind not in ("cpu", "cuda"):
         raise LaminarError(f"runtime.device={name} is not supported; use cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise LaminarError(f"runtime.device={name}, but PyTorch {torch.__version__} finds no CUDA device; use runtime=eager")
+        raise LaminarError(f"runtime.device={name}, but PyTorch finds no CUDA device; use runtime=eager")
 
 
 def _check_environment(config: TrainConfig, policy: Policy) -> None:

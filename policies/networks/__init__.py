@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ...errors import LaminarError
+
 
 class Network(nn.Module, ABC):
     """A smooth map (noisy chunk, times, condition) -> chunk, shared by all processes.
@@ -57,3 +59,14 @@ class Network(nn.Module, ABC):
         def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
             """Evaluate `forward`, typed."""
             ...
+
+
+def check_sizes(network: str, **sizes: int) -> None:
+    """Refuse sizes below one.
+
+    Raises:
+        LaminarError: names the network, the setting and its value.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise LaminarError(f"{network}: {name} must be at least 1, got {size}")

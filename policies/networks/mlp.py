@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import Network
+from . import Network, check_sizes
 from .activations import activation
 from .embeddings import TimeEmbedding
 from .layers import LayerNorm, Residual, push_forward
@@ -60,6 +60,7 @@ class MLP(Network):
     ) -> None:
         """Build for chunks (H, A), observations (h, D) and `n_times` times; initialized as PyTorch does."""
         super().__init__()
+        check_sizes(config.name, width=config.width)
         time_dim = n_times * config.time_width
         self.time_embedding = TimeEmbedding(
             n_times,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import LaminarError
-from . import Network
+from . import Network, check_sizes
 from .activations import activation
 from .embeddings import TimeEmbedding
 from .layers import normalize
@@ -88,6 +88,7 @@ class Transformer(Network):
         """
         super().__init__()
         width = config.width
+        check_sizes(config.name, width=width, depth=config.depth, heads=config.heads, mlp_ratio=config.mlp_ratio)
         if width % config.heads:
             raise LaminarError(f"transformer: width={width} is not divisible by heads={config.heads}")
         self.history = history

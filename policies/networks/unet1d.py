@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import LaminarError
-from . import Network
+from . import Network, check_sizes
 from .activations import activation
 from .embeddings import TimeEmbedding
 from .layers import GroupNorm
@@ -137,6 +137,7 @@ class UNet1D(Network):
 def _check(config: Config, horizon: int) -> None:
     if not config.widths:
         raise LaminarError("unet1d: widths is empty; give at least one level")
+    check_sizes(config.name, width=min(config.widths), kernel=config.kernel, groups=config.groups)
     factor = 2 ** (len(config.widths) - 1)
     if horizon % factor:
         raise LaminarError(

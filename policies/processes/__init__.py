@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...errors import LaminarError
 from ..networks import Network
 
 Metrics = dict[str, Tensor]
@@ -66,6 +67,17 @@ class Process(nn.Module, ABC):
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Metrics]:
         """Same as `loss`."""
         return self.loss(*args, **kwargs)
+
+
+def check_steps(steps: int) -> int:
+    """Return the number of sampling steps.
+
+    Raises:
+        LaminarError: fewer than one.
+    """
+    if steps < 1:
+        raise LaminarError(f"sampling needs at least one step, got {steps}")
+    return steps
 
 
 def squared_error(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import LaminarError, nearest
 from .. import solvers
 from ..networks import Network
-from . import Draws, Metrics, Process, squared_error
+from . import Draws, Metrics, Process, check_steps, squared_error
 
 SOLVERS: dict[str, Callable[[solvers.Velocity, Tensor, list[float]], list[Tensor]]] = {
     "euler": solvers.euler,
@@ -37,6 +37,7 @@ class Flow(Process):
             raise LaminarError(
                 f"flow has no solver '{config.solver}' (known: {list(SOLVERS)}){nearest(config.solver, SOLVERS)}"
             )
+        check_steps(config.steps)
         self.config = config
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
@@ -71,9 +72,7 @@ class Flow(Process):
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
         """Integrate dx/dt = v from t = 1 to t = 0 in equal steps."""
-        steps = self.config.steps if steps is None else steps
-        if steps < 1:
-            raise LaminarError(f"sampling needs at least one step, got {steps}")
+        steps = self.config.steps if steps is None else check_steps(steps)
         times = [1 - i / steps for i in range(steps + 1)]
 
         def velocity(x: Tensor, t: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
-from . import Draws, Metrics, Process, squared_error
+from . import Draws, Metrics, Process, check_steps, squared_error
 
 
 @dataclass
@@ -36,6 +36,7 @@ class MeanFlow(Process):
         super().__init__()
         if not 0 <= config.flow_ratio <= 1:
             raise LaminarError(f"meanflow: flow_ratio is a share between 0 and 1, got {config.flow_ratio}")
+        check_steps(config.steps)
         self.config = config
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
@@ -76,10 +77,8 @@ class MeanFlow(Process):
         return loss, {"loss": loss.detach(), "squared_error": error.detach().mean()}
 
     @torch.no_grad()
-    def _target(
-        self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor
-    ) -> Tensor:
-        """v - (t - r) du/dt; du/dt is the Jacobian-vector product along (dx, dt, dr) = (v, 1, 0).
+    def _target(self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor) -> Tensor:
+        """Return v - (t - r) du/dt; du/dt is the Jacobian-vector product along (dx, dt, dr) = (v, 1, 0).
 
         No gradient flows through the target, so the product is taken without recording the tape.
         """
@@ -105,9 +104,7 @@ class MeanFlow(Process):
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
         """x_r = x_t - (t - r) u(x_t, r, t) in equal steps from t = 1 to 0; one step is one call."""
-        steps = self.config.steps if steps is None else steps
-        if steps < 1:
-            raise LaminarError(f"sampling needs at least one step, got {steps}")
+        steps = self.config.steps if steps is None else check_steps(steps)
         x, path = noise, [noise]
         span = 1 / steps
         for index in range(steps):

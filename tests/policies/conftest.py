@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.policies import Policy, PolicyConfig, registry

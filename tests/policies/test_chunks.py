@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+
 from laminar.errors import LaminarError
 from laminar.policies import Policy
 from laminar.policies.chunks import History, RecedingHorizon, TemporalEnsemble
@@ -111,12 +112,21 @@ def test_act_refuses_bad_observations(make_policy: Callable[..., Policy]) -> Non
     policy = make_policy("flow")
     with pytest.raises(LaminarError, match="'observation' is not finite"):
         policy.act(torch.tensor([[0.0, float("nan"), 0.0]]))
-    with pytest.raises(LaminarError, match="'observation'.*shape"):
+    with pytest.raises(LaminarError, match=r"'observation'.*shape"):
         policy.act(torch.zeros(1, 4))
-    with pytest.raises(LaminarError, match="missing \\['observation'\\], extra \\['state'\\]"):
+    with pytest.raises(LaminarError, match=r"missing \['observation'\], extra \['state'\]"):
         policy.act({"state": torch.zeros(1, 3)})
     with pytest.raises(LaminarError, match="needs 2 axes"):
         policy.act(torch.zeros(3))
+
+
+def test_act_refuses_another_number_of_robots(make_policy: Callable[..., Policy]) -> None:
+    policy = make_policy("flow", history=2)
+    policy.act(torch.zeros(2, 3))
+    with pytest.raises(LaminarError, match=r"of 3 robots, the last one was of 2; call reset\(\)"):
+        policy.act(torch.zeros(3, 3))
+    policy.reset()
+    assert policy.act(torch.zeros(3, 3)).shape == (3, 2)
 
 
 def test_sample_checks_the_history(make_policy: Callable[..., Policy]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
 from laminar.policies import Policy, load_policy, registry

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
 from laminar.errors import LaminarError
 from laminar.policies import Policy, registry
 from laminar.policies.networks import Network
@@ -17,7 +19,6 @@ from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.policies.processes.flow import Flow
 from laminar.policies.processes.meanflow import Config as MeanFlowConfig
 from laminar.policies.processes.meanflow import MeanFlow
-from torch import Tensor
 
 
 class Analytic(Network):
@@ -34,7 +35,12 @@ class Analytic(Network):
 def mlp(n_times: int, width: int = 32, depth: int = 2, action_dim: int = 2) -> MLP:
     torch.manual_seed(0)
     return MLP(
-        MLPConfig(width=width, depth=depth), horizon=1, action_dim=action_dim, history=1, condition_dim=1, n_times=n_times
+        MLPConfig(width=width, depth=depth),
+        horizon=1,
+        action_dim=action_dim,
+        history=1,
+        condition_dim=1,
+        n_times=n_times,
     )
 
 
@@ -97,7 +103,7 @@ def test_meanflow_target_against_finite_differences() -> None:
 def test_meanflow_times() -> None:
     process = MeanFlow(MeanFlowConfig(flow_ratio=0.5))
     _, t, r = process.draw(torch.zeros(4000, 1, 1), generator())
-    assert ((0 < r) & (r <= t) & (t < 1)).all()
+    assert ((r > 0) & (r <= t) & (t < 1)).all()
     assert int((t == r).sum()) == 2000
     logit = torch.logit(t[:2000])
     assert abs(float(logit.mean()) + 0.4) < 0.06
@@ -150,7 +156,9 @@ def test_ddpm_noise_comes_from_the_generator() -> None:
 
 def test_squared_error_averages_within_a_sample_first() -> None:
     error = squared_error(
-        torch.tensor([[[1.0], [3.0]], [[2.0], [9.0]]]), torch.zeros(2, 2, 1), torch.tensor([[True, True], [True, False]])
+        torch.tensor([[[1.0], [3.0]], [[2.0], [9.0]]]),
+        torch.zeros(2, 2, 1),
+        torch.tensor([[True, True], [True, False]]),
     )
     assert error.tolist() == [5.0, 4.0]
 
@@ -162,10 +170,14 @@ def test_bad_settings_name_the_nearest() -> None:
         Diffusion(DiffusionConfig(solver="dpmpp2m"))
     with pytest.raises(LaminarError, match="cannot predict 'score'"):
         Diffusion(DiffusionConfig(prediction="score"))
-    with pytest.raises(LaminarError, match="20 sampling steps.*5 levels"):
+    with pytest.raises(LaminarError, match=r"20 sampling steps.*5 levels"):
         Diffusion(DiffusionConfig(levels=5, steps=20))
     with pytest.raises(LaminarError, match="flow_ratio"):
         MeanFlow(MeanFlowConfig(flow_ratio=1.5))
+    with pytest.raises(LaminarError, match="at least one step"):
+        MeanFlow(MeanFlowConfig(steps=0))
+    with pytest.raises(LaminarError, match="mlp: width must be at least 1, got -3"):
+        mlp(1, width=-3)
     with pytest.raises(LaminarError, match="at least one step"):
         Flow(FlowConfig()).sample(mlp(1), torch.randn(1, 1, 2), torch.zeros(1, 1, 1), steps=0)
 
@@ -175,7 +187,7 @@ def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> No
     for family in registry.FAMILIES:
         for name in registry.names(family):
             assert registry.config_class(family, name)().name == name
-    with pytest.raises(LaminarError, match="no process is called 'meanflo'.*did you mean 'meanflow'"):
+    with pytest.raises(LaminarError, match=r"no process is called 'meanflo'.*did you mean 'meanflow'"):
         registry.config_class("process", "meanflo")
     with pytest.raises(LaminarError, match="no setting 'step'; did you mean 'steps'"):
         registry.config_from_json("process", {"name": "flow", "step": 3})

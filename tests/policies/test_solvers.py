@@ -1,9 +1,11 @@
 """Solvers against the analytic Gaussian: x ~ N(m, s^2) diffused, whose exact denoiser and ODE flow are known."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+
 from laminar.errors import LaminarError
 from laminar.policies import solvers
 from laminar.policies.schedules import SCHEDULES, Schedule, discrete, grid
@@ -46,7 +48,7 @@ def test_order_of_convergence(solver: str, order: int, noise: torch.Tensor) -> N
         path = levels(count)
         sample = getattr(solvers, solver)(denoise, noise, path)[-1]
         errors.append(float((sample - exact(noise, path[0], path[-1])).abs().max()))
-    slopes = [math.log2(coarse / fine) for coarse, fine in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
     assert all(abs(slope - order) < 0.3 for slope in slopes), (errors, slopes)
 
 
@@ -126,7 +128,7 @@ def test_flow_solvers_converge(solver: str, order: int, noise: torch.Tensor) -> 
         extra = [0.2] if solver == "euler" else [0.2, 0.2]
         path = getattr(solvers, solver)(lambda x, t: x, noise, times + extra[1:])
         errors.append(float((path[-1] - noise * math.exp(-0.8)).abs().max()))
-    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log2(a / b) for a, b in pairwise(errors)]
     assert all(abs(slope - order) < 0.15 for slope in slopes), slopes
 
 
@@ -139,7 +141,7 @@ def test_heun_counts_2n_minus_1_evaluations() -> None:
 def test_diffusion_ql_betas() -> None:
     """The VP schedule of Diffusion-QL with 5 steps has these betas and cumulative product."""
     products = discrete("vp", 5)
-    betas = [1 - after / before for before, after in zip(products, products[1:], strict=False)]
+    betas = [1 - after / before for before, after in pairwise(products)]
     assert [round(beta, 3) for beta in betas] == [0.196, 0.459, 0.636, 0.755, 0.835]
     assert round(products[-1], 4) == 0.0064
 
@@ -155,7 +157,9 @@ def test_discrete_and_continuous_views_agree(name: str) -> None:
 @pytest.mark.parametrize("count", [None, 7, 100])
 def test_tensor_and_float_levels_agree(name: str, count: int | None) -> None:
     schedule = Schedule(name, count)
-    times = torch.tensor([[1 / 7 * k] for k in range(1, 8)]) if count in (None, 7) else torch.tensor([[0.01], [0.5], [1.0]])
+    times = (
+        torch.tensor([[1 / 7 * k] for k in range(1, 8)]) if count in (None, 7) else torch.tensor([[0.01], [0.5], [1.0]])
+    )
     alpha, sigma = schedule.alpha_sigma(times)
     for row, t in enumerate(times[:, 0].tolist()):
         level = schedule.level(t)
@@ -171,11 +175,11 @@ def test_grids_fall_strictly_from_noise_to_data(spacing: str, count: int, total:
     assert len(path) == count + 1
     assert path[0].time == 1.0
     assert path[-1] == Level(0.0, 1.0, 0.0)
-    assert all(a.time > b.time for a, b in zip(path, path[1:], strict=False))
+    assert all(a.time > b.time for a, b in pairwise(path))
 
 
 def test_bad_grids_are_refused() -> None:
-    with pytest.raises(LaminarError, match="6 sampling steps.*5 levels"):
+    with pytest.raises(LaminarError, match=r"6 sampling steps.*5 levels"):
         grid(Schedule("vp", 5), 6, "uniform")
     with pytest.raises(LaminarError, match="known: uniform, quadratic, logsnr"):
         grid(Schedule("vp", 5), 2, "squared")

@@ -87,9 +87,7 @@ def test_a_signal_to_one_process_stops_both(demonstrations: Path, tmp_path: Path
     assert "torchrun --nproc-per-node 2 -m laminar.cli train" in outputs(tmp_path)[0]
 
 
-def test_bad_settings_stop_both_with_one_line_each(
-    demonstrations: Path, tmp_path: Path, launch: Launch
-) -> None:
+def test_bad_settings_stop_both_with_one_line_each(demonstrations: Path, tmp_path: Path, launch: Launch) -> None:
     pair = launch_two(launch, command(demonstrations, tmp_path / "run", "policy.chunk=99"), tmp_path)
     for process in pair:
         process.join(60)

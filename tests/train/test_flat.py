@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_learning_rate_warms_up_then_follows_a_cosine() -> None:
     middle = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5))
     assert rates[60] == pytest.approx(2.0 * middle)
     assert rates[110] == pytest.approx(0.2)
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
     assert learning_rate(500, 110, config) == pytest.approx(0.2), "it stays down beyond the end"
 
 

@@ -88,8 +88,9 @@ def test_rows_are_means_since_the_last_row_also_after_a_resume(
     words += ["steps=14", "log_every=6", "checkpoint_every=8", "policy=flow"]
     assert main(words) == 0
     rows = {row["step"]: row["loss"] for row in read_rows(run / "metrics.jsonl")}
-    expected = {end: sum(losses[step] for step in range(*span)) for end, span in
-                {6: (0, 6), 12: (6, 12), 14: (12, 14)}.items()}
+    expected = {
+        end: sum(losses[step] for step in range(*span)) for end, span in {6: (0, 6), 12: (6, 12), 14: (12, 14)}.items()
+    }
     assert rows == pytest.approx({6: expected[6] / 6, 12: expected[12] / 6, 14: expected[14] / 2})
     shutil.rmtree(checkpoints(run)[-1])
     assert main([*words, "resume=true"]) == 0

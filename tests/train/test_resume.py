@@ -22,6 +22,7 @@ from laminar.cli import main
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
 from laminar.train.behavior_cloning import BehaviorCloning
+from laminar.train.checkpoint import save_checkpoint
 from laminar.train.logs import read_rows
 
 STEPS = 40
@@ -117,9 +118,7 @@ def test_a_signal_writes_a_checkpoint_and_tells_how_to_resume(
     assert final_files(tmp_path / "run") == final_files(reference)
 
 
-def test_a_second_signal_stops_at_once(
-    demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_signal_stops_at_once(demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def insist(_: BehaviorCloning) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -186,9 +185,17 @@ def test_kill_ten_times(demonstrations: Path, tmp_path: Path, launch: Callable[.
     kill_and_resume(10, 200, demonstrations, tmp_path, launch)
 
 
-def test_a_run_is_not_overwritten(
-    reference: Path, demonstrations: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(reference, tmp_path / "run"))
+    policy = load_policy(run)
+    for name in (".step_00000050.writing", ".step_00000040.previous"):
+        policy.save(run / "checkpoints" / name)
+    save_checkpoint(run, 48, policy, {"generator": torch.zeros(3)})
+    found = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert found == ["step_00000040", "step_00000048"]
+
+
+def test_a_run_is_not_overwritten(reference: Path, demonstrations: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = final_files(reference)
     assert main(command(demonstrations, reference)) == 2
     assert f"{reference} already holds a run: add resume=true" in capsys.readouterr().err
@@ -208,9 +215,7 @@ def test_resume_needs_the_same_number_of_processes(
     assert "processes was 2 and is now 1" in capsys.readouterr().err
 
 
-def test_resuming_a_finished_run_changes_nothing(
-    reference: Path, demonstrations: Path, tmp_path: Path
-) -> None:
+def test_resuming_a_finished_run_changes_nothing(reference: Path, demonstrations: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(reference, tmp_path / "run"))
     assert main(command(demonstrations, run, "resume=true")) == 0
     assert final_files(run) == final_files(reference)

@@ -1,0 +1,39 @@
+"""Every YAML file composes into plain dataclasses."""
+
+from itertools import product
+
+import pytest
+
+from laminar.configs.compose import compose, options
+from laminar.policies import PolicyConfig, registry
+from laminar.train.config import TrainConfig
+
+GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
+
+
+@pytest.mark.parametrize("word", [f"{group}={name}" for group in GROUPS for name in options(group)])
+def test_every_choice_composes(word: str) -> None:
+    config = compose("train", [word, "data.path=x", "out=y"])
+    assert isinstance(config, TrainConfig)
+    assert isinstance(config.policy, PolicyConfig)
+
+
+def test_every_member_has_a_yaml_file() -> None:
+    """A new process or network is one file and one YAML."""
+    assert set(registry.names("process")) == set(options("policy"))
+    assert set(registry.names("network")) <= set(options("network"))
+
+
+@pytest.mark.parametrize(("process", "network"), list(product(options("policy"), options("network"))))
+def test_axes_are_independent(process: str, network: str) -> None:
+    config = compose("train", [f"policy={process}", f"network={network}", "policy.chunk=16", "seed=3"])
+    assert config.policy.process.name == process
+    assert config.network.name == ("mlp" if network == "dql" else network)
+    assert (config.policy.chunk, config.seed) == (16, 3)
+    assert type(config.policy.process) is registry.config_class("process", process)
+
+
+def test_an_experiment_can_be_overridden() -> None:
+    config = compose("train", ["experiment=door-human-chunk", "policy=flow", "policy.chunk=16", "steps=7"])
+    assert (config.policy.chunk, config.policy.execute, config.steps) == (16, 4, 7)
+    assert config.env.id == "door-human-v1"
