@@ -162,7 +162,7 @@ class Report:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{self.name}.json"
         path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwrote {path.relative_to(Path(__file__).parents[1])}\n")
+        print(f"\nwrote {os.path.relpath(path)}\n")
         if not all(claim["met"] for claim in self.content["claims"]):
             sys.exit(1)
 

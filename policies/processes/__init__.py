@@ -29,6 +29,11 @@ class Process(nn.Module, ABC):
         """Draw all the randomness of one loss, so that a compiled or captured loss can take it as input."""
 
     @abstractmethod
+    def objective(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
+    ) -> tuple[Tensor, Metrics]:
+        """Return the scalar training loss and detached metrics for given `draws`; padded actions do not count."""
+
     def loss(
         self,
         network: Network,
@@ -39,7 +44,8 @@ class Process(nn.Module, ABC):
         mask: Tensor | None = None,
         draws: Draws | None = None,
     ) -> tuple[Tensor, Metrics]:
-        """Return the scalar training loss and detached metrics; padded actions do not count."""
+        """Return `objective`, with draws from `generator` unless they are given."""
+        return self.objective(network, x, cond, mask, self.draw(x, generator) if draws is None else draws)
 
     @abstractmethod
     def path(

@@ -59,18 +59,11 @@ class Diffusion(Process):
         noise = torch.randn(x.shape, device=x.device, generator=generator)
         return noise, self.schedule.draw_times(x, generator)
 
-    def loss(
-        self,
-        network: Network,
-        x: Tensor,
-        cond: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        mask: Tensor | None = None,
-        draws: Draws | None = None,
+    def objective(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """The simple loss (Ho et al. 2020, eq. 14), for the noise, the data or v = alpha eps - sigma x."""
-        noise, t = draws if draws is not None else self.draw(x, generator)
+        noise, t = draws
         alpha, sigma = self.schedule.alpha_sigma(t)  # (B, 1, 1)
         x_t = alpha * x + sigma * noise  # (B, H, A)
         if self.config.prediction == "epsilon":

@@ -45,18 +45,11 @@ class Flow(Process):
         noise = torch.randn(x.shape, device=x.device, generator=generator)
         return noise, torch.rand(len(x), 1, device=x.device, generator=generator)
 
-    def loss(
-        self,
-        network: Network,
-        x: Tensor,
-        cond: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        mask: Tensor | None = None,
-        draws: Draws | None = None,
+    def objective(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """E || v(x_t, t) - (eps - x) ||^2 (Lipman et al. 2023, eq. 23, in our time direction)."""
-        noise, t = draws if draws is not None else self.draw(x, generator)
+        noise, t = draws
         t_ = t[:, :, None]  # (B, 1, 1)
         x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
         velocity = noise - x  # (B, H, A)

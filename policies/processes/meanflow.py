@@ -54,18 +54,11 @@ class MeanFlow(Process):
         t = torch.cat([pair[:same, :1], t[same:]])  # where r = t the marginal is the logit-normal itself
         return noise, t, torch.cat([t[:same], r[same:]])
 
-    def loss(
-        self,
-        network: Network,
-        x: Tensor,
-        cond: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        mask: Tensor | None = None,
-        draws: Draws | None = None,
+    def objective(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """E w || u(x_t, r, t) - sg(v - (t - r) du/dt) ||^2 (Geng et al. 2025, eq. 9-11)."""
-        noise, t, r = draws if draws is not None else self.draw(x, generator)
+        noise, t, r = draws
         t_ = t[:, :, None]  # (B, 1, 1)
         x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
         velocity = noise - x  # (B, H, A)

@@ -16,11 +16,8 @@ def chunk_at(step: int, horizon: int, slot: int = 0) -> torch.Tensor:
     return torch.tensor([[100.0 * slot + step, float(ahead)] for ahead in range(horizon)])
 
 
-@pytest.mark.parametrize("horizon", [1, 2, 4])
-@pytest.mark.parametrize("execute", [1, 2, 4])
+@pytest.mark.parametrize(("horizon", "execute"), [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4)])
 def test_receding_horizon_starts_at_the_current_action(horizon: int, execute: int) -> None:
-    if execute > horizon:
-        pytest.skip("a policy refuses execute > chunk")
     queue = RecedingHorizon(execute)
     for step in range(9):
         wants = queue.wants(1)
