@@ -6,6 +6,7 @@ taken within a round, between neighbors in time, and reported as the median over
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -65,6 +66,8 @@ def time_slice(run: Callable[[], object], seconds: float) -> tuple[float, float]
 
 def measure(candidates: Sequence[Candidate], rounds: int, seconds: float) -> np.ndarray:
     """Return (rounds, candidates, 2) CPU and wall seconds a call; one shorter round before is for warming up."""
+    gc.collect()
+    gc.freeze()  # candidates pay for their own garbage, not for walking through all that was imported
     for candidate in candidates:
         time_slice(candidate.run, seconds / 2)
     times = np.empty((rounds, len(candidates), 2))
@@ -112,7 +115,7 @@ class Report:
         print(f"== {name}: " + ", ".join(f"{key} {value}" for key, value in self.content["machine"].items()))
 
     def compare(
-        self, title: str, candidates: Sequence[Candidate], rounds: int = 9, seconds: float = 0.2
+        self, title: str, candidates: Sequence[Candidate], rounds: int = 9, seconds: float = 0.15
     ) -> dict[str, Row]:
         """Time the candidates against the first of them, with the fixed kernel beside them."""
         candidates = [*candidates, sgemm()]

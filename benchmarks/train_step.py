@@ -80,7 +80,8 @@ class DiffusionLoss:
     def __init__(self, policy: Policy) -> None:
         schedule: Any = policy.process.schedule
         self.levels: int = schedule.levels
-        self.alpha, self.sigma = schedule.table.sqrt(), (1 - schedule.table).sqrt()
+        times = torch.arange(self.levels + 1)[:, None] / self.levels
+        self.alpha, self.sigma = (table.flatten() for table in schedule.alpha_sigma(times))
 
     def draw(self, x: Tensor) -> tuple[Tensor, ...]:
         return torch.randn_like(x), torch.randint(1, self.levels + 1, (len(x), 1)) / self.levels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +34,15 @@ def linear(t: float) -> float:
 SCHEDULES: dict[str, Callable[[float], float]] = {"cosine": cosine, "linear": linear, "vp": vp}
 
 
-def discrete(name: str, levels: int) -> list[float]:
+@lru_cache  # every sample looks its levels up
+def discrete(name: str, levels: int) -> tuple[float, ...]:
     """Cumulative products alpha_bar at t = k / levels for k = 0 .. levels, the first is 1.
 
     `linear` scales DDPM's betas by 1000 / levels, so that any number of levels ends in noise; betas of `cosine`
     and `linear` are capped at 0.999 as published.
     """
     if name == "vp":
-        return [vp(k / levels) for k in range(levels + 1)]
+        return tuple(vp(k / levels) for k in range(levels + 1))
     if name == "cosine":
         betas = [1 - cosine(k / levels) / cosine((k - 1) / levels) for k in range(1, levels + 1)]
     else:
@@ -49,7 +51,7 @@ def discrete(name: str, levels: int) -> list[float]:
     products = [1.0]
     for beta in betas:
         products.append(products[-1] * (1 - min(beta, 0.999)))
-    return products
+    return tuple(products)
 
 
 class Schedule(nn.Module):
@@ -68,9 +70,11 @@ class Schedule(nn.Module):
                 f"no noise schedule is called '{name}' (known: {list(SCHEDULES)}){nearest(name, SCHEDULES)}"
             )
         self.name, self.levels = name, levels
-        products = [1.0] if levels is None else discrete(name, levels)
-        # Not saved: it follows from the configuration.
-        self.register_buffer("table", torch.tensor(products, dtype=torch.float64).float(), persistent=False)
+        products = (1.0,) if levels is None else discrete(name, levels)
+        alpha_bar = torch.tensor(products, dtype=torch.float64).float()
+        # (levels + 1, 2) alpha and sigma. Not saved: it follows from the configuration.
+        table = torch.stack([alpha_bar.sqrt(), (1 - alpha_bar).sqrt()], dim=1)
+        self.register_buffer("table", table, persistent=False)
 
     def level(self, t: float) -> Level:
         """Noise level at one time, in Python floats; discrete schedules round to their grid."""
@@ -91,12 +95,11 @@ class Schedule(nn.Module):
 
     def alpha_sigma(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, 1) alpha and sigma at (B, 1) times."""
-        alpha_bar = self._continuous(times) if self.levels is None else self._lookup(times)
-        alpha_bar = alpha_bar[:, :, None]
+        if self.levels is not None:
+            both = self.table[(times * self.levels).round().long()]  # (B, 1, 2)
+            return both[:, :, :1], both[:, :, 1:]
+        alpha_bar = self._continuous(times)[:, :, None]
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-
-    def _lookup(self, times: Tensor) -> Tensor:
-        return self.table[(times * (len(self.table) - 1)).round().long()]
 
     def _continuous(self, t: Tensor) -> Tensor:
         if self.name == "vp":

@@ -42,9 +42,7 @@ def demo_data() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         path = folder / name
         if not path.exists():
-            pytest.skip(
-                f"needs the demonstration file {path}: set LAMINAR_DATA to the folder that has {name}"
-            )
+            pytest.skip(f"needs the demonstration file {path}: set LAMINAR_DATA to the folder that has {name}")
         return path
 
     return find

@@ -50,6 +50,9 @@ class BehaviorCloning(Improver):
             [self.flat.values], lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay, fused=True
         )
         self._start_moments()
+        size = config.batch_size * context.processes.count
+        # Only its shape and device matter: noise is drawn for the whole batch, then shared out.
+        self._whole = torch.empty(1, device=context.device).expand(size, *policy.noise_shape)
         # Only the loss is compiled: forward and backward are the cost, the rest is a handful of flat operations.
         self._loss = torch.compile(self.online.loss, fullgraph=True) if context.compiled else self.online.loss
 
@@ -58,8 +61,7 @@ class BehaviorCloning(Improver):
         processes, generator = self.context.processes, self.context.generator
         size = self.config.batch_size * processes.count
         batch = self.chunks.gather(processes.share(self.chunks.draw(size, generator)))
-        whole = batch["action"].new_empty(1).expand(size, *self.online.noise_shape)
-        draws = self.online.process.draw(whole, generator)
+        draws = self.online.process.draw(self._whole, generator)
         return batch, tuple(processes.share(draw) for draw in draws)
 
     def update(self, step: int) -> dict[str, Tensor]:
@@ -68,9 +70,8 @@ class BehaviorCloning(Improver):
         lr = learning_rate(step, self.context.steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.flat.gradient.zero_()
         loss, metrics = self._loss(batch, draws=draws)
-        loss.backward()
+        self.flat.backward(loss)
         self.context.processes.average(self.flat.gradient)
         norm = self.flat.clip_gradient(self.config.max_grad_norm)
         self.optimizer.step()

@@ -19,7 +19,8 @@ class FlatParameters:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        parameters = list(module.parameters())
+        self._parameters = parameters = list(module.parameters())
+        self._gradients: list[Tensor] = []  # views into `gradient`
         self.values = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in parameters]))
         self.gradient = torch.zeros_like(self.values)
         self.values.grad = self.gradient
@@ -27,8 +28,14 @@ class FlatParameters:
         for parameter in parameters:
             end = offset + parameter.numel()
             parameter.data = self.values.data[offset:end].view_as(parameter)
-            parameter.grad = self.gradient[offset:end].view_as(parameter)
+            self._gradients.append(self.gradient[offset:end].view_as(parameter))
+            parameter.grad = self._gradients[-1]
             offset = end
+
+    def backward(self, loss: Tensor) -> None:
+        """Set `gradient` to that of `loss`: one copy for all tensors, where `loss.backward()` adds into each."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        torch._foreach_copy_(self._gradients, gradients)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # no public name
 
     @torch.no_grad()
     def clip_gradient(self, max_norm: float) -> Tensor:

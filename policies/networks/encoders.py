@@ -22,7 +22,8 @@ class Vector(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         """Map (B, h, *shape) to (B, h, output_dim)."""
-        return value.reshape(value.shape[0], value.shape[1], self.output_dim)
+        # Already so in most cases; a view would be one more operation of every call.
+        return value if value.ndim == 3 else value.reshape(*value.shape[:2], self.output_dim)
 
 
 def encoder_for(key: str, feature: Feature) -> Vector:

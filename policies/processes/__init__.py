@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import LaminarError
@@ -92,8 +93,7 @@ def squared_error(prediction: Tensor, target: Tensor, mask: Tensor | None) -> Te
     Averaged within a sample first, so that the mean over a batch split across processes equals the mean over
     the whole batch.
     """
-    error = (prediction - target).square().mean(dim=2)  # (B, H)
+    error = F.mse_loss(prediction, target, reduction="none").mean(dim=2)  # (B, H)
     if mask is None:
         return error.mean(dim=1)
-    weight = mask.to(error.dtype)
-    return (error * weight).sum(dim=1) / weight.sum(dim=1)
+    return (error * mask).sum(dim=1) / mask.sum(dim=1)

@@ -41,11 +41,7 @@ def code_lines(source: str) -> int:
         if token.type not in silent:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return len(lines)
 
@@ -137,9 +133,7 @@ def test_policies_are_light() -> None:
 
 
 def test_the_facade_is_lazy() -> None:
-    assert not loaded_after("import laminar; laminar.__version__; dir(laminar)") & (
-        HEAVY | {"torch", "numpy"}
-    )
+    assert not loaded_after("import laminar; laminar.__version__; dir(laminar)") & (HEAVY | {"torch", "numpy"})
 
 
 def test_the_facade_gives_the_three_functions() -> None:
