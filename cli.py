@@ -77,6 +77,9 @@ def evaluate(words: list[str]) -> None:
     if out:
         from .eval.report import write_report
 
+        if video is None:
+            (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
+
         result.save(out)
         print(f"report in {write_report(out, result, config.policy.path)}")
 
@@ -89,7 +92,7 @@ def compare(words: list[str]) -> None:
     paths = [word for word in words if "=" not in word]
     if len(paths) > 2:
         raise LaminarError(f"compare takes two policies, got {len(paths)}: {paths}")
-    named = [f"{key}.path={json.dumps(path)}" for key, path in zip("ab", paths, strict=False)]
+    named = [f"{key}.path={json.dumps(path, ensure_ascii=False)}" for key, path in zip("ab", paths, strict=False)]
     config = compose("compare", named + [word for word in words if "=" in word])
     _need(config.a.path and config.b.path, "compare", "two policies: laminar compare A B env.id=…")
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")

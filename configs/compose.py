@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def compose(verb: str, words: list[str]) -> Any:
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
+    words = [_plain(word) for word in words]
     overrides = [_parse(word) for word in words]
     for key, value in overrides:
         if key in groups:
@@ -88,6 +90,14 @@ def _to_objects(config: DictConfig) -> Any:
         return OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise LaminarError(_one_line(error)) from error
+
+
+def _plain(word: str) -> str:
+    """Quote a path or an environment id, so that Hydra's grammar leaves its characters alone; expand ~."""
+    key, _, value = word.partition("=")
+    if not (key == "out" or key.endswith((".path", "env.id"))) or value in ("", "null") or value[0] in "['\"":
+        return word
+    return f"{key}='{os.path.expanduser(value)}'" if "'" not in value else word
 
 
 def _parse(word: str) -> tuple[str, Any]:

@@ -169,11 +169,13 @@ class Episodes:
         first = parts[0]
         for part in parts[1:]:
             first.spec.check_compatible(part.spec, first.source, part.source)
-        shared = [key for key in first.infos if all(key in part.infos for part in parts)]
+        shapes = {key: [part.infos[key].shape[1:] for part in parts if key in part.infos] for key in first.infos}
+        shared = [key for key, found in shapes.items() if len(found) == len(parts) and len(set(found)) == 1]
         dropped = sorted({key for part in parts for key in part.infos} - set(shared))
         remarks = [f"{part.source}: {remark}" for part in parts for remark in part.remarks]
         if dropped:
-            remarks.append(f"infos {dropped} are not in every file and were left out")
+            remarks.append(f"infos {dropped} are not alike in every file and were left out")
+        spec = _join_specs([part.spec for part in parts], remarks)
         lengths = np.concatenate([part.lengths for part in parts])
         successes = [part.success for part in parts if part.success is not None]
 
@@ -191,9 +193,18 @@ class Episodes:
             terminated=join("terminated"),
             truncated=join("truncated"),
             ends=np.cumsum(lengths),
-            spec=first.spec,
+            spec=spec,
             success=np.concatenate(successes) if len(successes) == len(parts) else None,
             infos=join_keys("infos", shared),
             source=" + ".join(part.source for part in parts),
             remarks=remarks,
         )
+
+
+def _join_specs(specs: Sequence[Spec], remarks: list[str]) -> Spec:
+    """Return the first spec with what holds for all: no action limits where they differ, the rate that is known."""
+    spec = specs[0]
+    if len({(other.action_low, other.action_high) for other in specs}) > 1:
+        spec = replace(spec, action_low=None, action_high=None)
+        remarks.append("the action limits differ between the files: none are assumed")
+    return replace(spec, rate_hz=next((other.rate_hz for other in specs if other.rate_hz), None))

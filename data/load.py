@@ -34,7 +34,10 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         LaminarError: it is missing, empty, or may not be read.
     """
-    file = Path(path).expanduser()
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError as error:
+        raise LaminarError(f"{path}: {error}") from error
     try:
         if file.is_dir():
             return file
@@ -49,7 +52,7 @@ def existing_file(path: str | Path) -> Path:
 
 
 def find_format(path: Path) -> ModuleType:
-    """Return the module of `formats` whose `sniff` recognises the file.
+    """Return the module of `formats` whose `sniff` recognizes the file.
 
     Raises:
         LaminarError: none does, or the file is damaged.

@@ -1,4 +1,4 @@
-"""The strict normaliser: statistics live in buffers, so they are in the weight file and cannot be lost."""
+"""The strict normalizer: statistics live in buffers, so they are in the weight file and cannot be lost."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STATISTICS = ("offset", "scale", "low", "high")
 
 
 class Normalizer(nn.Module):
-    """Maps raw units to normalised units and back, key by key: ``(x - offset) / scale``.
+    """Maps raw units to normalized units and back, key by key: ``(x - offset) / scale``.
 
     Mode "minmax" maps the fitted range to [-1, 1], "gaussian" to zero mean and unit variance, "identity"
     leaves the values (and their dtype) alone. A dimension that never varies in the data gets scale 1 and its
-    value as offset, so that it maps to 0, and is listed in `constant`. An empty normaliser holds NaN until
+    value as offset, so that it maps to 0, and is listed in `constant`. An empty normalizer holds NaN until
     weights are loaded.
     """
 
@@ -81,12 +81,12 @@ class Normalizer(nn.Module):
         return cast("Tensor", getattr(self, self._names[key][name]))
 
     def forward(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map raw values (..., *feature) to normalised ones; strict on keys and widths, no host sync."""
+        """Map raw values (..., *feature) to normalized ones; strict on keys and widths, no host sync."""
         self._check_layout(values)
         return {key: self._normalize(key, value) for key, value in values.items()}
 
     def inverse(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map normalised values (..., *feature) back to raw units; strict like `forward`."""
+        """Map normalized values (..., *feature) back to raw units; strict like `forward`."""
         self._check_layout(values)
         return {key: self._denormalize(key, value) for key, value in values.items()}
 
@@ -153,7 +153,7 @@ class Normalizer(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Normalizer:
-        """Build an empty normaliser (all NaN) to load a state dict into."""
+        """Build an empty normalizer (all NaN) to load a state dict into."""
         modes = {key: entry["mode"] for key, entry in config.items()}
         return cls(modes, {key: tuple(entry["shape"]) for key, entry in config.items()})
 

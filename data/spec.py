@@ -54,6 +54,27 @@ class Spec:
     chunk: int = 1
     rate_hz: float | None = None
 
+    def __post_init__(self) -> None:
+        """Check that the numbers make sense together.
+
+        Raises:
+            LaminarError: names the field and its value.
+        """
+        if (self.action_low is None) != (self.action_high is None):
+            raise LaminarError("a spec has one action limit without the other; give both or none")
+        if self.action_low is not None and self.action_high is not None:
+            if not len(self.action_low) == len(self.action_high) == self.action_dim:
+                raise LaminarError(
+                    f"a spec has {len(self.action_low)} lower and {len(self.action_high)} upper action limits for "
+                    f"{self.action_dim} actions"
+                )
+            if any(low > high for low, high in zip(self.action_low, self.action_high, strict=True)):
+                raise LaminarError(f"a spec's action limits are inverted: {self.action_low} to {self.action_high}")
+        if self.history < 1 or self.chunk < 1:
+            raise LaminarError(f"a spec needs history and chunk of at least 1, got {self.history} and {self.chunk}")
+        if self.rate_hz is not None and not self.rate_hz > 0:
+            raise LaminarError(f"a spec's control rate must be above 0 Hz, got {self.rate_hz}")
+
     @property
     def action_dim(self) -> int:
         """Width of one action."""

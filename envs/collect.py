@@ -41,6 +41,8 @@ def collect(task: str, episodes: int, seed: int, out: str | Path) -> str:
         raise LaminarError(f"'{task}' has no controller to record; {known}{nearest(task, names)}")
     if episodes < 1:
         raise LaminarError(f"episodes must be at least 1, got {episodes}")
+    if seed < 0:
+        raise LaminarError(f"seed must be at least 0, got {seed}")
     env_id, record = TASKS[names[task]]
     env = make_env(env_id)
     try:

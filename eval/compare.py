@@ -18,6 +18,9 @@ from .result import Result
 from .rollout import evaluate
 from .scores import Interval, bootstrap, paired_rates
 
+# With five pairs even five equal signs happen by chance in 6 % of cases.
+FEWEST_PAIRS = 6
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -32,11 +35,12 @@ class Comparison:
 
     def summary(self) -> str:
         """Return the finding in one or two plain sentences."""
-        parts = [_sentence("return", self.difference, self.names)]
+        pairs = len(self.first.episodes)
+        parts = [_sentence("return", self.difference, self.names, pairs)]
         if self.normalized_difference is not None:
-            parts = [_sentence("normalized score", self.normalized_difference, self.names)]
+            parts = [_sentence("normalized score", self.normalized_difference, self.names, pairs)]
         if self.success_difference is not None:
-            parts.append(_sentence("success rate", self.success_difference, self.names))
+            parts.append(_sentence("success rate", self.success_difference, self.names, pairs))
         gaps = np.subtract(self.first.returns, self.second.returns)
         wins = f"{(gaps > 0).sum()} higher, {(gaps < 0).sum()} lower, {(gaps == 0).sum()} equal returns"
         parts.append(f"Paired over {len(gaps)} seeds of {self.first.env_id}: {self.names[0]} had {wins}.")
@@ -110,8 +114,10 @@ def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A"
     )
 
 
-def _sentence(what: str, difference: Interval, names: tuple[str, str]) -> str:
+def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: int) -> str:
     a, b = names
+    if pairs < FEWEST_PAIRS:
+        return f"{pairs} seeds are too few to tell {a} from {b} in {what}: {difference.mean:+.4g}."
     interval = f"(95 % interval {difference.low:.4g} to {difference.high:.4g})"
     if difference.low > 0:
         return f"{a} is better than {b}: its {what} is {difference.mean:.4g} higher {interval}."

@@ -42,7 +42,7 @@ class Episode:
 
 @dataclass
 class Result:
-    """Measured behaviour of one policy in one environment."""
+    """Measured behavior of one policy in one environment."""
 
     env_id: str
     episodes: list[Episode]

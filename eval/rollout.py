@@ -34,7 +34,9 @@ def evaluate(
 ) -> Result:
     """Measure a policy: one episode a seed.
 
-    An episode counts as a success if the environment reported success at any of its steps.
+    With the stochastic solver `ddpm` the noise inside the chain comes from one seeded stream for all environments, so
+    there an episode also depends on `num_envs`. An episode counts as a success if the environment reported success at
+    any of its steps.
 
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
@@ -53,6 +55,8 @@ def evaluate(
     seeds = [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise LaminarError(f"evaluation needs at least one seed, distinct and >= 0; got {seeds[:8]}")
+    if processes < 0 or video_episodes < 0:
+        raise LaminarError(f"processes and video_episodes must not be negative, got {processes} and {video_episodes}")
     if num_envs is not None and num_envs < 1:
         raise LaminarError(f"num_envs must be at least 1, got {num_envs}")
     begin = time.perf_counter()

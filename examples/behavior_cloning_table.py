@@ -111,25 +111,10 @@ def cpu_seconds(usage: resource.struct_rusage) -> float:
 
 def pooled(results: list[Result]) -> tuple[Interval, Interval | None]:
     """Score over all seeds (training seeds are the strata) and success rate over all episodes."""
-    scores = [np.array(result.returns) for result in results]
-    unit = results[0].normalized_score
-    assert unit is not None  # all three files have a reference score
-    low, high = reference(results[0])
-    score = bootstrap([100 * (returns - low) / (high - low) for returns in scores])
+    score = bootstrap([result.scores for result in results])
     told = [episode.success for result in results for episode in result.episodes]
     success = None if None in told else wilson(sum(bool(s) for s in told), len(told))
     return score, success
-
-
-def reference(result: Result) -> tuple[float, float]:
-    """Returns that score 0 and 100."""
-    from laminar.envs.d4rl import resolve
-
-    task = resolve(result.env_id)
-    assert task is not None
-    assert task.ref_min is not None
-    assert task.ref_max is not None
-    return task.ref_min, task.ref_max
 
 
 def write_page(runs: list[Run], results: dict[Run, Result], cpu: dict[Run, float]) -> None:

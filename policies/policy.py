@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -275,6 +276,11 @@ def _check_config(config: PolicyConfig) -> None:
     for name in ("history", "chunk", "execute"):
         if getattr(config, name) < 1:
             raise LaminarError(f"policy.{name} must be at least 1, got {getattr(config, name)}")
+    if config.ensemble is not None:
+        if not (math.isfinite(config.ensemble) and config.ensemble >= 0):
+            raise LaminarError(f"policy.ensemble is a decay of at least 0, got {config.ensemble}")
+        if config.execute > 1:
+            raise LaminarError(f"policy.ensemble plans at every step: policy.execute must be 1, got {config.execute}")
     if config.execute > config.chunk:
         raise LaminarError(
             f"policy.execute={config.execute} is more than policy.chunk={config.chunk}; predict at least as many "

@@ -139,7 +139,7 @@ def grid(schedule: Schedule, steps: int, spacing: str) -> list[Level]:
 
 
 def _distinct(times: list[float], levels: int) -> list[float]:
-    """Round to the grid k / levels without two equal neighbours; there is room, as steps <= levels."""
+    """Round to the grid k / levels without two equal neighbors; there is room, as steps <= levels."""
     rounded = [round(t * levels) for t in times]
     for i in range(len(rounded) - 2, -1, -1):
         rounded[i] = max(rounded[i], rounded[i + 1] + 1)
@@ -151,13 +151,18 @@ def _distinct(times: list[float], levels: int) -> list[float]:
 def _log_snr_times(schedule: Schedule, steps: int) -> list[float]:
     """Times whose log SNR is evenly spaced between t = 1 and t = 0.001 (or the first grid level), then 0."""
     first = 0.001 if schedule.levels is None else 1 / schedule.levels
-    low, high = schedule.level(1.0).log_snr, schedule.level(first).log_snr
+    # A capped schedule drops far in its last level alone: the even spacing begins at the level before.
+    last = 1.0 if schedule.levels is None else max(1 - 1 / schedule.levels, first)
+    low, high = schedule.level(last).log_snr, schedule.level(first).log_snr
     wanted = [low + (high - low) * i / max(steps - 1, 1) for i in range(1, steps)]
     return [1.0, *(_time_of(schedule, value) for value in wanted), 0.0]
 
 
 def _time_of(schedule: Schedule, log_snr: float) -> float:
-    """Invert the closed form by bisection; log SNR falls monotonically in time."""
+    """Time of a log SNR: the nearest level of a discrete schedule, else by bisection, as it falls with time."""
+    if schedule.levels is not None:
+        times = [k / schedule.levels for k in range(1, schedule.levels + 1)]
+        return min(times, key=lambda t: abs(schedule.level(t).log_snr - log_snr))
     early, late = 0.0, 1.0
     for _ in range(50):
         middle = (early + late) / 2

@@ -71,7 +71,7 @@ def ddpm(predict: DataPrediction, x: Tensor, levels: Sequence[Level], draw: Draw
 
 
 def dpmpp_1(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[Tensor]:
-    """DPM-Solver++ of first order (Lu et al. 2022, eq. 7); the same map as `ddim`."""
+    """DPM-Solver++ of first order (Lu et al. 2022, section 4); the same map as `ddim`."""
     path = [x]
     for now, after in pairwise(levels):
         x = _exponential_step(x, predict(x, now), now, after)

@@ -42,6 +42,8 @@ def replacing(folder: str | Path) -> Generator[Path]:
         os.rename(temporary, target)
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
+        if not target.exists() and aside.exists():
+            os.rename(aside, target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise LaminarError(f"cannot write {target}: {error.strerror or error}; nothing there was changed") from error
     except BaseException:

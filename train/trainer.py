@@ -70,6 +70,8 @@ class _Run:
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
+        if config.resume and self.step == 0 and self.processes.first:
+            print(f"nothing to resume in {self.folder}: starting at update 0")
         with self._logs() as logs, _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.processes.any(self.stopped):
                 self.means.add(self.improver.update(self.step))
@@ -239,7 +241,7 @@ def _check_device(name: str) -> None:
 
 def _check_environment(config: TrainConfig, policy: Policy) -> None:
     """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
-    if not config.evaluation.every or config.env.id is None:
+    if config.env.id is None:
         return
     env = make_env(config.env.id)
     try:

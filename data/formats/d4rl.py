@@ -193,7 +193,7 @@ def _add_spec(recording: Recording, stored: str | None) -> None:
         return
     try:
         recording.spec = Spec.from_json(json.loads(stored))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LaminarError(f"{recording.path}: 'metadata/spec' is not a spec ({error!r})") from error
 
 

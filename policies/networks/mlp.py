@@ -60,7 +60,7 @@ class MLP(Network):
     ) -> None:
         """Build for chunks (H, A), observations (h, D) and `n_times` times; initialized as PyTorch does."""
         super().__init__()
-        check_sizes(config.name, width=config.width)
+        check_sizes(config.name, width=config.width, depth=config.depth)
         time_dim = n_times * config.time_width
         self.time_embedding = TimeEmbedding(
             n_times,

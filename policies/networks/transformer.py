@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ...errors import LaminarError
@@ -43,12 +44,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, width) to (B, T, width)."""
-        batch, tokens, width = x.shape
-        heads = self.inputs(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (B, heads, T, width / heads) each
+        query, key, value = rearrange(self.inputs(x), "b t (three h d) -> three b h t d", three=3, h=self.heads)
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)  # (B, heads, T, T)
         mixed = scores.softmax(dim=-1) @ value
-        return self.output(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return self.output(rearrange(mixed, "b h t d -> b t (h d)"))
 
 
 class Block(nn.Module):

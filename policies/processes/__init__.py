@@ -19,7 +19,7 @@ Draws = tuple[Tensor, ...]
 class Process(nn.Module, ABC):
     """The maths of one generative family; t = 0 is data and t = 1 is noise, always.
 
-    Shapes: x, noise (B, H, A) in normalised units; cond (B, h, D); mask (B, H), False on padding.
+    Shapes: x, noise (B, H, A) in normalized units; cond (B, h, D); mask (B, H), False on padding.
     """
 
     n_times: int = 1

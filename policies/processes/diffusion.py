@@ -35,7 +35,7 @@ class Config:
     solver: str = "ddim"  # ddim, ddpm (stochastic), dpmpp_1, dpmpp_2s, dpmpp_2m
     steps: int = 10  # network calls per sample, at most `levels`
     spacing: str = "uniform"  # of the sampling steps: uniform, quadratic, logsnr
-    clip: float | None = 1.0  # bound of the predicted data in normalised units; null does not clip
+    clip: float | None = 1.0  # bound of the predicted data in normalized units; null does not clip
 
 
 class Diffusion(Process):
@@ -50,6 +50,8 @@ class Diffusion(Process):
             )
         if config.prediction not in PREDICTIONS:
             raise LaminarError(f"diffusion cannot predict '{config.prediction}' (known: {', '.join(PREDICTIONS)})")
+        if config.clip is not None and not config.clip > 0:
+            raise LaminarError(f"diffusion: clip must be above 0, or null, got {config.clip}")
         self.config = config
         self.schedule = Schedule(config.schedule, config.levels)
         grid(self.schedule, config.steps, config.spacing)  # a bad combination fails here, before training

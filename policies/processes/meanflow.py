@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,8 @@ class MeanFlow(Process):
         super().__init__()
         if not 0 <= config.flow_ratio <= 1:
             raise LaminarError(f"meanflow: flow_ratio is a share between 0 and 1, got {config.flow_ratio}")
+        if not 0 < config.time_std < math.inf:
+            raise LaminarError(f"meanflow: time_std must be finite and above 0, got {config.time_std}")
         check_steps(config.steps)
         self.config = config
 

@@ -37,3 +37,16 @@ def test_an_experiment_can_be_overridden() -> None:
     config = compose("train", ["experiment=door-human-chunk", "policy=flow", "policy.chunk=16", "steps=7"])
     assert (config.policy.chunk, config.policy.execute, config.steps) == (16, 4, 7)
     assert config.env.id == "door-human-v1"
+
+
+@pytest.mark.parametrize("path", ["mödel", "lr=3", "run(1)", "1e3", "true", "a,b", "with space"])
+def test_paths_arrive_as_they_were_typed(path: str) -> None:
+    config = compose("train", [f"data.path={path}", f"out={path}"])
+    assert (config.data.path, config.out) == (path, path)
+
+
+def test_paths_may_be_lists_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = compose("train", ["data.path=[a.hdf5,b.hdf5]", "out=~/run"])
+    assert config.data.path == ["a.hdf5", "b.hdf5"]
+    assert config.out == "/home/me/run"

@@ -82,3 +82,12 @@ def test_what_cannot_be_compared() -> None:
     other.versions = {**other.versions, "mujoco": "0.1"}
     with pytest.raises(LaminarError, match="mujoco differs"):
         compare_results(first, other)
+
+
+def test_a_few_seeds_decide_nothing() -> None:
+    """Five equal signs happen by chance; their bootstrap interval has no width and must not be read as proof."""
+    first = Result("Hopper-v4", [Episode(seed, 3.0, 10, None) for seed in range(5)])
+    second = Result("Hopper-v4", [Episode(seed, 0.0, 10, None) for seed in range(5)])
+    text = compare_results(first, second).summary()
+    assert "5 seeds are too few to tell A from B" in text
+    assert "better" not in text

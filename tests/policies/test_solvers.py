@@ -185,3 +185,11 @@ def test_bad_grids_are_refused() -> None:
         grid(Schedule("vp", 5), 2, "squared")
     with pytest.raises(LaminarError, match="did you mean 'cosine'"):
         Schedule("cosin", 5)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_logsnr_spacing_is_even_after_the_first_step(name: str) -> None:
+    """Also on a discrete, capped schedule, whose last level lies far out."""
+    path = grid(Schedule(name, 1000), 10, "logsnr")
+    gaps = [after.log_snr - before.log_snr for before, after in pairwise(path[1:-1])]
+    assert max(gaps) < 1.3 * min(gaps), gaps
