@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from ..errors import LaminarError
 from ..policies import load_policy
+from ..policies.storage import write_json
 from .lockstep import Actor
 from .result import Result
 from .rollout import evaluate
@@ -62,9 +61,7 @@ class Comparison:
         """Write `folder/compare.json` in one step."""
         path = Path(folder) / "compare.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        write_json(path, self.to_json())
         return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..envs.d4rl import normalized_score, resolve
 from ..errors import LaminarError
+from ..policies.storage import write_json
 from .scores import Interval, bootstrap, wilson
 
 
@@ -116,9 +116,7 @@ class Result:
         """Write `folder/eval.json` in one step, so that a reader never sees half a file."""
         path = Path(folder) / "eval.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        os.replace(unfinished, path)
+        write_json(path, self.to_json())
         return path
 
     def summary(self) -> str:

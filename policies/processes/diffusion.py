@@ -54,7 +54,8 @@ class Diffusion(Process):
             raise LaminarError(f"diffusion: clip must be above 0, or null, got {config.clip}")
         self.config = config
         self.schedule = Schedule(config.schedule, config.levels)
-        grid(self.schedule, config.steps, config.spacing)  # a bad combination fails here, before training
+        # Made once, not in every sample; and a bad combination fails here, before training.
+        self.levels = grid(self.schedule, config.steps, config.spacing)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times (B, 1)."""
@@ -86,7 +87,7 @@ class Diffusion(Process):
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
         """Denoise with the configured solver; `generator` serves `ddpm` only."""
-        levels = grid(self.schedule, self.config.steps if steps is None else steps, self.config.spacing)
+        levels = self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)
 
         def predict(x: Tensor, level: Level) -> Tensor:
             return self.predict_data(network, x, level, cond)
