@@ -2,7 +2,7 @@
 
 A window of consecutive rows of a packed matrix is itself one longer row of a strided view, so one
 `index_select` gathers B windows without a Python loop, a copy per window or a host sync. Draws come from an
-explicit generator.
+explicit generator. Images that lie on disk stay there: only the rows of a batch are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import LaminarError
 from .episodes import Episodes
+from .on_disk import OnDisk, join
 
 Array = NDArray[Any]
 Batch = dict[str, Any]
@@ -25,15 +26,18 @@ Batch = dict[str, Any]
 class _Windows:
     """Named arrays over the same rows, read as windows of `length` rows that begin `skip` rows after a start.
 
-    Float arrays lie side by side in one float32 matrix; other dtypes (uint8 images, masks) keep theirs.
+    Float arrays lie side by side in one float32 matrix; other dtypes (uint8 images, masks) keep theirs. Arrays on disk
+    are read row by row and copied to the device.
     """
 
     def __init__(self, arrays: Mapping[str, Array], length: int, device: torch.device, skip: int = 0) -> None:
         self.length = length
         self.shapes = {key: array.shape[1:] for key, array in arrays.items()}
-        packed = [key for key, array in arrays.items() if array.dtype.kind == "f"]
+        self.on_disk = {key: array for key, array in arrays.items() if isinstance(array, OnDisk)}
+        packed = [key for key, array in arrays.items() if array.dtype.kind == "f" and key not in self.on_disk]
         self.groups = [packed] if packed else []
-        self.groups += [[key] for key in arrays if key not in packed]
+        self.groups += [[key] for key in arrays if key not in packed and key not in self.on_disk]
+        self._window, self._device = skip + np.arange(length), device
         self.widths = [[int(np.prod(self.shapes[key])) for key in group] for group in self.groups]
         self.views: list[Tensor] = []  # each (starts, length * width), rows overlap in memory
         for group in self.groups:
@@ -55,11 +59,25 @@ class _Windows:
             for key, piece in zip(group, pieces, strict=True):
                 shape = self.shapes[key]
                 values[key] = piece if len(shape) == 1 else piece.reshape(-1, self.length, *shape)
-        return values
+        return values | self._read(starts) if self.on_disk else values
+
+    def _read(self, starts: Tensor) -> dict[str, Tensor]:
+        """Read the windows of what lies on disk; the starts come to the host for it."""
+        index = starts.cpu().numpy()[:, None] + self._window
+        rows = {key: torch.from_numpy(array.read(index)) for key, array in self.on_disk.items()}
+        if self._device.type != "cuda":
+            return {key: value.to(self._device) for key, value in rows.items()}
+        return {key: value.pin_memory().to(self._device, non_blocking=True) for key, value in rows.items()}
 
 
 class _Sampler:
-    """A table of legal starts and uniform draws from it, with replacement."""
+    """A table of legal starts and uniform draws from it, with replacement.
+
+    Attributes:
+        reads_disk: whether `gather` reads from disk, so that `Prefetch` is worth a thread.
+    """
+
+    reads_disk: bool
 
     def __init__(self, starts: Array, device: torch.device) -> None:
         self.device = device
@@ -104,6 +122,7 @@ class Sequences(_Sampler):
         super().__init__(starts, torch.device(device))
         self._keys = list(episodes.observation)
         self._windows = _Windows(_closed_rows(episodes), length + 1, self.device)
+        self.reads_disk = bool(self._windows.on_disk)
 
     def gather(self, index: Tensor) -> Batch:
         """Return the windows with the given indices (B,)."""
@@ -130,6 +149,7 @@ class Transitions(_Sampler):
         self._sequences = Sequences(episodes, length=1, device=device)
         self._mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         super().__init__(np.arange(len(episodes)), torch.device(device))
+        self.reads_disk = self._sequences.reads_disk
 
     def gather(self, index: Tensor) -> Batch:
         """Return the steps with the given indices (B,)."""
@@ -191,6 +211,7 @@ class Chunks(_Sampler):
         actions = {"action": episodes.action[source], "mask": step <= last}
         self._observations = _Windows(observation, history, self.device)
         self._actions = _Windows(actions, chunk, self.device, skip=history - 1)
+        self.reads_disk = bool(self._observations.on_disk)
 
     def gather(self, index: Tensor) -> Batch:
         """Return the samples with the given indices (B,)."""
@@ -222,8 +243,9 @@ def _settle_short(episodes: Episodes, chunk: int, policy: str) -> Episodes:
 def _closed_rows(episodes: Episodes) -> dict[str, Array]:
     """Return arrays of N + E rows: each episode's steps, then one row that holds its final observation."""
     at = episodes.ends  # np.insert puts each closing row before the next episode's first row
+    order = np.insert(np.arange(len(episodes)), at, len(episodes) + np.arange(episodes.num_episodes))
     rows = {
-        f"observation {key}": np.insert(value, at, episodes.final_observation[key], axis=0)
+        f"observation {key}": join([value, episodes.final_observation[key]])[order]
         for key, value in episodes.observation.items()
     }
     columns = (episodes.action, episodes.reward[:, None], episodes.terminated[:, None])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LaminarError
+from .on_disk import is_on_disk, join, leave_on_disk
 from .spec import Spec
 
 Array = NDArray[Any]
@@ -21,6 +22,7 @@ class Episodes:
 
     Attributes:
         observation: key -> (N, ...), the observation *before* each action; a flat array has the key "observation".
+            Memory-mapped images stay on disk: see `on_disk`.
         final_observation: key -> (E, ...), the observation after each episode's last action.
         action: (N, A) float32, raw units.
         reward: (N,) float32.
@@ -55,6 +57,7 @@ class Episodes:
         """
         if len(self.ends) == 0 or len(self.action) == 0:
             raise LaminarError(f"{self.source}: no episodes; record some first or choose another file")
+        self.observation = {key: leave_on_disk(value) for key, value in self.observation.items()}
         steps = int(self.ends[-1])
         rows: dict[str, Array] = {f"observation '{key}'": value for key, value in self.observation.items()}
         rows |= {"action": self.action, "reward": self.reward}
@@ -95,7 +98,7 @@ class Episodes:
     def _check_finite(self, rows: Mapping[str, Array]) -> None:
         finals = {f"final observation '{key}'": value for key, value in self.final_observation.items()}
         for name, value in {**rows, **finals}.items():
-            if name.startswith("infos") or value.dtype.kind != "f":
+            if name.startswith("infos") or value.dtype.kind != "f" or is_on_disk(value):
                 continue
             bad = np.flatnonzero(~np.isfinite(value.reshape(len(value), -1)).all(axis=1))
             if len(bad):
@@ -134,8 +137,9 @@ class Episodes:
 
     def next_observation(self, key: str) -> Array:
         """(N, ...) observation after each action; never from the next episode."""
-        following = np.empty_like(self.observation[key])
-        following[:-1] = self.observation[key][1:]
+        observation = self.observation[key]
+        following = np.empty(observation.shape, observation.dtype)
+        following[:-1] = observation[1:]
         following[self.ends - 1] = self.final_observation[key]
         return following
 
@@ -179,19 +183,19 @@ class Episodes:
         lengths = np.concatenate([part.lengths for part in parts])
         successes = [part.success for part in parts if part.success is not None]
 
-        def join(field_name: str) -> Array:
-            return np.concatenate([getattr(part, field_name) for part in parts])
+        def join_all(field_name: str) -> Array:
+            return join([getattr(part, field_name) for part in parts])
 
         def join_keys(field_name: str, keys: Sequence[str]) -> dict[str, Array]:
-            return {key: np.concatenate([getattr(part, field_name)[key] for part in parts]) for key in keys}
+            return {key: join([getattr(part, field_name)[key] for part in parts]) for key in keys}
 
         return Episodes(
             observation=join_keys("observation", list(first.observation)),
             final_observation=join_keys("final_observation", list(first.observation)),
-            action=join("action"),
-            reward=join("reward"),
-            terminated=join("terminated"),
-            truncated=join("truncated"),
+            action=join_all("action"),
+            reward=join_all("reward"),
+            terminated=join_all("terminated"),
+            truncated=join_all("truncated"),
             ends=np.cumsum(lengths),
             spec=spec,
             success=np.concatenate(successes) if len(successes) == len(parts) else None,

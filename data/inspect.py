@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from .episodes import Episodes
 from .load import existing_file, find_format
+from .on_disk import is_on_disk
 
 Array = NDArray[Any]
+_IMAGES = 256  # of those on disk, evenly spread ones stand for all
 
 
 def inspect_file(path: str | Path) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def describe(episodes: Episodes) -> dict[str, Any]:
         "length": _range(episodes.lengths),
         "terminated": int(episodes.terminated[last].sum()),
         "truncated": int(episodes.truncated[last].sum()),
-        "observation": {key: _describe_array(value) for key, value in episodes.observation.items()},
+        "observation": {key: _describe_array(value) for key, value in _in_memory(episodes.observation).items()},
         "action": _describe_array(episodes.action) | {"limits": limits},
         "reward": _range(episodes.reward),
         "return": _range(episodes.returns()),
@@ -52,7 +54,7 @@ def describe(episodes: Episodes) -> dict[str, Any]:
 def problems(episodes: Episodes) -> list[str]:
     """Return one sentence for each thing that looks wrong."""
     found: list[str] = []
-    for name, value in {**episodes.observation, "action": episodes.action}.items():
+    for name, value in {**_in_memory(episodes.observation), "action": episodes.action}.items():
         constant = np.flatnonzero((value.min(axis=0) == value.max(axis=0)).reshape(-1))
         if len(constant):
             found.append(f"{name}: {_some(constant)} of {value[0].size} dimensions never change")
@@ -83,17 +85,25 @@ def _episode_problems(episodes: Episodes) -> list[str]:
     single = int((episodes.lengths == 1).sum())
     if single:
         found.append(f"episodes: {single} of {episodes.num_episodes} have a single step")
+    states = [value for value in episodes.observation.values() if not is_on_disk(value)]
     seen: dict[bytes, int] = {}
     copies: list[int] = []
     for episode, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):
         digest = hashlib.blake2b(np.ascontiguousarray(episodes.action[start:end]).data)
-        for value in episodes.observation.values():
+        for value in states:
             digest.update(np.ascontiguousarray(value[start:end]).data)
         if seen.setdefault(digest.digest(), episode) != episode:
             copies.append(episode)
     if copies:
         found.append(f"episodes: {_some(np.array(copies))} repeat earlier ones exactly")
     return found
+
+
+def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {
+        key: np.asarray(value[:: max(1, len(value) // _IMAGES)]) if is_on_disk(value) else value
+        for key, value in arrays.items()
+    }
 
 
 def _describe_array(value: Array) -> dict[str, Any]:

@@ -11,20 +11,30 @@ from types import ModuleType
 from ..errors import LaminarError, nearest
 from . import formats, hdf5
 from .episodes import Episodes
+from .selection import EVERYTHING, Selection
 
 
-def load_episodes(path: str | Path | Sequence[str | Path]) -> Episodes:
+def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection = EVERYTHING) -> Episodes:
     """Read one file, or several of the same robot that are joined in the given order.
 
+    Args:
+        path: a file, a data set's folder, or a list of them.
+        selection: which parts to read.
+
     Raises:
-        LaminarError: a missing, damaged or unknown file, bad content, or files that do not fit together.
+        LaminarError: a missing, damaged or unknown file, bad content, files that do not fit together, or a selection
+            that does not fit them.
     """
     if isinstance(path, str | Path):
         file = existing_file(path)
-        return find_format(file).read(file)
+        module = find_format(file)
+        if getattr(module, "SELECTS", False):
+            return module.read(file, selection)
+        selection.check_plain(str(file), module.__name__.rpartition(".")[2])
+        return selection.keep(module.read(file))
     if not path:
         raise LaminarError("no demonstration file given; set data.path to a file or a list of files")
-    parts = [load_episodes(one) for one in path]
+    parts = [load_episodes(one, selection) for one in path]
     return parts[0] if len(parts) == 1 else Episodes.concatenate(parts)
 
 

@@ -20,9 +20,9 @@ class Normalizer(nn.Module):
     """Maps raw units to normalized units and back, key by key: ``(x - offset) / scale``.
 
     Mode "minmax" maps the fitted range to [-1, 1], "gaussian" to zero mean and unit variance, "identity"
-    leaves the values (and their dtype) alone. A dimension that never varies in the data gets scale 1 and its
-    value as offset, so that it maps to 0, and is listed in `constant`. An empty normalizer holds NaN until
-    weights are loaded.
+    leaves the values (and their dtype) alone and has no statistics: data of such a key, pictures on disk for
+    example, are not read. A dimension that never varies in the data gets scale 1 and its value as offset, so that it
+    maps to 0, and is listed in `constant`. An empty normalizer holds NaN until weights are loaded.
     """
 
     def __init__(self, modes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -30,10 +30,13 @@ class Normalizer(nn.Module):
         super().__init__()
         self.modes = dict(modes)
         self.shapes = {key: tuple(shapes[key]) for key in self.modes}
-        self._names = {key: {name: _buffer(key, name) for name in _STATISTICS} for key in self.modes}
+        self._names: dict[str, dict[str, str]] = {}  # of the keys that have statistics
         for key, mode in self.modes.items():
             if mode not in MODES:
                 raise LaminarError(f"normalizer: mode '{mode}' of key '{key}' is none of {MODES}{nearest(mode, MODES)}")
+            if mode == "identity":
+                continue
+            self._names[key] = {name: _buffer(key, name) for name in _STATISTICS}
             for name in self._names[key].values():
                 self.register_buffer(name, torch.full(self.shapes[key], torch.nan))
 
@@ -48,16 +51,18 @@ class Normalizer(nn.Module):
         Raises:
             LaminarError: no rows, a non-finite value, an unknown mode, or modes for other keys.
         """
-        arrays = {key: _to_numpy(value) for key, value in values.items()}
-        chosen = dict.fromkeys(arrays, modes) if isinstance(modes, str) else dict(modes)
-        if set(chosen) != set(arrays):
-            raise LaminarError(f"normalizer: modes are given for {sorted(chosen)}, values for {sorted(arrays)}")
-        normalizer = cls({key: chosen[key] for key in arrays}, {key: array.shape[1:] for key, array in arrays.items()})
-        for key, array in arrays.items():
-            if len(array) == 0:
+        chosen = dict.fromkeys(values, modes) if isinstance(modes, str) else dict(modes)
+        if set(chosen) != set(values):
+            raise LaminarError(f"normalizer: modes are given for {sorted(chosen)}, values for {sorted(values)}")
+        shapes = {key: tuple(value.shape[1:]) for key, value in values.items()}
+        normalizer = cls({key: chosen[key] for key in values}, shapes)
+        for key, value in values.items():
+            if len(value) == 0:
                 raise LaminarError(f"normalizer: key '{key}' has no rows to fit")
-            _check_finite(key, torch.from_numpy(array))
-            normalizer._fit_key(key, array)
+            if key in normalizer._names:
+                array = _to_numpy(value)
+                _check_finite(key, torch.from_numpy(array))
+                normalizer._fit_key(key, array)
         return normalizer
 
     def _fit_key(self, key: str, array: NDArray[Any]) -> None:
@@ -70,14 +75,13 @@ class Normalizer(nn.Module):
             mean, deviation = array.mean(axis=0, dtype=np.float64), array.std(axis=0, dtype=np.float64)
             offset = torch.as_tensor(mean, dtype=torch.float32)
             scale = torch.as_tensor(deviation, dtype=torch.float32)
-        if self.modes[key] != "identity":
-            offset = torch.where(constant, low, offset)
-            scale = torch.where(constant, torch.ones_like(scale), scale)
+        offset = torch.where(constant, low, offset)
+        scale = torch.where(constant, torch.ones_like(scale), scale)
         for statistic, value in zip(_STATISTICS, (offset, scale, low, high), strict=True):
             self.statistic(key, statistic).copy_(value)
 
     def statistic(self, key: str, name: str) -> Tensor:
-        """Return "offset", "scale", "low" or "high" of a key, with the key's feature shape, raw units."""
+        """Return "offset", "scale", "low" or "high" of a key that has statistics: its feature's shape, raw units."""
         return cast("Tensor", getattr(self, self._names[key][name]))
 
     def forward(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,12 +95,12 @@ class Normalizer(nn.Module):
         return {key: self._denormalize(key, value) for key, value in values.items()}
 
     def _normalize(self, key: str, value: Tensor) -> Tensor:
-        if self.modes[key] == "identity":
+        if key not in self._names:
             return value
         return (value - self.statistic(key, "offset")) / self.statistic(key, "scale")
 
     def _denormalize(self, key: str, value: Tensor) -> Tensor:
-        if self.modes[key] == "identity":
+        if key not in self._names:
             return value
         return value * self.statistic(key, "scale") + self.statistic(key, "offset")
 
@@ -120,22 +124,23 @@ class Normalizer(nn.Module):
         """
         self._check_layout(values)
         for key, value in values.items():
-            _check_finite(key, value)
+            if value.is_floating_point():
+                _check_finite(key, value)
 
     @property
     def constant(self) -> dict[str, list[int]]:
         """Key -> flat indices of the dimensions that never vary in the fitted data; keys with any only."""
         found: dict[str, list[int]] = {}
-        for key in self.modes:
+        for key in self._names:
             constant = _is_constant(self.statistic(key, "low"), self.statistic(key, "high"))
             if constant.any():
                 found[key] = [int(index) for index in constant.flatten().nonzero().flatten()]
         return found
 
     def report(self, values: Mapping[str, Tensor]) -> str:
-        """Return one line a key: the share of values outside the fitted range, and the worst dimensions."""
+        """Return one line a fitted key: the share of values outside its range, and the worst dimensions."""
         self._check_layout(values)
-        return "\n".join(self._report_key(key, values[key]) for key in self.modes)
+        return "\n".join(self._report_key(key, values[key]) for key in self._names)
 
     def _report_key(self, key: str, value: Tensor) -> str:
         rows = value.reshape(-1, *self.shapes[key])

@@ -128,4 +128,7 @@ def _check_feature(what: str, a: Feature, b: Feature, mine: str, theirs: str) ->
     if a.shape != b.shape:
         raise LaminarError(f"{what} has shape {a.shape} for {mine} but {b.shape} for {theirs}")
     if a.unit and b.unit and a.unit != b.unit:
-        raise LaminarError(f"{what} is in {a.unit} for {mine} but in {b.unit} for {theirs}")
+        raise LaminarError(
+            f"{what} is '{a.unit}' for {mine} but '{b.unit}' for {theirs}; choose data, environment and settings that "
+            "agree on it"
+        )

@@ -17,7 +17,7 @@ from ..data.spec import Spec
 from ..errors import LaminarError
 from . import registry, storage
 from .chunks import History, RecedingHorizon, TemporalEnsemble
-from .networks.encoders import Encoder
+from .networks.encoders import Encoder, takes_raw
 from .processes import Draws, Metrics, Process
 from .processes.meanflow import Config as MeanFlowConfig
 
@@ -33,7 +33,7 @@ class PolicyConfig:
     chunk: int = 1  # actions predicted
     execute: int = 1  # actions executed before planning again, at most `chunk`
     ensemble: float | None = None  # decay of temporal ensembling; null executes chunks open loop
-    observation_normalizer: str = "gaussian"  # gaussian, minmax (to [-1, 1]) or identity
+    observation_normalizer: str = "gaussian"  # gaussian, minmax (to [-1, 1]) or identity; of states only
     action_normalizer: str = "minmax"  # minmax keeps `process.clip` meaningful
 
 
@@ -72,8 +72,13 @@ class Policy(nn.Module):
 
     @classmethod
     def build(cls, config: PolicyConfig, network_config: Any, episodes: Any) -> Policy:
-        """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values."""
-        observation = Normalizer.fit(episodes.observation, config.observation_normalizer)
+        """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values.
+
+        Pictures and instructions have no statistics, their encoders scale them.
+        """
+        features = episodes.spec.observation.items()
+        modes = {key: "identity" if takes_raw(key, f) else config.observation_normalizer for key, f in features}
+        observation = Normalizer.fit(episodes.observation, modes)
         action = Normalizer.fit({"action": episodes.action}, config.action_normalizer)
         return cls(config, network_config, episodes.spec, observation, action)
 
@@ -222,11 +227,15 @@ class Policy(nn.Module):
         tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
         for key, value in tensors.items():
             feature = self.spec.observation.get(key)
-            if feature is not None and value.ndim < lead + len(feature.shape):
+            if feature is None:
+                continue  # the normalizer names unknown keys
+            if value.ndim < lead + len(feature.shape):
                 raise LaminarError(
                     f"observation '{key}' has shape {tuple(value.shape)}; a batch of {feature.shape} needs "
                     f"{lead + len(feature.shape)} axes"
                 )
+            if feature.dtype == "uint8" and value.dtype != torch.uint8:
+                raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
         return tensors
 
     def _windows(self, obs: Observation) -> dict[str, Tensor]:

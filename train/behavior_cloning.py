@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.batches import Batch, Chunks
 from ..data.episodes import Episodes
+from ..data.prefetch import Prefetch
 from ..errors import LaminarError
 from ..policies import Policy
 from .flat import FlatParameters
@@ -53,16 +54,24 @@ class BehaviorCloning(Improver):
         size = config.batch_size * context.processes.count
         # Only its shape and device matter: noise is drawn for the whole batch, then shared out.
         self._whole = torch.empty(1, device=context.device).expand(size, *policy.noise_shape)
+        # Images on disk are read while the update before them runs; what is in memory comes faster without a thread.
+        self._batches = Prefetch(self._draw, self._gather, context.generator) if self.chunks.reads_disk else None
         # Only the loss is compiled: forward and backward are the cost, the rest is a handful of flat operations.
         self._loss = torch.compile(self.online.loss, fullgraph=True) if context.compiled else self.online.loss
 
     def batch(self) -> tuple[Batch, tuple[Tensor, ...]]:
-        """Draw this process's share of a batch and of the noise for its loss."""
+        """Return this process's share of a batch and of the noise for its loss."""
+        return self._batches.next() if self._batches else self._gather(self._draw())
+
+    def _draw(self) -> tuple[Tensor, tuple[Tensor, ...]]:
         processes, generator = self.context.processes, self.context.generator
-        size = self.config.batch_size * processes.count
-        batch = self.chunks.gather(processes.share(self.chunks.draw(size, generator)))
+        index = self.chunks.draw(self.config.batch_size * processes.count, generator)
         draws = self.online.process.draw(self._whole, generator)
-        return batch, tuple(processes.share(draw) for draw in draws)
+        return processes.share(index), tuple(processes.share(draw) for draw in draws)
+
+    def _gather(self, drawn: tuple[Tensor, tuple[Tensor, ...]]) -> tuple[Batch, tuple[Tensor, ...]]:
+        index, draws = drawn
+        return self.chunks.gather(index), draws
 
     def update(self, step: int) -> dict[str, Tensor]:
         """Take one gradient step and return detached metrics, still on the device: nothing here waits for it."""
@@ -91,7 +100,7 @@ class BehaviorCloning(Improver):
             "exp_avg": moments["exp_avg"],
             "exp_avg_sq": moments["exp_avg_sq"],
             "optimizer_step": moments["step"],
-            "generator": self.context.generator.get_state(),
+            "generator": self._batches.state() if self._batches else self.context.generator.get_state(),
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -101,6 +110,8 @@ class BehaviorCloning(Improver):
         for key, name in (("exp_avg", "exp_avg"), ("exp_avg_sq", "exp_avg_sq"), ("step", "optimizer_step")):
             moments[key].copy_(state[name])
         self.context.generator.set_state(state["generator"])
+        if self._batches:
+            self._batches.restart()
 
     def _start_moments(self) -> None:
         """Create Adam's moments now, as Adam would at its first step, so that a resume can fill them."""

@@ -12,6 +12,9 @@ class DataConfig:
     """Demonstrations."""
 
     path: Any = None  # a file, or a list of files that are concatenated
+    observation: Any = None  # list of the observations to use; null uses all, or what the format takes by default
+    action: str | None = None  # CALVIN data: rel_actions (default) or actions
+    instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     short_episodes: str = "error"  # episodes shorter than a chunk: error, pad or drop
 
 

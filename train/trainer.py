@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..data.load import load_episodes
+from ..data.load import Selection, load_episodes
 from ..envs.make import env_spec, make_env
 from ..errors import LaminarError
 from ..eval.rollout import evaluate
@@ -251,7 +251,8 @@ def _check_environment(config: TrainConfig, policy: Policy) -> None:
 
 
 def _build_improver(config: TrainConfig, processes: Processes) -> Improver:
-    episodes = load_episodes(config.data.path)
+    data = config.data
+    episodes = load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     torch.manual_seed(config.seed)
     policy = Policy.build(config.policy, config.network, episodes)

@@ -195,6 +195,8 @@ def _add_spec(recording: Recording, stored: str | None) -> None:
         recording.spec = Spec.from_json(json.loads(stored))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LaminarError(f"{recording.path}: 'metadata/spec' is not a spec ({error!r})") from error
+    if set(recording.spec.observation) == set(recording.observation):  # HDF5 lists its names in alphabetical order
+        recording.observation = {key: recording.observation[key] for key in recording.spec.observation}
 
 
 def _add_success(recording: Recording, file: Any, name: str) -> None:

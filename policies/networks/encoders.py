@@ -1,4 +1,7 @@
-"""Observation encoders: a dictionary of normalized observations to one vector per time step."""
+"""Observation encoders: a dictionary of normalized observations to one vector per time step.
+
+Mean flow's forward-mode derivative does not come through here, as the condition is fixed along it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 
 from ...data.spec import Feature, Spec
 from ...errors import LaminarError
+from . import vision
 
 
 class Vector(nn.Module):
@@ -26,19 +30,49 @@ class Vector(nn.Module):
         return value if value.ndim == 3 else value.reshape(*value.shape[:2], self.output_dim)
 
 
-def encoder_for(key: str, feature: Feature) -> Vector:
-    """Choose the module that encodes one observation key; an image encoder gets its branch here.
+class Instruction(nn.Module):
+    """Instruction vector, of a sentence or one number a task, projected: (B, h, *shape) -> (B, h, output_dim).
+
+    The vector is brought to unit mean square first. Encoders of sentences differ in the length of their vectors, which
+    carries no meaning; and a vector of length one would be faint beside normalized states, 384 numbers of 0.05 each.
+    """
+
+    def __init__(self, feature: Feature) -> None:
+        """Project values of the feature's shape."""
+        super().__init__()
+        self.output_dim = 64
+        self.projection = nn.Linear(feature.width, self.output_dim)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Map (B, h, *shape) to (B, h, output_dim)."""
+        flat = value.flatten(2)
+        return self.projection(flat * torch.rsqrt(flat.square().mean(dim=2, keepdim=True) + 1e-8))
+
+
+def takes_raw(key: str, feature: Feature) -> bool:
+    """Tell whether the encoder of an observation scales it by itself, so that no normalizer may touch it.
+
+    In play data of few tasks most numbers of an instruction hardly vary, and dividing by their deviation would blow
+    them up; pixels share one scale, and computing statistics would read every picture of the data.
+    """
+    return key == "instruction" or _is_picture(feature)
+
+
+def _is_picture(feature: Feature) -> bool:
+    """Tell pictures from small matrices such as points and rotations: bytes, three axes, or two that are long."""
+    axes = len(feature.shape)
+    return axes >= 3 or (axes == 2 and (feature.dtype == "uint8" or min(feature.shape) >= vision.SMALLEST))
+
+
+def encoder_for(key: str, feature: Feature) -> Vector | Instruction | vision.Picture:
+    """Choose the module that encodes one observation key: the key "instruction", pictures, all else as it is.
 
     Raises:
-        LaminarError: for an image, naming the key.
+        LaminarError: for a picture of a shape that cannot be encoded, naming the key.
     """
-    image = len(feature.shape) >= 3 or (len(feature.shape) == 2 and feature.dtype == "uint8")
-    if image:
-        raise LaminarError(
-            f"observation '{key}' with shape {feature.shape} is an image, and no image encoder is registered "
-            "for it; leave the key out of the data or add an encoder in policies/networks/encoders.py"
-        )
-    return Vector(feature)
+    if key == "instruction":
+        return Instruction(feature)
+    return vision.Picture(key, feature) if _is_picture(feature) else Vector(feature)
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,141 @@
+"""The frames of one split: which there are, which episodes they make, and their numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LaminarError
+from .. import npz
+
+Array = NDArray[Any]
+SPLITS = ("training", "validation")
+SPANS = "ep_start_end_ids.npy"
+_FRAME = re.compile(r"(.*?)(\d+)\.npz")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one split.
+
+    Attributes:
+        folder: `training` or `validation`.
+        prefix: what a frame's file name begins with, before the number.
+        digits: how many the number has.
+        spans: (E, 2) int64, number of the first and of the last frame of each episode, both inclusive.
+    """
+
+    folder: Path
+    prefix: str
+    digits: int
+    spans: Array
+
+    @cached_property
+    def numbers(self) -> Array:
+        """(N,) numbers of all frames that belong to an episode, ascending."""
+        return np.sort(np.concatenate([np.arange(first, last + 1) for first, last in self.spans.tolist()]))
+
+    def path(self, number: int) -> str:
+        """Return the file of one frame."""
+        return f"{self.folder}/{self.prefix}{number:0{self.digits}d}.npz"
+
+    def stored_keys(self) -> list[str]:
+        """Return the names of the arrays in the first frame, sorted."""
+        return sorted(npz.names(self.path(int(self.numbers[0]))))
+
+    def shapes(self, keys: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of arrays in the first frame."""
+        return {key: value.shape for key, value in npz.read(self.path(int(self.numbers[0])), keys).items()}
+
+    def read(self, numbers: Array, keys: Sequence[str]) -> dict[str, Array]:
+        """Return key -> (len(numbers), ...) float32.
+
+        Raises:
+            LaminarError: a file is missing or damaged, lacks a key, or has another shape than the first.
+        """
+        rows = {key: np.empty((len(numbers), *shape), np.float32) for key, shape in self.shapes(keys).items()}
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which `Episodes` refuses with key and row
+            for row, number in enumerate(numbers.tolist()):
+                for key, value in npz.read(self.path(number), keys).items():
+                    if value.shape != rows[key].shape[1:] or value.dtype.kind not in "fiub":
+                        expected = f"expected numbers of shape {rows[key].shape[1:]}"
+                        raise LaminarError(
+                            f"{self.path(number)}: '{key}' is {value.dtype} of shape {value.shape}, {expected}"
+                        )
+                    rows[key][row] = value
+        return rows
+
+
+def find_split(path: Path) -> Path | None:
+    """Return the folder of frames at a path: itself, or the `training` below it; None where there is neither.
+
+    Raises:
+        LaminarError: only `validation` is below it.
+    """
+    if not path.is_dir():
+        return None
+    if path.name in SPLITS or (path / SPANS).is_file() or _has_frame(path):
+        return path
+    inside = [path / name for name in SPLITS if (path / name).is_dir()]
+    if inside and inside[0].name != SPLITS[0]:
+        raise LaminarError(f"{path}: a CALVIN data set without {SPLITS[0]}; choose {inside[0]}")
+    return inside[0] if inside else None
+
+
+def open_frames(folder: Path) -> Frames:
+    """Look at the frames of a split, without opening them.
+
+    Raises:
+        LaminarError: no frames, no or wrong episode numbers, or frames missing that an episode names.
+    """
+    spans = _read_spans(folder / SPANS)
+    matches = [match for entry in os.scandir(folder) if (match := _FRAME.fullmatch(entry.name))]
+    if not matches:
+        raise LaminarError(f"{folder}: no frames (files like episode_0000000.npz); copy the data set again")
+    kinds = Counter((match[1], len(match[2])) for match in matches)
+    prefix, digits = kinds.most_common(1)[0][0]
+    present = np.array([int(match[2]) for match in matches if (match[1], len(match[2])) == (prefix, digits)])
+    frames = Frames(folder, prefix, digits, spans)
+    missing = np.setdiff1d(frames.numbers, present)
+    if len(missing):
+        first = Path(frames.path(int(missing[0]))).name
+        raise LaminarError(
+            f"{folder}: {len(missing)} of the {len(frames.numbers)} frames that {SPANS} names are missing, first "
+            f"{first} (there are {len(present)}, {present.min()} to {present.max()}); copy the data set again"
+        )
+    return frames
+
+
+def _has_frame(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(_FRAME.fullmatch(entry.name) for entry in entries)
+
+
+def _read_spans(file: Path) -> Array:
+    if not file.is_file():
+        raise LaminarError(f"{file}: missing, only it tells where episodes end; copy it from the data set")
+    try:
+        spans = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
+    if spans.dtype.kind not in "iu" or spans.ndim != 2 or spans.shape[1] != 2 or len(spans) == 0:
+        raise LaminarError(f"{file}: {spans.dtype} of shape {spans.shape}, expected whole numbers (episodes, 2)")
+    spans = spans.astype(np.int64)
+    backwards = np.flatnonzero((spans[:, 0] > spans[:, 1]) | (spans[:, 0] < 0))
+    if len(backwards):
+        raise LaminarError(f"{file}: episode {backwards[0]} has frames {spans[backwards[0]].tolist()}, first to last")
+    ordered = spans[np.argsort(spans[:, 0])]
+    overlap = np.flatnonzero(ordered[1:, 0] <= ordered[:-1, 1])
+    if len(overlap):
+        pair = ordered[overlap[0] : overlap[0] + 2].tolist()
+        raise LaminarError(f"{file}: episodes {pair[0]} and {pair[1]} share frames; copy it again")
+    return spans

@@ -1,0 +1,209 @@
+"""CALVIN: a folder of frames (`training/` or `validation/`) and the files that make episodes of them.
+
+Layout after CALVIN (Mees et al. 2022, arXiv:2112.03227); see `data/calvin/`. What is read:
+
+- An action leads from its frame to the next. The last frame of an episode therefore gives the final observation and no
+  step, and so does the frame after an annotated window.
+- Without an instruction, whole recordings: no reward, no success, truncated. With one, every annotated window is an
+  episode whose task was seen to be done at its end: reward 1 in the last step, terminated, success.
+- The blocks in `scene_obs` come as red, blue, pink, whatever the scene; its unit names the scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LaminarError, nearest
+from ..calvin.annotations import language_folders, read_annotations, window_spans
+from ..calvin.frames import SPLITS, Frames, find_split, open_frames
+from ..calvin.images import read_images
+from ..calvin.scenes import read_scenes
+from ..episodes import Episodes
+from ..recording import Recording
+from ..selection import EVERYTHING, Selection
+from ..spec import Feature, Spec
+
+Array = NDArray[Any]
+SELECTS = True  # `read` takes a selection
+ACTIONS = {"rel_actions": "relative", "actions": "absolute"}
+ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+RATE_HZ = 30.0
+_STATES = ("robot_obs", "scene_obs")
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Episodes to make of the frames.
+
+    Attributes:
+        first: (E,) frame of the first step.
+        final: (E,) the frame after the last step, which only gives the final observation.
+        instruction: (E, width) or None.
+        label: what encoded the instruction.
+    """
+
+    first: Array
+    final: Array
+    instruction: Array | None = None
+    label: str = ""
+
+    @property
+    def lengths(self) -> Array:
+        """(E,) number of steps."""
+        return self.final - self.first
+
+    @property
+    def steps(self) -> Array:
+        """(N,) frame of every step."""
+        pairs = zip(self.first.tolist(), self.final.tolist(), strict=True)
+        return np.concatenate([np.arange(first, final) for first, final in pairs])
+
+
+def sniff(path: Path) -> bool:
+    """Tell whether the path is a folder of frames, or has `training` or `validation` inside."""
+    return path.is_dir() and ((path / SPLITS[1]).is_dir() or find_split(path) is not None)
+
+
+def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
+    """Read a split; of a data set's root, `training`.
+
+    Args:
+        path: the folder.
+        selection: observations (default robot_obs and scene_obs; images stay on disk), "rel_actions" (default) or
+            "actions", and an instruction.
+
+    Raises:
+        LaminarError: frames or index files missing or damaged, an unknown key, or a block order that nobody tells.
+    """
+    folder = find_split(path)
+    if folder is None:
+        raise LaminarError(f"{path}: no frames, and no training/ or validation/ inside; choose a CALVIN data set")
+    action_key = selection.action or "rel_actions"
+    if action_key not in ACTIONS:
+        raise LaminarError(f"data.action={action_key} is none of {list(ACTIONS)}{nearest(action_key, ACTIONS)}")
+    remarks: list[str] = []
+    frames = open_frames(folder)
+    keys = _observed(selection, frames)
+    cut = _cut_out(frames, selection.instruction, remarks)
+    numbers = np.unique(np.concatenate([cut.steps, cut.final]))
+    stored = [*(key for key in keys if key != "instruction"), action_key]
+    rows, units = _read_rows(frames, numbers, stored, remarks)
+    observation = _take(rows, np.searchsorted(numbers, cut.steps))
+    final = _take(rows, np.searchsorted(numbers, cut.final))
+    if cut.instruction is not None:
+        observation["instruction"] = np.repeat(cut.instruction, cut.lengths, axis=0)
+        final["instruction"], units["instruction"] = cut.instruction, cut.label
+    ends, done = np.cumsum(cut.lengths), cut.instruction is not None
+    recording = Recording(
+        folder,
+        {key: observation[key] for key in keys},
+        {key: final[key] for key in keys},
+        _binary_gripper(observation[action_key], folder, remarks),
+        np.isin(np.arange(ends[-1]), ends - 1) * np.float32(done),
+        np.full(len(ends), done),
+        ends,
+        success=np.full(len(ends), done) if done else None,
+        remarks=remarks,
+    )
+    _add_spec(recording, action_key, units)
+    return recording.episodes()
+
+
+def _take(rows: dict[str, Array], index: Array) -> dict[str, Array]:
+    return {key: value[index] for key, value in rows.items()}
+
+
+def _observed(selection: Selection, frames: Frames) -> list[str]:
+    """Return the observation keys, "instruction" last unless its place is given."""
+    keys = list(selection.observation or _STATES)
+    if "instruction" in keys and selection.instruction is None:
+        raise LaminarError(f"{frames.folder}: data.observation names 'instruction': choose one, data.instruction=task")
+    if selection.instruction is not None and "instruction" not in keys:
+        keys.append("instruction")
+    known = [*(key for key in frames.stored_keys() if key not in ACTIONS), "instruction"]
+    replace(selection, observation=tuple(keys)).check_keys(known, str(frames.folder))
+    return keys
+
+
+def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cut:
+    """Cut the recordings into annotated windows, or leave them whole."""
+    folders = language_folders(frames.folder)
+    if instruction is None:
+        _remark_windows(frames, folders, remarks)
+        cut = _Cut(frames.spans[:, 0], frames.spans[:, 1])
+    else:
+        if not folders:
+            raise LaminarError(f"{frames.folder}: no lang_* folder with annotations, leave data.instruction out")
+        name = folders[0] if instruction == "task" else instruction
+        if name not in folders:
+            raise LaminarError(
+                f"{frames.folder}: data.instruction={name} is none of {['task', *folders]}{nearest(name, folders)}"
+            )
+        found = read_annotations(frames.folder / name, frames)
+        vectors, label = (found.task_vectors(), "task") if instruction == "task" else (found.vectors, found.label)
+        cut = _Cut(found.windows[:, 0], np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1]))
+        cut = replace(cut, instruction=vectors, label=label)
+    kept = cut.lengths > 0
+    if not kept.any():
+        raise LaminarError(f"{frames.folder}: no episodes, none has two frames; record some first")
+    if not kept.all():
+        remarks.append(f"{int((~kept).sum())} episodes of a single frame have no step and are left out")
+        vectors = None if cut.instruction is None else cut.instruction[kept]
+        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors)
+    return cut
+
+
+def _remark_windows(frames: Frames, folders: list[str], remarks: list[str]) -> None:
+    remarks.append("the last frame of each recording gives its final observation and is not a step")
+    if folders:
+        try:
+            found = read_annotations(frames.folder / folders[0], frames)
+        except LaminarError as error:  # of no use here, and so no reason to refuse the frames
+            remarks.append(f"annotations cannot be used: {error}")
+            return
+        what = f"{len(found.windows)} windows of {len(set(found.tasks))} tasks, embedding '{found.label}'"
+        remarks.append(f"{folders[0]}: {what}; data.instruction=task or {' or '.join(folders)} makes episodes of them")
+
+
+def _read_rows(
+    frames: Frames, numbers: Array, keys: list[str], remarks: list[str]
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return key -> rows of the given frames, images on disk; and the units that are known."""
+    shapes = frames.shapes(keys)
+    rows = frames.read(numbers, [key for key in keys if len(shapes[key]) < 2])
+    units: dict[str, str] = {}
+    if "scene_obs" in rows:
+        scenes = read_scenes(frames.folder, remarks)
+        rows["scene_obs"] = scenes.to_house_order(rows["scene_obs"], numbers, frames.folder)
+        units["scene_obs"] = scenes.unit
+    for key in keys:
+        if key not in rows:
+            rows[key] = read_images(frames, key, remarks)[np.searchsorted(frames.numbers, numbers)]
+    return rows, units
+
+
+def _binary_gripper(action: Array, folder: Path, remarks: list[str]) -> Array:
+    """Return actions whose gripper is -1 (close) or 1 (open); early recordings have 0 for close."""
+    if action.shape[1:] != (len(ACTION_NAMES),):
+        raise LaminarError(f"{folder}: actions have shape {action.shape[1:]}, expected ({len(ACTION_NAMES)},)")
+    zero = action[:, -1] == 0
+    if zero.any():
+        remarks.append(f"the gripper command 0 of {int(zero.sum())} steps is read as -1, close")
+        action[zero, -1] = -1
+    return action
+
+
+def _add_spec(recording: Recording, action_key: str, units: dict[str, str]) -> None:
+    if action_key == "rel_actions":
+        recording.assume_unit_limits("CALVIN")
+    observation = {
+        key: Feature(tuple(value.shape[1:]), str(value.dtype), units.get(key, ""))
+        for key, value in recording.observation.items()
+    }
+    action = Feature((len(ACTION_NAMES),), unit=ACTIONS[action_key], names=ACTION_NAMES)
+    recording.spec = Spec(observation, action, recording.action_low, recording.action_high, rate_hz=RATE_HZ)

@@ -1,0 +1,158 @@
+"""Instructions as vectors: which sentence a policy is given for a task, and what numbers stand for it.
+
+Vectors of different encoders often have the same width (CALVIN alone comes with several of 384 numbers), so mixing
+them up raises no error by itself. Every vector here therefore carries its encoder's label, which the Spec stores as the
+unit of the observation "instruction" and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LaminarError, nearest
+from . import numpy_pickle
+from .instructions import HELD_OUT, TASKS
+
+Array = NDArray[Any]
+WIDTH = 384  # numbers in CALVIN's sentence embeddings, and in the hashed one
+LABEL_FILE = "embedding.txt"  # in a language folder: the label of its encoder; CALVIN's own folders have none
+HELD_OUT_FILE = "embeddings.npy"  # in a language folder of a validation split: one sentence a task
+_PLUGIN = "sentence-transformers:"
+
+
+class Instructions:
+    """One evaluation instruction a task.
+
+    Attributes:
+        name: label of the encoder.
+        width: length of a vector.
+    """
+
+    def __init__(self, name: str, vectors: Mapping[str, Array], sentences: Mapping[str, str]) -> None:
+        """Take task -> (width,) and task -> sentence."""
+        self.name = name
+        self._vectors = {task: np.asarray(vector, np.float32) for task, vector in vectors.items()}
+        self._sentences = dict(sentences)
+        self.width = len(next(iter(self._vectors.values())))
+
+    def vector(self, task: str) -> Array:
+        """Return the (width,) float32 vector of a task's instruction.
+
+        Raises:
+            LaminarError: the task is unknown; the nearest is named.
+        """
+        self._check(task)
+        return self._vectors[task].copy()
+
+    def sentence(self, task: str) -> str:
+        """Return a task's instruction in words.
+
+        Raises:
+            LaminarError: the task is unknown; the nearest is named.
+        """
+        self._check(task)
+        return self._sentences[task]
+
+    def _check(self, task: str) -> None:
+        if task not in self._vectors:
+            raise LaminarError(f"instructions '{self.name}' know no task '{task}'{nearest(task, self._vectors)}")
+
+
+def load_instructions(name: str) -> Instructions:
+    """Return the evaluation instructions of an encoder.
+
+    Args:
+        name: "task" (one number a task, 1 for the wanted one), "hashed", "sentence-transformers:MODEL" (extra
+            `language`), or the path of a language folder or its embeddings.npy.
+
+    Raises:
+        LaminarError: no such encoder or file, or the extra is not installed.
+    """
+    if name == "task":
+        return Instructions(name, dict(zip(TASKS, task_vectors(), strict=True)), HELD_OUT)
+    if name == "hashed" or name.startswith(_PLUGIN):
+        encode = sentence_encoder(name)
+        return Instructions(name, {task: encode(HELD_OUT[task]) for task in TASKS}, HELD_OUT)
+    return _read_held_out(Path(name).expanduser())
+
+
+def task_vectors() -> Array:
+    """Return (34, 34) float32, row i the vector of task i of `TASKS`."""
+    return np.eye(len(TASKS), dtype=np.float32)
+
+
+def sentence_encoder(name: str) -> Callable[[str], Array]:
+    """Return the function from a sentence to its vector: "hashed" or "sentence-transformers:MODEL".
+
+    Raises:
+        LaminarError: another name, or the extra `language` is not installed.
+    """
+    if name == "hashed":
+        return hashed_embedding
+    if not name.startswith(_PLUGIN):
+        raise LaminarError(f"'{name}' encodes no sentences; use hashed or {_PLUGIN}MODEL, or give a language folder")
+    try:
+        from sentence_transformers import SentenceTransformer  # pyright: ignore
+    except ImportError as error:
+        raise LaminarError(
+            f"'{name}' needs the sentence-transformers package: pip install 'laminar[language]'"
+        ) from error
+    model: Any = SentenceTransformer(name.removeprefix(_PLUGIN))
+    return lambda sentence: np.asarray(model.encode(sentence, show_progress_bar=False), np.float32)
+
+
+def hashed_embedding(sentence: str) -> Array:
+    """Return (384,) float32 of length 1 made of a sentence's words; it is NOT MiniLM and knows no meanings.
+
+    Every word and every pair of neighbors has its own direction, each number of it +1 or -1 by a bit of its SHA-384;
+    the vector is their sum. Sentences that share words are near, synonyms are not. No download, the same everywhere.
+
+    Raises:
+        LaminarError: the sentence has no words.
+    """
+    words = re.findall(r"\w+", sentence.lower())
+    if not words:
+        raise LaminarError(f"cannot embed the sentence {sentence!r}: it has no words")
+    parts = [*words, *(" ".join(pair) for pair in pairwise(words))]
+    digests = b"".join(hashlib.sha384(part.encode()).digest() for part in parts)
+    bits = np.unpackbits(np.frombuffer(digests, np.uint8)).reshape(len(parts), WIDTH)
+    total = (2.0 * bits - 1.0).sum(axis=0)
+    return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def label_of(folder: Path) -> str:
+    """Return the label of the encoder that a language folder's vectors are from: in its label file, or its name."""
+    file = folder / LABEL_FILE
+    return (file.read_text(encoding="utf-8").strip() if file.is_file() else "") or folder.name
+
+
+def _read_held_out(path: Path) -> Instructions:
+    """Read {task: {"emb": (1, 1, width), "ann": [sentence]}}."""
+    file = path / HELD_OUT_FILE if path.is_dir() else path
+    if not file.is_file():
+        inside = (
+            f"a folder without {HELD_OUT_FILE}, which is in a validation split" if path.is_dir() else "no such file"
+        )
+        raise LaminarError(f"instructions '{path}': {inside}; use task, hashed, {_PLUGIN}MODEL or a language folder")
+    vectors: dict[str, Array] = {}
+    sentences: dict[str, str] = {}
+    for task, entry in numpy_pickle.read(file).items():
+        try:
+            vectors[str(task)] = np.asarray(entry["emb"], np.float32).reshape(len(entry["ann"]), -1)[0]
+            sentences[str(task)] = str(entry["ann"][0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise LaminarError(f"{file}: task '{task}' has no 'emb' and 'ann' ({error!r}); copy it again") from error
+    widths = {len(vector) for vector in vectors.values()}
+    if len(widths) != 1 or not all(np.isfinite(vector).all() for vector in vectors.values()):
+        raise LaminarError(
+            f"{file}: vectors of widths {sorted(widths)}, expected finite ones of one width; copy it again"
+        )
+    return Instructions(label_of(file.parent.absolute()), vectors, sentences)

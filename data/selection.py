@@ -1,0 +1,85 @@
+"""Which parts of the demonstrations to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import LaminarError, nearest
+from .episodes import Episodes
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to take from a data set; None is the format's own choice.
+
+    Attributes:
+        observation: keys to keep, in this order.
+        action: which of the recorded actions (CALVIN: "rel_actions" or "actions").
+        instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
+            "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
+    """
+
+    observation: tuple[str, ...] | None = None
+    action: str | None = None
+    instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        """Take a list of keys as well, as settings have it.
+
+        Raises:
+            LaminarError: the keys are no list of different names.
+        """
+        keys = self.observation
+        if keys is None:
+            return
+        if not isinstance(keys, list | tuple) or not keys or not all(isinstance(key, str) for key in keys):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LaminarError(f"data.observation is {keys!r}, expected a list of keys: data.observation=[KEY,KEY]")
+        if len(set(keys)) < len(keys):
+            raise LaminarError(f"data.observation names a key twice: {list(keys)}")
+        object.__setattr__(self, "observation", tuple(keys))
+
+    def check_plain(self, source: str, format_name: str) -> None:
+        """Refuse what only CALVIN's data have.
+
+        Raises:
+            LaminarError: an action or instruction is chosen.
+        """
+        for name in ("action", "instruction"):
+            if getattr(self, name) is not None:
+                raise LaminarError(
+                    f"{source}: data.{name}={getattr(self, name)} chooses from CALVIN data, and this file is "
+                    f"{format_name}; leave data.{name} out"
+                )
+
+    def keep(self, episodes: Episodes) -> Episodes:
+        """Return the episodes with the chosen observations only.
+
+        Raises:
+            LaminarError: a key is unknown; the nearest is named.
+        """
+        if self.observation is None:
+            return episodes
+        self.check_keys(episodes.observation, episodes.source)
+        spec = replace(episodes.spec, observation={key: episodes.spec.observation[key] for key in self.observation})
+        return replace(
+            episodes,
+            observation={key: episodes.observation[key] for key in self.observation},
+            final_observation={key: episodes.final_observation[key] for key in self.observation},
+            spec=spec,
+        )
+
+    def check_keys(self, known: Iterable[str], source: str) -> None:
+        """Raise unless all chosen observations are known.
+
+        Raises:
+            LaminarError: names the first that is not, and the nearest.
+        """
+        for key in self.observation or ():
+            if key not in known:
+                raise LaminarError(
+                    f"{source}: data.observation names '{key}', there are {sorted(known)}{nearest(key, known)}"
+                )
+
+
+EVERYTHING = Selection()
