@@ -1,9 +1,11 @@
 """The command `laminar VERB key=value …`.
 
     laminar collect task=pointmaze episodes=200 out=demos.hdf5
+    laminar collect task=playroom/play steps=100000 out=play
     laminar inspect demos.hdf5
     laminar train method=bc policy=meanflow data.path=demos.hdf5 out=runs/maze
     laminar eval policy.path=runs/maze env.id=laminar/PointMaze-v0 out=runs/maze/eval
+    laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains
     laminar compare runs/maze runs/other env.id=laminar/PointMaze-v0
 
 Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback).
@@ -16,8 +18,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import LaminarError, nearest
+
+if TYPE_CHECKING:
+    from .eval.config import EvalConfig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,30 +64,50 @@ def train(words: list[str]) -> None:
 
 
 def evaluate(words: list[str]) -> None:
-    """Measure a policy: success and return with intervals, a report with plots and a video."""
+    """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video."""
     from .configs.compose import compose
-    from .eval.rollout import evaluate as run
 
     config = compose("eval", words)
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
+    chains = config.chains is not None
+    unused, remedy = ("episodes", "give chains=N") if chains else ("max_steps", "it belongs to task=calvin-chain")
+    if any(word.startswith(f"{unused}=") for word in words):
+        raise LaminarError(f"{unused} does not apply to {'chains' if chains else 'episodes'}; {remedy}")
     out = Path(config.out) if config.out else None
     if out and out.exists() and not out.is_dir():
         raise LaminarError(f"out={out} is a file; laminar eval writes a folder")
-    video = _video(out) if out and config.video_episodes and not config.processes else None
-    seeds = list(range(config.seed, config.seed + config.episodes))
-    result = run(
-        config.policy.path, config.env.id, seeds, config.num_envs, config.processes, video, config.video_episodes
-    )
+    (_evaluate_chains if chains else _evaluate_episodes)(config, out)
+
+
+def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
+    from .eval.rollout import evaluate as run
+
+    policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
+    video = _video(config, out, "episodes.mp4")
+    result = run(policy, str(config.env.id), seeds, config.num_envs, config.processes, video, config.video_episodes)
     print(result.summary())
     if out:
         from .eval.report import write_report
 
         if video is None:
             (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
+        print(f"report in {write_report(out, result, policy)}")
 
-        result.save(out)
-        print(f"report in {write_report(out, result, config.policy.path)}")
+
+def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
+    from .eval.chain import evaluate_chains as run
+
+    policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
+    video = _video(config, out, "chains.mp4")
+    result = run(policy, str(config.env.id), *limits, config.num_envs, config.processes, video, config.video_episodes)
+    print(result.summary())
+    if out:
+        from .eval.chain_report import write_chain_report
+
+        if video is None:
+            (out / "chains.mp4").unlink(missing_ok=True)
+        print(f"report in {write_chain_report(out, result, policy)}")
 
 
 def compare(words: list[str]) -> None:
@@ -104,14 +130,26 @@ def compare(words: list[str]) -> None:
 
 
 def collect(words: list[str]) -> None:
-    """Record demonstrations of a built-in task with its scripted controller."""
+    """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
     from .envs.collect import collect as run
+    from .envs.collect import is_play
 
     config = compose("collect", words)
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
-    _need(config.out, "collect", "out=FILE.hdf5")
-    print(run(config.env.id, config.episodes, config.seed, config.out))
+    play = is_play(config.env.id)
+    _need(config.out, "collect", "out=FOLDER" if play else "out=FILE.hdf5")
+    for unused in ("episodes",) if play else ("steps", "processes"):
+        if any(word.startswith(f"{unused}=") for word in words):
+            raise LaminarError(
+                f"{unused} does not apply to {'play; give steps=N' if play else 'one task; give episodes=N'}"
+            )
+    if play:
+        from .envs.playroom.play_recording import record_play
+
+        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
+    else:
+        print(run(config.env.id, config.episodes, config.seed, config.out))
 
 
 def inspect(words: list[str]) -> None:
@@ -126,23 +164,42 @@ def inspect(words: list[str]) -> None:
     print(json.dumps(found, indent=2) if flags else render(found))
 
 
+def doctor(words: list[str]) -> None:
+    """Show what is installed here, what is missing and how to get it: laminar doctor [--json].
+
+    Exit code 0 when the core is complete, whatever options are missing; 2 when it is not.
+    """
+    from dataclasses import asdict
+
+    from .doctor import diagnose, render, require_core
+
+    if set(words) - {"--json"}:
+        raise LaminarError(f"usage: laminar doctor [--json], got {' '.join(words)}")
+    checks = diagnose()
+    print(json.dumps([asdict(check) for check in checks], indent=2) if words else render(checks))
+    require_core(checks)
+
+
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
     "compare": compare,
     "collect": collect,
     "inspect": inspect,
+    "doctor": doctor,
 }
 
 
-def _video(out: Path) -> Path | None:
+def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
     """Where the film goes; the figures do not need one, so a machine that cannot draw still evaluates, and says so."""
+    if out is None or not config.video_episodes or config.processes:
+        return None
     from .envs.rendering import rendering_problem
 
     problem = rendering_problem()
     if problem:
         print(f"no video: {problem}", file=sys.stderr)
-    return None if problem else out / "episodes.mp4"
+    return None if problem else out / name
 
 
 def _need(value: object, verb: str, what: str) -> None:
@@ -157,11 +214,11 @@ def _usage() -> str:
 
 def _help(verb: str) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
-    if verb == "inspect":
+    if verb in ("inspect", "doctor"):
         return text
     from .configs.compose import GROUPS, describe, options
 
-    choices = [f"  {group}={'|'.join(options(group))}" for group in GROUPS[verb] if options(group)]
+    choices = [f"  {group}={'|'.join(options(group, verb))}" for group in GROUPS[verb] if options(group)]
     return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb)])
 
 

@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "compare": ("task",),
     "collect": ("task",),
 }
+ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 
 
 def compose(verb: str, words: list[str]) -> Any:
@@ -45,7 +46,7 @@ def compose(verb: str, words: list[str]) -> Any:
     overrides = [_parse(word) for word in words]
     for key, value in overrides:
         if key in groups:
-            _check_choice(key, value)
+            _check_choice(verb, key, value)
     config = _compose(verb, [word for word, (key, _) in zip(words, overrides, strict=True) if key in groups])
     known = flat_keys(OmegaConf.to_container(config))
     for key, _ in overrides:
@@ -71,9 +72,11 @@ def flat_keys(config: Any) -> list[str]:
     return keys
 
 
-def options(group: str) -> list[str]:
-    """Names that `group=` accepts."""
-    return sorted(path.stem for path in (Path(__file__).parent / group).glob("*.yaml"))
+def options(group: str, verb: str = "") -> list[str]:
+    """Names that `group=` accepts, of a verb if one is named; files in sub-folders have the folder in their name."""
+    folder = Path(__file__).parent / group
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return [name for name in names if not verb or ONLY.get((group, name), verb) == verb]
 
 
 def _compose(verb: str, words: list[str]) -> DictConfig:
@@ -111,11 +114,22 @@ def _parse(word: str) -> tuple[str, Any]:
     return str(override.key_or_group), override.value()
 
 
-def _check_choice(group: str, value: Any) -> None:
+def _check_choice(verb: str, group: str, value: Any) -> None:
     """Check a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
-    known = options(group)
+    owner = ONLY.get((group, str(value)), verb)
+    if owner != verb:
+        raise LaminarError(f"{group}={value} is for laminar {owner}; laminar {verb} has no such protocol")
+    known = options(group, verb)
     if value not in known:
-        raise LaminarError(f"no {group} is called '{value}' (known: {', '.join(known)}){nearest(str(value), known)}")
+        listed = ", ".join(_beside(str(value), known))
+        raise LaminarError(f"no {group} is called '{value}' (known: {listed}){nearest(str(value), known)}")
+
+
+def _beside(value: str, known: list[str]) -> list[str]:
+    """Return the names in the folder of a misspelt one, or else those at the top, folders as "playroom/…"."""
+    folder, slash, _ = value.rpartition("/")
+    inside = [name for name in known if slash and name.rpartition("/")[0] == folder]
+    return inside or list(dict.fromkeys(name if "/" not in name else name.split("/")[0] + "/…" for name in known))
 
 
 def _check_leaf(config: DictConfig, key: str) -> None:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 class EnvConfig:
     """An environment."""
 
-    id: str | None = None  # a gymnasium id or a D4RL id
+    id: str | None = None  # a gymnasium id, maybe with arguments (NAME?key=value&key=value), or a D4RL id
 
 
 @dataclass
 class CollectConfig:
-    """Recording demonstrations with a built-in task's scripted controller."""
+    """Recording demonstrations of a built-in task, or free play, by scripted experts."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = 200
+    episodes: int = 200  # demonstrations of a task
+    steps: int = 100_000  # control steps of play
+    processes: int | None = None  # that play at the same time; null: one a processor core
     seed: int = 0
-    out: str | None = None  # HDF5 file in D4RL's layout
+    out: str | None = None  # HDF5 file in D4RL's layout; for play a folder in CALVIN's

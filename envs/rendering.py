@@ -53,7 +53,7 @@ def rendering_problem() -> str:
     mujoco = _mujoco()
     box = "<mujoco><worldbody><geom size='1'/></worldbody></mujoco>"
     try:
-        _renderer(mujoco.MjModel.from_xml_string(box), 16, 16).close()
+        open_renderer(mujoco.MjModel.from_xml_string(box), 16, 16).close()
     except LaminarError as error:
         return str(error)
     return ""
@@ -81,7 +81,7 @@ class Camera:
         self._owner = simulator(env)
         self._renderer: Any = None
         if self._owner is not None:
-            self._renderer = _renderer(self._owner.model, width, height)
+            self._renderer = open_renderer(self._owner.model, width, height)
             self._view = _view(env, self._owner)
 
     def picture(self) -> NDArray[np.uint8]:
@@ -92,7 +92,6 @@ class Camera:
         """
         if self._renderer is not None:
             self._renderer.update_scene(self._owner.data, self._view)
-            self._plain()
             picture = self._renderer.render()
         else:
             picture = np.asarray(self._env.render())
@@ -102,11 +101,6 @@ class Camera:
                 "died; set MUJOCO_GL=osmesa or MUJOCO_GL=egl, the one that is not in use"
             )
         return picture
-
-    def _plain(self) -> None:
-        mujoco = _mujoco()
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self._renderer.scene.flags[flag] = 0
 
     def close(self) -> None:
         """Free the rendering context."""
@@ -122,7 +116,12 @@ def _mujoco() -> Any:
     return mujoco
 
 
-def _renderer(model: Any, width: int, height: int) -> Any:
+def open_renderer(model: Any, width: int, height: int) -> Any:
+    """Return a `mujoco.Renderer` that draws fast on a CPU.
+
+    Raises:
+        LaminarError: the machine has no OpenGL library that works; tells the remedy.
+    """
     mujoco = _mujoco()
     model.vis.quality.shadowsize = 0
     model.vis.quality.offsamples = 0
@@ -134,14 +133,20 @@ def _renderer(model: Any, width: int, height: int) -> Any:
         backend = os.environ.get("MUJOCO_GL", "glfw")
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LaminarError(f"no OpenGL for pictures (MUJOCO_GL={backend}: {reason}); {_REMEDY}") from error
+    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+        renderer.scene.flags[flag] = 0
     return renderer
 
 
 def _view(env: gymnasium.Env[Any, Any], owner: Any) -> Any:
-    """Return the camera: of mazes from above, of everything else as gymnasium's own renderer has it."""
+    """Return the camera: the playroom's static one, mazes from above, all else as gymnasium's own renderer has it."""
     mujoco = _mujoco()
     view = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(owner.model, view)
+    static = mujoco.mj_name2id(owner.model, mujoco.mjtObj.mjOBJ_CAMERA, "static")
+    if static >= 0:
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, static
+        return view
     maze = getattr(env.unwrapped, "maze", None)
     if maze is not None:
         view.lookat[:] = 0.0

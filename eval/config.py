@@ -20,11 +20,13 @@ class EvalConfig:
     policy: PolicyPath = field(default_factory=PolicyPath)
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = 50
-    seed: int = 0  # episode i runs on seed + i
+    chains: int | None = None  # instead of episodes: chains of five instructions, see task=calvin-chain
+    max_steps: int = 360  # limit of each instruction of a chain
+    seed: int = 0  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = None  # folder for eval.json and the report
     num_envs: int | None = None  # environments that step together; null chooses
     processes: int = 0  # worker processes; 0 evaluates in this one
-    video_episodes: int = 3  # filmed episodes in the report; 0 films none
+    video_episodes: int = 3  # filmed episodes, or chains, in the report; 0 films none
 
 
 @dataclass

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import gymnasium
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.spec import Spec
-from ..envs.make import env_spec, make_env
+from ..envs.make import env_spec, make_env, split_id
 from ..errors import LaminarError
 from .video import Recorder
 
@@ -38,6 +40,15 @@ class Actor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Step:
+    """What one control step of one slot brought; `success` is None where the environment does not tell."""
+
+    reward: float
+    ended: bool
+    success: bool | None
+
+
 class Lockstep:
     """B environments and one policy. `start` some slots, then `act` once and `step` each slot, again and again."""
 
@@ -47,13 +58,13 @@ class Lockstep:
         Raises:
             LaminarError: the policy does not fit the environment; names the key and both shapes.
         """
-        self.policy, self.env_id, self.recorder = policy, env_id, recorder
+        self.policy, self.recorder = policy, recorder
         render = recorder is not None
-        first = make_env(env_id, render)
+        self.env_id, first = _instructed(env_id, policy.spec, render)
         self.envs: list[gymnasium.Env[Any, Any]] = [first]
         spec = env_spec(first)
-        policy.spec.check_compatible(spec, "the policy", f"environment '{env_id}'")
-        self.envs += [make_env(env_id, render) for _ in range(slots - 1)]
+        policy.spec.check_compatible(spec, "the policy", f"environment '{self.env_id}'")
+        self.envs += [make_env(self.env_id, render) for _ in range(slots - 1)]
         self.seeds: list[int | None] = [None] * slots
         self.observations = {
             key: np.zeros((slots, *feature.shape), feature.dtype) for key, feature in spec.observation.items()
@@ -62,23 +73,67 @@ class Lockstep:
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
         policy.reset()  # whatever it did before, with another number of slots
 
-    def start(self, seeds: Mapping[int, int], noise_seeds: Mapping[int, int] | None = None) -> None:
+    def run(
+        self,
+        seeds: Sequence[int],
+        start: Callable[[dict[int, int]], None],
+        advance: Callable[[int, int, Step], bool],
+    ) -> None:
+        """Work through all seeds; a slot takes the next one as soon as its own is done.
+
+        Args:
+            seeds: distinct.
+            start: begins some slots, given slot -> seed.
+            advance: books one step, given slot, seed and step; returns whether the seed is done.
+        """
+        pending = list(reversed(seeds))
+        running: dict[int, int] = {}
+        while pending or running:
+            free = [slot for slot in range(len(self.envs)) if slot not in running] if pending else []
+            fresh = {slot: pending.pop() for slot in free if pending}
+            start(fresh)
+            running |= fresh
+            actions = self.act()
+            for slot, seed in list(running.items()):
+                if advance(slot, seed, self.step(slot, actions[slot])):
+                    del running[slot]
+
+    def start(
+        self,
+        seeds: Mapping[int, int],
+        noise_seeds: Mapping[int, int] | None = None,
+        options: Mapping[int, dict[str, Any]] | None = None,
+    ) -> None:
         """Begin an episode in some slots.
 
         Args:
             seeds: slot -> seed of the environment's reset.
             noise_seeds: slot -> seed of the policy's noise; the same as `seeds` when None.
+            options: slot -> options of the environment's reset.
         """
-        mask = torch.zeros(len(self.envs), dtype=torch.bool)
         for slot, seed in seeds.items():
-            mask[slot] = True
-            observation, _ = self.envs[slot].reset(seed=seed)
+            observation, _ = self.envs[slot].reset(seed=seed, options=None if options is None else options[slot])
             self._store(slot, observation)
             self.seeds[slot] = seed
             self.noise.reset(slot, seed if noise_seeds is None else noise_seeds[slot])
             if self.recorder is not None:
                 self.recorder.film(seed, self.envs[slot])
-        if seeds:
+        self._forget(seeds)
+
+    def begin(self, tasks: Mapping[int, str]) -> None:
+        """Give some slots (slot -> task) an instruction where they are.
+
+        Nothing moves and the noise goes on, but the policy starts afresh.
+        """
+        for slot, task in tasks.items():
+            room: Any = self.envs[slot].unwrapped
+            self._store(slot, room.begin(task))
+        self._forget(tasks)
+
+    def _forget(self, slots: Iterable[int]) -> None:
+        mask = torch.zeros(len(self.envs), dtype=torch.bool)
+        mask[list(slots)] = True
+        if mask.any():
             self.policy.reset(mask.to(self.device))
 
     @torch.inference_mode()
@@ -101,8 +156,8 @@ class Lockstep:
             )
         return actions
 
-    def step(self, slot: int, action: NDArray[Any]) -> tuple[float, bool, bool | None]:
-        """Advance one slot; return the reward, whether the episode ended, and success (None: not told)."""
+    def step(self, slot: int, action: NDArray[Any]) -> Step:
+        """Advance one slot."""
         env = self.envs[slot]
         observation, reward, terminated, truncated, info = env.step(action)
         self._store(slot, observation)
@@ -110,7 +165,7 @@ class Lockstep:
         if self.recorder is not None and seed is not None:
             self.recorder.film(seed, env)
         success = info.get("success", info.get("is_success"))
-        return float(reward), bool(terminated or truncated), None if success is None else bool(success)
+        return Step(float(reward), bool(terminated or truncated), None if success is None else bool(success))
 
     def _store(self, slot: int, observation: Any) -> None:
         for key, value in observation_dict(observation).items():
@@ -121,6 +176,21 @@ class Lockstep:
         self.policy.reset()
         for env in self.envs:
             env.close()
+
+
+def _instructed(env_id: str, wanted: Spec, render: bool) -> tuple[str, gymnasium.Env[Any, Any]]:
+    """Make an environment, with the policy's embedding of instructions where the id names none; return its id too."""
+    env = make_env(env_id, render)
+    embedding = wanted.observation["instruction"].unit if "instruction" in wanted.observation else ""
+    if not embedding or not hasattr(env.unwrapped, "begin") or "instruction" in split_id(env_id)[1]:
+        return env_id, env
+    env.close()
+    env_id = f"{env_id}{'&' if '?' in env_id else '?'}instruction={quote(embedding, safe='')}"
+    try:
+        return env_id, make_env(env_id, render)
+    except LaminarError as error:
+        remedy = f"the policy was trained with the instruction embedding '{embedding}': say where it is, in env.id"
+        raise LaminarError(f"{error}; {remedy} ('…instruction=PATH')") from error
 
 
 def observation_dict(observation: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
+from .chain_result import ChainResult
 from .result import Result
+from .scores import Interval
 
 Array = NDArray[Any]
 _DIMENSIONS = 6  # action dimensions in one picture, those that vary most
@@ -77,6 +79,44 @@ def return_distribution(result: Result, path: Path) -> Path:
     panel.set(xlabel="return of an episode (undiscounted sum of rewards)", ylabel="episodes", title=result.env_id)
     panel.legend()
     return _save(figure, path)
+
+
+def chain_curve(result: ChainResult, path: Path) -> Path:
+    """Draw the share of chains with at least 1 to 5 instructions in a row, with 95 % intervals."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    panel = figure.subplots()
+    shares = result.in_a_row
+    panel.bar(list(shares), [share.mean for share in shares.values()], color="tab:blue", alpha=0.75)
+    panel.errorbar(
+        list(shares), *_center_and_reach(shares.values()), color="black", linestyle="", capsize=4, label="95 % interval"
+    )
+    panel.set(xlabel="instructions in a row", ylabel="share of chains", ylim=(0, 1.02))
+    panel.set_title(f"{len(result.chains)} chains in {result.simulator}", fontsize=10)
+    panel.grid(alpha=0.3, axis="y")
+    panel.legend()
+    return _save(figure, path)
+
+
+def task_success(result: ChainResult, path: Path) -> Path:
+    """Draw the success rate of every task that was attempted, best first, with 95 % intervals."""
+    rates = dict(sorted(result.task_success.items(), key=lambda item: item[1].mean))
+    figure = Figure(figsize=(7, 1.2 + 0.22 * len(rates)), layout="constrained")
+    panel = figure.subplots()
+    labels = [f"{task} ({won}/{total})" for task in rates for won, total in [result.tasks[task]]]
+    center, reach = _center_and_reach(rates.values())
+    panel.barh(labels, center, color="tab:blue", alpha=0.75)
+    panel.errorbar(center, range(len(rates)), xerr=reach, color="black", linestyle="", capsize=3)
+    panel.set(xlabel="success rate of an attempted instruction", xlim=(0, 1.02))
+    panel.set_title(result.simulator, fontsize=10)
+    panel.tick_params(axis="y", labelsize=7)
+    panel.grid(alpha=0.3, axis="x")
+    return _save(figure, path)
+
+
+def _center_and_reach(intervals: Iterable[Interval]) -> tuple[Array, Array]:
+    """Return the means (N,), and how far the intervals reach below and above them (2, N)."""
+    figures = np.array([(figure.mean, figure.low, figure.high) for figure in intervals]).T
+    return figures[0], np.abs(figures[1:] - figures[0])
 
 
 def action_chunks(chunks: Array, rate_hz: float | None, path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +43,24 @@ def write_report(
         loaded = policy if isinstance(policy, Policy) else load_policy(policy)
         pictures |= _behavior(loaded, result, folder)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png")
-    log = _training_log(policy)
-    if log:
-        pictures["Training"] = plots.training_curve(log, folder / "training.png")
+    pictures |= training_curve(folder, policy)
     page = folder / "report.md"
     page.write_text(_page(result, pictures, folder / video, policy), encoding="utf-8")
     return page
 
 
-def _training_log(policy: Policy | str | Path | None) -> list[dict[str, Any]]:
-    """Return the rows of the run's metrics.jsonl; empty if the policy does not lie in a run."""
+def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str, Path]:
+    """Draw the training curve of a policy that lies in a run; return its title and file, nothing for others."""
     if not isinstance(policy, str | Path):
-        return []
+        return {}
     start = Path(policy).absolute()
     for place in (start, *list(start.parents)[:2]):  # a run, or one of its checkpoints
         file = place / "metrics.jsonl"
         if file.is_file():
             lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
-            return [json.loads(line) for line in lines]
-    return []
+            rows = [json.loads(line) for line in lines]
+            return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
+    return {}
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
@@ -85,7 +85,7 @@ def _sample_chunks(policy: Policy, observation: Any) -> NDArray[Any]:
     """Return chunks (S, H, A) for one observation, which is also the whole history."""
     samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
     windows = {
-        key: torch.as_tensor(np.asarray(value, np.float32), device=policy.device).expand(
+        key: torch.as_tensor(np.asarray(value, policy.spec.observation[key].dtype), device=policy.device).expand(
             samples, policy.spec.history, *np.shape(value)
         )
         for key, value in observation_dict(observation).items()
@@ -106,7 +106,7 @@ def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], 
             for slot in running:
                 driven[slot].append(owners[slot].data.qpos[:2].copy())
             actions = lockstep.act()
-            running -= {slot for slot in running if lockstep.step(slot, actions[slot])[1]}
+            running -= {slot for slot in running if lockstep.step(slot, actions[slot]).ended}
         for path, owner in zip(driven, owners, strict=True):
             path.append(owner.data.qpos[:2].copy())
         goal: Any = lockstep.envs[0].unwrapped
@@ -130,16 +130,29 @@ def _page(result: Result, pictures: dict[str, Path], video: Path, policy: Policy
     lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
     if stored["note"]:
         lines += [f"Note: {stored['note']}.", ""]
-    if video.is_file():
-        lines += [f"[Video of the first episodes]({video.name})", ""]
-    for title, file in pictures.items():
-        lines += [f"## {title}", "", f"![{title}]({file.name})", ""]
-    lines += ["## What was measured", ""]
-    lines += [f"- policy: `{policy}`"] if isinstance(policy, str | Path) else []
-    lines += [f"- checkpoint: `{result.checkpoint}`", f"- environment: `{stored['gymnasium_id']}`"]
-    lines += [f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}"]
+    lines += illustrations(pictures, video, "episodes")
+    lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
+    lines += [f"- simulator: {result.simulator}"] if result.simulator else []
     failed = [str(episode.seed) for episode in result.episodes if episode.success is False]
     if failed:
         lines += [f"- seeds without success: {', '.join(failed)}"]
     lines += ["- every episode: `eval.json`", ""]
     return "\n".join(lines)
+
+
+def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[str]:
+    """Return the lines that show pictures (title -> file), after the video of the first `of` if there is one."""
+    lines = [f"[Video of the first {of}]({video.name})", ""] if video.is_file() else []
+    for title, file in pictures.items():
+        lines += [f"## {title}", "", f"![{title}]({file.name})", ""]
+    return lines
+
+
+def provenance(
+    policy: Policy | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
+) -> list[str]:
+    """Return the lines that say what was measured, and in what."""
+    lines = ["## What was measured", ""]
+    lines += [f"- policy: `{policy}`"] if isinstance(policy, str | Path) else []
+    lines += [f"- checkpoint: `{checkpoint}`", f"- environment: `{environment}`"]
+    return [*lines, f"- versions: {', '.join(f'{name} {number}' for name, number in versions.items())}"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from ..envs.d4rl import normalized_score, resolve
 from ..errors import LaminarError
 from ..policies.storage import write_json
 from .scores import Interval, bootstrap, wilson
+
+Kind = TypeVar("Kind")
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Result:
     num_envs: int = 1
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    simulator: str | None = None  # its name and version, where the environment tells it
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -90,6 +93,7 @@ class Result:
         return {
             "env_id": self.env_id,
             "gymnasium_id": task.gymnasium_id if task else self.env_id,
+            "simulator": self.simulator,
             "note": task.note if task else "",
             "success_rate": success.to_json() if success else None,
             "return": self.mean_return.to_json(),
@@ -105,19 +109,21 @@ class Result:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Result:
-        """Rebuild a result written by `to_json`; the figures are computed again from the episodes."""
+        """Rebuild a result written by `to_json`; the figures are computed again from the episodes.
+
+        Raises:
+            LaminarError: it is a result of chains of instructions.
+        """
+        if "chains" in stored:
+            raise LaminarError("an evaluation of chains: read it with eval.chain_result.load_chain_result")
         rows = stored["episodes"]
         episodes = [Episode(row["seed"], row["return"], row["length"], row["success"]) for row in rows]
-        return cls(
-            stored["env_id"], episodes, stored["checkpoint"], stored["num_envs"], stored["seconds"], stored["versions"]
-        )
+        figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
+        return cls(stored["env_id"], episodes, *figures, simulator=stored.get("simulator"))
 
     def save(self, folder: str | Path) -> Path:
-        """Write `folder/eval.json` in one step, so that a reader never sees half a file."""
-        path = Path(folder) / "eval.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, self.to_json())
-        return path
+        """Write `folder/eval.json` in one step."""
+        return save_result(folder, self.to_json())
 
     def summary(self) -> str:
         """Return the figures in one line."""
@@ -133,20 +139,40 @@ def load_result(path: str | Path) -> Result:
     """Read an `eval.json`, or the one in a folder.
 
     Raises:
-        LaminarError: no such file, or one that is not an evaluation.
+        LaminarError: no such file, or one that is not an evaluation of single episodes.
+    """
+    return load_as(Result.from_json, path)
+
+
+def save_result(folder: str | Path, record: Mapping[str, Any]) -> Path:
+    """Write `folder/eval.json` in one step, so that a reader never sees half a file."""
+    path = Path(folder) / "eval.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(record))
+    return path
+
+
+def load_as(build: Callable[[Mapping[str, Any]], Kind], path: str | Path) -> Kind:
+    """Read an `eval.json`, or the one in a folder, and rebuild a result from it.
+
+    Raises:
+        LaminarError: no such file, or one that holds something else.
     """
     path = Path(path) / "eval.json" if Path(path).is_dir() else Path(path)
     try:
-        return Result.from_json(json.loads(path.read_text()))
+        return build(json.loads(path.read_text()))
+    except LaminarError as error:
+        raise LaminarError(f"{path}: {error}") from error
     except OSError as error:
         raise LaminarError(f"{path}: cannot be read ({error.strerror}); run `laminar eval` first") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise LaminarError(f"{path}: not an evaluation ({type(error).__name__}: {error})") from error
 
 
-def versions(
-    packages: Sequence[str] = ("laminar", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco"),
-) -> dict[str, str]:
+PACKAGES = ("laminar", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "pybullet", "calvin-env")
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Return the installed versions that a result depends on; packages that are not installed are left out."""
     found = {"python": python_version()}
     for package in packages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from ..envs.make import control_rate
 from ..envs.rendering import Camera
@@ -26,8 +28,13 @@ class Recorder:
         self.path, self.size = path, (width, height)
         self._frames: dict[int, list[NDArray[np.uint8]]] = {seed: [] for seed in seeds}
         self._steps = dict.fromkeys(seeds, 0)
+        self._captions: dict[int, str] = {}
         self._cameras: dict[int, Camera] = {}  # by the identity of the environment, which Lockstep keeps alive
         self._rate = FRAMES_PER_SECOND
+
+    def caption(self, seed: int, text: str) -> None:
+        """Write a text into the pictures of an episode from now on, at their lower edge."""
+        self._captions[seed] = text
 
     def film(self, seed: int, env: gymnasium.Env[Any, Any]) -> None:
         """Take a picture if the episode is one to film and a frame is due; call it after reset and every step."""
@@ -39,7 +46,8 @@ class Recorder:
         if self._steps[seed] % stride == 0:
             if id(env) not in self._cameras:
                 self._cameras[id(env)] = Camera(env, *self.size)
-            self._frames[seed].append(self._cameras[id(env)].picture())
+            picture = self._cameras[id(env)].picture()
+            self._frames[seed].append(_captioned(picture, self._captions.get(seed, "")))
         self._steps[seed] += 1
 
     def write(self) -> None:
@@ -52,6 +60,18 @@ class Recorder:
         for camera in self._cameras.values():
             camera.close()
         self._cameras.clear()
+
+
+def _captioned(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    if not text:
+        return picture
+    image = Image.fromarray(picture)
+    text = textwrap.fill(text, image.width // 6)  # a letter is about 6 pixels wide
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    height = 4 + pen.multiline_textbbox((0, 0), text, font)[3]
+    pen.rectangle((0, image.height - height, image.width, image.height), fill="black")
+    pen.multiline_text((4, image.height - height), text, fill="white", font=font)
+    return np.asarray(image)
 
 
 def write_video(path: Path, frames: Sequence[NDArray[np.uint8]], rate: float) -> None:

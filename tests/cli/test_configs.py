@@ -11,7 +11,7 @@ from laminar.train.config import TrainConfig
 GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
 
 
-@pytest.mark.parametrize("word", [f"{group}={name}" for group in GROUPS for name in options(group)])
+@pytest.mark.parametrize("word", [f"{group}={name}" for group in GROUPS for name in options(group, "train")])
 def test_every_choice_composes(word: str) -> None:
     config = compose("train", [word, "data.path=x", "out=y"])
     assert isinstance(config, TrainConfig)
@@ -43,6 +43,13 @@ def test_an_experiment_can_be_overridden() -> None:
 def test_paths_arrive_as_they_were_typed(path: str) -> None:
     config = compose("train", [f"data.path={path}", f"out={path}"])
     assert (config.data.path, config.out) == (path, path)
+
+
+@pytest.mark.parametrize("query", ["scene=D&task=open_drawer", "instruction=/a%20b/c=d&cameras=true", "a=m:x,{y}[z]"])
+def test_environment_ids_keep_their_arguments(query: str) -> None:
+    env_id = f"laminar/Playroom-v0?{query}"
+    assert compose("eval", [f"env.id={env_id}"]).env.id == env_id
+    assert compose("train", [f"env.id='{env_id}'"]).env.id == env_id
 
 
 def test_paths_may_be_lists_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import pytest
 from gymnasium import spaces
 
 from laminar.envs import env_spec, make_env
-from laminar.envs.make import control_rate
+from laminar.envs.d4rl import resolve
+from laminar.envs.make import control_rate, split_id
 from laminar.errors import LaminarError
 
 DemoData = Callable[[str], Path]
@@ -119,6 +120,69 @@ def test_unknown_id_names_the_nearest() -> None:
 def test_discrete_actions_are_refused() -> None:
     with pytest.raises(LaminarError, match=r"only continuous action vectors"):
         make_env("CartPole-v1")
+
+
+def test_an_id_carries_arguments() -> None:
+    env = make_env("HalfCheetah-v5?forward_reward_weight=2.0&frame_skip=3&max_episode_steps=7")
+    simulation: Any = env.unwrapped
+    assert simulation._forward_reward_weight == 2.0
+    assert simulation.frame_skip == 3
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == 7
+    assert resolve("HalfCheetah-v5") is not None
+    assert resolve("HalfCheetah-v5?forward_reward_weight=2.0") is None  # D4RL's scores are not of this reward
+
+
+def test_arguments_are_read_as_what_they_look_like() -> None:
+    name, arguments = split_id(
+        "room/Room-v0?a=true&b=False&c=none&d=-3&e=1e-2&f=D&g=/data/a%26b+c%3Dd&h=sentence-transformers:x/y&i="
+    )
+    assert name == "room/Room-v0"
+    assert arguments == {
+        **{"a": True, "b": False, "c": None, "d": -3, "e": 0.01, "f": "D", "g": "/data/a&b+c=d"},
+        **{"h": "sentence-transformers:x/y", "i": ""},
+    }
+    assert [type(arguments[key]) for key in "abdef"] == [bool, bool, int, float, str]
+    assert split_id("room/Room-v0") == ("room/Room-v0", {})
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("HalfCheetah-v5?", r"'' in environment 'HalfCheetah-v5\?' is not key=value"),
+        ("HalfCheetah-v5?frame_skip", "'frame_skip' in environment .* is not key=value"),
+        ("HalfCheetah-v5?=2", "'=2' in environment .* is not key=value"),
+        ("HalfCheetah-v5?frame_skip=2&", "'' in environment .* is not key=value"),
+        ("HalfCheetah-v5?frame_skip=2&frame%5Fskip=3", "argument 'frame_skip' is given twice"),
+        ("HalfCheetah-v5?frame_skp=2", "no argument 'frame_skp' .*frame_skip.*did you mean 'frame_skip'"),
+        ("laminar/PointMaze-v0?sze=1", r"no argument 'sze' \(it takes none\)"),
+        ("HalfCheetah-v5?render_mode=human", "cannot be made: .*render_mode"),
+        ("hopper-medium-v2?frame_skip=2", "'hopper-medium-v2' is a benchmark .* takes no arguments"),
+        ("AdroitHandDoor-v1?reward_type=sparse", "'AdroitHandDoor-v1' is a benchmark .* takes no arguments"),
+        ("hoper-medium-v2?x=1", "unknown environment 'hoper-medium-v2'; did you mean 'hopper-medium-v2'"),
+    ],
+)
+def test_bad_arguments_are_named(env_id: str, message: str) -> None:
+    with pytest.raises(LaminarError, match=message) as caught:
+        make_env(env_id)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_tells_units_and_names() -> None:
+    class Talkative(gymnasium.Env[Any, Any]):
+        def __init__(self) -> None:
+            low, picture = spaces.Box(-1, 1, (2,)), spaces.Box(0, 255, (4, 4, 3), np.uint8)
+            self.observation_space = spaces.Dict({"scene_obs": low, "rgb": picture})
+            self.action_space = low
+            self.observation_units = {"scene_obs": "scene D"}
+            self.action_names = ("x", "y")
+
+    spec = env_spec(Talkative())
+    assert {key: (feature.unit, feature.dtype) for key, feature in spec.observation.items()} == {
+        "rgb": ("", "uint8"),
+        "scene_obs": ("scene D", "float32"),
+    }
+    assert spec.action.names == ("x", "y")
 
 
 def test_control_rate_is_none_when_unknown() -> None:

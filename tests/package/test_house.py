@@ -83,7 +83,10 @@ def test_a_module_is_named_for_its_noun(path: Path) -> None:
 def test_nothing_is_unpickled(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    assert not imported(tree) & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    if path.relative_to(ROOT).as_posix() == "data/numpy_pickle.py":  # the one unpickler, with an allow-list of its own
+        unsafe.remove("pickle")
+    assert not imported(tree) & unsafe
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             call = ast.unparse(node.func)
