@@ -1,0 +1,236 @@
+"""The playroom as a gymnasium environment: `gymnasium.make("laminar/Playroom-v0", scene="D", task="open_drawer")`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from ...data.instructions import TASKS
+from ...data.language import Instructions, load_instructions
+from ...errors import LaminarError, nearest
+from .cameras import Cameras
+from .kinematics import euler_to_matrix, matrix_to_euler
+from .layout import BLOCK_WIDTH, COLORS, LAYOUTS, NEUTRAL
+from .model import RATE_HZ
+from .room import REACH, Room
+from .snapshot import Snapshot
+from .starts import Start, sample_start
+from .tasks import completed
+
+Array = NDArray[Any]
+Observation = dict[str, Array]
+
+ENV_ID = "laminar/Playroom-v0"
+ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+MAX_STEPS = 240  # of an episode with one task, as in CALVIN's single-task evaluation
+_SETTLE = 12  # control steps in which the fingers close around a block that a start puts between them
+
+
+class Playroom(gymnasium.Env[Any, Array]):
+    """A table with a drawer, a sliding door, a switch, a button and three blocks, and a seven-joint arm, at 30 Hz.
+
+    Observations, actions and tasks follow CALVIN (Mees et al. 2022, arXiv:2112.03227); physics, shapes and pictures do
+    not, so scores from here are not CALVIN scores.
+
+    Observation: "robot_obs" (15,) tool center point (m, rad), finger opening (m), joint angles (rad), gripper command;
+    "scene_obs" (24,) slider, drawer, button, switch (m), lightbulb, LED (0 or 1), then position (m) and fixed-axis
+    angles (rad) of the red, the blue and the pink block, in this order in every scene; with `cameras` also
+    "rgb_static" (200, 200, 3) and "rgb_gripper" (84, 84, 3) uint8; with `instruction` the vector "instruction".
+
+    Action (7,): relative, in [-1, 1], adds 0.02 m and 0.05 rad at full scale to the commanded pose; absolute, the pose
+    itself in meters and radians. The last number opens the gripper if positive and closes it otherwise.
+
+    With a task the reward is 1 and the episode ends when it is done. `info["success"]` tells of the current task,
+    `info["completed"]` lists all tasks that were completed by this very step, counted from the last `begin`.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": int(RATE_HZ)}  # noqa: RUF012 (gymnasium's own declaration)
+    action_names = ACTION_NAMES
+    simulator_name = f"laminar Playroom (MuJoCo {version('mujoco')})"
+
+    def __init__(
+        self,
+        scene: str = "D",
+        task: str | None = None,
+        instruction: str | None = None,
+        action: str = "relative",
+        cameras: bool = False,
+        static_size: int = 200,
+        gripper_size: int = 84,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Build the room.
+
+        Args:
+            scene: "A" to "D".
+            task: one of `TASKS`; None rewards nothing and never ends.
+            instruction: gives the vector of the current task, "task" (one-hot), "hashed", or what else
+                `load_instructions` takes; zeros until a task begins.
+            action: "relative" or "absolute".
+            cameras: whether observations have pictures.
+            static_size: pixels a side of the static camera's picture.
+            gripper_size: pixels a side of the gripper camera's picture.
+            max_steps: control steps until truncation; None means 240 with a task, and no end without one.
+            render_mode: "rgb_array" or None.
+
+        Raises:
+            LaminarError: an unknown scene, task, or kind of action.
+        """
+        check_choice("the playroom", "scene", scene, LAYOUTS)
+        check_choice("the playroom", "action", action, ("relative", "absolute"))
+        if task is not None:
+            check_choice("the playroom", "task", task, TASKS)
+        self.layout, self.task, self.render_mode = LAYOUTS[scene], task, render_mode
+        self.room = Room(self.layout)
+        self.model, self.data = self.room.model, self.room.data
+        self.dt = 1.0 / RATE_HZ
+        self.max_steps = max_steps if max_steps is not None else MAX_STEPS if task else None
+        self.relative = action == "relative"
+        self._instructions: Instructions | None = load_instructions(instruction) if instruction else None
+        self._cameras = Cameras(self.room, static_size, gripper_size)
+        self._show = cameras
+        self.action_space = action_space(self.relative)
+        self.observation_space = spaces.Dict(self._spaces())
+        self.observation_units = {"scene_obs": f"scene {scene}"}
+        if self._instructions is not None:
+            self.observation_units["instruction"] = self._instructions.name
+        self._current, self._steps = task, 0
+        self._done: frozenset[str] = frozenset()
+        self._start: Snapshot
+
+    def _spaces(self) -> dict[str, spaces.Space[Any]]:
+        boxes: dict[str, spaces.Space[Any]] = {
+            "robot_obs": spaces.Box(-np.inf, np.inf, (15,), np.float64),
+            "scene_obs": spaces.Box(-np.inf, np.inf, (24,), np.float64),
+        }
+        if self._instructions is not None:
+            boxes["instruction"] = spaces.Box(-np.inf, np.inf, (self._instructions.width,), np.float32)
+        if self._show:
+            sizes = self._cameras.sizes
+            boxes |= {key: spaces.Box(0, 255, (size, size, 3), np.uint8) for key, size in sizes.items()}
+        return boxes
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start at random, so that the task is possible, or in the state of `options`.
+
+        Args:
+            seed: of the random start.
+            options: "robot_obs" (15,) and "scene_obs" (24,) to start from; either may be left out, which gives the
+                neutral pose or a random scene.
+
+        Raises:
+            LaminarError: an unknown option, or a state of the wrong size.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        robot, scene = options.pop("robot_obs", None), options.pop("scene_obs", None)
+        if options:
+            raise LaminarError(f"reset knows the options 'robot_obs' and 'scene_obs', got {sorted(options)}")
+        start = sample_start(self.layout, self.task, self.np_random)
+        if scene is not None:
+            self.room.reset(np.array(NEUTRAL) if robot is None else robot, scene)
+        elif robot is not None:
+            self.room.reset(robot, start.scene_obs())
+        else:
+            self._begin_at(start)
+        self._steps = 0
+        self._set_reference(self.task)
+        return self._observation(), {}
+
+    def _begin_at(self, start: Start) -> None:
+        """Reset to a drawn start: the gripper near its neutral pose, maybe with a block between the fingers."""
+        neutral = np.array(NEUTRAL)
+        position = neutral[:3] + start.offset[:3]
+        euler = neutral[3:6] + np.array([0.0, 0.0, start.offset[3]])
+        neutral[7:14] = self.room.joints_for(position, euler)
+        if start.held is None:
+            self.room.reset(neutral, start.scene_obs())
+            return
+        # Where the fingers' force and that of the contacts are in balance: a blow would throw the block out.
+        neutral[6], neutral[14] = BLOCK_WIDTH - 0.0002, -1.0
+        scene, at = start.scene_obs(), 6 + 6 * COLORS.index(start.held)
+        upside_down = np.diag([1.0, -1.0, -1.0])  # from a hand that points down to a block that lies flat
+        scene[at : at + 6] = [*position, *matrix_to_euler(euler_to_matrix(euler) @ upside_down)]
+        self.room.reset(neutral, scene)
+        for _ in range(_SETTLE):
+            self.room.move(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
+
+    def begin(self, task: str) -> Observation:
+        """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
+
+        Raises:
+            LaminarError: unknown task.
+        """
+        check_choice("the playroom", "task", task, TASKS)
+        self._set_reference(task)
+        return self._observation()
+
+    def _set_reference(self, task: str | None) -> None:
+        self._current, self._start, self._done = task, self.room.snapshot(), frozenset()
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Advance 1/30 s.
+
+        Raises:
+            LaminarError: the action has not 7 finite numbers.
+        """
+        action = np.asarray(action, np.float64)
+        if action.shape != (7,) or not np.isfinite(action).all():
+            raise LaminarError(f"an action of the playroom is 7 finite numbers, got {action}")
+        if self.relative:
+            self.room.move(action)
+        else:
+            self.room.move_to(action[:3], action[3:6], action[6])
+        self._steps += 1
+        done = completed(self._start, self.room.snapshot())
+        info: dict[str, Any] = {"completed": tuple(sorted(done - self._done))}
+        self._done = done
+        success = self._current in done
+        if self._current is not None:
+            info["success"] = success
+        terminated = self.task is not None and success and self._current == self.task
+        truncated = self.max_steps is not None and self._steps >= self.max_steps
+        return self._observation(), float(success), terminated, truncated and not terminated, info
+
+    def _observation(self) -> Observation:
+        observation: Observation = {"robot_obs": self.room.robot_obs(), "scene_obs": self.room.scene_obs()}
+        if self._instructions is not None:
+            width = self._instructions.width
+            told = self._instructions.vector(self._current) if self._current else np.zeros(width)
+            observation["instruction"] = told.astype(np.float32)
+        if self._show:
+            observation |= self._cameras.pictures()
+        return observation
+
+    def render(self) -> Any:
+        """Return the static camera's picture (200, 200, 3), None without a render mode."""
+        return None if self.render_mode is None else self._cameras.picture("rgb_static")
+
+    def close(self) -> None:
+        """Free the rendering contexts."""
+        self._cameras.close()
+
+
+def action_space(relative: bool) -> spaces.Box:
+    """Return the space of relative actions, or of absolute poses within reach."""
+    if relative:
+        return spaces.Box(-1.0, 1.0, (7,), np.float32)
+    low, high = REACH
+    angles = [np.pi] * 3
+    return spaces.Box(
+        np.array([*low, *(-angle for angle in angles), -1.0], np.float32), np.array([*high, *angles, 1.0], np.float32)
+    )
+
+
+def check_choice(where: str, what: str, value: str, known: Any) -> None:
+    """Raise LaminarError unless `value` is known."""
+    if value not in known:
+        raise LaminarError(f"{where} has no {what} '{value}' (known: {', '.join(known)}){nearest(value, known)}")

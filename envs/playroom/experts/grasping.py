@@ -1,0 +1,276 @@
+"""Taking hold of blocks and putting them down: the parts that the experts for blocks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kinematics import euler_to_matrix
+from ..layout import BLOCK_WIDTH, COLORS, ROBOT_BASE, TABLE_TOP
+from .hand import OPEN, Hand, Motion, comfortable
+
+Array = NDArray[Any]
+
+ACROSS = np.pi / 2  # yaw of a hand whose fingers open along x
+TRIES = 4
+_OPEN_FINGER = 0.051  # meters from the tool center point to the middle of an open finger
+_FINGER = 0.017  # radius of a disc that covers a finger, seen from above
+_TIP = 0.008  # meters that the fingers reach beyond the tool center point
+_LOW, _HIGH = 0.56, 0.67  # heights for crossing the table, and the door before the shelf
+_DOOR_Y, _BAR_Y = 0.022, -0.038  # front of the sliding door, and of the bar on it
+_DRAWER_Y, _TABLE_Y = -0.20, -0.18  # where the hand reaches into the drawer; front edge of the table
+_SHOULDER = np.array([*ROBOT_BASE[:2], ROBOT_BASE[2] + 0.333])
+_WRIST, _WRIST_OFFSET, _ARM = 0.247, 0.088, 0.69  # meters: tool to wrist, wrist to its joint, shoulder to that joint
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block as measured, on whatever side it lies.
+
+    Attributes:
+        color: its name.
+        position: (3,) center in meters.
+        yaw: of the longer one of its level edges, radians.
+        half: (3,) half of the longer level edge, of the shorter one, and of its height, meters.
+    """
+
+    color: str
+    position: Array
+    yaw: float
+    half: Array
+
+    @property
+    def top(self) -> float:
+        """Height of its upper side in meters."""
+        return float(self.position[2] + self.half[2])
+
+    def gap(self, point: Array) -> float:
+        """Return the distance in meters of a point (2,) from the block, seen from above."""
+        return _gap(point - self.position[:2], self.yaw, self.half[:2])
+
+
+def blocks(hand: Hand) -> dict[str, Block]:
+    """Measure all blocks."""
+    poses = hand.room.scene_obs()[6:].reshape(3, 6)
+    return {color: _block(hand, color, pose) for color, pose in zip(COLORS, poses, strict=True)}
+
+
+def _block(hand: Hand, color: str, pose: Array) -> Block:
+    rotation = euler_to_matrix(pose[3:])
+    half = np.array([hand.room.layout.blocks[color], BLOCK_WIDTH, BLOCK_WIDTH]) / 2
+    upright = int(np.abs(rotation[2]).argmax())
+    level = sorted({0, 1, 2} - {upright}, key=lambda edge: -half[edge])
+    edge = rotation[:, level[0]]
+    return Block(color, pose[:3], float(np.arctan2(edge[1], edge[0])), half[[*level, upright]])
+
+
+def _gap(way: Array, yaw: float, half: Array) -> float:
+    along = np.array([np.cos(yaw) * way[0] + np.sin(yaw) * way[1], np.cos(yaw) * way[1] - np.sin(yaw) * way[0]])
+    return float(np.linalg.norm(np.maximum(np.abs(along) - half, 0.0)))
+
+
+def held(hand: Hand) -> str | None:
+    """Return the color of the block between the closed fingers, None if there is none."""
+    if hand.gripper == OPEN or not 0.02 < hand.room.opening() < 0.075:
+        return None
+    near = {color: float(np.linalg.norm(block.position - hand.position)) for color, block in blocks(hand).items()}
+    color = min(near, key=lambda color: near[color])
+    return color if near[color] < 0.045 else None
+
+
+def lying_on(hand: Hand, color: str) -> str | None:
+    """Return the color of the block that lies on another one, None if there is none."""
+    measured = blocks(hand)
+    below = measured[color]
+    for block in measured.values():
+        if abs(block.position[2] - block.half[2] - below.top) < 0.012 and below.gap(block.position[:2]) < 0.01:
+            return block.color
+    return None
+
+
+def clearance(hand: Hand, position: Array, yaw: float, without: Iterable[str]) -> float:
+    """Return the free meters around open fingers at a pose, to blocks but those `without`, and to the button."""
+    out = _OPEN_FINGER * np.array([np.sin(yaw), -np.cos(yaw)])
+    fingers = (position[:2] + out, position[:2] - out)
+    gaps = [float(np.linalg.norm(finger - hand.room.layout.button[:2])) - 0.035 for finger in fingers]
+    if position[2] < TABLE_TOP:
+        gaps = [0.1]
+    for block in blocks(hand).values():
+        if block.color not in without and block.top > position[2] - _TIP and block.top - 0.1 < position[2]:
+            gaps += [block.gap(finger) for finger in fingers]
+    return min(gaps) - _FINGER
+
+
+def lean(position: Array) -> float:
+    """Return the tilt in radians for a place: off the sliding door and its bar, and as much as the reach asks for."""
+    tilt = 0.0
+    if position[1] < _DOOR_Y and position[2] < 0.56:
+        tilt = float(np.clip((position[1] + 0.09) / 0.05, 0.0, 1.0)) * 0.5
+    while tilt < 0.7 and not _in_reach(position, tilt):
+        tilt += 0.1
+    return tilt
+
+
+def _in_reach(position: Array, tilt: float) -> bool:
+    way = position + _WRIST * np.array([0.0, -np.sin(tilt), np.cos(tilt)]) - _SHOULDER
+    level = np.linalg.norm(way[:2]) - _WRIST_OFFSET
+    return bool(np.hypot(level, way[2]) < _ARM)
+
+
+def upwards(hand: Hand) -> Array:
+    """Return the direction (3,) out of which the tilted hand comes."""
+    return np.array([0.0, -np.sin(hand.tilt), np.cos(hand.tilt)])
+
+
+def retreat(hand: Hand) -> Motion:
+    """Leave the place where the last motion ended: out of what stands around, and up."""
+    x, y, z = hand.position
+    if _TABLE_Y < y < _DOOR_Y and z < 0.5:  # maybe under the bar of the sliding door
+        yield from hand.go([x, min(y, -0.10), z + 0.02], tolerance=0.02, patience=25)
+        x, y, z = hand.position
+    height = _HIGH if y > _DOOR_Y else _LOW
+    if z < height - 0.04:
+        yield from hand.go([x, y, height], tolerance=0.03, patience=35)
+
+
+def travel(hand: Hand, goal: Array, yaw: float | None = None) -> Motion:
+    """Go to a place above the room, over what stands between."""
+    here = hand.position
+    high = max(here[1], goal[1]) > _DOOR_Y
+    height = max(_HIGH if high else _LOW, goal[2])
+    if here[2] < height - 0.05 and (high or here[2] < _LOW - 0.05):
+        yield from hand.go([here[0], here[1], height], tolerance=0.03, patience=35)
+    if high:
+        hand.tilt = min(hand.tilt, 0.5)
+        yield from hand.go([goal[0], goal[1], height], yaw, tolerance=0.03, patience=60)
+    yield from hand.go(goal, yaw, tolerance=0.015, patience=60)
+
+
+def fetch(hand: Hand, color: str, height: float = 0.12) -> Motion:
+    """Grasp a block and raise it by `height` meters, again if it was missed; what it carries is put aside first."""
+    for _ in range(TRIES):
+        if held(hand) == color:
+            return
+        if (burden := held(hand)) is not None:
+            yield from put(hand, burden, table_spot(hand, burden))
+        if (burden := lying_on(hand, color)) is not None:
+            yield from grasp(hand, burden)
+            yield from raise_block(hand, 0.08)
+            yield from put(hand, burden, table_spot(hand, burden))
+        yield from grasp(hand, color)
+        yield from raise_block(hand, height)
+
+
+def grasp(hand: Hand, color: str) -> Motion:
+    """Close the fingers around a block where it lies."""
+    yield from hand.open(1)
+    yield from retreat(hand)
+    position, yaw = _plan(hand, color)
+    hand.tilt = lean(position)
+    yield from travel(hand, position + hand.random.uniform(0.08, 0.11) * upwards(hand), yaw)
+    moved = blocks(hand)[color].position - position  # something may have pushed it meanwhile
+    if np.linalg.norm(moved[:2]) > 0.05:
+        return
+    yield from descend(hand, position, yaw)
+    yield from hand.close(8)
+
+
+def _plan(hand: Hand, color: str) -> tuple[Array, float]:
+    """Draw where and at which yaw to grasp a block, among those that leave the most room around the fingers."""
+    block = blocks(hand)[color]
+    yaws = [block.yaw] if block.half[0] > 0.03 else [block.yaw, block.yaw + np.pi / 2]
+    best: tuple[float, Array, float] | None = None
+    for _ in range(12):
+        yaw = comfortable(float(hand.random.choice(yaws)), hand.yaw)
+        along = hand.random.uniform(-1.0, 1.0) * max(block.half[0] - 0.018, 0.004)
+        position = block.position + along * np.array([np.cos(block.yaw), np.sin(block.yaw), 0.0])
+        position[2] = max(block.top - hand.random.uniform(0.014, 0.020), block.position[2])
+        room = min(clearance(hand, position, yaw, [color]), 0.01) - 0.03 * abs(np.cos(yaw))
+        if best is None or room > best[0]:
+            best = room, position, yaw
+    assert best is not None
+    return best[1], best[2]
+
+
+def descend(hand: Hand, goal: Array, yaw: float, patience: int = 45) -> Motion:
+    """Go down to a place, only as far as the hand is above it: fingers must not land on what they shall enclose."""
+    axis = upwards(hand)
+    for _ in range(patience):
+        way = hand.position - goal
+        if np.linalg.norm(way) < 0.009:
+            return
+        height = float(way @ axis)
+        aside = float(np.linalg.norm(way - height * axis))
+        stay = float(np.clip(aside / 0.015 - 0.5, 0.0, 1.0)) * height if height > 0.03 else 0.0
+        yield hand.towards(goal + stay * axis, yaw)
+
+
+def raise_block(hand: Hand, height: float) -> Motion:
+    """Lift what is between the fingers; from under the bar of the sliding door it is drawn out first."""
+    x, y, z = hand.position
+    if -0.10 < y < _DOOR_Y and z < 0.56:
+        yield from hand.go([x, -0.12, z + 0.012], tolerance=0.02, patience=40)
+        x, y, z = hand.position
+    goal = np.array([x, y, z + height])
+    hand.tilt = max(hand.tilt, lean(goal))
+    yield from hand.go(goal, tolerance=0.02, patience=45)
+
+
+def table_spot(hand: Hand, color: str) -> Array:
+    """Draw a free place (3,) on the table for the center of a block."""
+    (left, right), _ = hand.room.layout.table
+    return free_spot(hand, color, (left, right), (-0.14, -0.08), TABLE_TOP)
+
+
+def free_spot(
+    hand: Hand, color: str, x_range: tuple[float, float], y_range: tuple[float, float], surface: float
+) -> Array:
+    """Draw a place (3,) with room around it for a block, at `surface` meters of height; else the roomiest one."""
+    block = blocks(hand)[color]
+    best, most = np.zeros(3), -np.inf
+    for _ in range(20):
+        x, y = hand.random.uniform(*x_range), hand.random.uniform(*y_range)
+        spot = np.array([x, y, surface + block.half[2]])
+        others = [other for other in blocks(hand).values() if other.color != color and abs(other.top - surface) < 0.09]
+        room = min([other.gap(spot[:2]) for other in others], default=1.0) - block.half[0]
+        if surface >= TABLE_TOP:
+            away = np.linalg.norm(spot[:2] - hand.room.layout.button[:2])
+            room = min(room, float(away) - 0.035 - block.half[0])
+        if room > most:
+            best, most = spot, room
+        if room > 0.045:
+            break
+    return best
+
+
+def put(hand: Hand, color: str, spot: Array, yaw: float | None = None, drop: float = 0.004) -> Motion:
+    """Carry the held block until its center is at `spot` (3,), let it go `drop` meters above, and leave upwards.
+
+    Args:
+        hand: holds it.
+        color: of the block.
+        spot: center of the block in the end, meters.
+        yaw: of the hand in the end, radians; None keeps it.
+        drop: height of its fall in meters.
+    """
+    inside = spot[1] < _DRAWER_Y
+    goal = spot + np.array([0.0, 0.0, drop])
+    hand.tilt = lean(goal)
+    shift = hand.position - blocks(hand)[color].position
+    yield from travel(hand, goal + shift + np.array([0.0, 0.0, 0.20 if inside else 0.08]), yaw)
+    if held(hand) != color:
+        return
+    shift = hand.position - blocks(hand)[color].position
+    yield from descend(hand, goal + shift, hand.yaw)
+    yield from release(hand)
+
+
+def release(hand: Hand) -> Motion:
+    """Open the fingers and leave upwards."""
+    yield from hand.open(8)
+    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
+

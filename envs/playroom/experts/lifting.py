@@ -1,0 +1,99 @@
+"""Experts that lift, place, stack and unstack blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import COLORS, TABLE_TOP
+from .grasping import (
+    ACROSS,
+    TRIES,
+    blocks,
+    fetch,
+    free_spot,
+    held,
+    lying_on,
+    put,
+    table_spot,
+)
+from .hand import Hand, Motion
+
+Array = NDArray[Any]
+
+_DRAWER_FLOOR = 0.28
+
+
+def lift(color: str, hand: Hand) -> Motion:
+    """Lift a block from wherever it lies."""
+    return fetch(hand, color, float(hand.random.uniform(0.10, 0.16)))
+
+
+def place_in_slider(hand: Hand) -> Motion:
+    """Put the held block on the shelf, where the sliding door leaves it free."""
+    return _place(hand, _shelf_spot, ACROSS)
+
+
+def place_in_drawer(hand: Hand) -> Motion:
+    """Put the held block into the open drawer."""
+    return _place(hand, drawer_spot, None)
+
+
+def _place(hand: Hand, spot: Any, yaw: float | None) -> Motion:
+    color = held(hand) or _nearest(hand)
+    for _ in range(TRIES):
+        yield from fetch(hand, color)
+        goal = spot(hand, color)
+        yield from put(hand, color, goal, None if yaw is None else yaw + hand.random.uniform(-0.15, 0.15))
+        if abs(blocks(hand)[color].position[2] - goal[2]) < 0.03:
+            return
+
+
+def _nearest(hand: Hand) -> str:
+    measured = blocks(hand)
+    return min(COLORS, key=lambda color: float(np.linalg.norm(measured[color].position - hand.position)))
+
+
+def _shelf_spot(hand: Hand, color: str) -> Array:
+    layout = hand.room.layout
+    open_right = hand.room.scene_obs()[0] > layout.slide_travel / 2
+    return free_spot(hand, color, layout.shelf_right if open_right else layout.shelf_left, (0.08, 0.10), TABLE_TOP)
+
+
+def drawer_spot(hand: Hand, color: str) -> Array:
+    """Draw a place (3,) in the part of the drawer that the table does not cover."""
+    x, y, _ = hand.room.layout.drawer
+    front = y - hand.room.scene_obs()[1]
+    return free_spot(hand, color, (x - 0.12, x + 0.12), (front - 0.09, max(front - 0.03, -0.25)), _DRAWER_FLOOR)
+
+
+def stack(hand: Hand) -> Motion:
+    """Put a block on another one."""
+    upper, lower = _pair(hand)
+    for _ in range(TRIES):
+        yield from fetch(hand, upper)
+        below = blocks(hand)[lower]
+        height = below.half[2] + blocks(hand)[upper].half[2]
+        yield from put(hand, upper, below.position + np.array([0.0, 0.0, height]))
+        if lying_on(hand, lower) == upper:
+            return
+
+
+def _pair(hand: Hand) -> tuple[str, str]:
+    """Draw which block goes on which: the held one if there is one, onto one on the table if there is one."""
+    measured = blocks(hand)
+    order = sorted(hand.random.permutation(COLORS), key=lambda color: bool(measured[color].position[1] > 0.03))
+    upper = held(hand) or str(order[0])
+    return upper, next(str(color) for color in order if color != upper)
+
+
+def unstack(hand: Hand) -> Motion:
+    """Take a block off another one and put it beside it."""
+    color = next((top for below in COLORS if (top := lying_on(hand, below)) is not None), _nearest(hand))
+    for _ in range(TRIES):
+        yield from fetch(hand, color, 0.08)
+        yield from put(hand, color, table_spot(hand, color))
+        if not any(lying_on(hand, below) == color for below in COLORS):
+            return

@@ -1,0 +1,177 @@
+"""Experts that push and turn blocks on the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import COLORS, TABLE_TOP
+from .grasping import (
+    ACROSS,
+    TRIES,
+    Block,
+    blocks,
+    descend,
+    fetch,
+    free_spot,
+    grasp,
+    lean,
+    put,
+    release,
+    retreat,
+    travel,
+    upwards,
+)
+from .hand import Hand, Motion
+from .lifting import drawer_spot
+
+Array = NDArray[Any]
+
+_WIDTH = 0.012  # meters from the tool center point to the outside of closed fingers
+_ENOUGH = 0.115  # meters along x after which a block counts as pushed
+_TURNED = 1.15  # radians after which it counts as turned
+_TABLE_X = 0.38  # meters from the middle to where a block must not be pushed any farther
+
+
+def push(color: str, sign: int, hand: Hand) -> Motion:
+    """Move a block over the table to the right (+1) or to the left (-1)."""
+    begin = blocks(hand)[color].position[0]
+    for _ in range(TRIES):
+        block = blocks(hand)[color]
+        done = sign * (block.position[0] - begin)
+        if done > _ENOUGH:
+            return
+        way = np.array([sign * (hand.random.uniform(0.125, 0.16) - done), 0.0])
+        kinds = [_carry]
+        if _is_clear(hand, block, way):
+            kinds += [_shove, _straddle, _shove, _straddle]
+        kind = kinds[hand.random.integers(len(kinds))]
+        yield from kind(hand, color, way)
+
+
+def _is_clear(hand: Hand, block: Block, way: Array) -> bool:
+    """Return whether nothing stands on the way, nor behind the block where the fingers go down."""
+    others = [other for other in blocks(hand).values() if other.color != block.color and other.top < 0.55]
+    for share in np.linspace(-0.6, 1.1, 18):
+        spot = block.position[:2] + share * way
+        if np.linalg.norm(spot - hand.room.layout.button[:2]) < 0.035 + block.half[0] or abs(spot[0]) > _TABLE_X:
+            return False
+        if any(other.gap(spot) < block.half[0] + 0.005 for other in others):
+            return False
+    return True
+
+
+def _shove(hand: Hand, color: str, way: Array) -> Motion:
+    """Push a block by `way` (2,) meters with closed fingers."""
+    block, ahead = blocks(hand)[color], way / np.linalg.norm(way)
+    size = _extent(block, ahead) + _WIDTH
+    aside = hand.random.uniform(-0.008, 0.008) * np.array([ahead[1], -ahead[0]])
+    behind = block.position.copy()
+    behind[:2] += aside - (size + hand.random.uniform(0.012, 0.025)) * ahead
+    behind[2] += hand.random.uniform(-0.004, 0.006)
+    goal = behind.copy()
+    goal[:2] = block.position[:2] + aside + way - size * ahead
+    yaw = ACROSS + hand.random.uniform(-0.2, 0.2)
+    yield from hand.open(4)
+    yield from retreat(hand)
+    yield from hand.close(1)
+    yield from _sweep(hand, behind, goal, yaw)
+
+
+def _straddle(hand: Hand, color: str, way: Array) -> Motion:
+    """Take a block between open fingers and push it by `way` (2,) meters with one of them."""
+    block, ahead = blocks(hand)[color], way / np.linalg.norm(way)
+    slack = 0.04 - _extent(block, ahead)
+    place = block.position + np.array([0.0, 0.0, hand.random.uniform(-0.004, 0.004)])
+    goal = place.copy()
+    goal[:2] += way + max(slack, 0.0) * ahead
+    yield from hand.open(4)
+    yield from retreat(hand)
+    yield from _sweep(hand, place, goal, ACROSS + np.clip(_askew(block), -0.2, 0.2))
+
+
+def _sweep(hand: Hand, begin: Array, goal: Array, yaw: float) -> Motion:
+    """Go down to a place, along the table to another one, and up again."""
+    hand.tilt = max(lean(begin), lean(goal))
+    yield from travel(hand, begin + 0.09 * upwards(hand), yaw)
+    yield from descend(hand, begin, yaw)
+    yield from hand.go(goal, yaw, slow=float(hand.random.uniform(0.5, 0.9)), patience=70)
+    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
+
+
+def _carry(hand: Hand, color: str, way: Array) -> Motion:
+    """Lift a block and put it down where it was to be pushed to, or beside it if that is not free."""
+    x = blocks(hand)[color].position[0] + way[0]
+    farther = float(np.clip(x + np.sign(way[0]) * 0.03, -_TABLE_X, _TABLE_X))
+    yield from fetch(hand, color, float(hand.random.uniform(0.03, 0.08)))
+    spot = free_spot(hand, color, (min(x, farther), max(x, farther)), (-0.14, -0.06), TABLE_TOP)
+    yield from put(hand, color, spot)
+
+
+def _extent(block: Block, direction: Array) -> float:
+    """Return how far a block reaches from its center along a direction (2,), meters."""
+    long, short = (np.array([np.cos(yaw), np.sin(yaw)]) for yaw in (block.yaw, block.yaw + np.pi / 2))
+    return float(abs(long @ direction) * block.half[0] + abs(short @ direction) * block.half[1])
+
+
+def _askew(block: Block) -> float:
+    """Return how much a block is turned away from the directions of the table, in [-pi/4, pi/4)."""
+    return float((block.yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+
+
+def rotate(color: str, sign: int, hand: Hand) -> Motion:
+    """Turn a block to the left (+1, counterclockwise from above) or to the right (-1)."""
+    before = blocks(hand)[color]
+    for _ in range(TRIES):
+        turned = sign * _angle(blocks(hand)[color].yaw - before.yaw)
+        if turned > _TURNED:
+            return
+        yield from _turn(hand, color, sign * (hand.random.uniform(1.3, 1.6) - turned), before.position[1])
+
+
+def _turn(hand: Hand, color: str, angle: float, y: float) -> Motion:
+    """Grasp a block that was at `y` meters, draw it away from the sliding door, turn it, and let it go."""
+    yield from grasp(hand, color)
+    here = hand.position
+    hand.tilt = 0.0
+    here[1] += max(min(-0.125 - y, 0.0), -0.09) - (blocks(hand)[color].position[1] - y)
+    here[2] += hand.random.uniform(0.0, 0.015)
+    yield from hand.go(here, tolerance=0.012, patience=40)
+    yield from hand.turn(hand.yaw + angle)
+    down = hand.position
+    down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
+    yield from hand.go(down, patience=20)
+    yield from release(hand)
+
+
+def _angle(angle: float) -> float:
+    return float((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+def push_into_drawer(hand: Hand) -> Motion:
+    """Push a block over the edge of the table into the open drawer, or carry it there and drop it."""
+    color = _before_drawer(hand)
+    for _ in range(TRIES):
+        block = blocks(hand)[color]
+        if block.position[2] < TABLE_TOP - 0.08:
+            return
+        way = np.array([0.0, -0.19 - block.position[1]])
+        behind = block.position[1] + _extent(block, np.array([0.0, 1.0])) + 2 * _WIDTH
+        aligned = abs(block.position[0] - hand.room.layout.drawer[0]) < 0.15
+        if aligned and behind < 0.0 and hand.random.random() < 0.7 and _is_clear(hand, block, way):
+            yield from _shove(hand, color, way)
+        else:
+            yield from fetch(hand, color, 0.06)
+            yield from put(hand, color, drawer_spot(hand, color), drop=float(hand.random.uniform(0.02, 0.12)))
+        yield from hand.wait(8)  # until it lies still
+
+
+def _before_drawer(hand: Hand) -> str:
+    """Draw a block that lies on the table, before the drawer if there is one."""
+    measured = blocks(hand)
+    middle = hand.room.layout.drawer[0]
+    on_table = [color for color in COLORS if measured[color].position[1] < 0.02 and measured[color].position[2] > 0.4]
+    before = [color for color in on_table if abs(measured[color].position[0] - middle) < 0.15]
+    return str(hand.random.choice(before or on_table or COLORS))
