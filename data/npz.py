@@ -29,8 +29,11 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")  # one member in the directory
 _MEMBER = struct.Struct("<4s5H3L2H")  # one member at its place
 _TAIL = 1 << 14  # bytes read at once from the file's end: all of a frame without images
 _STORED, _DEFLATED = 0, 8
+_LARGEST = 1 << 28  # bytes of one array, a thousand times what a frame's largest image takes
 _DATE = 33  # 1 January 1980, the first day of zip: the same arrays give the same bytes
 _COMPRESSED_FROM = 1024  # bytes; deflating less costs more time than it saves disk blocks
+# What reading can raise: zipfile and numpy check much, but each in its own words.
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile)
 
 Entry = tuple[int, int, int, int, int]  # method, checksum, packed size, size, place
 
@@ -51,9 +54,8 @@ def read(path: Source, keys: Sequence[str]) -> dict[str, Array]:
         return {key: _array(data) for key, data in members.items()}
     except FileNotFoundError as error:
         raise LaminarError(f"{path}: no such file; copy the data set again") from error
-    except (OSError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise LaminarError(f"{path}: truncated or damaged npz file ({reason}); copy it again") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
 
 
 def names(path: Source) -> list[str]:
@@ -65,9 +67,13 @@ def names(path: Source) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise LaminarError(f"{path}: truncated or damaged npz file ({reason}); copy it again") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Source, error: Exception) -> LaminarError:
+    reason = " ".join(str(error).split())
+    return LaminarError(f"{path}: truncated or damaged npz file ({reason}); copy it again")
 
 
 def _read_plain(file: BinaryIO, keys: Sequence[str]) -> dict[str, bytes] | None:
@@ -115,10 +121,10 @@ def _unpack(file: BinaryIO, tail: bytes, base: int, entry: Entry) -> bytes | Non
     header = _MEMBER.unpack_from(tail, at)
     begin = at + _MEMBER.size + header[9] + header[10]
     data = tail[begin : begin + packed]
-    if header[0] != b"PK\3\4" or header[3] != method or len(data) != packed:
+    if header[0] != b"PK\3\4" or header[3] != method or len(data) != packed or size > _LARGEST:
         return None
     if method == _DEFLATED:
-        data = zlib.decompress(data, -15, size)
+        data = zlib.decompressobj(-15).decompress(data, size + 1)  # whatever else it would inflate to
     return data if len(data) == size and zlib.crc32(data) == checksum else None
 
 
@@ -128,7 +134,16 @@ def _read_unusual(path: Source, keys: Sequence[str]) -> dict[str, bytes]:
         for key in keys:
             if key not in known:
                 raise LaminarError(f"{path}: missing '{key}' (there are {sorted(known)}){nearest(key, known)}")
-        return {key: archive.read(f"{key}.npy") for key in keys}
+        return {key: _read_member(archive, archive.getinfo(f"{key}.npy")) for key in keys}
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if member.compress_type not in (_STORED, _DEFLATED):
+        raise ValueError(f"'{member.filename}' is compressed by method {member.compress_type}, not by numpy")
+    if member.file_size > _LARGEST:
+        raise ValueError(f"'{member.filename}' would take {member.file_size >> 20} MB")
+    with archive.open(member) as file:
+        return file.read(member.file_size)  # no more, whatever it would inflate to
 
 
 def _array(data: bytes) -> Array:

@@ -1,40 +1,88 @@
 """The one place that unpickles: CALVIN keeps dictionaries in `.npy` files, and numpy pickles what is no plain array.
 
-A pickle can name any function of any module and have it called. Here it may name only the four that numpy arrays are
-rebuilt with; a file that names another is refused before anything is called.
+A pickle can name any function of any module and have it called. Here it may name only those that numpy arrays are
+rebuilt with; a file that names another is refused before anything is called. Even these are replaced, because numpy's
+own believe what a pickle says: a forged type or length makes them read memory that is not theirs.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import pickle  # noqa: TID251
-from collections.abc import Callable
+import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from ..errors import LaminarError
 
+_KINDS = "biufcSUO"  # numbers, text and Python objects; no type made of others
+
+
+class _Type:
+    """Stands in for `numpy.dtype`."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in _KINDS:
+            raise LaminarError(f"it holds an array of the type '{code}', which is not read here; do not trust it")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, order, *parts = state[:5]
+        if parts != [None, None, None]:
+            raise LaminarError("it holds an array whose type has parts, which is not read here; do not trust it")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array(np.ndarray[Any, Any]):
+    """Stands in for `numpy.ndarray`: nothing is taken before type, shape and content agree."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, content = state
+        if not isinstance(kind, _Type):
+            raise ValueError("an array without a type")
+        objects = kind.dtype.hasobject
+        count = math.prod(shape) * (1 if objects else kind.dtype.itemsize)
+        if min(shape, default=0) < 0 or type(content) is not (list if objects else bytes) or len(content) != count:
+            raise ValueError(f"an array of shape {shape} with other content")
+        super().__setstate__((1, shape, kind.dtype, bool(fortran), content))  # pyright: ignore[reportArgumentType]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.asarray(self).__reduce_ex__(protocol)  # what was read can be written again as a plain array
+
+
+def _empty(*_: Any) -> NDArray[Any]:
+    """Return an array that takes its content later."""
+    return _Array(0)
+
+
+def _scalar(kind: _Type, content: bytes) -> Any:
+    """Return a single number or text."""
+    if kind.dtype.hasobject:  # numpy would take the bytes for its address
+        raise ValueError("a single object")
+    return np.ndarray((), kind.dtype, content)[()]
+
+
 # `numpy.core` became `numpy._core` in numpy 2; files of both are about.
-_RECONSTRUCT: Any = np.zeros(0).__reduce__()[0]
-_SCALAR: Any = np.float64().__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
-    ("numpy._core.multiarray", "scalar"): _SCALAR,
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): "ndarray",  # only named, never called
+    ("numpy", "dtype"): _Type,
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
 }
 
 
 class _Unpickler(pickle.Unpickler):
     """Builds dictionaries, lists, strings, numbers and numpy arrays."""
 
-    def find_class(self, module_name: str, global_name: str) -> Callable[..., Any]:
-        """Return what a pickle may call.
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Return what a pickle may name.
 
         Raises:
             LaminarError: it is anything else.
@@ -45,6 +93,13 @@ class _Unpickler(pickle.Unpickler):
                 f"it wants to load '{module_name}.{global_name}', and only numpy arrays are allowed; do not trust it"
             )
         return allowed
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse numbers of remembered things beyond all reason: the list for them grows to the greatest at once."""
+    for opcode, number, _ in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and int(number or 0) > len(content):
+            raise ValueError(f"it remembers something as number {number}")
 
 
 def read(path: Path) -> dict[Any, Any]:
@@ -60,7 +115,9 @@ def read(path: Path) -> dict[Any, Any]:
             shape, _, dtype = header(file)
             if shape != () or dtype != np.dtype(object):
                 raise LaminarError(f"it holds {dtype} of shape {shape}, expected a dictionary")
-            value: Any = _Unpickler(file).load().item()
+            content = file.read()
+        _check_memo(content)
+        value: Any = _Unpickler(io.BytesIO(content)).load().item()
     except FileNotFoundError as error:
         raise LaminarError(f"{path}: no such file; copy it from the data set") from error
     except LaminarError as error:

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import resource
-import shlex
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,13 +17,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from commands import DOCS, laminar, replace_table
 
 from laminar.eval.result import Result, load_result
 from laminar.eval.scores import Interval, bootstrap, wilson
 
 PROCESSES = {"flow": "flow, 10 Euler steps", "diffusion": "diffusion, DDIM 10", "meanflow": "mean flow, 1 call"}
 SEEDS = (0, 1, 2)
-DOCS = Path(__file__).parent.parent / "docs"
 
 
 @dataclass(frozen=True)
@@ -94,21 +90,6 @@ def execute(run: Run, data: str, out: str) -> None:
         laminar(evaluate)
 
 
-def laminar(words: list[str]) -> float:
-    """Run one command and return the CPU seconds that it took."""
-    print("laminar", shlex.join(words), flush=True)
-    child = subprocess.Popen([sys.executable, "-m", "laminar.cli", *words], stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"failed: laminar {shlex.join(words)}")
-    return cpu_seconds(usage)
-
-
-def cpu_seconds(usage: resource.struct_rusage) -> float:
-    """User and system time of a finished process."""
-    return usage.ru_utime + usage.ru_stime
-
-
 def pooled(results: list[Result]) -> tuple[Interval, Interval | None]:
     """Score over all seeds (training seeds are the strata) and success rate over all episodes."""
     score = bootstrap([result.scores for result in results])
@@ -132,10 +113,7 @@ def write_page(runs: list[Run], results: dict[Run, Result], cpu: dict[Run, float
             seconds = max(cpu[run] for run in mine)
             figures = f"{score.mean:.1f} [{score.low:.1f}, {score.high:.1f}] | {rate} | {seconds:.0f}"
             lines.append(f"| {task.title} | {title} | {each} | {figures} |")
-    page = DOCS / "behavior_cloning.md"
-    before, rest = page.read_text(encoding="utf-8").split("<!-- table -->")
-    after = rest.split("<!-- end -->")[1]
-    page.write_text(f"{before}<!-- table -->\n{chr(10).join(lines)}\n<!-- end -->{after}", encoding="utf-8")
+    replace_table("behavior_cloning.md", lines)
 
 
 def write_curves(runs: list[Run], out: str) -> None:

@@ -26,8 +26,9 @@ SHORTEST = 16  # frames of a window; CALVIN's loaders cut windows of 16 to 32 fr
 _TAIL = 4  # frames that a window goes on after the task is done
 _TRIES = 2  # attempts at a task before another is chosen
 _PAUSE, _WANDER, _HESITATE = 0.12, 0.10, 0.06  # probabilities, before every skill
-# How much likelier a task is chosen by the first word of its name: what is seldom possible must be done when it is.
-_SCARCITY = {"push": 8.0, "rotate": 3.0, "lift": 2.0, "stack": 3.0, "unstack": 3.0}
+# How much likelier a task is chosen, by the first of these parts that its name has: what is seldom possible must be
+# done when it is.
+_SCARCITY = {"block_drawer": 8.0, "push": 6.0, "rotate": 3.0, "stack": 2.0, "lift": 2.0}
 _FAVORITE = 10.0  # how much likelier the favorite task is
 _FINISH = 0.4  # probability that a motion goes on to its end after the task is done
 _SHUT = 0.005  # meters between fingers that hold nothing
@@ -73,7 +74,7 @@ class Player:
     def _choose(self, tasks: tuple[str, ...]) -> str:
         """Draw a task, the likelier the less often it was tried in this episode."""
         weights = np.array([(1.0 + self.attempts[task]) ** -2 for task in tasks])
-        weights *= [_SCARCITY.get(task.split("_")[0], 1.0) for task in tasks]
+        weights *= [next((factor for part, factor in _SCARCITY.items() if part in task), 1.0) for task in tasks]
         weights *= [_FAVORITE if task == self.favorite else 1.0 for task in tasks]
         return tasks[int(self.random.choice(len(tasks), p=weights / weights.sum()))]
 

@@ -147,6 +147,70 @@ def test_a_forbidden_class_is_refused_and_not_called(calvin: Any, split: Path, t
     assert not (tmp_path / "called").exists()
 
 
+class Forged:
+    """Pickles as a call of its first part with the second, and the third as what that is then told to hold."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __reduce__(self) -> Any:
+        return self.parts
+
+
+EMPTY_ARRAY = np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b"b")
+OBJECT = np.dtype(object)
+POINTERS = Forged(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (OBJECT, 0)}, 8, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Forged(*EMPTY_ARRAY, (1, (1_000_000,), OBJECT, False, [1])), "(1000000,) with other content"),
+        (Forged(*EMPTY_ARRAY, (1, (-1,), np.dtype("f8"), False, b"")), "(-1,) with other content"),
+        (Forged(*EMPTY_ARRAY, (1, (1,), OBJECT, False, b"A" * 8)), "(1,) with other content"),
+        (Forged(*EMPTY_ARRAY, (1, (1,), POINTERS, False, b"A" * 8)), "an array of the type 'V8'"),
+        (Forged(np.dtype, ("f8", False, True), POINTERS.parts[2]), "an array whose type has parts"),
+        (Forged(np.float64().__reduce__()[0], (POINTERS, b"A" * 8)), "an array of the type 'V8'"),
+        (Forged(np.float64().__reduce__()[0], (OBJECT, b"A" * 8)), "a single object"),
+        (Forged(np.ndarray, ((1,), OBJECT, b"A" * 8)), "not callable"),
+        (Forged(np.ndarray, ((10**9,),)), "not callable"),
+    ],
+)
+def test_forged_arrays_reach_no_foreign_memory(tmp_path: Path, value: Forged, message: str) -> None:
+    np.save(tmp_path / "a.npy", {"key": value}, allow_pickle=True)  # type: ignore[arg-type]
+    with pytest.raises(LaminarError, match=r"a\.npy: ") as caught:
+        print(numpy_pickle.read(tmp_path / "a.npy"))
+    assert message in str(caught.value)
+
+
+def test_all_kinds_of_arrays_come_back(tmp_path: Path) -> None:
+    stored: dict[str, Any] = {
+        "turned": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "big-endian": np.array([1.0, 2.0], ">f8"),
+        "words": np.array(["a", "bcd"]),
+        "objects": np.array([{"a": 1}, None], object),
+        "none": np.zeros((0, 3)),
+        "numbers": [np.int64(3), np.float32(2.5), np.bool_(True)],
+        "texts": [np.str_("a"), np.str_("")],
+    }
+    np.save(tmp_path / "a.npy", stored, allow_pickle=True)  # type: ignore[arg-type]
+    numpy_pickle.write(tmp_path / "b.npy", numpy_pickle.read(tmp_path / "a.npy"))
+    assert b"laminar" not in (tmp_path / "b.npy").read_bytes()
+    for name in ("a.npy", "b.npy"):
+        found = numpy_pickle.read(tmp_path / name)
+        for key, value in stored.items():
+            np.testing.assert_array_equal(found[key], value)
+            assert np.asarray(found[key]).dtype == np.asarray(value).dtype.newbyteorder("=")
+
+
+def test_a_small_file_takes_no_large_memory(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", {}, allow_pickle=True)  # type: ignore[arg-type]
+    header = (tmp_path / "a.npy").read_bytes()[:128]
+    (tmp_path / "a.npy").write_bytes(header + b"\x80\x03}r" + (2**30).to_bytes(4, "little") + b".")
+    with pytest.raises(LaminarError, match="remembers something as number 1073741824"):
+        numpy_pickle.read(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -83,7 +83,7 @@ def test_same_seed_same_recording(recorded: Episodes) -> None:
 
 def test_collect_writes_a_file_that_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "demos.hdf5"
-    line = collect("pointmaze", 5, 0, path)
+    line = collect(ENV_ID, 5, 0, path)
     assert "5 episodes" in line
     assert "100% successful" in line
     found = load_episodes(path)
@@ -103,7 +103,7 @@ def test_collect_takes_the_environment_id_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("task", "episodes", "message"),
-    [("pointmase", 3, "did you mean 'pointmaze'"), ("pointmaze", 0, "episodes must be at least 1, got 0")],
+    [("laminar/PointMase-v0", 3, "did you mean 'laminar/PointMaze-v0'"), (ENV_ID, 0, "episodes must be at least 1, got 0")],
 )
 def test_collect_refuses(tmp_path: Path, task: str, episodes: int, message: str) -> None:
     with pytest.raises(LaminarError, match=message):

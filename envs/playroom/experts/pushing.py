@@ -13,10 +13,12 @@ from .grasping import (
     TRIES,
     Block,
     blocks,
+    clearance,
     descend,
     fetch,
     free_spot,
     grasp,
+    held,
     lean,
     put,
     release,
@@ -43,10 +45,13 @@ def push(color: str, sign: int, hand: Hand) -> Motion:
         done = sign * (block.position[0] - begin)
         if done > _ENOUGH:
             return
-        way = np.array([sign * (hand.random.uniform(0.125, 0.16) - done), 0.0])
+        aside = np.clip(block.position[1], -0.12, -0.06) - block.position[1]  # away from the edge and from the door
+        way = np.array([sign * (hand.random.uniform(0.125, 0.16) - done), aside])
         kinds = [_carry]
         if _is_clear(hand, block, way):
-            kinds += [_shove, _straddle, _shove, _straddle]
+            kinds += [_shove, _shove]
+            if abs(aside) < 0.01 and clearance(hand, block.position, _straddling(block), [color]) > 0.0:
+                kinds += [_straddle, _straddle]
         kind = kinds[hand.random.integers(len(kinds))]
         yield from kind(hand, color, way)
 
@@ -89,12 +94,12 @@ def _straddle(hand: Hand, color: str, way: Array) -> Motion:
     goal[:2] += way + max(slack, 0.0) * ahead
     yield from hand.open(4)
     yield from retreat(hand)
-    yield from _sweep(hand, place, goal, ACROSS + np.clip(_askew(block), -0.2, 0.2))
+    yield from _sweep(hand, place, goal, _straddling(block))
 
 
 def _sweep(hand: Hand, begin: Array, goal: Array, yaw: float) -> Motion:
     """Go down to a place, along the table to another one, and up again."""
-    hand.tilt = max(lean(begin), lean(goal))
+    hand.tilt = max(lean(hand, begin + share * (goal - begin)) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
     yield from travel(hand, begin + 0.09 * upwards(hand), yaw)
     yield from descend(hand, begin, yaw)
     yield from hand.go(goal, yaw, slow=float(hand.random.uniform(0.5, 0.9)), patience=70)
@@ -116,9 +121,10 @@ def _extent(block: Block, direction: Array) -> float:
     return float(abs(long @ direction) * block.half[0] + abs(short @ direction) * block.half[1])
 
 
-def _askew(block: Block) -> float:
-    """Return how much a block is turned away from the directions of the table, in [-pi/4, pi/4)."""
-    return float((block.yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+def _straddling(block: Block) -> float:
+    """Return the yaw of a hand that takes a block between its fingers and opens them along x, or nearly so."""
+    askew = (block.yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    return ACROSS + float(np.clip(askew, -0.2, 0.2))
 
 
 def rotate(color: str, sign: int, hand: Hand) -> Motion:
@@ -132,13 +138,17 @@ def rotate(color: str, sign: int, hand: Hand) -> Motion:
 
 
 def _turn(hand: Hand, color: str, angle: float, y: float) -> Motion:
-    """Grasp a block that was at `y` meters, draw it away from the sliding door, turn it, and let it go."""
-    yield from grasp(hand, color)
-    here = hand.position
-    hand.tilt = 0.0
-    here[1] += max(min(-0.125 - y, 0.0), -0.09) - (blocks(hand)[color].position[1] - y)
-    here[2] += hand.random.uniform(0.0, 0.015)
-    yield from hand.go(here, tolerance=0.012, patience=40)
+    """Grasp a block that was at `y` meters, turn it and let it go; the door leaves no room to turn a tilted hand."""
+    if lean(hand, blocks(hand)[color].position) > 0.1:
+        yield from grasp(hand, color, 0.3)
+        here = hand.position
+        here[1] += max(-0.12 - y, -0.085) - (blocks(hand)[color].position[1] - y)
+        yield from hand.go(here, tolerance=0.015, patience=40)
+        yield from release(hand)
+    yield from grasp(hand, color, 0.3)
+    if held(hand) != color:
+        return
+    yield from hand.go(hand.position + np.array([0.0, 0.0, hand.random.uniform(0.0, 0.015)]), patience=10)
     yield from hand.turn(hand.yaw + angle)
     down = hand.position
     down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
