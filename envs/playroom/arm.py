@@ -1,6 +1,6 @@
 """A seven-joint arm with a parallel gripper, after the Franka Emika Panda, as text for a MuJoCo model.
 
-Kinematics, joint limits and forces are the published ones; masses, centers of mass and moments of inertia are those
+Kinematics and joint limits are the published ones; masses, centers of mass and moments of inertia are those
 identified by Gaz et al. 2019 (doi:10.1109/LRA.2019.2931248), rounded, without products of inertia. The fingers are
 longer than Franka's, as in CALVIN: the tool center point lies 0.14 m before the hand. They collide as capsules.
 The arm does not collide with itself: its shapes have collision type 0 and affinity 1.
@@ -18,6 +18,7 @@ TCP = "tcp"  # site between the finger tips: x across the fingers' motion, y alo
 FINGER_TRAVEL = 0.04  # meters, of each finger
 
 _WHITE, _GRAY, _DARK = "0.93 0.93 0.94 1", "0.55 0.57 0.6 1", "0.16 0.17 0.19 1"
+_PUSH = 40.0  # Nm, of the four large joints: half of what they could, so that no block is squeezed into the table
 _RATE = 20.0  # 1/s, at which a joint closes the gap to its command: half of it in 1/30 s, as in CALVIN
 _GRIPPER_RATE = 25.0  # 1/s
 _GRIPPER_FORCE = 80.0  # N, half of it on each finger
@@ -56,7 +57,7 @@ _LINKS = (
     _Link(
         'pos="0 0 0.333"',
         (-2.8973, 2.8973),
-        87,
+        _PUSH,
         2160,
         4.97,
         "0.004 0.002 -0.048",
@@ -67,7 +68,7 @@ _LINKS = (
     _Link(
         _X_BACK,
         (-1.7628, 1.7628),
-        87,
+        _PUSH,
         1860,
         0.647,
         "-0.003 -0.029 0.003",
@@ -77,7 +78,7 @@ _LINKS = (
     _Link(
         f'pos="0 -0.316 0" {_X_AHEAD}',
         (-2.8973, 2.8973),
-        87,
+        _PUSH,
         1620,
         3.23,
         "0.028 0.039 -0.067",
@@ -88,7 +89,7 @@ _LINKS = (
     _Link(
         f'pos="0.0825 0 0" {_X_AHEAD}',
         (-3.0718, -0.0698),
-        87,
+        _PUSH,
         1440,
         3.59,
         "-0.053 0.104 0.027",

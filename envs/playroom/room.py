@@ -22,10 +22,12 @@ REACH = ((-0.55, -0.60, 0.26), (0.55, 0.25, 0.95))  # corners of where the gripp
 LEASH = 0.06  # meters that the commanded position may be away from the measured one
 _TWIST_LEASH = 0.2  # radians, the same for each Euler angle
 _JOINT_LEASH = 0.12  # radians that a joint's command may be ahead of the joint, its lag at full speed
-_FAST = 0.6  # m/s; a block that falls faster would be deep inside whatever it hits before the contact is seen
-_FINER = 3  # times shorter physics steps while a block is fast
+_FAST = np.repeat([0.6, 3.0], 3)  # m/s, rad/s; a faster block would be deep inside what it hits before that is seen
+_DEEP = 0.0015  # meters that two things may be inside each other
+_FINER = 4  # times shorter physics steps where it is rough
 _DARK, _SHINING = (0.25, 0.25, 0.25, 1.0), ((1.0, 0.9, 0.25, 1.0), (0.1, 0.95, 0.25, 1.0))  # lightbulb, LED
 _STEP = 1 / (RATE_HZ * SUBSTEPS)  # seconds
+_DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 _JOINTS = ("slide", "drawer", "button", "switch")  # in the order of scene_obs
 
 
@@ -64,7 +66,7 @@ class Room:
         self._slides = np.array([model.joint(name).qposadr[0] for name in _JOINTS])
         self._free = {color: int(model.joint(color).qposadr[0]) for color in COLORS}
         self._free_velocity = {color: int(model.joint(color).dofadr[0]) for color in COLORS}
-        self._block_velocities = np.array([at + axis for at in self._free_velocity.values() for axis in range(3)])
+        self._block_velocities = np.array([range(at, at + 6) for at in self._free_velocity.values()])
         self._lamps = [model.geom(name).id for name in ("bulb", "led")]
         self._rotation = {color: self.data.xmat[model.body(color).id].reshape(3, 3) for color in COLORS}
         links: list[Link] = []
@@ -137,11 +139,24 @@ class Room:
         self._switch_lights()
 
     def _advance(self, data: Any) -> None:
-        """Simulate 1/30 s."""
-        fast = bool(np.abs(data.qvel[self._block_velocities]).max() > _FAST)
-        self.model.opt.timestep = _STEP / _FINER if fast else _STEP
-        mujoco.mj_step(self.model, data, SUBSTEPS * _FINER if fast else SUBSTEPS)
+        """Simulate 1/30 s.
+
+        Raises:
+            LaminarError: the simulation diverged. MuJoCo would go on from its initial state without a word.
+        """
+        finer = _FINER if self._is_rough(data) else 1
+        self.model.opt.timestep = _STEP / finer
+        mujoco.mj_step(self.model, data, SUBSTEPS * finer)
         mujoco.mj_kinematics(self.model, data)  # poses after the last step, not before it
+        if any(data.warning[kind].number for kind in _DIVERGED):
+            raise LaminarError(
+                f"the simulation of scene {self.layout.scene} diverged; reset it, and report the actions"
+            )
+
+    def _is_rough(self, data: Any) -> bool:
+        """Tell whether a block is fast or something is pressed hard; contacts are stiffer in shorter steps."""
+        pressed = data.ncon > 0 and data.contact.dist[: data.ncon].min() < -_DEEP
+        return bool(pressed or (np.abs(data.qvel[self._block_velocities]) > _FAST).any())
 
     def joints_for(self, position: Array, euler: Array) -> Array:
         """Return joint angles (7,) that put the tool center point at a pose, near the neutral ones.

@@ -16,6 +16,8 @@ Array = NDArray[Any]
 REST = TABLE_TOP + BLOCK_WIDTH / 2  # height of the center of a block that lies on the table or on the shelf
 _DRAWER_FLOOR = 0.28
 _CLEARANCE = 0.095  # meters between the centers of two blocks: enough for two fingers and the longest block
+_EDGE = -0.178  # y of the table's front edge, and 2 mm
+_SHELF = 0.22  # meters from the middle of the shelf in which a block lies on it alone
 _PUSH = 0.16  # meters of free table that a push needs
 _TRIES = 1000
 
@@ -61,7 +63,7 @@ def sample_start(layout: Layout, task: str | None, random: np.random.Generator) 
         drawer=float(random.choice([0.0, DRAWER_TRAVEL])),
         switch=float(random.choice([0.0, SWITCH_TRAVEL])),
         led=bool(random.integers(2)),
-        offset=random.uniform((-0.08, -0.06, -0.08, -0.3), (0.08, 0.06, 0.04, 0.3)),
+        offset=random.uniform((-0.08, -0.06, -0.06, -0.3), (0.08, 0.06, 0.06, 0.3)),
     )
     _allow(start, layout, task)
     _place_blocks(start, layout, task, random)
@@ -97,13 +99,14 @@ def _place_blocks(start: Start, layout: Layout, task: str | None, random: np.ran
     on_table = int(random.integers(1, 3))
     for index, color in enumerate(order):
         place = _wanted_place(task, index) or ("table" if index < on_table else "shelf")
-        if place == "held":  # in the air; its place on the table keeps a spot free to put it down
-            start.held, place = color, "table"
+        if place in ("held", "on top"):  # blocks this high must touch no others, nor the hand
             start.offset[2] = abs(start.offset[2])
+        if place == "held":
+            start.held, place = color, "table"  # which keeps a spot free to put it down
         if place == "on top":
             start.blocks[color] = start.blocks[order[0]] + [0.0, 0.0, BLOCK_WIDTH, 0.0]
             continue
-        start.blocks[color] = _free_spot(place, start, layout, task if index == 0 else None, random)
+        start.blocks[color] = _free_spot(color, place, start, layout, task if index == 0 else None, random)
 
 
 def _wanted_place(task: str | None, index: int) -> str | None:
@@ -121,8 +124,12 @@ def _wanted_place(task: str | None, index: int) -> str | None:
     return "table" if index == 0 else None
 
 
-def _free_spot(place: str, start: Start, layout: Layout, task: str | None, random: np.random.Generator) -> Array:
+def _free_spot(
+    color: str, place: str, start: Start, layout: Layout, task: str | None, random: np.random.Generator
+) -> Array:
     (x_low, x_high), (y_low, y_high) = _area(place, start, layout, task)
+    if place == "table":  # not over its edge
+        y_low = max(y_low, _EDGE + float(np.hypot(layout.blocks[color], BLOCK_WIDTH)) / 2)
     height = _DRAWER_FLOOR + BLOCK_WIDTH / 2 if place == "drawer" else REST
     others = [pose[:2] for pose in start.blocks.values()]
     for _ in range(_TRIES):
@@ -131,7 +138,7 @@ def _free_spot(place: str, start: Start, layout: Layout, task: str | None, rando
             yaw = np.pi / 2 + random.uniform(-np.pi / 8, np.pi / 8)
             return np.array([*spot, height, yaw])
     if place == "shelf":
-        return _free_spot("table", start, layout, None, random)
+        return _free_spot(color, "table", start, layout, None, random)
     raise LaminarError(f"no room for a further block on the {place} of scene {layout.scene}")
 
 
@@ -140,7 +147,8 @@ def _area(place: str, start: Start, layout: Layout, task: str | None) -> tuple[R
         x, y = layout.drawer[0], layout.drawer[1] - start.drawer
         return (x - 0.10, x + 0.12), (y - 0.09, y - 0.03)
     if place == "shelf":  # the side that the door leaves free
-        return (layout.shelf_right if start.slider > 0.1 else layout.shelf_left), (0.085, 0.10)
+        low, high = layout.shelf_right if start.slider > 0.1 else layout.shelf_left
+        return (low, min(high, layout.plank[0] + _SHELF)), (0.085, 0.10)
     (x_low, x_high), y_range = layout.table
     match task.split("_") if task else []:
         case ["push", _, _, "left"]:

@@ -103,7 +103,10 @@ def test_collect_takes_the_environment_id_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("task", "episodes", "message"),
-    [("laminar/PointMase-v0", 3, "did you mean 'laminar/PointMaze-v0'"), (ENV_ID, 0, "episodes must be at least 1, got 0")],
+    [
+        ("laminar/PointMase-v0", 3, "did you mean 'laminar/PointMaze-v0'"),
+        (ENV_ID, 0, "episodes must be at least 1, got 0"),
+    ],
 )
 def test_collect_refuses(tmp_path: Path, task: str, episodes: int, message: str) -> None:
     with pytest.raises(LaminarError, match=message):

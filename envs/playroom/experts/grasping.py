@@ -17,12 +17,15 @@ Array = NDArray[Any]
 
 ACROSS = np.pi / 2  # yaw of a hand whose fingers open along x
 TRIES = 4
-_OPEN_FINGER = 0.051  # meters from the tool center point to the middle of an open finger
+OPEN_FINGER, CLOSED_FINGER = 0.051, 0.011  # meters from the tool center point to the middle of a finger
 _FINGER = 0.017  # radius of a disc that covers a finger, seen from above
 _LOST = 0.25  # height below which a block lies on the floor
+_MISS = 0.03  # meters from its place at which a hand has not arrived there
+_ENCLOSED = 0.03  # meters above its place below which the fingers are beside the block
 _TIP = 0.008  # meters that the fingers reach beyond the tool center point
 _LOW, _HIGH = 0.56, 0.67  # heights for crossing the table, and the door before the shelf
 _DOOR_Y, _BAR_Z = 0.022, 0.495  # front of the sliding door; lower end of the bar on it
+_WALL_Y = 0.10  # where the hand is close to the wall behind the shelf
 _BUTTON = 0.035  # radius
 _DRAWER_Y, _TABLE_Y = -0.20, -0.18  # where the hand reaches into the drawer; front edge of the table
 _SHOULDER = np.array([*ROBOT_BASE[:2], ROBOT_BASE[2] + 0.333])
@@ -97,9 +100,17 @@ def lying_on(hand: Hand, color: str) -> str | None:
     return None
 
 
-def clearance(hand: Hand, position: Array, yaw: float, without: Iterable[str]) -> float:
-    """Return the free meters around open fingers at a pose: to blocks but those `without`, to button and door."""
-    out = _OPEN_FINGER * np.array([np.sin(yaw), -np.cos(yaw)])
+def clearance(hand: Hand, position: Array, yaw: float, without: Iterable[str], finger: float = OPEN_FINGER) -> float:
+    """Return the free meters around fingers at a pose: to blocks but those `without`, to the button and the door's bar.
+
+    Args:
+        hand: measures.
+        position: (3,) of the tool center point, meters.
+        yaw: of the hand, radians.
+        without: colors of blocks that may be touched.
+        finger: meters from the tool center point to the middle of each finger.
+    """
+    out = finger * np.array([np.sin(yaw), -np.cos(yaw)])
     fingers = (position[:2] + out, position[:2] - out)
     gaps = [1.0]
     for block in blocks(hand).values():
@@ -109,11 +120,11 @@ def clearance(hand: Hand, position: Array, yaw: float, without: Iterable[str]) -
         gaps += [float(np.linalg.norm(finger - hand.room.layout.button[:2])) - _BUTTON for finger in fingers]
     if TABLE_TOP < position[2] < _BAR_Z and position[1] < _DOOR_Y:
         back = np.array([0.0, (_BAR_Z - position[2]) * np.tan(lean(hand, position))])
-        gaps += [_gap(finger - back - [_bar(hand), -0.008], 0.0, np.array([0.012, 0.03])) for finger in fingers]
+        gaps += [_gap(finger - back - [bar(hand), -0.008], 0.0, np.array([0.012, 0.03])) for finger in fingers]
     return min(gaps) - _FINGER
 
 
-def _bar(hand: Hand) -> float:
+def bar(hand: Hand) -> float:
     """Return x of the bar on the sliding door."""
     layout = hand.room.layout
     return layout.slide[0] + layout.slide_travel / 2 - float(hand.room.scene_obs()[0])
@@ -121,7 +132,7 @@ def _bar(hand: Hand) -> float:
 
 def lean(hand: Hand, position: Array) -> float:
     """Return the tilt in radians for a place: off the sliding door and its bar, and as much as the reach asks for."""
-    tilt, aside = 0.0, abs(position[0] - _bar(hand))
+    tilt, aside = 0.0, abs(position[0] - bar(hand))
     if position[1] < _DOOR_Y and position[2] < _BAR_Z + 0.03:
         if aside < 0.125:
             tilt = 0.6 * float(np.clip((position[1] + 0.09) / 0.05, 0.0, 1.0))
@@ -194,7 +205,8 @@ def grasp(hand: Hand, color: str, spread: float = 1.0) -> Motion:
     if np.linalg.norm(moved[:2]) > 0.05:
         return
     yield from descend(hand, position, yaw)
-    yield from hand.close(8)
+    if np.linalg.norm(hand.position - position) < _MISS:
+        yield from hand.close(8)
 
 
 def _plan(hand: Hand, color: str, spread: float) -> tuple[Array, float]:
@@ -208,13 +220,14 @@ def _plan(hand: Hand, color: str, spread: float) -> tuple[Array, float]:
         position = block.position + along * np.array([np.cos(block.yaw), np.sin(block.yaw), 0.0])
         position[2] = max(block.top - hand.random.uniform(0.014, 0.020), block.position[2])
         room = min(clearance(hand, position, yaw, [color]), 0.01) - 0.05 * max(abs(np.cos(yaw)) - 0.5, 0.0)
+        room -= max(float(position[1]) - _WALL_Y, 0.0)
         if best is None or room > best[0]:
             best = room, position, yaw
     assert best is not None
     return best[1], best[2]
 
 
-def descend(hand: Hand, goal: Array, yaw: float, patience: int = 60) -> Motion:
+def descend(hand: Hand, goal: Array, yaw: float, patience: int = 50) -> Motion:
     """Go down to a place, only as far as the hand is above it: fingers must not land on what they shall enclose."""
     axis, out = upwards(hand), np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     for _ in range(patience):
@@ -224,7 +237,7 @@ def descend(hand: Hand, goal: Array, yaw: float, patience: int = 60) -> Motion:
         height = float(way @ axis)
         beside = way - height * axis
         aside = max(abs(float(beside @ out)), 0.5 * float(np.linalg.norm(beside)))
-        stay = float(np.clip(aside / 0.012 - 1.0, 0.0, 1.0)) * height if height > 0.025 else 0.0
+        stay = float(np.clip(aside / 0.012 - 1.0, 0.0, 1.0)) * height if height > _ENCLOSED else 0.0
         yield hand.towards(goal + stay * axis, yaw)
 
 
@@ -300,4 +313,3 @@ def release(hand: Hand) -> Motion:
     """Open the fingers and leave upwards."""
     yield from hand.open(8)
     yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
-

@@ -48,8 +48,9 @@ class Hand:
 
     @property
     def yaw(self) -> float:
-        """Measured yaw in radians, counted without a jump around the neutral one: in [-π/2, 3π/2)."""
-        return float(self.room.tcp()[1][2] + np.pi / 2) % (2 * np.pi) - np.pi / 2
+        """Measured yaw in radians, whatever the tilt, without a jump near the neutral one: in [-π/2, 3π/2)."""
+        x, y, z = euler_to_matrix(self.room.tcp()[1])[:, 0]
+        return float(np.arctan2(np.copysign(np.hypot(y, z), y), x) + np.pi / 2) % (2 * np.pi) - np.pi / 2
 
     def go(
         self,

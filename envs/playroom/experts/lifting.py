@@ -82,11 +82,12 @@ def stack(hand: Hand) -> Motion:
 
 
 def _pair(hand: Hand) -> tuple[str, str]:
-    """Draw which block goes on which: the held one if there is one, onto one on the table if there is one."""
+    """Draw which block goes on which: the held one if there is one, onto one that is easy to reach if there is one."""
     measured = blocks(hand)
-    order = sorted(hand.random.permutation(COLORS), key=lambda color: bool(measured[color].position[1] > 0.03))
-    upper = held(hand) or str(order[0])
-    return upper, next(str(color) for color in order if color != upper)
+    upper = held(hand)
+    order = [str(color) for color in hand.random.permutation(COLORS) if color != upper]
+    order.sort(key=lambda color: bool(measured[color].position[1] > -0.06))  # below the sliding door, or on the shelf
+    return (upper, order[0]) if upper else (order[1], order[0])
 
 
 def unstack(hand: Hand) -> Motion:

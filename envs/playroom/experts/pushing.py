@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from ..layout import COLORS, TABLE_TOP
 from .grasping import (
     ACROSS,
+    CLOSED_FINGER,
     TRIES,
     Block,
+    bar,
     blocks,
     clearance,
     descend,
@@ -57,13 +59,15 @@ def push(color: str, sign: int, hand: Hand) -> Motion:
 
 
 def _is_clear(hand: Hand, block: Block, way: Array) -> bool:
-    """Return whether nothing stands on the way, nor behind the block where the fingers go down."""
+    """Return whether nothing stands on the way of block and closed fingers, nor behind, where the fingers go down."""
     others = [other for other in blocks(hand).values() if other.color != block.color and other.top < 0.55]
     for share in np.linspace(-0.6, 1.1, 18):
         spot = block.position[:2] + share * way
         if np.linalg.norm(spot - hand.room.layout.button[:2]) < 0.035 + block.half[0] or abs(spot[0]) > _TABLE_X:
             return False
         if any(other.gap(spot) < block.half[0] + 0.005 for other in others):
+            return False
+        if clearance(hand, np.array([*spot, block.position[2]]), ACROSS, [block.color], CLOSED_FINGER) < 0.0:
             return False
     return True
 
@@ -102,7 +106,8 @@ def _sweep(hand: Hand, begin: Array, goal: Array, yaw: float) -> Motion:
     hand.tilt = max(lean(hand, begin + share * (goal - begin)) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
     yield from travel(hand, begin + 0.09 * upwards(hand), yaw)
     yield from descend(hand, begin, yaw)
-    yield from hand.go(goal, yaw, slow=float(hand.random.uniform(0.5, 0.9)), patience=70)
+    if hand.position[2] < begin[2] + _WIDTH:  # nothing was in the way
+        yield from hand.go(goal, yaw, slow=float(hand.random.uniform(0.5, 0.9)), patience=50)
     yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
 
 
@@ -134,26 +139,42 @@ def rotate(color: str, sign: int, hand: Hand) -> Motion:
         turned = sign * _angle(blocks(hand)[color].yaw - before.yaw)
         if turned > _TURNED:
             return
-        yield from _turn(hand, color, sign * (hand.random.uniform(1.3, 1.6) - turned), before.position[1])
+        yield from _turn(hand, color, sign * (hand.random.uniform(1.3, 1.6) - turned), _room_to_turn(hand, before))
 
 
-def _turn(hand: Hand, color: str, angle: float, y: float) -> Motion:
-    """Grasp a block that was at `y` meters, turn it and let it go; the door leaves no room to turn a tilted hand."""
+def _room_to_turn(hand: Hand, block: Block) -> Array:
+    """Return a place (2,) near a block where the sliding door does not hinder the hand that turns it."""
+    x, y = block.position[:2]
+    beside = x - bar(hand)
+    way = np.array([np.copysign(max(0.06 - abs(beside), 0.0), beside), min(-0.12 - y, 0.0)])
+    if abs(beside) > 0.25:
+        way[:] = 0.0
+    return block.position[:2] + way * min(1.0, 0.085 / max(float(np.linalg.norm(way)), 1e-9))
+
+
+def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
+    """Grasp a block, draw it to a place (2,), turn it and let it go; only a hand that points down can turn it."""
     if lean(hand, blocks(hand)[color].position) > 0.1:
         yield from grasp(hand, color, 0.3)
-        here = hand.position
-        here[1] += max(-0.12 - y, -0.085) - (blocks(hand)[color].position[1] - y)
-        yield from hand.go(here, tolerance=0.015, patience=40)
+        yield from _draw(hand, color, place)
         yield from release(hand)
     yield from grasp(hand, color, 0.3)
     if held(hand) != color:
         return
-    yield from hand.go(hand.position + np.array([0.0, 0.0, hand.random.uniform(0.0, 0.015)]), patience=10)
+    yield from _draw(hand, color, place)
     yield from hand.turn(hand.yaw + angle)
     down = hand.position
     down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
     yield from hand.go(down, patience=20)
     yield from release(hand)
+
+
+def _draw(hand: Hand, color: str, place: Array) -> Motion:
+    """Draw the held block over the table to a place (2,)."""
+    goal = hand.position
+    goal[:2] += place - blocks(hand)[color].position[:2]
+    goal[2] += hand.random.uniform(0.0, 0.01)
+    yield from hand.go(goal, tolerance=0.012, patience=30)
 
 
 def _angle(angle: float) -> float:
