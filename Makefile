@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.laminar-installed
 DEMO := outputs/demo
-EPISODES := 200
+DEMO_TASK := playroom/open_drawer
+EPISODES := 50
 STEPS := 10000
 
 # One thread is faster for networks of this size, and the numbers do not depend on the machine's cores.
@@ -39,10 +40,10 @@ $(READY): requirements.lock setup.cfg pyproject.toml | $(BIN)/python
 
 demo: $(READY)
 	rm -rf $(DEMO)
-	$(BIN)/laminar collect task=pointmaze episodes=$(EPISODES) seed=0 out=$(DEMO)/demonstrations.hdf5
-	$(BIN)/laminar train method=bc policy=meanflow task=pointmaze data.path=$(DEMO)/demonstrations.hdf5 \
-		steps=$(STEPS) seed=0 out=$(DEMO)/train
-	$(BIN)/laminar eval policy.path=$(DEMO)/train task=pointmaze episodes=50 seed=1000 out=$(DEMO)/eval
+	$(BIN)/laminar collect task=$(DEMO_TASK) episodes=$(EPISODES) seed=0 out=$(DEMO)/demonstrations.hdf5
+	$(BIN)/laminar train experiment=playroom-skill policy=meanflow task=$(DEMO_TASK) seed=0 \
+		data.path=$(DEMO)/demonstrations.hdf5 steps=$(STEPS) out=$(DEMO)/train
+	$(BIN)/laminar eval policy.path=$(DEMO)/train task=$(DEMO_TASK) episodes=50 seed=1000 out=$(DEMO)/eval
 
 test: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile

@@ -50,6 +50,12 @@ class Pictures:
         self.cameras.pictures()
 
 
+def interval(values: tuple[float, float, float]) -> str:
+    """Format median and 10-90 % range."""
+    median, low, high = values
+    return f"{median:.0f} [{low:.0f}, {high:.0f}]"
+
+
 def main() -> None:
     report = Report("playroom")
     candidates = [
@@ -76,8 +82,7 @@ def main() -> None:
         )
     header = ["", "a CPU second [10-90 %]", "a second [10-90 %]", "times the genuine figure"]
     text = [
-        [row["name"], *(f"{m:.0f} [{low:.0f}, {high:.0f}]" for m, low, high in (row["per_cpu_second"], row["per_second"]))]
-        + [f"{row['times_genuine']:.1f}"]
+        [row["name"], interval(row["per_cpu_second"]), interval(row["per_second"]), f"{row['times_genuine']:.1f}"]
         for row in rows
     ]
     settings = {"rounds": ROUNDS, "slice_seconds": SECONDS, "genuine": GENUINE}

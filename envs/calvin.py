@@ -77,6 +77,7 @@ class Calvin(gymnasium.Env[Any, Array]):
         self.layout, self.task, self.render_mode = LAYOUTS[scene], task, render_mode
         self.max_steps = max_steps if max_steps is not None else MAX_STEPS if task else None
         self._relative = action == "relative"
+        self.action_unit = action
         self._instructions: Instructions | None = load_instructions(instruction) if instruction else None
         self.observation_units = {"scene_obs": f"scene {scene}"}
         if self._instructions is not None:

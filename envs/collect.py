@@ -1,4 +1,4 @@
-"""Recording demonstrations by scripted controllers: `laminar collect task=playroom/open_drawer episodes=50 out=FILE`."""
+"""Recording demonstrations by scripted controllers: `laminar collect task=pointmaze episodes=200 out=FILE`."""
 
 from __future__ import annotations
 

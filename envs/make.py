@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import unquote
 
 import gymnasium
@@ -55,6 +56,8 @@ def make_env(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
             f"'{name}' is a benchmark with a fixed task and takes no arguments, got {sorted(arguments)}; "
             f"use the id alone, or a gymnasium id of your own (this one runs on '{task.gymnasium_id}')"
         )
+    if name in _OWN:
+        _check_types(name, arguments)
     task = task or D4RLTask(name, "", None, None, None, gymnasium_id=name)
     kwargs = task.kwargs | arguments | ({"maze_map": ant_layout(task)} if task.adapter == "antmaze" else {})
     if task.max_steps is not None:
@@ -147,18 +150,40 @@ def _unknown_argument(gymnasium_id: str, error: TypeError) -> str:
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if unknown is None:
         return f"environment '{gymnasium_id}' cannot be made: {error}"
-    entry = gymnasium.registry[gymnasium_id.rpartition(":")[2]].entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    parameters = inspect.signature(creator).parameters.values() if creator else ()
-    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "render_mode"]
+    known = [
+        p.name
+        for p in _parameters(gymnasium_id.rpartition(":")[2]).values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "render_mode"
+    ]
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     return f"environment '{gymnasium_id}' has no argument '{unknown[1]}' ({takes}){nearest(unknown[1], known)}"
+
+
+def _parameters(gymnasium_id: str, evaluate: bool = False) -> Mapping[str, inspect.Parameter]:
+    entry = gymnasium.registry[gymnasium_id].entry_point
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    return inspect.signature(creator, eval_str=evaluate).parameters if creator else {}
+
+
+_WORDS = {str: "text", int: "a whole number", bool: "true or false", type(None): "none"}
+
+
+def _check_types(name: str, arguments: dict[str, Any]) -> None:
+    """Raise LaminarError for an argument of another type than one of laminar's own environments takes."""
+    parameters = _parameters(name, evaluate=True)
+    for key, value in arguments.items():
+        annotation = parameters[key].annotation if key in parameters else type(value)
+        kinds = get_args(annotation) or (annotation,)
+        if type(value) not in kinds:
+            expected = " or ".join(_WORDS[kind] for kind in kinds)
+            raise LaminarError(f"argument '{key}' of environment '{name}' is {value!r}, expected {expected}")
 
 
 def env_spec(env: gymnasium.Env[Any, Any]) -> Spec:
     """Return the spec of an environment from `make_env`.
 
-    An environment may say more about its numbers: `observation_units` (key -> unit) and `action_names` (A names).
+    An environment may say more about its numbers: `observation_units` (key -> unit), `action_unit` and `action_names`
+    (A names).
 
     Raises:
         LaminarError: names the space when observations are not arrays or actions are not a continuous vector.
@@ -179,7 +204,11 @@ def env_spec(env: gymnasium.Env[Any, Any]) -> Spec:
     bounded = bool(np.isfinite(action.low).all() and np.isfinite(action.high).all())
     return Spec(
         observation=features,
-        action=Feature(tuple(action.shape), names=tuple(getattr(env.unwrapped, "action_names", ()))),
+        action=Feature(
+            tuple(action.shape),
+            unit=getattr(env.unwrapped, "action_unit", ""),
+            names=tuple(getattr(env.unwrapped, "action_names", ())),
+        ),
         action_low=tuple(map(float, action.low)) if bounded else None,
         action_high=tuple(map(float, action.high)) if bounded else None,
         rate_hz=control_rate(env),

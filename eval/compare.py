@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import LaminarError
 from ..policies import load_policy
 from ..policies.storage import write_json
+from .fitting import place
 from .lockstep import Actor
 from .result import Result
 from .rollout import evaluate
@@ -89,8 +90,10 @@ def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A"
     Raises:
         LaminarError: they are of different environments, seeds or simulator versions.
     """
-    if first.env_id != second.env_id:
-        raise LaminarError(f"{names[0]} was evaluated in '{first.env_id}', {names[1]} in '{second.env_id}'")
+    if place(first.env_id) != place(second.env_id):
+        raise LaminarError(
+            f"{names[0]} was evaluated in '{first.env_id}', {names[1]} in '{second.env_id}'; evaluate both in one"
+        )
     seeds = [[episode.seed for episode in result.episodes] for result in (first, second)]
     if seeds[0] != seeds[1]:
         raise LaminarError(f"the seeds differ ({seeds[0][:3]}… and {seeds[1][:3]}…); evaluate both on the same ones")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import gymnasium
 import numpy as np
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.spec import Spec
-from ..envs.make import env_spec, make_env, split_id
+from ..envs.make import make_env
 from ..errors import LaminarError
+from .fitting import fit_env
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
@@ -60,14 +60,13 @@ class Lockstep:
         """
         self.policy, self.recorder = policy, recorder
         render = recorder is not None
-        self.env_id, first = _instructed(env_id, policy.spec, render)
-        self.envs: list[gymnasium.Env[Any, Any]] = [first]
-        spec = env_spec(first)
-        policy.spec.check_compatible(spec, "the policy", f"environment '{self.env_id}'")
+        fitted = fit_env(env_id, policy.spec, render)
+        self.env_id = fitted.env_id
+        self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
         self.envs += [make_env(self.env_id, render) for _ in range(slots - 1)]
         self.seeds: list[int | None] = [None] * slots
         self.observations = {
-            key: np.zeros((slots, *feature.shape), feature.dtype) for key, feature in spec.observation.items()
+            key: np.zeros((slots, *feature.shape), feature.dtype) for key, feature in fitted.spec.observation.items()
         }
         self.device = torch.device(getattr(policy, "device", "cpu"))
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
@@ -168,29 +167,15 @@ class Lockstep:
         return Step(float(reward), bool(terminated or truncated), None if success is None else bool(success))
 
     def _store(self, slot: int, observation: Any) -> None:
-        for key, value in observation_dict(observation).items():
-            self.observations[key][slot] = value
+        shown = observation_dict(observation)
+        for key, values in self.observations.items():
+            values[slot] = shown[key]
 
     def close(self) -> None:
         """Close all environments, and leave no tensors of the inference mode in the policy."""
         self.policy.reset()
         for env in self.envs:
             env.close()
-
-
-def _instructed(env_id: str, wanted: Spec, render: bool) -> tuple[str, gymnasium.Env[Any, Any]]:
-    """Make an environment, with the policy's embedding of instructions where the id names none; return its id too."""
-    env = make_env(env_id, render)
-    embedding = wanted.observation["instruction"].unit if "instruction" in wanted.observation else ""
-    if not embedding or not hasattr(env.unwrapped, "begin") or "instruction" in split_id(env_id)[1]:
-        return env_id, env
-    env.close()
-    env_id = f"{env_id}{'&' if '?' in env_id else '?'}instruction={quote(embedding, safe='')}"
-    try:
-        return env_id, make_env(env_id, render)
-    except LaminarError as error:
-        remedy = f"the policy was trained with the instruction embedding '{embedding}': say where it is, in env.id"
-        raise LaminarError(f"{error}; {remedy} ('…instruction=PATH')") from error
 
 
 def observation_dict(observation: Any) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..envs.make import control_rate, make_env
+from ..envs.make import control_rate
 from ..envs.rendering import simulator
 from ..policies.policy import Policy, load_policy
 from . import plots
+from .fitting import fit_env
 from .lockstep import Lockstep, observation_dict
 from .result import Result
 
@@ -66,9 +67,9 @@ def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
     """Draw what the policy may do from the first seed's start."""
     seed = result.episodes[0].seed
-    env = make_env(result.env_id)
+    env = fit_env(result.env_id, policy.spec).env
     try:
-        chunks = _sample_chunks(policy, env.reset(seed=seed)[0])
+        chunks = _sample_chunks(policy, observation_dict(env.reset(seed=seed)[0]))
         pictures = {"Sampled chunks": plots.action_chunks(chunks, control_rate(env), folder / "chunks.png")}
         maze = getattr(env.unwrapped, "maze", None)
     finally:
@@ -81,14 +82,14 @@ def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
 
 
 @torch.inference_mode()
-def _sample_chunks(policy: Policy, observation: Any) -> NDArray[Any]:
+def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[Any]:
     """Return chunks (S, H, A) for one observation, which is also the whole history."""
     samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
     windows = {
-        key: torch.as_tensor(np.asarray(value, policy.spec.observation[key].dtype), device=policy.device).expand(
-            samples, policy.spec.history, *np.shape(value)
+        key: torch.as_tensor(np.asarray(observation[key], feature.dtype), device=policy.device).expand(
+            samples, policy.spec.history, *feature.shape
         )
-        for key, value in observation_dict(observation).items()
+        for key, feature in policy.spec.observation.items()
     }
     noise = torch.randn(samples, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
     return policy.sample(windows, noise.to(policy.device)).cpu().numpy()

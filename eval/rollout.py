@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+
+from ..errors import LaminarError
 from .lockstep import Actor, Lockstep, Step
 from .measurement import measure
 from .result import Episode, Result
@@ -52,6 +56,7 @@ def evaluate(
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
     """Run one episode a seed."""
+    check_ends(lockstep.env_id, lockstep.envs[0])
     episodes = {seed: Episode(seed, 0.0, 0, None) for seed in seeds}
 
     def advance(_: int, seed: int, step: Step) -> bool:
@@ -64,3 +69,13 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
 
     lockstep.run(seeds, lockstep.start, advance)
     return [episodes[seed] for seed in seeds]
+
+
+def check_ends(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
+    """Raise LaminarError for a room in which an episode would never end."""
+    if getattr(env.unwrapped, "max_steps", 0) is None:
+        mark = "&" if "?" in env_id else "?"
+        raise LaminarError(
+            f"an episode in '{env_id}' never ends: choose a task ('{env_id}{mark}task=open_drawer'), a limit "
+            f"('{env_id}{mark}max_steps=360'), or chains of instructions (task=calvin-chain)"
+        )

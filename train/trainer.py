@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 
 from ..data.load import Selection, load_episodes
-from ..envs.make import env_spec, make_env
 from ..errors import LaminarError
-from ..eval.rollout import evaluate
+from ..eval.fitting import fit_env
+from ..eval.rollout import check_ends, evaluate
 from ..policies import Policy
 from ..policies.storage import checkpoints, write_json
 from . import distributed
@@ -243,9 +243,10 @@ def _check_environment(config: TrainConfig, policy: Policy) -> None:
     """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
     if config.env.id is None:
         return
-    env = make_env(config.env.id)
+    env = fit_env(config.env.id, policy.spec, whose=str(config.data.path)).env
     try:
-        policy.spec.check_compatible(env_spec(env), str(config.data.path), f"environment '{config.env.id}'")
+        if config.evaluation.every:
+            check_ends(config.env.id, env)
     finally:
         env.close()
 

@@ -69,9 +69,9 @@ def read_annotations(folder: Path, frames: Frames) -> Annotations:
     file = folder / FILE
     stored = numpy_pickle.read(file)
     try:
-        language, windows = stored["language"], np.asarray(stored["info"]["indx"])
+        language, windows = stored["language"], np.atleast_1d(stored["info"]["indx"])
         tasks, sentences = [str(task) for task in language["task"]], [str(text) for text in language["ann"]]
-        vectors = np.asarray(language["emb"], np.float32)
+        vectors = np.atleast_1d(np.asarray(language["emb"], np.float32))
     except (KeyError, TypeError, ValueError) as error:
         raise LaminarError(f"{file}: not CALVIN's annotations ({error!r}); copy it again") from error
     counts = {"info/indx": len(windows), "task": len(tasks), "ann": len(sentences), "emb": len(vectors)}
@@ -80,8 +80,8 @@ def read_annotations(folder: Path, frames: Frames) -> Annotations:
     if windows.dtype.kind not in "iu" or windows.shape[1:] != (2,):
         raise LaminarError(f"{file}: 'info/indx' holds {windows.dtype} of shape {windows.shape}, expected (windows, 2)")
     vectors = vectors.reshape(len(vectors), -1)
-    if not np.isfinite(vectors).all():
-        raise LaminarError(f"{file}: 'emb' holds values that are not finite; copy it again")
+    if not np.isfinite(vectors).all() or vectors.size == 0:
+        raise LaminarError(f"{file}: 'emb' holds vectors without numbers, or values that are not finite; copy it again")
     _check_windows(file, windows, frames)
     return Annotations(folder, windows.astype(np.int64), tasks, sentences, vectors, label_of(folder))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
@@ -20,7 +21,7 @@ from .. import npz
 Array = NDArray[Any]
 SPLITS = ("training", "validation")
 SPANS = "ep_start_end_ids.npy"
-_FRAME = re.compile(r"(.*?)(\d+)\.npz")
+_FRAME = re.compile(r"(.*?)([0-9]+)\.npz")
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,29 @@ def open_frames(folder: Path) -> Frames:
     prefix, digits = kinds.most_common(1)[0][0]
     present = np.array([int(match[2]) for match in matches if (match[1], len(match[2])) == (prefix, digits)])
     frames = Frames(folder, prefix, digits, spans)
-    missing = np.setdiff1d(frames.numbers, present)
-    if len(missing):
-        first = Path(frames.path(int(missing[0]))).name
-        raise LaminarError(
-            f"{folder}: {len(missing)} of the {len(frames.numbers)} frames that {SPANS} names are missing, first "
-            f"{first} (there are {len(present)}, {present.min()} to {present.max()}); copy the data set again"
-        )
+    _check_present(frames, np.sort(present))
     return frames
+
+
+def _check_present(frames: Frames, present: Array) -> None:
+    """Raise unless all frames of all episodes are among those present (P,), ascending.
+
+    The numbers of the frames are not written out for it: a damaged file may name more than fit into memory.
+    """
+    first, last = frames.spans[np.argsort(frames.spans[:, 0])].T
+    begin, end = np.searchsorted(present, first), np.searchsorted(present, last, side="right")
+    lacking = np.flatnonzero(end - begin <= last - first)
+    if len(lacking) == 0:
+        return
+    gap = int(lacking[0])
+    expected = first[gap] + np.arange(end[gap] - begin[gap])
+    missing = int(first[gap]) + int(np.searchsorted(present[begin[gap] : end[gap]] != expected, True))
+    total = sum((last - first).tolist()) + len(first)
+    raise LaminarError(
+        f"{frames.folder}: {total - int((end - begin).sum())} of the {total} frames that {SPANS} names are missing, "
+        f"first {Path(frames.path(missing)).name} (there are {len(present)}, {present[0]} to {present[-1]}); copy the "
+        "data set again"
+    )
 
 
 def _has_frame(folder: Path) -> bool:
@@ -124,8 +140,9 @@ def _read_spans(file: Path) -> Array:
     if not file.is_file():
         raise LaminarError(f"{file}: missing, only it tells where episodes end; copy it from the data set")
     try:
-        spans = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with file.open("rb") as stream:
+            spans: Array = npy.read_array(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
     if spans.dtype.kind not in "iu" or spans.ndim != 2 or spans.shape[1] != 2 or len(spans) == 0:
         raise LaminarError(f"{file}: {spans.dtype} of shape {spans.shape}, expected whole numbers (episodes, 2)")

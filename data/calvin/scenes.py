@@ -48,7 +48,7 @@ class Scenes:
         """Return scene_obs (N, 24) of the frames with the given numbers (N,), the blocks as red, blue, pink.
 
         Raises:
-            LaminarError: another width, or a frame that belongs to no scene.
+            LaminarError: another width, or a frame that belongs to no scene or to two.
         """
         if values.shape[1:] != (_WIDTH,):
             raise LaminarError(f"{folder}: 'scene_obs' has shape {values.shape[1:]}, expected ({_WIDTH},)")
@@ -56,6 +56,8 @@ class Scenes:
         known = np.zeros(len(values), np.bool_)
         for order, (first, last) in zip(self.orders, self.spans.tolist(), strict=True):
             mine = (numbers >= first) & (numbers <= last)
+            if (known & mine).any():
+                raise LaminarError(f"{folder / INFO}: frame {numbers[known & mine][0]} is in two scenes; copy it again")
             ordered[mine] = values[mine][:, columns(order, COLORS)]
             known |= mine
         if not known.all():

@@ -92,6 +92,7 @@ class Playroom(gymnasium.Env[Any, Array]):
         self.dt = 1.0 / RATE_HZ
         self.max_steps = max_steps if max_steps is not None else MAX_STEPS if task else None
         self.relative = action == "relative"
+        self.action_unit = action
         self._instructions: Instructions | None = load_instructions(instruction) if instruction else None
         self._cameras = Cameras(self.room, static_size, gripper_size)
         self._show = cameras

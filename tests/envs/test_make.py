@@ -159,6 +159,11 @@ def test_arguments_are_read_as_what_they_look_like() -> None:
         ("HalfCheetah-v5?render_mode=human", "cannot be made: .*render_mode"),
         ("hopper-medium-v2?frame_skip=2", "'hopper-medium-v2' is a benchmark .* takes no arguments"),
         ("AdroitHandDoor-v1?reward_type=sparse", "'AdroitHandDoor-v1' is a benchmark .* takes no arguments"),
+        ("laminar/Playroom-v0?scene=1", "'scene' of environment 'laminar/Playroom-v0' is 1, expected text"),
+        ("laminar/Playroom-v0?cameras=no", "'cameras' of .* is 'no', expected true or false"),
+        ("laminar/Playroom-v0?max_steps=true", "'max_steps' of .* is True, expected a whole number or none"),
+        ("laminar/Playroom-v0?instruction=5", "'instruction' of .* is 5, expected text or none"),
+        ("laminar/CALVIN-v0?max_steps=long", "'max_steps' of .* is 'long', expected a whole number or none"),
         ("hoper-medium-v2?x=1", "unknown environment 'hoper-medium-v2'; did you mean 'hopper-medium-v2'"),
     ],
 )

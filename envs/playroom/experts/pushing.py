@@ -114,7 +114,7 @@ def _sweep(hand: Hand, begin: Array, goal: Array, yaw: float) -> Motion:
 def _carry(hand: Hand, color: str, way: Array) -> Motion:
     """Lift a block and put it down where it was to be pushed to, or beside it if that is not free."""
     x = blocks(hand)[color].position[0] + way[0]
-    farther = float(np.clip(x + np.sign(way[0]) * 0.03, -_TABLE_X, _TABLE_X))
+    farther = float(np.clip(x + np.sign(way[0]) * 0.10, -_TABLE_X, _TABLE_X))
     yield from fetch(hand, color, float(hand.random.uniform(0.03, 0.08)))
     spot = free_spot(hand, color, (min(x, farther), max(x, farther)), (-0.14, -0.06), TABLE_TOP)
     yield from put(hand, color, spot)
@@ -149,7 +149,7 @@ def _room_to_turn(hand: Hand, block: Block) -> Array:
     way = np.array([np.copysign(max(0.06 - abs(beside), 0.0), beside), min(-0.12 - y, 0.0)])
     if abs(beside) > 0.25:
         way[:] = 0.0
-    return block.position[:2] + way * min(1.0, 0.085 / max(float(np.linalg.norm(way)), 1e-9))
+    return block.position[:2] + way * min(1.0, 0.09 / max(float(np.linalg.norm(way)), 1e-9))
 
 
 def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
@@ -162,10 +162,12 @@ def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
     if held(hand) != color:
         return
     yield from _draw(hand, color, place)
+    if abs(hand.position[0] - bar(hand)) < 0.15:  # the hand turns above the sliding door
+        yield from hand.go(hand.position + np.array([0.0, 0.0, hand.random.uniform(0.08, 0.10)]), patience=25)
     yield from hand.turn(hand.yaw + angle)
     down = hand.position
     down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
-    yield from hand.go(down, patience=20)
+    yield from hand.go(down, patience=30)
     yield from release(hand)
 
 
@@ -174,7 +176,7 @@ def _draw(hand: Hand, color: str, place: Array) -> Motion:
     goal = hand.position
     goal[:2] += place - blocks(hand)[color].position[:2]
     goal[2] += hand.random.uniform(0.0, 0.01)
-    yield from hand.go(goal, tolerance=0.012, patience=30)
+    yield from hand.go(goal, tolerance=0.007, patience=35)
 
 
 def _angle(angle: float) -> float:

@@ -1,0 +1,30 @@
+"""What the table scripts of this folder share: running a laminar command, and putting a table into a page."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def laminar(words: list[str]) -> float:
+    """Run one command in a process of its own and return the CPU seconds that it took."""
+    print("laminar", shlex.join(words), flush=True)
+    child = subprocess.Popen([sys.executable, "-m", "laminar.cli", *words], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"failed: laminar {shlex.join(words)}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def replace_table(page: str, lines: list[str], mark: str = "table") -> None:
+    """Replace what stands between `<!-- mark -->` and the next `<!-- end -->` of a page in docs/."""
+    path = DOCS / page
+    before, rest = path.read_text(encoding="utf-8").split(f"<!-- {mark} -->")
+    after = rest.split("<!-- end -->", 1)[1]
+    text = "\n".join(lines)
+    path.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- end -->{after}", encoding="utf-8")

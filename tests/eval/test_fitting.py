@@ -1,0 +1,91 @@
+"""Environments made for one policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from laminar.data.spec import Feature, Spec
+from laminar.envs.make import env_spec, make_env
+from laminar.errors import LaminarError
+from laminar.eval import compare, rollout
+from laminar.eval.fitting import fit_env, place
+from laminar.eval.result import Episode, Result
+
+ROOM = "laminar/Playroom-v0"
+
+
+def spec_of(env_id: str) -> Spec:
+    env = make_env(env_id)
+    try:
+        return env_spec(env)
+    finally:
+        env.close()
+
+
+def fitted(env_id: str, wanted: Spec) -> tuple[str, Spec]:
+    found = fit_env(env_id, wanted)
+    found.env.close()
+    return found.env_id, found.spec
+
+
+@pytest.fixture(scope="module")
+def states() -> Spec:
+    return spec_of(ROOM)
+
+
+def test_a_policy_may_see_a_part_of_a_room(states: Spec) -> None:
+    blind = replace(states, observation={"robot_obs": states.observation["robot_obs"]})
+    assert fitted(ROOM, blind) == (ROOM, blind)
+    assert list(fitted(f"{ROOM}?instruction=task", blind)[1].observation) == ["robot_obs"]
+    with pytest.raises(LaminarError, match="needs observation 'force', which environment"):
+        fit_env(ROOM, replace(states, observation={"force": Feature((3,))}))
+
+
+def test_other_environments_must_be_seen_as_a_whole() -> None:
+    maze = spec_of("PointMaze_UMaze-v3")
+    part = replace(maze, observation={"observation": maze.observation["observation"]})
+    with pytest.raises(LaminarError, match=r"gives observations \['achieved_goal', 'desired_goal'\]"):
+        fit_env("PointMaze_UMaze-v3", part)
+
+
+def test_a_room_is_asked_for_what_a_policy_sees_and_does(states: Spec) -> None:
+    pictures = {key: Feature((size, size, 3), "uint8") for key, size in (("rgb_static", 200), ("rgb_gripper", 84))}
+    told = {"instruction": Feature((34,), unit="task")}
+    wanted = replace(states, observation=states.observation | told | pictures)
+    assert fitted(f"{ROOM}?scene=D", wanted)[0] == f"{ROOM}?scene=D&instruction=task&cameras=true"
+    with pytest.raises(LaminarError, match="needs observation 'rgb_static'"):
+        fit_env(f"{ROOM}?cameras=false", wanted)
+
+
+def test_kinds_of_actions_are_not_mixed_up(states: Spec) -> None:
+    assert states.action.unit == "relative"
+    absolute = replace(states, action=replace(states.action, unit="absolute"))
+    assert fitted(ROOM, absolute)[0] == f"{ROOM}?action=absolute"
+    for policy, kind in ((absolute, "relative"), (states, "absolute")):
+        with pytest.raises(LaminarError, match=f"action is '{policy.action.unit}' for the policy but '{kind}'"):
+            fit_env(f"{ROOM}?action={kind}", policy)
+
+
+def test_policies_with_different_embeddings_are_compared_in_the_same_room() -> None:
+    results = [
+        Result(f"{ROOM}?task=open_drawer&instruction={name}", [Episode(seed, 0.0, 1, True) for seed in range(6)])
+        for name in ("task", "hashed")
+    ]
+    assert compare.compare_results(*results).success_difference is not None
+    other = Result(f"{ROOM}?task=close_drawer&instruction=task", results[0].episodes)
+    with pytest.raises(LaminarError, match=r"in 'laminar/Playroom-v0\?task=open_drawer.*evaluate both in one"):
+        compare.compare_results(results[0], other)
+    assert place(f"{ROOM}?scene=A&action=absolute&cameras=true") == (ROOM, {"scene": "A"})
+
+
+@pytest.mark.parametrize(("query", "ends"), [("", False), ("?scene=A", False), ("?max_steps=2", True)])
+def test_an_episode_that_never_ends_is_refused(query: str, ends: bool) -> None:
+    env = make_env(ROOM + query)
+    if ends:
+        rollout.check_ends(ROOM + query, env)
+    else:
+        with pytest.raises(LaminarError, match=r"never ends: choose a task \('.*[?&]task=open_drawer'\)"):
+            rollout.check_ends(ROOM + query, env)
+    env.close()
