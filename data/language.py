@@ -78,10 +78,15 @@ def load_instructions(name: str) -> Instructions:
     """
     if name == "task":
         return Instructions(name, dict(zip(TASKS, task_vectors(), strict=True)), HELD_OUT)
-    if name == "hashed" or name.startswith(_PLUGIN):
+    if has_own_sentences(name):
         encode = sentence_encoder(name)
         return Instructions(name, {task: encode(HELD_OUT[task]) for task in TASKS}, HELD_OUT)
     return _read_held_out(Path(name).expanduser())
+
+
+def has_own_sentences(label: str) -> bool:
+    """Tell whether a label is of laminar's own evaluation sentences, and not of those of a data set."""
+    return label in ("task", "hashed") or label.startswith(_PLUGIN)
 
 
 def task_vectors() -> Array:

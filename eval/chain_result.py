@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.language import has_own_sentences
 from ..envs.make import split_id
 from ..errors import LaminarError
 from .result import load_as, save_result, versions
@@ -80,6 +81,9 @@ class ChainResult:
             if self.max_steps != MAX_STEPS
             else "",
             f"scene {scene}, published scores are of scene D" if scene != "D" else "",
+            f"instructions are '{self.instruction}', published scores are of CALVIN's own sentences"
+            if self.instruction and has_own_sentences(self.instruction)
+            else "",
         ]
         return [difference for difference in differences if difference]
 
@@ -93,9 +97,9 @@ class ChainResult:
     def average_length(self) -> Interval:
         """Mean number of successes in a row, 0 to 5, with a bootstrap interval."""
         reached = [chain.completed for chain in self.chains]
-        if set(reached) in ({0}, {LENGTH}):  # a bootstrap of equal values has no width, Wilson's interval has one
-            rate = wilson(sum(reached) // LENGTH, len(reached))
-            return Interval(LENGTH * rate.mean, LENGTH * rate.low, LENGTH * rate.high)
+        if len(set(reached)) == 1:  # a bootstrap of equal values has no width, Wilson's intervals have one
+            shares = self.in_a_row.values()
+            return Interval(float(reached[0]), sum(x.low for x in shares), sum(x.high for x in shares))
         return bootstrap(reached)
 
     @property

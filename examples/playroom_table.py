@@ -13,11 +13,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import gymnasium
 import matplotlib.pyplot as plt
 from commands import DOCS, laminar, replace_table
 
-import laminar.envs
+from laminar.envs.make import make_env
 from laminar.eval.chain_result import load_chain_result
 from laminar.eval.result import load_result
 from laminar.eval.scores import bootstrap, wilson
@@ -47,7 +46,7 @@ def skill(task: str, out: str) -> None:
     once(folder / "demonstrations.hdf5", ["collect", f"task=playroom/{task}", "episodes=50", "seed=0"])
     train = ["train", "experiment=playroom-skill", f"task=playroom/{task}", "seed=0"]
     once(folder / "run", [*train, f"data.path={folder}/demonstrations.hdf5", "resume=true"])
-    evaluate = ["eval", f"policy.path={folder}/run", f"task=playroom/{task}", f"episodes={EPISODES}", "seed=1000"]
+    evaluate = ["eval", f"policy.path={folder}/run", f"task=playroom/{task}", f"episodes={EPISODES}", "seed=5000"]
     once(folder / "eval", [*evaluate, "video_episodes=2"])
 
 
@@ -101,7 +100,7 @@ def write_scenes() -> None:
     """Show what the two cameras see in each scene, at a random start."""
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.6), layout="constrained")
     for column, scene in zip(axes.T, "ABCD", strict=True):
-        env = gymnasium.make("laminar/Playroom-v0", scene=scene, cameras=True, static_size=400, gripper_size=400)
+        env = make_env(f"laminar/Playroom-v0?scene={scene}&cameras=true&static_size=400&gripper_size=400")
         observation, _ = env.reset(seed=1)
         for axis, key in zip(column, ("rgb_static", "rgb_gripper"), strict=True):
             axis.imshow(observation[key])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar.data.calvin.scenes import ORDERS
+from laminar.data.calvin.scenes import ORDERS, columns
 from laminar.data.inspect import inspect_file, render
 from laminar.data.instructions import TASKS
 from laminar.data.load import Selection, load_episodes
@@ -67,6 +67,11 @@ def test_the_order_is_that_of_the_data_sets_own_configuration(calvin: Any, tmp_p
     assert episodes.spec.observation["scene_obs"].unit == "scene A"
 
 
+def test_columns_go_from_the_one_order_to_the_other() -> None:
+    wanted = columns(("blue", "pink", "red"), ("red", "blue", "pink"))  # a turn, which back and forth are not alike
+    assert wanted.tolist() == [*range(6), *range(18, 24), *range(6, 12), *range(12, 18)]
+
+
 def test_several_scenes_are_each_brought_to_one_order(calvin: Any, tmp_path: Path) -> None:
     folder = tmp_path / "training"
     calvin.usual_split(folder, [(0, 4), (5, 9)], scene="C")
@@ -81,6 +86,8 @@ def test_several_scenes_are_each_brought_to_one_order(calvin: Any, tmp_path: Pat
     assert episodes.spec.observation["scene_obs"].unit == "scenes AC"
     np.save(folder / "scene_info.npy", {"calvin_scene_A": [0, 4], "calvin_scene_C": [5, 7]}, allow_pickle=True)  # type: ignore[arg-type]
     assert "2 frames are in none of its scenes, first 8" in calvin.error_of(folder)
+    np.save(folder / "scene_info.npy", {"calvin_scene_A": [0, 4], "calvin_scene_C": [3, 9]}, allow_pickle=True)  # type: ignore[arg-type]
+    assert "scene_info.npy: frame 3 is in two scenes" in calvin.error_of(folder)
 
 
 def test_a_wrong_scene_info_is_told(calvin: Any, split: Path) -> None:
@@ -141,6 +148,15 @@ def test_annotated_windows_become_episodes(split: Path) -> None:
     assert episodes.final_observation["instruction"].argmax(1).tolist() == told[[0, 4, 17]].argmax(1).tolist()
     assert list(episodes.spec.observation) == ["robot_obs", "scene_obs", "instruction"]
     assert episodes.spec.observation["instruction"].unit == "task"
+
+
+def test_a_window_of_the_last_frame_alone_is_left_out_with_its_instruction(calvin: Any, split: Path) -> None:
+    vectors = calvin.annotate(split, [(9, 10), (0, 4), (21, 22)], ["open_drawer"] * 3, "lang_short")
+    episodes = load_episodes(split, Selection(instruction="lang_short"))
+    assert episodes.lengths.tolist() == [4]
+    np.testing.assert_array_equal(episodes.observation["instruction"], vectors[[1] * 4])
+    np.testing.assert_array_equal(episodes.final_observation["instruction"], vectors[[1]])
+    assert any("2 episodes of a single frame have no step" in remark for remark in episodes.remarks)
 
 
 def test_stored_embeddings_carry_their_label(calvin: Any, split: Path) -> None:

@@ -36,6 +36,9 @@ def test_no_frames_anywhere(calvin: Any, tmp_path: Path) -> None:
         (np.array([[0.0, 9.0]]), "float64 of shape (1, 2), expected whole numbers (episodes, 2)"),
         (np.zeros((0, 2), int), "expected whole numbers (episodes, 2)"),
         (np.array([0, 9]), "int64 of shape (2,), expected whole numbers"),
+        (np.array([[0, 10**12]]), "999999999981 of the 1000000000001 frames that"),
+        (np.array([[0, 10**12]]), "missing, first episode_0000010.npz"),
+        (np.array([[12, 2**62], [0, 9]]), "missing, first episode_0000022.npz"),
         (np.array([[0, 0], [3, 3]]), "no episodes, none has two frames"),
     ],
 )
@@ -57,6 +60,34 @@ def test_missing_index_files_and_frames(calvin: Any, split: Path) -> None:
     assert len(load_episodes(split, Selection(observation=("robot_obs",)))) == 9
     (split / "ep_start_end_ids.npy").write_bytes(b"\x93NUMPY\x01\x00")
     assert "ep_start_end_ids.npy: truncated or damaged" in calvin.error_of(split)
+    with (split / "ep_start_end_ids.npy").open("wb") as stream:
+        layout = {"descr": "<i8", "fortran_order": False, "shape": (10**12, 2)}
+        np.lib.format.write_array_header_1_0(stream, layout)
+    assert "ep_start_end_ids.npy: truncated or damaged" in calvin.error_of(split)
+    (split / "episode_0000000.npz").rename(split / "ep_start_end_ids.npy")
+    assert "ep_start_end_ids.npy: truncated or damaged" in calvin.error_of(split)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("emb", 3.0, "'emb': 1} entries, expected the same number of each"),
+        ("emb", np.zeros((3, 0)), "'emb' holds vectors without numbers"),
+        ("emb", np.full((3, 1, 4), np.nan), "or values that are not finite"),
+        ("emb", [[1.0], [1.0, 2.0], [3.0]], "not CALVIN's annotations"),
+        ("task", None, "not CALVIN's annotations"),
+        ("indx", 5, "{'info/indx': 1, 'task': 3"),
+        ("indx", [("a", "b")] * 3, "'info/indx' holds <U1 of shape (3, 2)"),
+        ("indx", [(0, 2**70)] * 3, "'info/indx' holds object of shape (3, 2)"),
+    ],
+)
+def test_damaged_annotations(calvin: Any, split: Path, part: str, value: Any, message: str) -> None:
+    file = split / "lang_annotations" / "auto_lang_ann.npy"
+    stored = numpy_pickle.read(file)
+    stored["info" if part == "indx" else "language"][part] = value
+    numpy_pickle.write(file, stored)
+    for instruction in ("task", "lang_annotations"):
+        assert message in calvin.error_of(split, instruction=instruction)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,11 @@ def test_images_stay_on_disk(calvin: Any, tmp_path: Path) -> None:
     windows = load_episodes(folder, Selection(observation=("rgb_static",), instruction="task"))
     numbers = [*range(4), *range(3, 9), *range(12, 20)]
     np.testing.assert_array_equal(windows.observation["rgb_static"], rows["rgb_static"][numbers])
-    assert len(list((folder / ".laminar").glob("rgb_static-*"))) == 1  # one packed file serves both
+    calvin.annotate(folder, [(15, 18)], ["open_drawer"], "lang_late")
+    late = load_episodes(folder, Selection(observation=("rgb_static",), instruction="lang_late"))
+    np.testing.assert_array_equal(late.observation["rgb_static"], rows["rgb_static"][15:18])
+    np.testing.assert_array_equal(late.final_observation["rgb_static"], rows["rgb_static"][[18]])
+    assert len(list((folder / ".laminar").glob("rgb_static-*"))) == 1  # one packed file serves all
 
 
 def test_images_are_packed_once_and_again_when_they_change(calvin: Any, tmp_path: Path) -> None:
@@ -48,6 +52,11 @@ def test_images_are_packed_once_and_again_when_they_change(calvin: Any, tmp_path
     np.savez_compressed(folder / "episode_0000005.npz", **frame)
     again = load_episodes(folder, selection)
     assert (np.asarray(again.observation["rgb_static"][5]) == 7).all()
+    size, frame["rgb_static"] = (folder / "episode_0000005.npz").stat().st_size, np.full((8, 8, 3), 8, np.uint8)
+    np.savez_compressed(folder / "episode_0000005.npz", **frame)
+    assert (folder / "episode_0000005.npz").stat().st_size == size  # only its time tells
+    os.utime(folder / "episode_0000005.npz", ns=(1, 1))
+    assert (np.asarray(load_episodes(folder, selection).observation["rgb_static"][5]) == 8).all()
     (other,) = (folder / ".laminar").iterdir()
     assert other.name != packed.name
 

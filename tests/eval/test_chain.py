@@ -148,6 +148,9 @@ def test_equal_outcomes_still_have_an_interval() -> None:
     everything = ChainResult(ROOM, "a room", [Chain(i, FIRST, 5, [9] * 5) for i in range(20)])
     assert everything.average_length.mean == 5.0
     assert everything.average_length.low == 5 * wilson(20, 20).low
+    one = ChainResult(ROOM, "a room", [Chain(i, FIRST, 1, [9, 9]) for i in range(20)]).average_length
+    assert (one.mean, one.low) == (1.0, wilson(20, 20).low)
+    assert one.high == pytest.approx(1.0 + 4 * wilson(0, 20).high)
 
 
 # protocol
@@ -284,6 +287,14 @@ def test_only_the_genuine_protocol_has_no_caveat(env_id: str, count: int, steps:
     assert result.caveats == caveats
     assert result.summary().startswith("S: ")
     assert all(caveat in result.summary() for caveat in caveats)
+
+
+@pytest.mark.parametrize("label", ["task", "hashed", "sentence-transformers:all-MiniLM-L6-v2"])
+def test_other_instructions_than_the_protocols_are_a_caveat(label: str) -> None:
+    chains = [Chain(i, FIRST, 1, [3, 360]) for i in range(1000)]
+    (caveat,) = ChainResult("laminar/CALVIN-v0", "S", chains, instruction=label).caveats
+    assert caveat == f"instructions are '{label}', published scores are of CALVIN's own sentences"
+    assert ChainResult("laminar/CALVIN-v0", "S", chains, instruction="lang_annotations").caveats == []
 
 
 def test_the_report_says_where_it_was_and_what_the_policy_saw(noise_policy: Any, tmp_path: Path) -> None:

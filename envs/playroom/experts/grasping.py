@@ -227,16 +227,16 @@ def _plan(hand: Hand, color: str, spread: float) -> tuple[Array, float]:
     return best[1], best[2]
 
 
-def descend(hand: Hand, goal: Array, yaw: float, patience: int = 50) -> Motion:
+def descend(hand: Hand, goal: Array, yaw: float, patience: int = 40) -> Motion:
     """Go down to a place, only as far as the hand is above it: fingers must not land on what they shall enclose."""
     axis, out = upwards(hand), np.array([np.sin(yaw), -np.cos(yaw), 0.0])
     for _ in range(patience):
         way = hand.position - goal
-        if np.linalg.norm(way) < 0.01:
-            return
         height = float(way @ axis)
         beside = way - height * axis
         aside = max(abs(float(beside @ out)), 0.5 * float(np.linalg.norm(beside)))
+        if height < 0.007 and aside < 0.01:
+            return
         stay = float(np.clip(aside / 0.012 - 1.0, 0.0, 1.0)) * height if height > _ENCLOSED else 0.0
         yield hand.towards(goal + stay * axis, yaw)
 
@@ -312,4 +312,4 @@ def _leveling(hand: Hand, color: str, goal: Array) -> float:
 def release(hand: Hand) -> Motion:
     """Open the fingers and leave upwards."""
     yield from hand.open(8)
-    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
+    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.03, patience=20)

@@ -108,7 +108,7 @@ def _sweep(hand: Hand, begin: Array, goal: Array, yaw: float) -> Motion:
     yield from descend(hand, begin, yaw)
     if hand.position[2] < begin[2] + _WIDTH:  # nothing was in the way
         yield from hand.go(goal, yaw, slow=float(hand.random.uniform(0.5, 0.9)), patience=50)
-    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.02, patience=30)
+    yield from hand.go(hand.position + 0.08 * upwards(hand), tolerance=0.03, patience=20)
 
 
 def _carry(hand: Hand, color: str, way: Array) -> Motion:
@@ -162,12 +162,12 @@ def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
     if held(hand) != color:
         return
     yield from _draw(hand, color, place)
-    if abs(hand.position[0] - bar(hand)) < 0.15:  # the hand turns above the sliding door
+    if abs(hand.position[0] - bar(hand)) < 0.12:  # the hand turns above the sliding door
         yield from hand.go(hand.position + np.array([0.0, 0.0, hand.random.uniform(0.08, 0.10)]), patience=25)
     yield from hand.turn(hand.yaw + angle)
     down = hand.position
     down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
-    yield from hand.go(down, patience=30)
+    yield from hand.go(down, tolerance=0.012, patience=25)
     yield from release(hand)
 
 
@@ -176,7 +176,7 @@ def _draw(hand: Hand, color: str, place: Array) -> Motion:
     goal = hand.position
     goal[:2] += place - blocks(hand)[color].position[:2]
     goal[2] += hand.random.uniform(0.0, 0.01)
-    yield from hand.go(goal, tolerance=0.007, patience=35)
+    yield from hand.go(goal, tolerance=0.01, patience=25)
 
 
 def _angle(angle: float) -> float:
