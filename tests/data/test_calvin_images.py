@@ -107,6 +107,27 @@ def test_images_on_disk_are_described_by_some(calvin: Any, tmp_path: Path) -> No
     assert found["observation"]["rgb_static"]["max"] == [float(rows["rgb_static"].max())]
 
 
+def test_describing_reads_few_images(calvin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = calvin.image_split(tmp_path)
+    episodes = load_episodes(folder, Selection(observation=("rgb_static", "robot_obs")))
+    rows: list[int] = []
+
+    class Counted(OnDisk):
+        def _read(self, rows_of_sources: np.ndarray) -> np.ndarray:
+            rows.append(len(rows_of_sources))
+            return super()._read(rows_of_sources)
+
+        def __getitem__(self, index: Any) -> Any:
+            return Counted(self.sources, self.rows[index])
+
+    monkeypatch.setattr("laminar.data.inspect._IMAGES", 3)
+    images: Any = episodes.observation["rgb_static"]
+    episodes.observation["rgb_static"] = Counted(images.sources, images.rows)  # type: ignore[assignment]
+    describe(episodes)
+    assert rows
+    assert max(rows) == 3
+
+
 def test_selecting_and_joining_read_nothing(calvin: Any, tmp_path: Path) -> None:
     folder, rows = calvin.image_split(tmp_path)
     episodes = load_episodes(folder, Selection(observation=("rgb_static", "robot_obs")))

@@ -147,6 +147,13 @@ def test_spatial_softmax_finds_where_and_how_strong() -> None:
     torch.testing.assert_close(strength, torch.tensor([50.0, 40.0, 0.0]))
 
 
+def test_bytes_are_scaled_around_zero() -> None:
+    encoder, seen = vision.Picture("rgb", Feature((32, 32, 3), "uint8")), list[Tensor]()
+    encoder.layers.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoder(torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(1, 2, 32, 32, 3))
+    assert seen[0].flatten(1)[:, 0].tolist() == [-0.5, 0.5]
+
+
 def test_a_picture_is_seen_as_bytes_and_frame_by_frame() -> None:
     torch.manual_seed(0)
     encoder = vision.Picture("rgb", Feature((40, 32, 3), "uint8"))

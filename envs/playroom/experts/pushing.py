@@ -146,10 +146,10 @@ def _room_to_turn(hand: Hand, block: Block) -> Array:
     """Return a place (2,) near a block where the sliding door does not hinder the hand that turns it."""
     x, y = block.position[:2]
     beside = x - bar(hand)
-    way = np.array([np.copysign(max(0.06 - abs(beside), 0.0), beside), min(-0.12 - y, 0.0)])
+    way = np.array([np.copysign(max(0.06 - abs(beside), 0.0), beside), min(-0.11 - y, 0.0)])
     if abs(beside) > 0.25:
         way[:] = 0.0
-    return block.position[:2] + way * min(1.0, 0.09 / max(float(np.linalg.norm(way)), 1e-9))
+    return block.position[:2] + way * min(1.0, 0.075 / max(float(np.linalg.norm(way)), 1e-9))
 
 
 def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
@@ -157,7 +157,7 @@ def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
     if lean(hand, blocks(hand)[color].position) > 0.1:
         yield from grasp(hand, color, 0.3)
         yield from _draw(hand, color, place)
-        yield from release(hand)
+        yield from _lay_down(hand, color)
     yield from grasp(hand, color, 0.3)
     if held(hand) != color:
         return
@@ -165,8 +165,13 @@ def _turn(hand: Hand, color: str, angle: float, place: Array) -> Motion:
     if abs(hand.position[0] - bar(hand)) < 0.12:  # the hand turns above the sliding door
         yield from hand.go(hand.position + np.array([0.0, 0.0, hand.random.uniform(0.08, 0.10)]), patience=25)
     yield from hand.turn(hand.yaw + angle)
-    down = hand.position
-    down[2] -= max(blocks(hand)[color].position[2] - blocks(hand)[color].half[2] - TABLE_TOP, 0.0)
+    yield from _lay_down(hand, color)
+
+
+def _lay_down(hand: Hand, color: str) -> Motion:
+    """Lower the held block to the table and let it go."""
+    block, down = blocks(hand)[color], hand.position
+    down[2] -= max(block.position[2] - block.half[2] - TABLE_TOP, 0.0)
     yield from hand.go(down, tolerance=0.012, patience=25)
     yield from release(hand)
 
