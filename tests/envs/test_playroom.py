@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
 from laminar.data.instructions import TASKS
 from laminar.envs.playroom.env import MAX_STEPS, Playroom
 from laminar.envs.playroom.layout import BUTTON_TRAVEL, LAYOUTS, NEUTRAL, SWITCH_TRAVEL
@@ -99,7 +100,7 @@ def test_pushing_against_the_table_does_not_wind_up_the_target() -> None:
 def test_absolute_actions_go_where_they_say() -> None:
     env = Playroom(action="absolute")
     observation, _ = env.reset(seed=0)
-    goal = observation["robot_obs"][:3] + [0.05, 0.03, 0.05]
+    goal = observation["robot_obs"][:3] + np.array([0.05, 0.03, 0.05])
     for _ in range(40):
         observation, *_ = env.step(np.array([*goal, *NEUTRAL[3:6], 1.0]))
     np.testing.assert_allclose(observation["robot_obs"][:3], goal, atol=2e-3)
