@@ -49,7 +49,8 @@ def room_xml(layout: Layout) -> str:
     """Return the room in MuJoCo's XML format.
 
     The integrator is explicit: with an implicit one, whose inertia is not the one that contact forces are computed for,
-    blocks slip out of the grip. It is stable up to a damping of 2 inertias a step; the arm's drives have 1.2 at most.
+    blocks slip out of the grip. It is stable up to a damping of 2 inertias a step. The arm's drives have more in
+    a few poses, where a joint trembles a little; more armature would cure that, and would make the arm lag more.
     With fewer line search iterations (20), the solver now and then misses the minimum and blocks explode. Contacts are
     as stiff as the time step allows, twice of which is MuJoCo's limit.
     """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import pi
 
-import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from laminar.envs.playroom.arm import FINGER_TRAVEL, JOINTS, arm_body, arm_drives
+from laminar.envs.playroom.engine import mujoco
 from laminar.envs.playroom.kinematics import InverseKinematics, euler_to_matrix, matrix_to_euler, rotation_vector
 from laminar.envs.playroom.layout import NEUTRAL, ROBOT_BASE
 from laminar.errors import LaminarError
