@@ -23,8 +23,9 @@ LEASH = 0.06  # meters that the commanded position may be away from the measured
 _TWIST_LEASH = 0.2  # radians, the same for each Euler angle
 _JOINT_LEASH = 0.12  # radians that a joint's command may be ahead of the joint, its lag at full speed
 _FAST = np.repeat([0.6, 3.0], 3)  # m/s, rad/s; a faster block would be deep inside what it hits before that is seen
-_DEEP = 0.0015  # meters that two things may be inside each other
+_DEEP = 0.001  # meters that two things may be inside each other
 _FINER = 4  # times shorter physics steps where it is rough
+_LOOK = 2  # physics steps between two looks whether it is
 _DARK, _SHINING = (0.25, 0.25, 0.25, 1.0), ((1.0, 0.9, 0.25, 1.0), (0.1, 0.95, 0.25, 1.0))  # lightbulb, LED
 _STEP = 1 / (RATE_HZ * SUBSTEPS)  # seconds
 _DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
@@ -144,9 +145,10 @@ class Room:
         Raises:
             LaminarError: the simulation diverged. MuJoCo would go on from its initial state without a word.
         """
-        finer = _FINER if self._is_rough(data) else 1
-        self.model.opt.timestep = _STEP / finer
-        mujoco.mj_step(self.model, data, SUBSTEPS * finer)
+        for _ in range(SUBSTEPS // _LOOK):
+            finer = _FINER if self._is_rough(data) else 1
+            self.model.opt.timestep = _STEP / finer
+            mujoco.mj_step(self.model, data, _LOOK * finer)
         mujoco.mj_kinematics(self.model, data)  # poses after the last step, not before it
         if any(data.warning[kind].number for kind in _DIVERGED):
             raise LaminarError(
