@@ -2,7 +2,7 @@
 
     python benchmarks/playroom_soundness.py [STEPS]     # 100 000 by default, half a minute to a minute
 
-Contacts are read at the end of every control step, in all four scenes in turn.
+Contacts are read at the end of every control step, in all four scenes side by side.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from .layout import (
     BUTTON_TRAVEL,
     COLORS,
     DRAWER_TRAVEL,
-    LAYOUTS,
     ROBOT_BASE,
     SWITCH_TRAVEL,
     TABLE_TOP,
@@ -215,8 +214,3 @@ def _mesh(color: str, length: float) -> str:
 
 def _text(values: Iterable[float]) -> str:
     return " ".join(f"{float(value):.9g}" for value in values)
-
-
-def model_of(scene: str) -> Any:
-    """Compile the room of a scene, "A" to "D"."""
-    return build_model(LAYOUTS[scene])

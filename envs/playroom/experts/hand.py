@@ -16,7 +16,7 @@ Motion = Iterator[Array]  # actions (7,) in [-1, 1]; the receiver executes each 
 
 OPEN, CLOSED = 1.0, -1.0
 # Share of the remaining way that one action asks for. The commanded pose integrates the actions and the arm follows it
-# with 18/s, so that this is critical damping: the hand slows down before the goal and does not swing.
+# with 20/s, so that this is about critical damping: the hand slows down before the goal and does not swing.
 _GAIN = 0.15
 
 
