@@ -144,8 +144,9 @@ class Transitions(_Sampler):
     "terminated": (B,) float32; "mask": (B, 1) bool, all True.
     """
 
-    def __init__(self, episodes: Episodes, device: str | torch.device = "cpu") -> None:
+    def __init__(self, episodes: Episodes, discount: float = 0.99, device: str | torch.device = "cpu") -> None:
         """Pack the episodes on the device."""
+        self.discount = discount
         self._sequences = Sequences(episodes, length=1, device=device)
         self._mask = torch.ones(1, 1, dtype=torch.bool, device=device)
         super().__init__(np.arange(len(episodes)), torch.device(device))
@@ -160,7 +161,7 @@ class Transitions(_Sampler):
             "action": batch["action"],
             "reward": batch["reward"][:, 0],
             "next_observation": {key: value[:, 1:] for key, value in observation.items()},
-            "terminated": batch["terminated"][:, 0],
+            "discount": self.discount * (1 - batch["terminated"][:, 0]),
             "mask": self._mask.expand(len(index), 1),
         }
 

@@ -17,6 +17,7 @@ from ..data.spec import Spec
 from ..errors import LaminarError
 from . import registry, storage
 from .chunks import History, RecedingHorizon, TemporalEnsemble
+from .networks.critics import Critic, CriticConfig
 from .networks.encoders import Encoder, takes_raw
 from .processes import Draws, Metrics, Process
 from .processes.meanflow import Config as MeanFlowConfig
@@ -50,6 +51,7 @@ class Policy(nn.Module):
         spec: Spec,
         observation_normalizer: Normalizer,
         action_normalizer: Normalizer,
+        critic_config: CriticConfig | None = None,
     ) -> None:
         super().__init__()
         _check_config(config)
@@ -66,6 +68,8 @@ class Policy(nn.Module):
             condition_dim=self.encoder.output_dim,
             n_times=self.process.n_times,
         )
+        # What offline improvement learned about its actions; it can choose among candidates, see guided.py.
+        self.critic = None if critic_config is None else self.new_critic(critic_config)
         self._add_limits()
         self._history = History(config.history)
         self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
@@ -81,6 +85,10 @@ class Policy(nn.Module):
         observation = Normalizer.fit(episodes.observation, modes)
         action = Normalizer.fit({"action": episodes.action}, config.action_normalizer)
         return cls(config, network_config, episodes.spec, observation, action)
+
+    def new_critic(self, config: CriticConfig) -> Critic:
+        """Build an untrained critic of this policy's encoded observations and normalized chunks."""
+        return Critic(config, self.spec.history * self.encoder.output_dim, math.prod(self.noise_shape))
 
     @property
     def device(self) -> torch.device:
@@ -100,6 +108,7 @@ class Policy(nn.Module):
             "network": asdict(self.network_config),
             "observation_normalizer": self.observation_normalizer.config(),
             "action_normalizer": self.action_normalizer.config(),
+            "critic": None if self.critic is None else asdict(self.critic.config),
         }
 
     def draw(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Draws:
@@ -276,6 +285,7 @@ def load_policy(folder: str | Path) -> Policy:
             spec,
             Normalizer.from_config(config["observation_normalizer"]),
             Normalizer.from_config(config["action_normalizer"]),
+            CriticConfig(**config["critic"]) if config.get("critic") else None,
         )
     storage.load_into(policy, folder / "model.safetensors")
     return policy.eval()

@@ -153,10 +153,17 @@ def _exponential_step(x: Tensor, data: Tensor, now: Level, after: Level) -> Tens
     return (after.sigma / now.sigma) * x - after.alpha * (decay - 1) * data
 
 
-def standard_normal(generator: torch.Generator | None) -> Draw:
-    """Return a `draw` for `ddpm` that uses the given generator (None: torch's default one)."""
+Source = torch.Generator | Tensor | None
+"""Where a stochastic solver takes its noise: a generator (None: torch's default one), or (steps, B, H, A) drawn before."""
+
+
+def standard_normal(source: Source) -> Draw:
+    """Return a `draw` for `ddpm`: fresh noise of a generator, or one row after the other of noise drawn before."""
+    if isinstance(source, Tensor):
+        rows = iter(source)
+        return lambda like: next(rows)
 
     def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, device=like.device, dtype=like.dtype, generator=generator)
+        return torch.randn(like.shape, device=like.device, dtype=like.dtype, generator=source)
 
     return draw

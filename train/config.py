@@ -32,7 +32,9 @@ class RuntimeConfig:
     """How the same mathematics is run."""
 
     name: str = "eager"
-    compiled: bool = False  # torch.compile the loss: repays its 10-60 s after some thousand updates
+    compiled: bool = False  # torch.compile the update: repays its 10-60 s after some thousand updates
+    autocast: bool = False  # matrix products of the update in bfloat16
+    matmul: str = "highest"  # torch's precision of float32 products: highest, high or medium
     device: str = "cpu"
     threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
 

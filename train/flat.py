@@ -6,6 +6,9 @@ each instead of one a tensor. The module keeps its names: its parameters become 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -43,3 +46,53 @@ class FlatParameters:
         norm = self.gradient.norm()
         self.gradient.mul_(max_norm / norm.clamp(min=max_norm))
         return norm
+
+
+class Layout:
+    """Where named parameters lie in one flat buffer, for updates that are functions of the buffer.
+
+    Attributes:
+        size: P, the number of values.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        """Lay the parameters out one after the other."""
+        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        self._counts = [math.prod(shape) for shape in self._shapes.values()]
+        self.size = sum(self._counts)
+
+    def flatten(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Copy the parameters into a new buffer (P,)."""
+        return torch.cat([parameters[name].detach().reshape(-1) for name in self._shapes])
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Name -> view into (P,); differentiable, and right under `torch.func.vmap`."""
+        pieces = flat.split(self._counts)
+        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
+
+
+def adam(
+    values: Tensor, gradient: Tensor, moments: tuple[Tensor, Tensor], step: Tensor, lr: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Adam (Kingma and Ba 2015, algorithm 1, with beta = 0.9 and 0.999, epsilon = 1e-8) as a function.
+
+    Args:
+        values: (P,) parameters.
+        gradient: (P,).
+        moments: first and second, (P,) each.
+        step: () number of this update, from 1.
+        lr: () learning rate.
+
+    Returns:
+        The new parameters and moments.
+    """
+    first = torch.lerp(gradient, moments[0], 0.9)
+    second = torch.lerp(gradient.square(), moments[1], 0.999)
+    scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
+    return values - lr / (1 - 0.9**step) * first / scale, (first, second)
+
+
+def clip_norm(gradient: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
+    """Scale (P,) down to `max_norm`, unless it is None; return it and its norm before that."""
+    norm = gradient.norm()
+    return (gradient if max_norm is None else gradient * (max_norm / norm.clamp(min=max_norm))), norm

@@ -27,6 +27,7 @@ class Context:
     processes: Processes
     compiled: bool  # torch.compile the loss
     short_episodes: str  # data.short_episodes
+    autocast: bool = False  # run matrix products in bfloat16
 
 
 class Improver(ABC):

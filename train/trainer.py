@@ -46,6 +46,7 @@ def train(config: TrainConfig) -> Path:
     """
     _check_settings(config)
     torch.set_num_threads(config.runtime.threads)
+    torch.set_float32_matmul_precision(config.runtime.matmul)
     processes = distributed.join(config.runtime.device)
     try:
         return _Run(config, processes).go()
@@ -265,6 +266,7 @@ def _build_improver(config: TrainConfig, processes: Processes) -> Improver:
         processes=processes,
         compiled=config.runtime.compiled,
         short_episodes=config.data.short_episodes,
+        autocast=config.runtime.autocast,
     )
     improver, _ = improvers()[config.method.name]
     return improver(policy, episodes, config.method, context)

@@ -1,4 +1,4 @@
-"""Smooth activations by name."""
+"""Activations by name, all smooth but relu."""
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,11 @@ class Mish(nn.Module):
         return tangent * (n / m + 4.0 * x * (e / m) * ((e + 1.0) / m))
 
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "mish": Mish}
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "mish": Mish, "relu": nn.ReLU}
 
 
 def activation(name: str) -> nn.Module:
-    """Build the activation called "silu", "gelu" or "mish".
+    """Build the activation called "silu", "gelu", "mish" or "relu".
 
     Raises:
         LaminarError: for any other name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,39 +43,41 @@ class EnsembleLayerNorm(nn.Module):
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
 
 
+@dataclass
+class CriticConfig:
+    """Settings of a critic; the defaults are the twin critic of DQL (Wang et al. 2023)."""
+
+    width: int = 256
+    depth: int = 3  # hidden layers
+    heads: int = 2  # independent critics
+    activation: str = "mish"  # silu, gelu, mish or relu
+    layer_norm: bool = False  # normalize before every activation
+
+
 class Critic(nn.Module):
-    """Q(condition, action) of several independent heads; the defaults are the twin critic of DQL (Wang 2023).
+    """Q(condition, action) of several independent heads; V(condition) with action_dim = 0.
 
     A chunk is one long action: its critic takes action_dim = H * A and flat chunks.
     """
 
-    def __init__(
-        self,
-        condition_dim: int,
-        action_dim: int,
-        width: int = 256,
-        depth: int = 3,
-        heads: int = 2,
-        activation: str = "mish",
-        layer_norm: bool = False,
-    ) -> None:
-        """Build `heads` perceptrons of `depth` hidden layers; layer_norm normalizes before every activation.
+    def __init__(self, config: CriticConfig, condition_dim: int, action_dim: int) -> None:
+        """Build the perceptrons.
 
         Raises:
             LaminarError: without a head or a hidden layer.
         """
         super().__init__()
-        if heads < 1 or depth < 1:
-            raise LaminarError(f"a critic needs a head and a hidden layer, got {heads=} and {depth=}")
-        self.heads = heads
+        if config.heads < 1 or config.depth < 1:
+            raise LaminarError(f"a critic needs a head and a hidden layer, got {config}")
+        self.config, self.heads = config, config.heads
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []
-        for index in range(depth):
-            layers.append(EnsembleLinear(heads, width if index else inputs, width))
-            if layer_norm:
-                layers.append(EnsembleLayerNorm(heads, width))
-            layers.append(activation_by_name(activation))
-        self.layers = nn.Sequential(*layers, EnsembleLinear(heads, width, 1))
+        for index in range(config.depth):
+            layers.append(EnsembleLinear(config.heads, config.width if index else inputs, config.width))
+            if config.layer_norm:
+                layers.append(EnsembleLayerNorm(config.heads, config.width))
+            layers.append(activation_by_name(config.activation))
+        self.layers = nn.Sequential(*layers, EnsembleLinear(config.heads, config.width, 1))
 
     def forward(self, cond: Tensor, action: Tensor) -> Tensor:
         """Map cond (B, condition_dim) and action (B, action_dim) to values (heads, B)."""

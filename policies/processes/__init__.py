@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import LaminarError
 from ..networks import Network
+from ..solvers import Source
 
 Metrics = dict[str, Tensor]
 Draws = tuple[Tensor, ...]
@@ -24,6 +25,9 @@ class Process(nn.Module, ABC):
 
     n_times: int = 1
     """How many times the network is conditioned on."""
+
+    inner_draws: int = 0
+    """Draws (B, H, A) of noise within one sample; only a stochastic solver has any."""
 
     @abstractmethod
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
@@ -55,9 +59,12 @@ class Process(nn.Module, ABC):
         noise: Tensor,
         cond: Tensor,
         steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> list[Tensor]:
-        """Return all states from the noise to the sample; `steps` None is the configured number."""
+        """Return all states from the noise to the sample; `steps` None is the configured number.
+
+        `generator` serves a stochastic solver only: a generator, or the noise itself, (inner_draws, B, H, A).
+        """
 
     def sample(
         self,
@@ -65,7 +72,7 @@ class Process(nn.Module, ABC):
         noise: Tensor,
         cond: Tensor,
         steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> Tensor:
         """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`."""
         return self.path(network, noise, cond, steps, generator)[-1]

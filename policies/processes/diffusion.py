@@ -12,7 +12,7 @@ from ...errors import LaminarError, nearest
 from .. import solvers
 from ..networks import Network
 from ..schedules import Schedule, grid
-from ..solvers import Level
+from ..solvers import Level, Source
 from . import Draws, Metrics, Process, squared_error
 
 ODE_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], list[Tensor]]] = {
@@ -56,6 +56,7 @@ class Diffusion(Process):
         self.schedule = Schedule(config.schedule, config.levels)
         # Made once, not in every sample; and a bad combination fails here, before training.
         self.levels = grid(self.schedule, config.steps, config.spacing)
+        self.inner_draws = len(self.levels) - 1 if config.solver == "ddpm" else 0
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times (B, 1)."""
@@ -84,7 +85,7 @@ class Diffusion(Process):
         noise: Tensor,
         cond: Tensor,
         steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> list[Tensor]:
         """Denoise with the configured solver; `generator` serves `ddpm` only."""
         levels = self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...errors import LaminarError, nearest
 from .. import solvers
 from ..networks import Network
+from ..solvers import Source
 from . import Draws, Metrics, Process, check_steps, squared_error
 
 SOLVERS: dict[str, Callable[[solvers.Velocity, Tensor, list[float]], list[Tensor]]] = {
@@ -62,7 +63,7 @@ class Flow(Process):
         noise: Tensor,
         cond: Tensor,
         steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> list[Tensor]:
         """Integrate dx/dt = v from t = 1 to t = 0 in equal steps."""
         steps = self.config.steps if steps is None else check_steps(steps)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
+from ..solvers import Source
 from . import Draws, Metrics, Process, check_steps, squared_error
 
 
@@ -97,7 +98,7 @@ class MeanFlow(Process):
         noise: Tensor,
         cond: Tensor,
         steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
     ) -> list[Tensor]:
         """x_r = x_t - (t - r) u(x_t, r, t) in equal steps from t = 1 to 0; one step is one call."""
         steps = self.config.steps if steps is None else check_steps(steps)
