@@ -6,7 +6,9 @@
     laminar train method=bc policy=meanflow data.path=demos.hdf5 out=runs/maze
     laminar eval policy.path=runs/maze env.id=laminar/PointMaze-v0 out=runs/maze/eval
     laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains
+    laminar eval policy.path=runs/hopper env.id=hopper-medium-v2 protocol=offline out=runs/hopper/eval
     laminar compare runs/maze runs/other env.id=laminar/PointMaze-v0
+    laminar table runs out=scores
 
 Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback).
 """
@@ -18,12 +20,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import LaminarError, nearest
 
 if TYPE_CHECKING:
     from .eval.config import EvalConfig
+    from .policies.guided import Acting
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,28 +67,57 @@ def train(words: list[str]) -> None:
 
 
 def evaluate(words: list[str]) -> None:
-    """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video."""
+    """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video.
+
+    A policy with a critic can act by its choice: candidates=50. protocol=offline gives the three numbers of an offline
+    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint.
+    """
     from .configs.compose import compose
 
     config = compose("eval", words)
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
-    chains = config.chains is not None
-    unused, remedy = ("episodes", "give chains=N") if chains else ("max_steps", "it belongs to task=calvin-chain")
-    if any(word.startswith(f"{unused}=") for word in words):
-        raise LaminarError(f"{unused} does not apply to {'chains' if chains else 'episodes'}; {remedy}")
+    _refuse_unused(config, {word.partition("=")[0] for word in words})
     out = Path(config.out) if config.out else None
     if out and out.exists() and not out.is_dir():
         raise LaminarError(f"out={out} is a file; laminar eval writes a folder")
-    (_evaluate_chains if chains else _evaluate_episodes)(config, out)
+    protocols = {"episodes": _evaluate_episodes, "offline": _evaluate_offline}
+    if config.protocol not in protocols:
+        known = f"(known: {', '.join(protocols)}){nearest(config.protocol, protocols)}"
+        raise LaminarError(f"no protocol is called '{config.protocol}' {known}")
+    (_evaluate_chains if config.chains is not None else protocols[config.protocol])(config, out)
+
+
+def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
+    """Refuse settings that would have no effect."""
+    if config.chains is not None:
+        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature"), "leave it out")
+        unused, what = unused | {"episodes": "give chains=N"}, "chains"
+    else:
+        unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
+        if config.protocol == "episodes" and config.candidates in (None, 1):
+            unused |= dict.fromkeys(("selection", "temperature"), "give candidates=N above 1")
+    for name, remedy in unused.items():
+        if name in given:
+            to = "a single sample" if name in ("selection", "temperature") and config.chains is None else what
+            raise LaminarError(f"{name} does not apply to {to}; {remedy}")
+    if config.selection == "argmax" and "temperature" in given:
+        raise LaminarError("temperature does not apply to selection=argmax; leave it out")
+
+
+def _acting(config: EvalConfig, candidates: int) -> Acting:
+    from .policies.guided import Acting
+
+    return Acting(candidates if config.candidates is None else config.candidates, config.selection, config.temperature)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     from .eval.rollout import evaluate as run
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    video = _video(config, out, "episodes.mp4")
-    result = run(policy, str(config.env.id), seeds, config.num_envs, config.processes, video, config.video_episodes)
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, 1)
+    options = (config.num_envs, config.processes, video, config.video_episodes)
+    result = run(policy, str(config.env.id), seeds, *options, acting=how)
     print(result.summary())
     if out:
         from .eval.report import write_report
@@ -93,6 +125,24 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
         if video is None:
             (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
         print(f"report in {write_report(out, result, policy)}")
+
+
+def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
+    from .eval.offline import CANDIDATES, evaluate_offline
+
+    run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, CANDIDATES)
+    options = (config.num_envs, config.processes, video, config.video_episodes)
+    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
+    print(found.summary())
+    if out:
+        from .eval.report import write_report
+
+        if video is None:
+            (out / "episodes.mp4").unlink(missing_ok=True)
+        page = write_report(out, found.last, run, headline=found.page())
+        found.save(out)
+        print(f"report in {page}")
 
 
 def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
@@ -127,6 +177,34 @@ def compare(words: list[str]) -> None:
     print(comparison.summary())
     if config.out:
         print(f"written to {comparison.save(config.out)}")
+
+
+def table(words: list[str]) -> None:
+    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM].
+
+    Reads every eval.json in the folders that `laminar eval protocol=offline` wrote, one a training seed. Rows are data
+    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv.
+    """
+    from dataclasses import asdict
+    from functools import cache
+
+    from .configs.compose import compose, options
+    from .eval.table import tabulate
+    from .eval.table_report import markdown, save_table
+
+    folders = [word for word in words if not word.startswith("out=")]
+    out = [word.removeprefix("out=") for word in words if word.startswith("out=")]
+    if not folders or len(out) > 1 or any(word.startswith("-") for word in words):
+        raise LaminarError(f"usage: laminar table FOLDER… [out=STEM], got {' '.join(words) or 'nothing'}")
+
+    @cache
+    def published(recipe: str) -> dict[str, Any]:
+        return asdict(compose("train", [f"method={recipe}"]).method) if recipe in options("method") else {}
+
+    found = tabulate(folders, published)
+    print(markdown(found))
+    for path in save_table(found, out[0]) if out else ():
+        print(f"written to {path}")
 
 
 def collect(words: list[str]) -> None:
@@ -184,6 +262,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
     "compare": compare,
+    "table": table,
     "collect": collect,
     "inspect": inspect,
     "doctor": doctor,
@@ -214,7 +293,7 @@ def _usage() -> str:
 
 def _help(verb: str) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
-    if verb in ("inspect", "doctor"):
+    if verb in ("inspect", "doctor", "table"):
         return text
     from .configs.compose import GROUPS, describe, options
 

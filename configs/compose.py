@@ -54,6 +54,8 @@ def compose(verb: str, words: list[str]) -> Any:
             raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")
         if key not in groups:
             _check_leaf(config, key)
+    if verb == "train":
+        _check_init(dict(overrides))
     return _to_objects(_compose(verb, words))
 
 
@@ -98,7 +100,7 @@ def _to_objects(config: DictConfig) -> Any:
 def _plain(word: str) -> str:
     """Quote a path or an environment id, so that Hydra's grammar leaves its characters alone; expand ~."""
     key, _, value = word.partition("=")
-    if not (key == "out" or key.endswith((".path", "env.id"))) or value in ("", "null") or value[0] in "['\"":
+    if not (key in ("out", "init") or key.endswith((".path", "env.id"))) or value in ("", "null") or value[0] in "['\"":
         return word
     return f"{key}='{os.path.expanduser(value)}'" if "'" not in value else word
 
@@ -140,6 +142,15 @@ def _check_leaf(config: DictConfig, key: str) -> None:
     if isinstance(OmegaConf.select(config, key), DictConfig):
         inside = list(OmegaConf.select(config, key))
         raise LaminarError(f"'{key}' is a group of settings; set one of them, such as {key}.{inside[-1]}=…")
+
+
+def _check_init(overrides: dict[str, Any]) -> None:
+    """Refuse a policy or network beside `init`, which brings its own."""
+    chosen = [key for key in overrides if key.split(".")[0] in ("policy", "network")]
+    if overrides.get("init") is not None and chosen:
+        raise LaminarError(
+            f"init={overrides['init']} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
+        )
 
 
 def _one_line(error: Exception) -> str:

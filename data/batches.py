@@ -23,7 +23,7 @@ Array = NDArray[Any]
 Batch = dict[str, Any]
 
 
-class _Windows:
+class Windows:
     """Named arrays over the same rows, read as windows of `length` rows that begin `skip` rows after a start.
 
     Float arrays lie side by side in one float32 matrix; other dtypes (uint8 images, masks) keep theirs. Arrays on disk
@@ -70,7 +70,7 @@ class _Windows:
         return {key: value.pin_memory().to(self._device, non_blocking=True) for key, value in rows.items()}
 
 
-class _Sampler:
+class Sampler:
     """A table of legal starts and uniform draws from it, with replacement.
 
     Attributes:
@@ -92,7 +92,7 @@ class _Sampler:
         return torch.randint(len(self._starts), (batch_size,), generator=generator, device=self.device)
 
 
-class Sequences(_Sampler):
+class Sequences(Sampler):
     """Windows of fixed length, each wholly inside one episode.
 
     `gather` returns "observation": key -> (B, L + 1, ...), the last row being the observation after the last
@@ -106,7 +106,7 @@ class Sequences(_Sampler):
         Raises:
             LaminarError: when no episode is long enough.
         """
-        _check_positive(length=length, stride=stride)
+        check_positive(length=length, stride=stride)
         lengths = episodes.lengths
         if lengths.max() < length:
             raise LaminarError(
@@ -118,10 +118,10 @@ class Sequences(_Sampler):
         # Each episode takes one row more than it has steps: its final observation.
         first = episodes.starts + np.arange(episodes.num_episodes)
         counts = np.maximum(lengths - length, -1) // stride + 1
-        starts = np.repeat(first, counts) + _count_up(counts) * stride
+        starts = np.repeat(first, counts) + count_up(counts) * stride
         super().__init__(starts, torch.device(device))
         self._keys = list(episodes.observation)
-        self._windows = _Windows(_closed_rows(episodes), length + 1, self.device)
+        self._windows = Windows(_closed_rows(episodes), length + 1, self.device)
         self.reads_disk = bool(self._windows.on_disk)
 
     def gather(self, index: Tensor) -> Batch:
@@ -137,40 +137,7 @@ class Sequences(_Sampler):
         return self.gather(self.draw(batch_size, generator))
 
 
-class Transitions(_Sampler):
-    """Single steps for Q-learning; every step of every episode is legal, none reaches into the next episode.
-
-    `gather` returns "observation" and "next_observation": key -> (B, 1, ...); "action": (B, 1, A); "reward",
-    "terminated": (B,) float32; "mask": (B, 1) bool, all True.
-    """
-
-    def __init__(self, episodes: Episodes, discount: float = 0.99, device: str | torch.device = "cpu") -> None:
-        """Pack the episodes on the device."""
-        self.discount = discount
-        self._sequences = Sequences(episodes, length=1, device=device)
-        self._mask = torch.ones(1, 1, dtype=torch.bool, device=device)
-        super().__init__(np.arange(len(episodes)), torch.device(device))
-        self.reads_disk = self._sequences.reads_disk
-
-    def gather(self, index: Tensor) -> Batch:
-        """Return the steps with the given indices (B,)."""
-        batch = self._sequences.gather(index)
-        observation = batch["observation"]
-        return {
-            "observation": {key: value[:, :1] for key, value in observation.items()},
-            "action": batch["action"],
-            "reward": batch["reward"][:, 0],
-            "next_observation": {key: value[:, 1:] for key, value in observation.items()},
-            "discount": self.discount * (1 - batch["terminated"][:, 0]),
-            "mask": self._mask.expand(len(index), 1),
-        }
-
-    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch of steps uniformly with replacement."""
-        return self.gather(self.draw(batch_size, generator))
-
-
-class Chunks(_Sampler):
+class Chunks(Sampler):
     """Observation history and action chunk around every step t of every episode.
 
     `gather` returns "observation": key -> (B, history, ...), steps t-history+1 .. t, the first observation
@@ -199,19 +166,19 @@ class Chunks(_Sampler):
         Raises:
             LaminarError: a short episode with "error", or nothing left with "drop".
         """
-        _check_positive(history=history, chunk=chunk)
+        check_positive(history=history, chunk=chunk)
         self.history, self.chunk = history, chunk
         episodes = _settle_short(episodes, chunk, short_episodes)
         padding = history - 1 + chunk - 1
         counts = episodes.lengths + padding
-        step = _count_up(counts) - (history - 1)  # step number of each padded row, outside [0, T) on padding
+        step = count_up(counts) - (history - 1)  # step number of each padded row, outside [0, T) on padding
         last = np.repeat(episodes.lengths - 1, counts)
         source = np.repeat(episodes.starts, counts) + np.clip(step, 0, last)
         super().__init__(np.arange(len(episodes)) + padding * episodes.episode_index, torch.device(device))
         observation = {key: value[source] for key, value in episodes.observation.items()}
         actions = {"action": episodes.action[source], "mask": step <= last}
-        self._observations = _Windows(observation, history, self.device)
-        self._actions = _Windows(actions, chunk, self.device, skip=history - 1)
+        self._observations = Windows(observation, history, self.device)
+        self._actions = Windows(actions, chunk, self.device, skip=history - 1)
         self.reads_disk = bool(self._observations.on_disk)
 
     def gather(self, index: Tensor) -> Batch:
@@ -254,13 +221,14 @@ def _closed_rows(episodes: Episodes) -> dict[str, Array]:
     return rows | {"step": np.insert(steps, at, 0.0, axis=0)}
 
 
-def _count_up(counts: Array) -> Array:
+def count_up(counts: Array) -> Array:
     """Return 0 .. count-1 for each count, one after the other."""
     total = np.cumsum(counts)
     return np.arange(total[-1]) - np.repeat(total - counts, counts)
 
 
-def _check_positive(**numbers: int) -> None:
+def check_positive(**numbers: int) -> None:
+    """Raise LaminarError for the first number below 1, by its name."""
     for name, number in numbers.items():
         if number < 1:
             raise LaminarError(f"{name} is {number}, it must be at least 1")

@@ -31,6 +31,7 @@ class Episodes:
         ends: (E,) int64, exclusive index of each episode's end.
         spec: keys, shapes, units, limits.
         success: (E,) bool, or None when the file does not tell.
+        has_reward: False where the file holds no rewards; `reward` is 0 then.
         infos: further arrays of N rows that readers keep (simulator states, goals).
         source: where the data came from, for messages.
         remarks: what a reader had to decide, shown by `laminar inspect`.
@@ -45,6 +46,7 @@ class Episodes:
     ends: Array
     spec: Spec
     success: Array | None = None
+    has_reward: bool = True
     infos: dict[str, Array] = field(default_factory=lambda: {})
     source: str = "memory"
     remarks: list[str] = field(default_factory=lambda: [])
@@ -199,6 +201,7 @@ class Episodes:
             ends=np.cumsum(lengths),
             spec=spec,
             success=np.concatenate(successes) if len(successes) == len(parts) else None,
+            has_reward=all(part.has_reward for part in parts),
             infos=join_keys("infos", shared),
             source=" + ".join(part.source for part in parts),
             remarks=remarks,

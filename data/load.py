@@ -11,6 +11,7 @@ from types import ModuleType
 from ..errors import LaminarError, nearest
 from . import formats, hdf5
 from .episodes import Episodes
+from .named import named_data, similar_name
 from .selection import EVERYTHING, Selection
 
 
@@ -18,7 +19,7 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
     """Read one file, or several of the same robot that are joined in the given order.
 
     Args:
-        path: a file, a data set's folder, or a list of them.
+        path: a file, a data set's folder, its D4RL or Minari id (see `named`), or a list of them.
         selection: which parts to read.
 
     Raises:
@@ -39,7 +40,7 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
 
 
 def existing_file(path: str | Path) -> Path:
-    """Return the path of a readable, non-empty file (or of a dataset folder).
+    """Return the path of a readable, non-empty file (or of a dataset folder); what is no path may be a data set's name.
 
     Raises:
         LaminarError: it is missing, empty, or may not be read.
@@ -52,7 +53,10 @@ def existing_file(path: str | Path) -> Path:
         if file.is_dir():
             return file
         if not file.exists():
-            raise LaminarError(f"{file}: no such file{_similar_file(file)}")
+            named = named_data(str(path))
+            if named is None:
+                raise LaminarError(f"{file}: no such file{_similar_file(file) or similar_name(str(path))}")
+            return existing_file(named)
         with file.open("rb") as stream:
             if not stream.read(1):
                 raise LaminarError(f"{file}: the file is empty; record or copy it again")

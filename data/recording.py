@@ -29,6 +29,7 @@ class Recording:
         ends: (E,) exclusive.
         spec: None derives it from the arrays and `action_low`, `action_high`, `rate_hz`.
         success: (E,) bool or None.
+        has_reward: False where `reward` only fills a gap in the file.
         infos: key -> (N, ...).
     """
 
@@ -44,6 +45,7 @@ class Recording:
     action_high: tuple[float, ...] | None = None
     rate_hz: float | None = None
     success: Array | None = None
+    has_reward: bool = True
     infos: dict[str, Array] = field(default_factory=lambda: {})
     remarks: list[str] = field(default_factory=lambda: [])
 
@@ -74,6 +76,7 @@ class Recording:
             ends=self.ends.astype(np.int64),
             spec=self.spec or self._derive_spec(),
             success=self.success,
+            has_reward=self.has_reward,
             infos=self.infos,
             source=str(self.path),
             remarks=self.remarks,

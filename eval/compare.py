@@ -20,6 +20,7 @@ from .scores import Interval, bootstrap, paired_rates
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.
 FEWEST_PAIRS = 6
+SIMULATORS = ("mujoco", "gymnasium", "gymnasium-robotics")  # packages whose versions can change an episode
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A"
     seeds = [[episode.seed for episode in result.episodes] for result in (first, second)]
     if seeds[0] != seeds[1]:
         raise LaminarError(f"the seeds differ ({seeds[0][:3]}… and {seeds[1][:3]}…); evaluate both on the same ones")
-    for package in ("mujoco", "gymnasium", "gymnasium-robotics"):
+    for package in SIMULATORS:
         used = [result.versions.get(package) for result in (first, second)]
         if used[0] != used[1]:
             raise LaminarError(f"{package} differs, {used[0]} and {used[1]}: evaluate both with the same version")

@@ -21,6 +21,10 @@ class EvalConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = 50
     chains: int | None = None  # instead of episodes: chains of five instructions, see task=calvin-chain
+    protocol: str = "episodes"  # offline: three numbers of a run, see eval/offline.py
+    candidates: int | None = None  # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
+    selection: str = "softmax"  # of a candidate: softmax of Q / temperature, or argmax of Q
+    temperature: float = 1.0  # of the softmax, in units of Q
     max_steps: int = 360  # limit of each instruction of a chain
     seed: int = 0  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = None  # folder for eval.json and the report

@@ -14,7 +14,8 @@ import torch
 
 from ..data.spec import Spec
 from ..errors import LaminarError
-from ..policies.policy import load_policy
+from ..policies.guided import Acting, guide
+from ..policies.policy import Policy, load_policy
 from .lockstep import Actor, Lockstep
 from .video import Recorder
 
@@ -33,6 +34,7 @@ class Measurement(Generic[Record]):
         spec: what the policy sees.
         checkpoint: hash of the policy's weights; None for a policy without any.
         num_envs: environments that stepped together, in all processes.
+        acting: how the policy decided.
         seconds: wall time.
     """
 
@@ -42,6 +44,7 @@ class Measurement(Generic[Record]):
     spec: Spec
     checkpoint: str | None
     num_envs: int
+    acting: Acting
     seconds: float = 0.0
 
 
@@ -54,6 +57,7 @@ def measure(
     processes: int = 0,
     video: str | Path | None = None,
     video_episodes: int = 3,
+    acting: Acting | None = None,
 ) -> Measurement[Record]:
     """Roll a policy out under a protocol: one record a seed.
 
@@ -66,6 +70,7 @@ def measure(
         processes: 0 runs in this process; N shards the seeds over N workers, which load the policy themselves.
         video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
         video_episodes: how many seeds to film.
+        acting: lets the critic of the policy choose among candidates; None leaves the policy as it is.
 
     Raises:
         LaminarError: a number that makes no sense, a policy that does not fit the environment, or whatever the
@@ -82,10 +87,10 @@ def measure(
     if processes > 0:
         if video is not None:
             raise LaminarError("a video needs processes=0; film a few episodes in a second evaluation")
-        found = _in_workers(protocol, policy, env_id, seeds, num_envs, processes)
+        found = _in_workers(protocol, policy, env_id, seeds, num_envs, processes, acting)
     else:
         recorder = None if video is None else Recorder(Path(video), seeds[:video_episodes])
-        found = _here(protocol, policy, env_id, seeds, num_envs, recorder)
+        found = _here(protocol, policy, env_id, seeds, num_envs, recorder, acting)
     return replace(found, seconds=time.perf_counter() - begin)
 
 
@@ -96,8 +101,13 @@ def _here(
     seeds: Sequence[int],
     num_envs: int | None,
     recorder: Recorder | None = None,
+    acting: Acting | None = None,
 ) -> Measurement[Record]:
     actor = load_policy(policy) if isinstance(policy, str | Path) else policy
+    if acting is not None:
+        if not isinstance(actor, Policy):
+            raise LaminarError(f"{type(actor).__name__} has no critic to choose among candidates; leave acting out")
+        actor = guide(actor, acting)
     lockstep = Lockstep(actor, env_id, min(num_envs or 64, len(seeds)), recorder)
     try:
         # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
@@ -113,7 +123,8 @@ def _here(
     checkpoint_hash = getattr(actor, "checkpoint_hash", None)
     checkpoint = checkpoint_hash() if checkpoint_hash else None
     simulator = getattr(lockstep.envs[0].unwrapped, "simulator_name", None)
-    return Measurement(lockstep.env_id, simulator, records, actor.spec, checkpoint, len(lockstep.envs))
+    how = getattr(actor, "acting", Acting())
+    return Measurement(lockstep.env_id, simulator, records, actor.spec, checkpoint, len(lockstep.envs), how)
 
 
 def _in_workers(
@@ -123,6 +134,7 @@ def _in_workers(
     seeds: Sequence[int],
     num_envs: int | None,
     processes: int,
+    acting: Acting | None,
 ) -> Measurement[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
@@ -131,7 +143,7 @@ def _in_workers(
     # spawned, because a forked child inherits locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_here, protocol, str(policy), env_id, shard, num_envs) for shard in shards]
+        jobs = [pool.submit(_here, protocol, str(policy), env_id, shard, num_envs, None, acting) for shard in shards]
         parts = [job.result() for job in jobs]
     found = {
         seed: record

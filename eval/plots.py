@@ -55,8 +55,14 @@ def _line(panel: Axes, rows: Sequence[Mapping[str, float]], name: str, marker: s
     panel.grid(alpha=0.3)
 
 
-def return_distribution(result: Result, path: Path) -> Path:
-    """Draw the histogram of returns, split by success where that is known, with the mean and its interval."""
+def return_distribution(result: Result, path: Path, data: Array | None = None) -> Path:
+    """Draw the histogram of returns, split by success where that is known, with the mean and its interval.
+
+    Args:
+        result: from `evaluate`.
+        path: PNG file.
+        data: (E,) returns of the demonstrations; their mean and the best of them become lines.
+    """
     returns = np.array(result.returns)
     groups = {"episodes": returns}
     if result.success_rate is not None:
@@ -76,6 +82,9 @@ def return_distribution(result: Result, path: Path) -> Path:
     mean = result.mean_return
     panel.axvspan(mean.low, mean.high, color="black", alpha=0.15, label="95 % interval of the mean")
     panel.axvline(mean.mean, color="black", linewidth=1.4, label=f"mean {mean.mean:.4g}")
+    if data is not None:
+        panel.axvline(data.mean(), color="tab:orange", linestyle="--", label=f"mean of the data {data.mean():.4g}")
+        panel.axvline(data.max(), color="tab:purple", linestyle=":", label=f"best of the data {data.max():.4g}")
     panel.set(xlabel="return of an episode (undiscounted sum of rewards)", ylabel="episodes", title=result.env_id)
     panel.legend()
     return _save(figure, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data.load import Selection, load_episodes
 from ..envs.make import control_rate
 from ..envs.rendering import simulator
+from ..errors import LaminarError
+from ..policies.guided import guide
 from ..policies.policy import Policy, load_policy
 from . import plots
 from .fitting import fit_env
@@ -24,15 +27,20 @@ _ACTIONS = 500  # single actions, drawn as a histogram
 
 
 def write_report(
-    folder: str | Path, result: Result, policy: Policy | str | Path | None = None, video: str = "episodes.mp4"
+    folder: str | Path,
+    result: Result,
+    policy: Policy | str | Path | None = None,
+    video: str = "episodes.mp4",
+    headline: Sequence[str] = (),
 ) -> Path:
     """Write `eval.json`, `report.md` and the pictures into a folder.
 
     Args:
         folder: made if missing; a video of that name already in it is linked.
         result: from `evaluate`.
-        policy: draws its samples; given as the folder of a run, also its training curve.
+        policy: draws its samples; given as the folder of a run, also its training curve and the returns of its data.
         video: file name.
+        headline: lines of Markdown that come first on the page.
 
     Returns:
         Path of `report.md`.
@@ -42,26 +50,51 @@ def write_report(
     pictures: dict[str, Path] = {}
     if policy is not None:
         loaded = policy if isinstance(policy, Policy) else load_policy(policy)
-        pictures |= _behavior(loaded, result, folder)
-    pictures["Returns"] = plots.return_distribution(result, folder / "returns.png")
+        pictures |= _behavior(guide(loaded, result.acting), result, folder)
+    data, remark = _data_returns(policy)
+    pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
     pictures |= training_curve(folder, policy)
     page = folder / "report.md"
-    page.write_text(_page(result, pictures, folder / video, policy), encoding="utf-8")
+    lines = _page(result, pictures, folder / video, policy, headline)
+    page.write_text("\n".join([*lines, *remark, "- every episode: `eval.json`", ""]), encoding="utf-8")
     return page
 
 
 def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str, Path]:
     """Draw the training curve of a policy that lies in a run; return its title and file, nothing for others."""
-    if not isinstance(policy, str | Path):
+    file = _file_of_run(policy, "metrics.jsonl")
+    if file is None:
         return {}
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
+    rows = [json.loads(line) for line in lines]
+    return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
+
+
+def _file_of_run(policy: Policy | str | Path | None, name: str) -> Path | None:
+    """Return a file of the run that a policy's folder is, or lies in; None where there is none."""
+    if not isinstance(policy, str | Path):
+        return None
     start = Path(policy).absolute()
-    for place in (start, *list(start.parents)[:2]):  # a run, or one of its checkpoints
-        file = place / "metrics.jsonl"
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
-            rows = [json.loads(line) for line in lines]
-            return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
-    return {}
+    places = (start, *list(start.parents)[:2])  # a run, or one of its checkpoints
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _data_returns(policy: Policy | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
+    """Return the returns (E,) of the data that a run was trained on, and a line that says what they are."""
+    file = _file_of_run(policy, "run.json")
+    if file is None:
+        return None, []
+    data = json.loads(file.read_text(encoding="utf-8"))["data"]
+    if data.get("instruction") or data.get("action"):
+        return None, ["- returns of the training data: none, CALVIN's recordings have no rewards"]
+    try:
+        returns = load_episodes(data["path"], Selection(data.get("observation"))).returns()
+    except LaminarError as error:
+        return None, [f"- returns of the training data are not drawn: {error}"]
+    if not returns.any():
+        return None, ["- returns of the training data are not drawn: its rewards are all zero"]
+    figures = f"{len(returns)} episodes, mean {returns.mean():.4g}, best {returns.max():.4g}"
+    return returns, [f"- returns of the training data: {figures}"]
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
@@ -116,15 +149,21 @@ def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], 
         lockstep.close()
 
 
-def _page(result: Result, pictures: dict[str, Path], video: Path, policy: Policy | str | Path | None) -> str:
+def _page(
+    result: Result,
+    pictures: dict[str, Path],
+    video: Path,
+    policy: Policy | str | Path | None,
+    headline: Sequence[str],
+) -> list[str]:
     stored = result.to_json()
     figures = {
         "success rate": result.success_rate,
         "normalized score": result.normalized_score,
         "return": result.mean_return,
     }
-    lines = [f"# Evaluation in {result.env_id}", ""]
-    lines += [f"{len(result.episodes)} episodes, one a seed; mean and 95 % interval.", ""]
+    lines = [f"# Evaluation in {result.env_id}", "", *headline]
+    lines += [f"{len(result.episodes)} episodes, one a seed, {result.acting}; mean and 95 % interval.", ""]
     lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
     lines += [f"| {name} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for name, x in figures.items() if x]
     lengths = [episode.length for episode in result.episodes]
@@ -133,12 +172,14 @@ def _page(result: Result, pictures: dict[str, Path], video: Path, policy: Policy
         lines += [f"Note: {stored['note']}.", ""]
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
+    lines += [f"- acting: {result.acting}"]
     lines += [f"- simulator: {result.simulator}"] if result.simulator else []
+    seeds = [episode.seed for episode in result.episodes]
+    lines += [f"- seeds: {', '.join(map(str, seeds))}"]
     failed = [str(episode.seed) for episode in result.episodes if episode.success is False]
     if failed:
         lines += [f"- seeds without success: {', '.join(failed)}"]
-    lines += ["- every episode: `eval.json`", ""]
-    return "\n".join(lines)
+    return lines
 
 
 def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[str]:

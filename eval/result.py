@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..envs.d4rl import normalized_score, resolve
 from ..errors import LaminarError
+from ..policies.guided import Acting
 from ..policies.storage import write_json
 from .scores import Interval, bootstrap, wilson
 
@@ -53,6 +54,7 @@ class Result:
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=lambda: versions())
     simulator: str | None = None  # its name and version, where the environment tells it
+    acting: Acting = field(default_factory=Acting)  # how the policy decided
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -99,6 +101,7 @@ class Result:
             "return": self.mean_return.to_json(),
             "normalized_score": score.to_json() if score else None,
             "confidence": 0.95,
+            "acting": self.acting.to_json(),
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
@@ -118,8 +121,9 @@ class Result:
             raise LaminarError("an evaluation of chains: read it with eval.chain_result.load_chain_result")
         rows = stored["episodes"]
         episodes = [Episode(row["seed"], row["return"], row["length"], row["success"]) for row in rows]
+        acting = Acting.from_json(stored.get("acting", {}))  # older records have none
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
-        return cls(stored["env_id"], episodes, *figures, simulator=stored.get("simulator"))
+        return cls(stored["env_id"], episodes, *figures, simulator=stored.get("simulator"), acting=acting)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""
@@ -132,6 +136,8 @@ class Result:
             parts.append(f"success {self.success_rate}")
         if self.normalized_score:
             parts.append(f"normalized score {self.normalized_score}")
+        if self.acting.candidates > 1:
+            parts.append(str(self.acting))
         return ", ".join(parts)
 
 

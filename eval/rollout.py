@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 
 from ..errors import LaminarError
+from ..policies.guided import Acting
 from .lockstep import Actor, Lockstep, Step
 from .measurement import measure
 from .result import Episode, Result
@@ -28,6 +29,7 @@ def evaluate(
     processes: int = 0,
     video: str | Path | None = None,
     video_episodes: int = 3,
+    acting: Acting | None = None,
 ) -> Result:
     """Measure a policy: one episode a seed.
 
@@ -45,13 +47,15 @@ def evaluate(
             workers, which load the policy themselves, so `policy` must then be a folder.
         video: MP4 file to write, with the first `video_episodes` episodes one after the other.
         video_episodes: how many episodes to film.
+        acting: lets the critic of the policy choose among candidates, as a `Guided` policy does; None leaves the
+            policy as it is.
 
     Raises:
         LaminarError: the policy does not fit the environment or gave a non-finite action; no or repeated seeds.
     """
-    found = measure(run_episodes, policy, env_id, seeds, num_envs, processes, video, video_episodes)
+    found = measure(run_episodes, policy, env_id, seeds, num_envs, processes, video, video_episodes, acting)
     figures = (found.checkpoint, found.num_envs, found.seconds)
-    return Result(found.env_id, found.records, *figures, simulator=found.simulator)
+    return Result(found.env_id, found.records, *figures, simulator=found.simulator, acting=found.acting)
 
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:

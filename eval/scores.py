@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
@@ -121,3 +122,40 @@ def paired_rates(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) 
     low = difference - half(one.mean - one.low, two.high - two.mean)
     high = difference + half(one.high - one.mean, two.mean - two.low)
     return Interval(difference, max(-1.0, low), min(1.0, high))
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean of a few independent values, such as one score a training seed, with Student's interval.
+
+    Raises:
+        LaminarError: fewer than two values, or a non-finite one.
+    """
+    (group,) = _groups(np.asarray(values, np.float64))
+    if len(group) < 2:
+        raise LaminarError("the spread of training seeds needs at least two of them; bootstrap one seed's episodes")
+    half = t_quantile(0.5 + confidence / 2, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
+    return Interval(float(group.mean()), float(group.mean() - half), float(group.mean() + half))
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """Return the quantile of Student's distribution for a probability in [0.5, 1), by bisection."""
+    low, high = 0.0, 1.0
+    while _t_central(high, degrees) < 2 * probability - 1:
+        high *= 2
+    for _ in range(80):  # halves the bracket down to rounding
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_central(middle, degrees) < 2 * probability - 1 else (low, middle)
+    return (low + high) / 2
+
+
+def _t_central(t: float, degrees: int) -> float:
+    """P(|T| <= t), the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    theta = math.atan(t / math.sqrt(degrees))
+    term = math.cos(theta) if degrees % 2 else 1.0
+    total = 0.0
+    for k in range(1 + degrees % 2, degrees, 2):
+        total += term
+        term *= k / (k + 1) * math.cos(theta) ** 2
+    if degrees % 2:
+        return 2 / math.pi * (theta + math.sin(theta) * total)
+    return math.sin(theta) * total

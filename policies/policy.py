@@ -55,6 +55,11 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         _check_config(config)
+        if config.process.name == "meanflow" and getattr(network_config, "activation", None) == "relu":
+            raise LaminarError(
+                "policy=meanflow learns from a derivative of its network, and relu is not smooth; choose "
+                "network.activation=gelu, silu or mish"
+            )
         self.spec = replace(spec, history=config.history, chunk=config.chunk)
         self.policy_config, self.network_config = config, network_config
         self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
@@ -88,7 +93,7 @@ class Policy(nn.Module):
 
     def new_critic(self, config: CriticConfig) -> Critic:
         """Build an untrained critic of this policy's encoded observations and normalized chunks."""
-        return Critic(config, self.spec.history * self.encoder.output_dim, math.prod(self.noise_shape))
+        return Critic(config, self.spec.history * self.encoder.output_dim, self.spec.chunk * self.spec.action_dim)
 
     @property
     def device(self) -> torch.device:

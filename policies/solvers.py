@@ -154,7 +154,7 @@ def _exponential_step(x: Tensor, data: Tensor, now: Level, after: Level) -> Tens
 
 
 Source = torch.Generator | Tensor | None
-"""Where a stochastic solver takes its noise: a generator (None: torch's default one), or (steps, B, H, A) drawn before."""
+"""Noise of a stochastic solver: a generator (None: torch's default one), or (steps, B, H, A) drawn before."""
 
 
 def standard_normal(source: Source) -> Draw:

@@ -19,11 +19,16 @@ from torch import Tensor, nn
 from ..policies import Policy
 from ..policies.networks.critics import Critic
 from ..policies.processes import Draws, Metrics
+from ..policies.processes.diffusion import Diffusion
 
 if TYPE_CHECKING:
     from .q_learning import Config
 
 Loss = tuple[Tensor, Metrics]
+HEADS = ("random", "mean", "min", "first")
+"""Which value the actor climbs."""
+SCALES = ("policy", "data", "none")
+"""Whose actions' mean |Q| divides it."""
 
 
 class Agent(nn.Module):
@@ -83,11 +88,17 @@ class Agent(nn.Module):
     def actor_loss(self, batch: Mapping[str, Any], draws: Mapping[str, Any]) -> Loss:
         """L = w L_behavior - eta E[Q(s, a_pi)] / scale, with a_pi drawn from the actor through all its steps."""
         cond, a = self._cond(self.actor, batch["observation"]), self.normalized(batch["action"])
-        behavior, metrics = self._behavior(cond, a, batch, draws)
+        action: Tensor | None = None
+        if self.config.one_call:
+            behavior, metrics, action = self._one_call(cond, a, batch, draws)
+        else:
+            behavior, metrics = self._behavior(cond, a, batch, draws)
         loss = self.config.behavior_weight * behavior
         metrics = {"behavior_loss": behavior.detach(), **{k: v for k, v in metrics.items() if k != "loss"}}
         if self.config.eta > 0:
-            gain, more = self._critic_term(cond, a, draws)
+            if action is None:
+                action = self._sample(self.actor, draws["noise"], cond, draws["chain"])
+            gain, more = self._critic_term(cond, a, action, draws["coin"])
             loss, metrics = loss - self.config.eta * gain, metrics | more
         return loss, {"loss": loss.detach(), **metrics}
 
@@ -98,24 +109,29 @@ class Agent(nn.Module):
         if self.value is not None:
             next_q = self.value(*self._no_action(self.encode(next_observation))).squeeze(0)
         else:
-            next_q = self._next_q(next_observation, draws)
+            next_q = self._next_q(batch, draws)
         return batch["reward"] + batch["discount"] * next_q, next_q
 
-    def _next_q(self, next_observation: Mapping[str, Tensor], draws: Mapping[str, Any]) -> Tensor:
+    def _next_q(self, batch: Mapping[str, Any], draws: Mapping[str, Any]) -> Tensor:
         """Q_target(s', a') with a' from the averaged actor; of several a' each head takes its best (max-Q backup)."""
         count, heads = self.config.backup_actions, self.target.heads
-        cond = self._cond(self.averaged, next_observation)  # (B, h, D)
+        cond = self._cond(self.averaged, batch["next_observation"])  # (B, h, D)
         cond = cond.repeat_interleave(count, dim=0) if count > 1 else cond
         a = self._sample(self.averaged, draws["next_noise"], cond, draws["next_chain"])  # (B count, H, A)
         if self.config.target_noise > 0:
             limit = self.config.target_noise_clip
             a = self._bounded(a + (self.config.target_noise * draws["smoothing"]).clamp(-limit, limit))
         q = self.target(cond.flatten(1), a.flatten(1)).view(heads, -1, count).amax(dim=2)  # (heads, B)
-        return q.amin(dim=0) if self.config.target_value == "min" else q.mean(dim=0)
+        next_q = q.amin(dim=0) if self.config.target_value == "min" else q.mean(dim=0)
+        if self.config.target_penalty > 0:  # ReBRAC (Tarasov et al. 2023, eq. 5): a' should be what the data do next
+            apart = (a - self.normalized(batch["next_action"])).square().sum(dim=(1, 2))  # (B,)
+            next_q = next_q - self.config.target_penalty * apart
+        return next_q
 
     def _value_loss(self, s: Tensor, a: Tensor) -> Tensor:
         """L_V = mean |tau - 1(u < 0)| u^2 with u = Q_target(s, a) - V(s) (Kostrikov et al. 2022, eq. 5)."""
-        assert self.value is not None and self.config.expectile is not None
+        assert self.value is not None
+        assert self.config.expectile is not None
         with torch.no_grad():
             q = self.target(s, a.flatten(1)).amin(dim=0)
         u = q - self.value(*self._no_action(s)).squeeze(0)
@@ -135,13 +151,24 @@ class Agent(nn.Module):
         distance = F.mse_loss(own, taught)
         return flow + self.config.distill * distance, metrics | {"flow_loss": flow, "distillation": distance.detach()}
 
-    def _critic_term(self, cond: Tensor, a: Tensor, draws: Mapping[str, Any]) -> Loss:
-        """E[Q(s, a_pi)] over its scale; the critic's weights are constants here."""
+    def _one_call(
+        self, cond: Tensor, a: Tensor, batch: Mapping[str, Any], draws: Mapping[str, Any]
+    ) -> tuple[Tensor, Metrics, Tensor]:
+        """Behavior loss and, of the same network call, the action that it estimates (EDP, Kang et al. 2023, eq. 8)."""
+        process = self.actor.process
+        assert isinstance(process, Diffusion)
+        mask, noise = batch.get("mask"), draws["behavior"]
+        behavior, metrics, action = process.one_call(self.actor.network, a, cond, mask, noise)
+        return behavior, metrics, self._bounded(action)
+
+    def _critic_term(self, cond: Tensor, a: Tensor, action: Tensor, coin: Tensor) -> Loss:
+        """E[Q(s, a_pi)] over its scale; the critic's weights are constants here.
+
+        `coin` is 0 or 1: with random heads one leads and the other scales, as in DQL's public code.
+        """
         s = cond.detach().flatten(1)
-        action = self._sample(self.actor, draws["noise"], cond, draws["chain"])
         q = self.critic(s, action.flatten(1))  # (heads, B)
         if self.config.q_head == "random":
-            coin = draws["coin"]  # 0 or 1, as in the authors' code: one head leads, the other scales
             chosen, other = torch.lerp(q[0], q[1], coin), torch.lerp(q[1], q[0], coin)
         else:
             chosen = {"first": q[0], "mean": q.mean(dim=0), "min": q.amin(dim=0)}[self.config.q_head]

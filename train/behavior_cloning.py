@@ -39,6 +39,8 @@ class BehaviorCloning(Improver):
 
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
         _check(config)
+        if context.captured:
+            raise LaminarError("method=bc cannot be captured in a CUDA graph; use runtime=cuda, or compile")
         self.config, self.context = config, context
         self.online = policy.to(context.device).train()
         self.flat = FlatParameters(self.online)
@@ -79,7 +81,8 @@ class BehaviorCloning(Improver):
         lr = learning_rate(step, self.context.steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        loss, metrics = self._loss(batch, draws=draws)
+        with torch.autocast(self.flat.values.device.type, torch.bfloat16, enabled=self.context.autocast):
+            loss, metrics = self._loss(batch, draws=draws)
         self.flat.backward(loss)
         self.context.processes.average(self.flat.gradient)
         norm = self.flat.clip_gradient(self.config.max_grad_norm)

@@ -1,8 +1,10 @@
-"""Checkpoints of a run: written to a temporary folder and renamed, the last two kept."""
+"""Checkpoints of a run: written to a temporary folder and renamed, the last two kept; and its best policy."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,19 @@ from ..errors import LaminarError
 from ..policies import Policy
 from ..policies.storage import (
     CHECKPOINTS,
+    aside_of,
     check_tensors,
     checkpoints,
     load_into,
     read_json,
     read_tensors,
+    rebuilding,
     replacing,
+    write_json,
     write_tensors,
 )
 
+BEST = "best"
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
@@ -57,6 +63,58 @@ def load_checkpoint(folder: Path, policy: Policy, own: dict[str, Tensor]) -> tup
     state = read_tensors(path)
     check_tensors(path, state, {**own, "step": torch.tensor(0)})
     return int(state.pop("step")), state
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the number of updates done, from a checkpoint's name."""
+    return int(checkpoint.name.removeprefix("step_"))
+
+
+def newest_common(runs: list[Path]) -> int:
+    """Return the update of the newest checkpoint that all the runs have, or 0; runs stop together, but save in turn."""
+    return max(set.intersection(*({step_of(found) for found in checkpoints(run)} for run in runs)), default=0)
+
+
+def drop_after(run: Path, step: int) -> None:
+    """Delete the checkpoints after an update, which is repeated."""
+    for found in checkpoints(run):
+        if step_of(found) > step:
+            shutil.rmtree(found)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation of a run so far."""
+
+    step: int
+    metric: str
+    value: float
+
+
+def read_best(run: Path) -> Best | None:
+    """Return what `save_best` wrote, None before the first evaluation.
+
+    Raises:
+        LaminarError: best.json is missing or damaged.
+    """
+    folder = run / BEST
+    if not folder.exists() and aside_of(folder).is_dir():  # a kill between the two renames of `replacing`
+        os.rename(aside_of(folder), folder)
+    if not folder.exists():
+        return None
+    with rebuilding(folder / "best.json"):
+        return Best(**read_json(folder / "best.json"))
+
+
+def save_best(run: Path, policy: Policy, best: Best) -> None:
+    """Replace RUN/best, a policy folder with best.json; chosen by evaluation, so its score is an optimistic one.
+
+    Raises:
+        LaminarError: the disk is full; the best so far is untouched.
+    """
+    with replacing(run / BEST) as temporary:
+        policy.write(temporary)
+        write_json(temporary / "best.json", asdict(best))
 
 
 def check_same_run(run: Path, config: dict[str, Any]) -> None:

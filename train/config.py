@@ -33,8 +33,12 @@ class RuntimeConfig:
 
     name: str = "eager"
     compiled: bool = False  # torch.compile the update: repays its 10-60 s after some thousand updates
+    captured: bool = False  # draws, batch and update as one CUDA graph; of fused kernels with `compiled`
+    updates_per_launch: int = 1  # of a captured update; steps and intervals must be multiples of it
     autocast: bool = False  # matrix products of the update in bfloat16
-    matmul: str = "highest"  # torch's precision of float32 products: highest, high or medium
+    # Torch's precision of float32 products in updates: highest, high (TF32 on GPUs) or medium. Medium gives oneDNN the
+    # products on CPUs: twice as fast on AMD's, with the same accuracy; on Intel's with AMX they are bfloat16 inside.
+    matmul: str = "highest"
     device: str = "cpu"
     threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
 
@@ -51,7 +55,9 @@ class TrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = 30_000  # updates
+    init: str | None = None  # saved policy, run or checkpoint to start from, in place of policy= and network=
     seed: int = 0
+    seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
     out: str | None = None  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint
     log_every: int = 500  # updates between rows in the logs

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.episodes import Episodes
 from ..policies import Policy
 from .distributed import Processes
+from .runtimes import Program, State
 
 
 @dataclass
@@ -25,9 +26,12 @@ class Context:
     device: str
     generator: torch.Generator  # the only source of randomness, on `device`
     processes: Processes
-    compiled: bool  # torch.compile the loss
+    compiled: bool  # torch.compile the update
     short_episodes: str  # data.short_episodes
     autocast: bool = False  # run matrix products in bfloat16
+    captured: bool = False  # capture the update in a CUDA graph
+    updates_per_launch: int = 1  # of a captured update: `update` takes so many at once
+    like: Improver | None = None  # replica with another seed, whose data on the device serve this one too
 
 
 class Improver(ABC):
@@ -40,6 +44,15 @@ class Improver(ABC):
     @abstractmethod
     def update(self, step: int) -> dict[str, Tensor]:
         """Take one update and return detached metrics, among them "loss", without waiting for the device."""
+
+    @property
+    def program(self) -> Program | None:
+        """The update as a function of tensors, of a method that can be captured and trained with several seeds."""
+        return None
+
+    def move(self, state: State) -> None:
+        """Go on with tensors that lie elsewhere and have the same values, as `program.state` from now on."""
+        raise NotImplementedError(f"{type(self).__name__} has no program")
 
     @abstractmethod
     def policy(self) -> Policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,46 @@ from .distributed import Processes
 
 
 class Means:
-    """Mean of each metric since the last row, summed on the device, which nothing waits for until it is read."""
+    """Mean of each metric since the last row, summed on the device, which nothing waits for until it is read.
+
+    A metric is () or, of several seeds, (S,). Updates may differ in what they report, as those of a delayed actor do:
+    each metric is averaged over the updates that have it.
+    """
 
     def __init__(self) -> None:
-        self._totals: dict[str, Tensor] = {}
+        self._totals: dict[tuple[str, ...], Tensor] = {}  # names of M metrics -> (M, S)
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._everything: Tensor | float = 0.0  # (S,) sum over all metrics: not finite from the first that is not
+        self._finite: Tensor | int = 0  # (S,) updates before that
         self.count = 0
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add the scalars of one update."""
-        for name, value in metrics.items():
-            self._totals[name] = self._totals[name] + value if self.count else value
+        names = tuple(metrics)
+        values = torch.stack(list(metrics.values())).view(len(names), -1)  # (M, S)
+        self._totals[names] = self._totals[names] + values if names in self._totals else values
+        self._everything = values.sum(dim=0) + self._everything
+        self._finite = self._everything.isfinite() + self._finite
+        self._counts[names] += 1
         self.count += 1
 
-    def read(self, processes: Processes) -> dict[str, float]:
-        """Return the means over updates and processes: one wait for the device."""
+    def read(self, processes: Processes) -> list[dict[str, float]]:
+        """Return the means over updates and processes, a row for each seed; none before the first update."""
         if not self.count:
-            return {}
-        values = torch.stack(list(self._totals.values())) / self.count
+            return []
+        sums: dict[str, Tensor | float] = {}
+        counts: Counter[str] = Counter()
+        for names, totals in self._totals.items():
+            for name, total in zip(names, totals, strict=True):
+                sums[name] = total + sums.get(name, 0.0)
+                counts[name] += self._counts[names]
+        values = torch.stack([torch.as_tensor(total) / counts[name] for name, total in sums.items()])  # (M, S)
         processes.average(values)
-        return dict(zip(self._totals, values.tolist(), strict=True))
+        return [dict(zip(sums, row, strict=True)) for row in values.T.tolist()]
+
+    def first_bad(self, seed: int) -> int:
+        """Index, from 0, of the first update that gave a seed (by position) a number that is not finite."""
+        return int(torch.as_tensor(self._finite)[seed])
 
 
 class Logs:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..data.batches import Batch, Transitions
+from ..data.batches import Batch
 from ..data.episodes import Episodes
+from ..data.transitions import Transitions
+from ..errors import LaminarError
 from ..policies import Policy
 from ..policies.networks.critics import CriticConfig
-from .agent import Agent, draw
+from ..policies.processes.diffusion import Diffusion
+from ..policies.processes.direct import Config as DirectConfig
+from .agent import HEADS, SCALES, Agent, draw
 from .improver import Context, Improver
+from .offline_checks import check_offline
 from .q_update import QUpdate, Rates
+from .rewards import tune
+from .runtimes import Program, State, runner
 
 
 @dataclass
@@ -24,6 +31,7 @@ class Config:
     """Settings of offline Q-learning; the defaults are DQL's (Wang et al. 2023)."""
 
     name: str = "q_learning"
+    recipe: str = "dql"  # name of these settings in tables: the file of configs/method/
     batch_size: int = 256
     lr: float = 3e-4  # of Adam, for the actor
     critic_lr: float = 3e-4
@@ -58,41 +66,65 @@ class QLearning(Improver):
     """Improver that climbs a learned Q while it stays near the demonstrations. `policy()` has the averaged weights."""
 
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+        _check(config)
+        if config.one_call and not isinstance(policy.process, Diffusion):
+            raise LaminarError("method.one_call estimates actions by denoising: choose policy=dql or another diffusion")
         self.config, self.context = config, context
-        self.agent = Agent(policy.to(context.device), config).to(context.device)
+        teacher = policy if config.distill > 0 else None
+        self.agent = Agent(student(policy) if teacher else policy, config, teacher).to(context.device)
         self.agent.requires_grad_(False)
-        self.transitions = Transitions(episodes, config.discount, context.device)
+        if isinstance(context.like, QLearning):
+            self.transitions = context.like.transitions
+        else:
+            self.transitions = _transitions(policy, episodes, config, context)
+        self._check_context()
         self._update = QUpdate(self.agent, autocast=context.autocast)
-        self.state_ = self._update.start()
-        self._run = torch.compile(self._advance, fullgraph=True) if context.compiled else self._advance
+        feed = (self._draw, self.transitions.gather, self._schedule, (context.generator,))
+        self._program = Program(self._update.start(), self._function, *feed)
+        self._run = runner(self._program, context.compiled, context.captured, context.updates_per_launch)
         self._bind()
 
     def update(self, step: int) -> dict[str, Tensor]:
-        """Take one update and return detached metrics, still on the device."""
-        index = self.transitions.draw(self.config.batch_size, self.context.generator)
-        draws = draw(self.agent, self.config.batch_size, self.context.generator)
-        act = step % self.config.actor_every == 0
-        return self._run(self.transitions.gather(index), draws, self._rates(step), act)
+        """Take one update, or one launch of several, and return detached metrics, still on the device."""
+        return self._run(step)
 
-    def _advance(self, batch: Batch, draws: dict[str, Any], rates: Rates, act: bool) -> dict[str, Tensor]:
-        """Update the state in place, so that a compiled update writes each value once."""
-        state, metrics = self._update(self.state_, batch, draws, rates, act)
-        for name, value in state.items():
-            self.state_[name].copy_(value)
-        return metrics
+    def _draw(self) -> tuple[Tensor, dict[str, Any]]:
+        size, generator = self.config.batch_size, self.context.generator
+        return self.transitions.draw(size, generator), draw(self.agent, size, generator)
 
-    def _rates(self, step: int) -> Rates:
+    def _function(
+        self, state: State, batch: Batch, draws: dict[str, Any], rates: Tensor, act: bool
+    ) -> tuple[State, dict[str, Tensor]]:
+        return self._update(state, batch, draws, Rates(*rates.unbind()), act)
+
+    def _schedule(self, step: int) -> tuple[tuple[float, ...], bool]:
+        """Return the `Rates` of an update, and whether it trains the actor."""
         config = self.config
         share = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * step / self.context.steps))
         average = 1.0 if step < config.ema_start else (1 - config.ema_decay) * (step % config.ema_every == 0)
-        numbers = (share * config.lr, share * config.critic_lr, average)
-        return Rates(*(torch.tensor(number, device=self.context.device) for number in numbers))
+        return (share * config.lr, share * config.critic_lr, average), step % config.actor_every == 0
+
+    def _check_context(self) -> None:
+        if self.context.processes.count > 1:
+            raise LaminarError("q_learning runs in one process; start it without torchrun")
+        if self.context.captured and self.transitions.reads_disk:
+            raise LaminarError("images on disk cannot be read inside a CUDA graph; use runtime=cuda")
+
+    @property
+    def program(self) -> Program:
+        """The update as a function of tensors."""
+        return self._program
+
+    def move(self, state: State) -> None:
+        """Go on with tensors that lie elsewhere, see `Improver.move`."""
+        self._program.state = state
+        self._bind()
 
     def _bind(self) -> None:
         """Make the averaged policy's parameters views of the state, so that it is always up to date."""
         named = dict(self.agent.named_parameters())
         for part in ("averaged", "target"):
-            for name, view in self._update.layouts[part].views(self.state_[part]).items():
+            for name, view in self._update.layouts[part].views(self._program.state[part]).items():
                 named[name].data = view
 
     def policy(self) -> Policy:
@@ -101,12 +133,69 @@ class QLearning(Improver):
 
     def state(self) -> dict[str, Tensor]:
         """All tensors, besides the averaged policy and its critic, that an exact resume needs."""
-        kept = {name: value for name, value in self.state_.items() if name not in ("averaged", "target")}
+        kept = {name: value for name, value in self._program.state.items() if name not in ("averaged", "target")}
         return kept | {"generator": self.context.generator.get_state()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what `state` returned; the averaged policy is loaded from its own file."""
         for name, value in state.items():
             if name != "generator":
-                self.state_[name].copy_(value)
+                self._program.state[name].copy_(value)
         self.context.generator.set_state(state["generator"])
+
+
+def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Context) -> Transitions:
+    reward = tune(config.reward, episodes)
+    check_offline(episodes, policy, reward)
+    return Transitions(
+        episodes,
+        history=policy.spec.history,
+        chunk=policy.spec.chunk,
+        n_step=config.n_step,
+        discount=config.discount,
+        reward=reward,
+        device=context.device,
+    )
+
+
+def student(teacher: Policy) -> Policy:
+    """Return an untrained one-call policy with a teacher's network and normalizers (FQL, Park et al. 2025)."""
+    normalizers = (deepcopy(teacher.observation_normalizer), deepcopy(teacher.action_normalizer))
+    config = replace(teacher.policy_config, process=DirectConfig(noise=True))
+    return Policy(config, teacher.network_config, teacher.spec, *normalizers)
+
+
+def _check(config: Config) -> None:
+    share, positive = (lambda x: 0 <= x <= 1), (lambda x: x > 0)
+    allowed: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "batch_size": (lambda x: x >= 1, "at least 1"),
+        "lr": (positive, "above 0"),
+        "critic_lr": (positive, "above 0"),
+        "final_lr": (share, "a share between 0 and 1"),
+        "discount": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+        "n_step": (lambda x: x >= 1, "at least 1"),
+        "target_rate": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+        "target_value": (lambda x: x in ("min", "mean"), "min or mean"),
+        "backup_actions": (lambda x: x >= 1, "at least 1"),
+        "target_noise": (lambda x: x >= 0, "at least 0"),
+        "target_noise_clip": (lambda x: x >= 0, "at least 0"),
+        "target_penalty": (lambda x: x >= 0, "at least 0"),
+        "expectile": (lambda x: x is None or 0 < x < 1, "between 0 and 1, or null"),
+        "eta": (lambda x: x >= 0, "at least 0"),
+        "q_head": (lambda x: x in HEADS, f"one of {', '.join(HEADS)}"),
+        "q_scale": (lambda x: x in SCALES, f"one of {', '.join(SCALES)}"),
+        "behavior_weight": (lambda x: x >= 0, "at least 0"),
+        "distill": (lambda x: x >= 0, "at least 0"),
+        "actor_every": (lambda x: x >= 1, "at least 1"),
+        "max_grad_norm": (lambda x: x is None or x > 0, "above 0, or null"),
+        "ema_decay": (share, "between 0 and 1"),
+        "ema_every": (lambda x: x >= 1, "at least 1"),
+        "ema_start": (lambda x: x >= 0, "at least 0"),
+    }
+    for name, (good, expected) in allowed.items():
+        if not good(getattr(config, name)):
+            raise LaminarError(f"method.{name} must be {expected}, got {getattr(config, name)}")
+    if config.target_penalty > 0 and config.backup_actions > 1:
+        raise LaminarError("method.target_penalty judges one next action; set method.backup_actions=1")
+    if config.q_head == "random" and config.critic.heads != 2:
+        raise LaminarError(f"method.q_head=random picks one of two heads, the critic has {config.critic.heads}")

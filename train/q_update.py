@@ -7,12 +7,13 @@ at once by `torch.func.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._functorch import maybe_current_level
 from torch.func import functional_call, grad_and_value
 
 from ..policies.processes import Metrics
@@ -20,6 +21,7 @@ from .agent import Agent
 from .flat import Layout, adam, clip_norm
 
 State = dict[str, Tensor]
+Objective = Callable[[State], tuple[Tensor, Metrics]]
 COPIES = {"actor": "averaged", "critic": "target"}
 """What learns -> its slow copy."""
 
@@ -61,7 +63,7 @@ class QUpdate:
 
         Args:
             state: from `start` or the update before; not changed.
-            batch: of `data.batches.Transitions`, raw units.
+            batch: of `data.transitions.Transitions`, raw units.
             draws: of `agent.draw`.
             rates: of this update.
             act: also train the actor; delayed updates (TD3) leave it out now and then.
@@ -89,7 +91,7 @@ class QUpdate:
             with self._precision():
                 return functional_call(self.agent, fixed | free, (loss, batch, draws))
 
-        gradients, (_, metrics) = grad_and_value(objective, has_aux=True)({part: state[part] for part in parts})
+        gradients, metrics = _gradients(objective, {part: state[part] for part in parts})
         whole = torch.cat([gradients[part] for part in parts]) if len(parts) > 1 else gradients[parts[0]]
         whole, norm = clip_norm(whole, self.agent.config.max_grad_norm)
         for part, gradient in zip(parts, whole.split([len(state[part]) for part in parts]), strict=True):
@@ -105,6 +107,27 @@ class QUpdate:
     def _precision(self) -> AbstractContextManager[Any]:
         kind = next(iter(self._initial.values())).device.type
         return torch.autocast(kind, torch.bfloat16) if self.autocast else nullcontext()
+
+
+def _gradients(objective: Objective, flats: State) -> tuple[State, Metrics]:
+    """Gradients of a loss in some flat parameters, and its metrics.
+
+    Eagerly by the tape: `torch.func` records the backward pass too, in case it is derived again, and then takes the
+    activations' slow formulas instead of their kernels. Only `vmap` needs it, and the compiler, which drops the excess.
+    """
+    if torch.compiler.is_compiling() or _in_transform():
+        gradients, (_, metrics) = grad_and_value(objective, has_aux=True)(flats)
+        return gradients, metrics
+    leaves = {part: flat.detach().requires_grad_() for part, flat in flats.items()}
+    with torch.enable_grad():
+        loss, metrics = objective(leaves)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # zeros, as torch.func gives
+    return dict(zip(leaves, gradients, strict=True)), metrics
+
+
+def _in_transform() -> bool:
+    """Whether a `torch.func` transform runs this code; there is no public way to ask."""
+    return maybe_current_level() is not None
 
 
 def _part(name: str) -> str:

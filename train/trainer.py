@@ -2,17 +2,21 @@
 
 One process:           laminar train policy=flow data.path=demos.hdf5 out=runs/flow
 Continue after a kill: laminar train policy=flow data.path=demos.hdf5 out=runs/flow resume=true
+Improve a clone:       laminar train method=ofql init=runs/clone data.path=demos.hdf5 out=runs/improved
+Several seeds at once: laminar train method=ofql data.path=demos.hdf5 seeds=[0,1,2,3] out=runs/ofql
 Data parallel:         torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=demos.hdf5 out=runs/flow
+
+`init` is a saved policy, a run or a checkpoint: processes, networks, normalizers and weights come from there, so the
+command line chooses no policy= and no network=. A critic that it has is left behind: methods train their own.
 """
 
 from __future__ import annotations
 
-import math
 import shlex
 import signal
 import sys
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,33 +24,36 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..data.episodes import Episodes
 from ..data.load import Selection, load_episodes
 from ..errors import LaminarError
 from ..eval.fitting import fit_env
-from ..eval.rollout import check_ends, evaluate
-from ..policies import Policy
-from ..policies.storage import checkpoints, write_json
+from ..eval.rollout import check_ends
+from ..policies import Policy, load_policy
 from . import distributed
-from .checkpoint import check_same_run, flatten, load_checkpoint, save_checkpoint
+from .checkpoint import newest_common
+from .checks import check_settings
 from .config import TrainConfig
 from .distributed import Processes
 from .improver import Context, Improver, improvers
-from .logs import Logs, Means, check_wandb
+from .logs import Means
+from .runtimes import Runner, matmul_precision, runner
+from .seed_run import SeedRun
+from .stacked import stacked
 
 
 def train(config: TrainConfig) -> Path:
     """Run or resume a training run and return its folder.
 
-    Writes run.json, metrics.jsonl, tensorboard/ and checkpoints/. SIGINT and SIGTERM write a checkpoint, print the
-    command that resumes, and exit with 0. The result on the CPU is the same to the bit whether or not it was killed
-    on the way.
+    Writes run.json, metrics.jsonl, tensorboard/, checkpoints/ and, of evaluations while training, best/; with `seeds`
+    a folder seed_K with all these for each seed. SIGINT and SIGTERM write a checkpoint, print the command that
+    resumes, and exit with 0. The result on the CPU is the same to the bit whether or not it was killed on the way.
 
     Raises:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
     """
-    _check_settings(config)
+    check_settings(config)
     torch.set_num_threads(config.runtime.threads)
-    torch.set_float32_matmul_precision(config.runtime.matmul)
     processes = distributed.join(config.runtime.device)
     try:
         return _Run(config, processes).go()
@@ -55,105 +62,97 @@ def train(config: TrainConfig) -> Path:
 
 
 class _Run:
-    """One run in one process: what the loop needs at hand."""
+    """One run in one process, of one or more seeds: what the loop needs at hand."""
 
     def __init__(self, config: TrainConfig, processes: Processes) -> None:
         self.config, self.processes = config, processes
-        self.settings: dict[str, Any] = asdict(config) | {"processes": processes.count}
-        self.folder = _check_folder(config, self.settings)
-        self.improver = _build_improver(config, processes)
-        _check_environment(config, self.improver.policy())
+        self.seeds = [SeedRun(one, processes.count) for one in _one_a_seed(_with_settings_of_init(config))]
+        episodes = _load_episodes(config)
+        for seed in self.seeds:
+            like = self.seeds[0].improver if seed is not self.seeds[0] else None
+            seed.improver = _build_improver(seed.config, episodes, processes, like)
+        self._update = self._join_updates()
+        _check_environment(config, self.seeds[0].improver.policy())
         self.means = Means()
         self.stopped = False
-        self.step = self.saved = self._resume()
-        self._write_settings()  # only now: a run that cannot start leaves nothing behind
+        self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
+        for seed in self.seeds:
+            seed.load(self.step)
+        processes.barrier()  # or a late process would find the folder taken by its own run
 
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
         if config.resume and self.step == 0 and self.processes.first:
-            print(f"nothing to resume in {self.folder}: starting at update 0")
-        with self._logs() as logs, _Signals(self), self._bar() as bar:
+            print(f"nothing to resume in {config.out}: starting at update 0")
+        with self._opened(), _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.processes.any(self.stopped):
-                self.means.add(self.improver.update(self.step))
-                self.step += 1
-                bar.update()
+                with matmul_precision(config.runtime.matmul):
+                    self.means.add(self._update(self.step))
+                self.step += config.runtime.updates_per_launch
+                bar.update(config.runtime.updates_per_launch)
                 done = self.step == config.steps
                 if self.step % config.log_every == 0 or done:
-                    row = self._read_means()
+                    rows = self._read_means()
                     self.means = Means()
-                    bar.set_postfix(loss=f"{row['loss']:.4f}")
-                    if logs:
-                        logs.write(self.step, row)
-                if logs and config.evaluation.every and (self.step % config.evaluation.every == 0 or done):
-                    logs.write(self.step, self._evaluate())
+                    bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
+                    for seed, row in zip(self.seeds, rows, strict=True):
+                        seed.log(self.step, row)
+                evaluates = config.evaluation.every and self.processes.first
+                if evaluates and (self.step % config.evaluation.every == 0 or done):
+                    for seed in self.seeds:
+                        seed.evaluate(self.step)
                 if self.step % config.checkpoint_every == 0 or done:
                     self._save()
             if self.step < config.steps:
                 self._interrupted()
-            elif logs:
-                print(f"\ntrained policy in {self.folder}")
-        return self.folder
+            elif self.processes.first:
+                print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
+        return Path(str(config.out))
 
-    def _write_settings(self) -> None:
-        self.processes.barrier()  # or a late process would find the folder taken by its own run
-        if self.processes.first:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_json(self.folder / "run.json", self.settings)
-            except OSError as error:
-                raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
-        self.processes.barrier()
+    def _join_updates(self) -> Runner:
+        """Return what takes one update, of all seeds together."""
+        replicas, runtime = [seed.improver for seed in self.seeds], self.config.runtime
+        if len(replicas) == 1:
+            return replicas[0].update
+        return runner(stacked(replicas), runtime.compiled, runtime.captured, runtime.updates_per_launch)
 
-    def _logs(self) -> AbstractContextManager[Logs | None]:
-        if not self.processes.first:
-            return nullcontext()
-        return closing(Logs(self.folder, self.settings, self.step, self.config.wandb))
-
-    def _resume(self) -> int:
-        """Load the newest checkpoint, if there is one; return the number of updates done."""
-        found = checkpoints(self.folder)
-        if not found:
-            return 0
-        step, state = load_checkpoint(found[-1], self.improver.policy(), self.improver.state())
-        self.improver.load_state(state)
-        return step
+    def _opened(self) -> AbstractContextManager[Any]:
+        """Write the settings and open the logs: only now, a run that cannot start leaves nothing behind."""
+        with ExitStack() as stack:
+            for seed in self.seeds if self.processes.first else []:
+                stack.enter_context(closing(seed))
+                seed.open(self.step)
+            self.processes.barrier()
+            return stack.pop_all()
 
     def _save(self) -> None:
         self._read_means()  # raises before bad weights push a good checkpoint out
         if self.processes.first:
-            save_checkpoint(self.folder, self.step, self.improver.policy(), self.improver.state())
+            for seed in self.seeds:
+                seed.save(self.step)
         self.processes.barrier()
         self.saved = self.step
 
-    def _read_means(self) -> dict[str, float]:
-        """Mean of each metric since the last row.
+    def _read_means(self) -> list[dict[str, float]]:
+        """Mean of each metric since the last row, for each seed.
 
         Raises:
             LaminarError: one is not finite.
         """
-        row = self.means.read(self.processes)
-        for name, value in row.items():
-            if not math.isfinite(value):
-                updates = f"updates {self.step - self.means.count} and {self.step}"
-                raise LaminarError(
-                    f"{name} is {value} between {updates}; lower method.lr, or look at the data with "
-                    f"`laminar inspect`. {self._last_checkpoint()}"
-                )
-        return row
+        rows = self.means.read(self.processes)
+        for index, (seed, row) in enumerate(zip(self.seeds, rows, strict=False)):
+            seed.check(row, self._when(index))
+        return rows
 
-    def _last_checkpoint(self) -> str:
-        found = checkpoints(self.folder)
-        return f"The last checkpoint is {found[-1]}" if found else f"There is no checkpoint in {self.folder} yet"
-
-    def _evaluate(self) -> dict[str, float]:
-        assert self.config.env.id is not None  # checked in _check_folder
-        first = self.config.evaluation.seed
-        seeds = list(range(first, first + self.config.evaluation.episodes))
-        result = evaluate(self.improver.policy(), self.config.env.id, seeds)
-        figures = {"return": result.mean_return, "success_rate": result.success_rate}
-        figures["normalized_score"] = result.normalized_score
-        return {f"eval/{name}": figure.mean for name, figure in figures.items() if figure is not None}
+    def _when(self, index: int) -> str:
+        """Update at which a seed first gave a number that is not finite, as exactly as it is known."""
+        launch = self.config.runtime.updates_per_launch
+        before = self.step - self.means.count * launch
+        if self.processes.count > 1:  # it may be another process that saw it
+            return f"between updates {before} and {self.step}"
+        last = before + (self.means.first_bad(index) + 1) * launch
+        return f"at update {last}" if launch == 1 else f"between updates {last - launch} and {last}"
 
     def _interrupted(self) -> None:
         if self.step != self.saved:
@@ -169,7 +168,7 @@ class _Run:
         return tqdm(
             total=self.config.steps,
             initial=self.step,
-            desc=self.folder.name,
+            desc=Path(str(self.config.out)).name,
             unit="update",
             mininterval=1.0,
             dynamic_ncols=True,
@@ -198,46 +197,25 @@ class _Signals:
         self._run.stopped = True
 
 
-def _check_folder(config: TrainConfig, settings: dict[str, Any]) -> Path:
+def _one_a_seed(config: TrainConfig) -> list[TrainConfig]:
+    """Return the settings with which each seed's run could have been started by itself."""
+    if config.seeds is None:
+        return [config]
     if not config.out:
-        raise LaminarError("train needs out=FOLDER for its checkpoints and logs")
-    folder = Path(config.out)
-    if (folder / "run.json").exists() or checkpoints(folder):
-        if not config.resume:
-            raise LaminarError(f"{folder} already holds a run: add resume=true to continue it, or choose another out=")
-        check_same_run(folder, settings)
-    return folder
+        raise LaminarError("train needs out=FOLDER, in which each of the seeds gets a folder of its own")
+    if (Path(config.out) / "run.json").exists():
+        raise LaminarError(
+            f"{config.out} already holds a run of one seed; choose another out= for seeds={config.seeds}"
+        )
+    return [replace(config, seeds=None, seed=k, out=str(Path(config.out) / f"seed_{k}")) for k in config.seeds]
 
 
-def _check_settings(config: TrainConfig) -> None:
-    """Refuse what would fail, or do nothing, only after some work."""
-    paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
-    if config.data.path is None:
-        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
-    if not all(isinstance(path, str) for path in paths):
-        raise LaminarError(f"data.path={config.data.path} is neither a file nor a list of files; quote a numeric name")
-    at_least = {"steps": 1, "log_every": 1, "checkpoint_every": 1, "runtime.threads": 1}
-    at_least |= {"evaluation.every": 0, "evaluation.episodes": 1, "evaluation.seed": 0}
-    values = flatten(asdict(config))
-    for key, least in at_least.items():
-        if values[key] < least:
-            raise LaminarError(f"{key} must be at least {least}, got {values[key]}")
-    if config.evaluation.every and config.env.id is None:
-        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
-    if config.wandb:
-        check_wandb()
-    _check_device(config.runtime.device)
-
-
-def _check_device(name: str) -> None:
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise LaminarError(f"runtime.device={name} is no device; use cpu, cuda or cuda:1") from error
-    if kind not in ("cpu", "cuda"):
-        raise LaminarError(f"runtime.device={name} is not supported; use cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise LaminarError(f"runtime.device={name}, but PyTorch finds no CUDA device; use runtime=eager")
+def _with_settings_of_init(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the policy and network that are really used."""
+    if config.init is None:
+        return config
+    policy = load_policy(config.init)
+    return replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
 def _check_environment(config: TrainConfig, policy: Policy) -> None:
@@ -252,21 +230,36 @@ def _check_environment(config: TrainConfig, policy: Policy) -> None:
         env.close()
 
 
-def _build_improver(config: TrainConfig, processes: Processes) -> Improver:
+def _load_episodes(config: TrainConfig) -> Episodes:
     data = config.data
-    episodes = load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
+    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
+
+
+def _build_policy(config: TrainConfig, episodes: Episodes) -> Policy:
+    if config.init is None:
+        return Policy.build(config.policy, config.network, episodes)
+    policy = load_policy(config.init)
+    policy.spec.check_compatible(episodes.spec, f"the policy of init={config.init}", str(config.data.path))
+    policy.critic = None
+    return policy
+
+
+def _build_improver(config: TrainConfig, episodes: Episodes, processes: Processes, like: Improver | None) -> Improver:
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     torch.manual_seed(config.seed)
-    policy = Policy.build(config.policy, config.network, episodes)
-    device = config.runtime.device
+    policy = _build_policy(config, episodes)
+    device, runtime = config.runtime.device, config.runtime
     context = Context(
         steps=config.steps,
         device=device,
         generator=torch.Generator(device).manual_seed(config.seed),
         processes=processes,
-        compiled=config.runtime.compiled,
+        compiled=runtime.compiled,
         short_episodes=config.data.short_episodes,
-        autocast=config.runtime.autocast,
+        autocast=runtime.autocast,
+        captured=runtime.captured,
+        updates_per_launch=runtime.updates_per_launch,
+        like=like,
     )
     improver, _ = improvers()[config.method.name]
     return improver(policy, episodes, config.method, context)

@@ -108,6 +108,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         np.full(len(ends), done),
         ends,
         success=np.full(len(ends), done) if done else None,
+        has_reward=done,
         remarks=remarks,
     )
     _add_spec(recording, action_key, units)

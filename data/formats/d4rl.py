@@ -1,9 +1,11 @@
 """D4RL HDF5: flat arrays over all steps (`observations actions rewards terminals`, usually `timeouts`).
 
-Layout after D4RL (Fu et al. 2020, arXiv:2004.07219). Two faults of its loaders are avoided: the observation
-after a timeout is never taken from the next episode, and without `timeouts` an episode after a terminal is
-not cut one step early. Beyond D4RL: a group `observations/` is a dictionary observation, `metadata/spec` is
-the Spec as JSON and `metadata/success` one flag an episode; `write` adds them, `read` does without.
+Layout after D4RL (Fu et al. 2020, arXiv:2004.07219). Faults of its loaders and files are avoided: the observation
+after a timeout is never taken from the next episode, nor that after a jump of AntMaze (its -v0 files end episodes
+elsewhere than their `timeouts` say), and without `timeouts` an episode after a terminal is not cut one step early.
+Kitchen has no `timeouts`: each of its demonstrations ends with a terminal, whether its tasks are done or not.
+Beyond D4RL: a group `observations/` is a dictionary observation, `metadata/spec` is the Spec as JSON and
+`metadata/success` one flag an episode; `write` adds them, `read` does without.
 """
 
 from __future__ import annotations
@@ -26,20 +28,29 @@ from ..spec import Spec
 
 Array = NDArray[Any]
 
-# Steps after which D4RL's environments time out, by the beginning of the id; for files without `timeouts`.
+# Steps after which D4RL's environments time out, by the beginning of the id or of the file's name; for files without
+# `timeouts`. Kitchen's demonstrations may be longer than its environment's 280 steps, and a terminal ends each of them.
 HORIZONS = {
     "halfcheetah": 1000,
     "hopper": 1000,
-    "walker2d": 1000,
+    "walker": 1000,
     "ant-": 1000,
     "antmaze-umaze": 700,
     "antmaze": 1000,
+    "ant_maze_u": 700,
+    "ant_": 1000,
     "pen-": 100,
     "door-": 200,
     "hammer-": 200,
     "relocate-": 200,
-    "kitchen": 280,
+    "maze2d-open": 150,
+    "maze2d-umaze": 150,  # -v0, as all of Maze2D here: -v1 has `timeouts`
+    "maze2d-medium": 250,
+    "maze2d-large": 600,
 }
+KITCHEN = ("kitchen", "mini_kitchen")
+ANTMAZE = ("antmaze", "ant_maze")
+ANT_STEP = 1.0  # m; at 5 m/s an ant gets half as far in a control step of 0.1 s
 DOOR_HINGE, DOOR_OPEN = 28, 1.35  # observation index and angle in rad of the Adroit door's success
 
 
@@ -85,10 +96,12 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
         rows = _read_rows(file, path)
         env_id = hdf5.read_text(file, "metadata/env_id")
         remarks: list[str] = []
+        name = (env_id or path.name).lower()
+        stops = _stops(rows, name, remarks)
         if rows.timeouts is None and not rows.following:
-            ends = _ends_by_count(rows.terminals, max_episode_steps or _horizon(path, env_id), remarks)
+            ends = _ends_by_count(stops, max_episode_steps or _horizon(path, env_id), remarks)
         else:
-            ends = _ends(rows, remarks)
+            ends = _ends(rows, stops, remarks)
         recording = Recording(
             path,
             rows.observation,
@@ -101,7 +114,7 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
             remarks=remarks,
         )
         _add_spec(recording, hdf5.read_text(file, "metadata/spec"))
-        _add_success(recording, file, (env_id or path.name).lower())
+        _add_success(recording, file, name)
     return recording.episodes()
 
 
@@ -133,12 +146,35 @@ def _flags(file: Any, key: str, path: Path) -> Array:
     return column.astype(np.bool_)
 
 
-def _ends(rows: _Rows, remarks: list[str]) -> Array:
+def _stops(rows: _Rows, name: str, remarks: list[str]) -> Array:
+    """Return (N,) bool: a terminal, or a flagged timeout, or in AntMaze a step that no ant can make."""
+    stops = rows.terminals if rows.timeouts is None else rows.terminals | rows.timeouts
+    if not name.startswith(ANTMAZE):
+        return stops
+    crowd = np.count_nonzero(rows.terminals[:-1] & rows.terminals[1:])
+    if crowd:
+        remarks.append(
+            f"the recording goes on at the goal: {crowd} terminals follow a terminal, each an episode of one step"
+        )
+    place = rows.observation.get("observation")
+    if rows.following or place is None or place.ndim != 2 or place.shape[1] < 2:
+        return stops
+    jumps = np.zeros_like(stops)
+    jumps[:-1] = np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1) > ANT_STEP
+    jumps &= ~stops
+    if jumps.any():
+        remarks.append(
+            f"the ant jumps more than {ANT_STEP:g} m after {np.count_nonzero(jumps)} rows without a flag, first after "
+            f"row {np.flatnonzero(jumps)[0]}: an episode ends there"
+        )
+    return stops | jumps
+
+
+def _ends(rows: _Rows, stops: Array, remarks: list[str]) -> Array:
     jumps = rows.jumps()
     if rows.timeouts is None:
         remarks.append("no 'timeouts': episodes end at terminals and where next_observations do not continue")
-        return _close_last(rows.terminals | jumps, remarks)
-    stops = rows.terminals | rows.timeouts
+        return _close_last(stops | jumps, remarks)
     gaps = np.flatnonzero(jumps & ~stops)
     if len(gaps):
         remarks.append(
@@ -148,12 +184,15 @@ def _ends(rows: _Rows, remarks: list[str]) -> Array:
     return _close_last(stops, remarks)
 
 
-def _ends_by_count(terminals: Array, horizon: int, remarks: list[str]) -> Array:
+def _ends_by_count(known: Array, horizon: int | None, remarks: list[str]) -> Array:
     """Count each episode from zero; D4RL counts from one after a terminal and so cuts the next one short."""
+    if horizon is None:
+        remarks.append("no 'timeouts': episodes end at terminals, as every demonstration of Kitchen does")
+        return _close_last(known, remarks)
     remarks.append(f"no 'timeouts': episodes end at terminals and after {horizon} steps")
-    stops = terminals.copy()
+    stops = known.copy()
     begin = 0
-    for end in [*(np.flatnonzero(terminals) + 1), len(terminals)]:
+    for end in [*(np.flatnonzero(known) + 1), len(known)]:
         stops[begin + horizon - 1 : end : horizon] = True
         begin = int(end)
     return _close_last(stops, remarks)
@@ -165,11 +204,15 @@ def _close_last(stops: Array, remarks: list[str]) -> Array:
     return np.flatnonzero(np.append(stops[:-1], True)) + 1
 
 
-def _horizon(path: Path, env_id: str | None) -> int:
-    human = "human" in path.name.lower()  # human demonstrations run past the environment's limit
-    for name in () if human else (env_id or "", path.name):
+def _horizon(path: Path, env_id: str | None) -> int | None:
+    """Return the steps of an episode, None where terminals alone end them."""
+    file = path.name.lower()
+    human = "human" in file or "demos" in file  # human demonstrations run past the environment's limit
+    for name in () if human else ((env_id or "").lower(), file):
+        if name.startswith(KITCHEN):
+            return None
         for prefix, horizon in HORIZONS.items():
-            if name.lower().startswith(prefix):
+            if name.startswith(prefix):
                 return horizon
     raise LaminarError(
         f"{path}: cannot tell where episodes end: there is neither 'timeouts' nor "

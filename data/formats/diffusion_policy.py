@@ -58,6 +58,7 @@ def read(path: Path) -> Episodes:
         reward,
         np.zeros(len(ends), np.bool_),
         ends,
+        has_reward=known_reward,
         infos={key: arrays[key] for key in _NOT_OBSERVED[2:] if key in arrays},
     )
     if not known_reward:

@@ -56,7 +56,7 @@ class Diffusion(Process):
         self.schedule = Schedule(config.schedule, config.levels)
         # Made once, not in every sample; and a bad combination fails here, before training.
         self.levels = grid(self.schedule, config.steps, config.spacing)
-        self.inner_draws = len(self.levels) - 1 if config.solver == "ddpm" else 0
+        self.inner_draws = config.steps - 1 if config.solver == "ddpm" else 0  # the last step adds no noise
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times (B, 1)."""
@@ -67,6 +67,24 @@ class Diffusion(Process):
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """The simple loss (Ho et al. 2020, eq. 14), for the noise, the data or v = alpha eps - sigma x."""
+        loss, metrics, _ = self._regress(network, x, cond, mask, draws)
+        return loss, metrics
+
+    def one_call(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
+    ) -> tuple[Tensor, Metrics, Tensor]:
+        """Return `objective` and the clean data (B, H, A) that its network call estimates, with gradient.
+
+        In efficient diffusion policies (Kang et al. 2023) the critic judges this estimate, (x_t - sigma eps) / alpha,
+        in place of a sample through the whole chain. Clipped if configured.
+        """
+        loss, metrics, seen = self._regress(network, x, cond, mask, draws)
+        return loss, metrics, self._data(*seen)
+
+    def _regress(
+        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
+    ) -> tuple[Tensor, Metrics, tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Return loss, metrics and what `_data` needs of the call."""
         noise, t = draws
         alpha, sigma = self.schedule.alpha_sigma(t)  # (B, 1, 1)
         x_t = alpha * x + sigma * noise  # (B, H, A)
@@ -76,8 +94,9 @@ class Diffusion(Process):
             target = x
         else:
             target = alpha * noise - sigma * x
-        loss = squared_error(network(x_t, t, cond), target, mask).mean()
-        return loss, {"loss": loss.detach()}
+        output = network(x_t, t, cond)  # (B, H, A)
+        loss = squared_error(output, target, mask).mean()
+        return loss, {"loss": loss.detach()}, (output, x_t, alpha, sigma)
 
     def path(
         self,
@@ -100,10 +119,14 @@ class Diffusion(Process):
     def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at one noise level, clipped if configured."""
         output = network(x, x.new_full((len(x), 1), level.time), cond)
+        return self._data(output, x, level.alpha, level.sigma)
+
+    def _data(self, output: Tensor, x: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+        """Clean data (B, H, A) that an output at x = alpha data + sigma eps means, clipped if configured."""
         if self.config.prediction == "epsilon":
-            data = (x - level.sigma * output) / level.alpha
+            data = (x - sigma * output) / alpha
         elif self.config.prediction == "data":
             data = output
         else:
-            data = level.alpha * x - level.sigma * output
+            data = alpha * x - sigma * output
         return data if self.config.clip is None else data.clamp(-self.config.clip, self.config.clip)

@@ -21,6 +21,7 @@ class Config:
     name: str = "meanflow"
     steps: int = 1  # network calls per sample
     flow_ratio: float = 0.5  # share of a batch with r = t, where the loss is plain flow matching
+    one_step_share: float = 0.0  # share at (r, t) = (0, 1), where one-call sampling is and no random pair
     time_mean: float = -0.4  # of the normal variable whose sigmoid is a time
     time_std: float = 1.0
     adaptive_power: float = 0.0  # p of the weight 1 / (error + 0.001)^p; 0 is the plain squared error
@@ -38,14 +39,20 @@ class MeanFlow(Process):
         super().__init__()
         if not 0 <= config.flow_ratio <= 1:
             raise LaminarError(f"meanflow: flow_ratio is a share between 0 and 1, got {config.flow_ratio}")
+        if not (config.one_step_share >= 0 and config.one_step_share + config.flow_ratio <= 1):
+            raise LaminarError(
+                "meanflow: one_step_share is a share of at least 0 and, together with flow_ratio="
+                f"{config.flow_ratio}, at most 1, got {config.one_step_share}"
+            )
         if not 0 < config.time_std < math.inf:
             raise LaminarError(f"meanflow: time_std must be finite and above 0, got {config.time_std}")
         check_steps(config.steps)
         self.config = config
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
-        """Return noise (B, H, A) and times t >= r, (B, 1) each; the first rows, `flow_ratio` of all, have r = t.
+        """Return noise (B, H, A) and times t >= r, (B, 1) each.
 
+        The first rows, `flow_ratio` of all, have r = t; the last, `one_step_share` of all, have r = 0 and t = 1.
         The split is by position, not by coin: the rows of a batch are exchangeable, the share is exact, and the
         derivative along the path is only computed where r < t.
         """
@@ -54,9 +61,11 @@ class MeanFlow(Process):
         pair = torch.sigmoid(self.config.time_mean + self.config.time_std * pair)
         t = pair.amax(dim=1, keepdim=True)
         r = pair.amin(dim=1, keepdim=True)
-        same = self._num_same(len(x))
-        t = torch.cat([pair[:same, :1], t[same:]])  # where r = t the marginal is the logit-normal itself
-        return noise, t, torch.cat([t[:same], r[same:]])
+        same, whole = self._num_same(len(x)), round(self.config.one_step_share * len(x))
+        between = slice(same, len(x) - whole)
+        first = pair[:same, :1]  # where r = t the marginal is the logit-normal itself
+        t = torch.cat([first, t[between], pair.new_ones(whole, 1)])
+        return noise, t, torch.cat([first, r[between], pair.new_zeros(whole, 1)])
 
     def objective(
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws

@@ -10,9 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 
-from laminar.data.batches import Chunks, Sequences, Transitions
+from laminar.data.batches import Chunks, Sequences
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
+from laminar.data.transitions import Transitions
 from laminar.errors import LaminarError
 
 HISTORIES = CHUNKS = LENGTHS = range(1, 7)
@@ -100,23 +101,6 @@ def test_short_episodes_are_refused_padded_or_dropped() -> None:
         Chunks(episodes, 1, 0)
     with pytest.raises(LaminarError, match="short_episodes is 'skip'"):
         Chunks(episodes, 1, 5, short_episodes="skip")  # type: ignore[arg-type]
-
-
-def test_transitions_never_reach_into_the_next_episode() -> None:
-    episodes = make_episodes([1, 4, 2, 1], image=True)
-    batch = Transitions(episodes).gather(torch.arange(len(episodes)))
-    for key, value in episodes.observation.items():
-        np.testing.assert_array_equal(batch["observation"][key][:, 0].numpy(), value)
-        np.testing.assert_array_equal(batch["next_observation"][key][:, 0].numpy(), episodes.next_observation(key))
-    last = torch.from_numpy(episodes.ends - 1)
-    np.testing.assert_array_equal(
-        batch["next_observation"]["state"][last, 0].numpy(), episodes.final_observation["state"]
-    )
-    np.testing.assert_array_equal(batch["action"][:, 0].numpy(), episodes.action)
-    np.testing.assert_array_equal(batch["reward"].numpy(), episodes.reward)
-    np.testing.assert_array_equal(batch["terminated"].numpy(), episodes.terminated.astype("f"))
-    assert batch["mask"].shape == (len(episodes), 1)
-    assert batch["mask"].all()
 
 
 @pytest.mark.parametrize("length", range(1, 7))

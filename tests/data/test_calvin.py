@@ -30,6 +30,7 @@ def test_recordings_are_read_whole(calvin: Any, tmp_path: Path, dtype: str) -> N
         np.testing.assert_array_equal(episodes.final_observation[key], rows[key][final].astype("f"))
     np.testing.assert_array_equal(episodes.action, rows["rel_actions"][kept].astype("f"))
     assert not episodes.reward.any()
+    assert not episodes.has_reward
     assert not episodes.terminated.any()
     assert episodes.truncated.nonzero()[0].tolist() == [8, 17]
     assert episodes.success is None
@@ -139,6 +140,7 @@ def test_annotated_windows_become_episodes(split: Path) -> None:
     assert episodes.final_observation["robot_obs"][:, 0].tolist() == [4, 9, 20]
     assert episodes.returns().tolist() == [1, 1, 1]
     assert episodes.terminated.nonzero()[0].tolist() == episodes.reward.nonzero()[0].tolist() == [3, 9, 17]
+    assert episodes.has_reward
     assert episodes.success is not None
     assert episodes.success.all()
     told = episodes.observation["instruction"]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from laminar.data.batches import Chunks, Sequences, Transitions
+from laminar.data.batches import Chunks, Sequences
 from laminar.data.episodes import Episodes
 from laminar.data.on_disk import OnDisk, join, on_disk
 from laminar.data.prefetch import Prefetch
 from laminar.data.spec import Feature, Spec
+from laminar.data.transitions import Transitions
 
 
 def make_episodes(lengths: list[int], size: int = 4) -> Episodes:
@@ -97,9 +98,11 @@ def test_sequences_from_disk_equal_those_from_memory(tmp_path: Path, length: int
     assert disk.reads_disk
 
 
-def test_transitions_from_disk_equal_those_from_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("history", "chunk", "n_step"), [(1, 1, 1), (2, 1, 3), (3, 2, 1), (2, 2, 4)])
+def test_transitions_from_disk_equal_those_from_memory(tmp_path: Path, history: int, chunk: int, n_step: int) -> None:
     episodes = make_episodes([6, 2, 7, 1])
-    memory, disk = (Transitions(e) for e in (episodes, put_on_disk(episodes, tmp_path)))
+    options = {"history": history, "chunk": chunk, "n_step": n_step}
+    memory, disk = (Transitions(e, **options) for e in (episodes, put_on_disk(episodes, tmp_path)))
     assert_same(memory.gather(torch.arange(len(memory))), disk.gather(torch.arange(len(memory))))
     assert (memory.reads_disk, disk.reads_disk) == (False, True)
 

@@ -9,15 +9,30 @@ import torch
 from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
 from laminar.policies import Policy, load_policy, registry
+from laminar.policies.processes.direct import Direct
 
 HISTORY, CHUNK = 2, 4
-PAIRS = [(p, n) for p in registry.names("process") for n in registry.names("network")]
+NETWORKS = registry.names("network")
+CLONING = [(process, network, {}) for process in registry.names("process") for network in NETWORKS]
+CHUNK_WEIGHTS = {  # multiply nothing but the noisy chunk, which is zeros for a deterministic actor
+    "mlp": [],
+    "transformer": ["network.action_token.weight"],
+    "unet1d": ["network.down.0.first.first.0.weight", "network.down.0.first.skip.weight"],
+}
+DISTILLED = [("direct", network, {"noise": True, "squash": True}) for network in NETWORKS]  # has no loss of its own
 
 
-@pytest.fixture(params=PAIRS, ids=lambda pair: "-".join(pair))
+def names(case: tuple[str, str, dict]) -> str:
+    return "-".join((*case[:2], *case[2]))
+
+
+@pytest.fixture(params=CLONING, ids=names)
 def policy(request: pytest.FixtureRequest, make_policy: Callable[..., Policy]) -> Policy:
     torch.manual_seed(0)
     return make_policy(*request.param, history=HISTORY, chunk=CHUNK, execute=2)
+
+
+sampling = pytest.mark.parametrize("policy", CLONING + DISTILLED, ids=names, indirect=True)
 
 
 @pytest.fixture
@@ -25,6 +40,12 @@ def batch(episodes: Episodes) -> dict:
     return Chunks(episodes, HISTORY, CHUNK).sample(32, torch.Generator().manual_seed(0))
 
 
+def is_blind(policy: Policy) -> bool:
+    """Whether the network never sees the noise: a deterministic actor."""
+    return isinstance(policy.process, Direct) and not policy.process.config.noise
+
+
+@sampling
 def test_shapes_and_limits(policy: Policy, batch: dict) -> None:
     assert policy.noise_shape == (CHUNK, 2)
     chunk = policy.sample(batch["observation"], generator=torch.Generator().manual_seed(0))
@@ -33,6 +54,7 @@ def test_shapes_and_limits(policy: Policy, batch: dict) -> None:
     assert (chunk <= torch.tensor([2.0, 20.0])).all()
 
 
+@sampling
 def test_same_noise_same_chunk(policy: Policy, batch: dict) -> None:
     noise = torch.randn(32, *policy.noise_shape, generator=torch.Generator().manual_seed(1))
     first = policy.sample(batch["observation"], noise)
@@ -42,10 +64,15 @@ def test_same_noise_same_chunk(policy: Policy, batch: dict) -> None:
     torch.testing.assert_close(alone[0], first[3], rtol=1e-4, atol=1e-4)
 
 
+@sampling
 def test_noise_matters(policy: Policy, batch: dict) -> None:
     obs = batch["observation"]
     generator = torch.Generator().manual_seed(2)
-    assert not torch.equal(policy.sample(obs, generator=generator), policy.sample(obs, generator=generator))
+    with torch.no_grad():
+        for parameter in policy.network.parameters():  # off zero, where the transformer's output starts
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    same = torch.equal(policy.sample(obs, generator=generator), policy.sample(obs, generator=generator))
+    assert same == is_blind(policy)
 
 
 def test_loss_draws_from_the_generator_alone(policy: Policy, batch: dict) -> None:
@@ -80,7 +107,7 @@ def test_every_parameter_learns(policy: Policy, batch: dict) -> None:
         loss.backward()
         optimizer.step()
     dead = [name for name, p in policy.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert not dead
+    assert dead == (CHUNK_WEIGHTS[policy.network_config.name] if is_blind(policy) else [])
 
 
 def test_padding_does_not_count(policy: Policy, batch: dict) -> None:
@@ -94,6 +121,7 @@ def test_padding_does_not_count(policy: Policy, batch: dict) -> None:
     torch.testing.assert_close(full, none)
 
 
+@sampling
 def test_save_and_load_are_bit_equal(policy: Policy, batch: dict, tmp_path: Path) -> None:
     restored = load_policy(policy.save(tmp_path / "policy"))
     assert restored.spec == policy.spec
@@ -108,9 +136,10 @@ def test_traces_without_data_dependent_operations(policy: Policy, batch: dict) -
     torch._dynamo.reset()  # its limit on recompiling one function counts all policies of the session
     noise = torch.randn(32, *policy.noise_shape, generator=torch.Generator().manual_seed(7))
     compiled = torch.compile(policy.sample, backend="eager", fullgraph=True)
+    steps = 1 if isinstance(policy.process, Direct) else 2
     with torch.no_grad():
-        reference = policy.sample(batch["observation"], noise, steps=2)
-        torch.testing.assert_close(compiled(batch["observation"], noise, steps=2), reference)
+        reference = policy.sample(batch["observation"], noise, steps=steps)
+        torch.testing.assert_close(compiled(batch["observation"], noise, steps=steps), reference)
     draws = policy.draw(batch, torch.Generator().manual_seed(8))
     loss = torch.compile(policy.loss, backend="eager", fullgraph=True)
     torch.testing.assert_close(loss(batch, draws=draws)[0], policy.loss(batch, draws=draws)[0])

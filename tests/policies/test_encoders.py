@@ -200,11 +200,11 @@ def test_every_process_takes_all_senses(process: str, tmp_path: Path) -> None:
     dead = [name for name, p in policy.encoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
     noise = torch.randn(8, *policy.noise_shape, generator=torch.Generator().manual_seed(2))
-    chunk = policy.sample(batch["observation"], noise, steps=2)
+    chunk = policy.sample(batch["observation"], noise)
     assert chunk.shape == (8, CHUNK, 2)
     restored = load_policy(policy.save(tmp_path / "policy"))
     assert restored.config == policy.config
-    assert torch.equal(restored.sample(batch["observation"], noise, steps=2), chunk)
+    assert torch.equal(restored.sample(batch["observation"], noise), chunk)
 
 
 def test_mean_flow_holds_what_it_sees_fixed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies.networks import Network, mlp, transformer, unet1d
 from laminar.policies.networks.activations import Mish, activation, mish
-from laminar.policies.networks.critics import Critic
+from laminar.policies.networks.critics import Critic, CriticConfig
 from laminar.policies.networks.embeddings import Sinusoids
 from laminar.policies.networks.encoders import Encoder
+from laminar.policies.networks.layers import push_forward
 
 A, D, B = 3, 5, 4
 
@@ -255,6 +256,17 @@ def test_mish_value_gradient_and_jvp() -> None:
     assert torch.isfinite(Mish().derivative(x.float(), tangent.float())).all()
 
 
+def test_push_forward_of_relu() -> None:
+    """Within its linear pieces, where the derivative exists."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(A, 8), activation("relu"), nn.Linear(8, 2)).double()
+    x, direction = torch.randn(2, B, A, dtype=torch.float64)
+    value, slope = push_forward(layers, x, direction)
+    assert torch.equal(value, layers(x))
+    step = 1e-7
+    torch.testing.assert_close(slope, (layers(x + step * direction) - layers(x - step * direction)) / (2 * step))
+
+
 def test_unknown_activation_names_the_nearest() -> None:
     with pytest.raises(LaminarError, match=r"'mich'.*did you mean 'mish'"):
         activation("mich")
@@ -263,7 +275,7 @@ def test_unknown_activation_names_the_nearest() -> None:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_twin_critic_is_two_separate_networks(layer_norm: bool) -> None:
     torch.manual_seed(0)
-    critic = Critic(D, A, width=16, depth=2, layer_norm=layer_norm)
+    critic = Critic(CriticConfig(width=16, depth=2, layer_norm=layer_norm), D, A)
     with torch.no_grad():
         for parameter in critic.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
@@ -284,7 +296,7 @@ def test_twin_critic_is_two_separate_networks(layer_norm: bool) -> None:
 
 
 def test_critic_heads_are_independent_and_sized_as_dqls() -> None:
-    critic = Critic(17, 6)
+    critic = Critic(CriticConfig(), 17, 6)
     one = (23 * 256 + 256) + 2 * (256 * 256 + 256) + (256 + 1)
     assert sum(p.numel() for p in critic.parameters()) == 2 * one
     critic(torch.randn(B, 17), torch.randn(B, 6))[0].sum().backward()
@@ -295,7 +307,7 @@ def test_critic_heads_are_independent_and_sized_as_dqls() -> None:
     first = next(critic.parameters())
     assert first.abs().max() <= 23**-0.5
     with pytest.raises(LaminarError, match="heads=0"):
-        Critic(17, 6, heads=0)
+        Critic(CriticConfig(heads=0), 17, 6)
 
 
 def test_encoder_concatenates_keys_in_the_order_of_the_spec() -> None:

@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
-from laminar.policies import Policy, registry
+from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies.networks import Network
 from laminar.policies.networks.mlp import MLP
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes import Process, squared_error
 from laminar.policies.processes.diffusion import Config as DiffusionConfig
 from laminar.policies.processes.diffusion import Diffusion
+from laminar.policies.processes.direct import Config as DirectConfig
 from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.policies.processes.flow import Flow
 from laminar.policies.processes.meanflow import Config as MeanFlowConfig
@@ -110,6 +112,39 @@ def test_meanflow_times() -> None:
     assert abs(float(logit.std()) - 1.0) < 0.06
 
 
+def test_meanflow_draws_the_pair_of_one_call_sampling() -> None:
+    """Exactly (0, 1) in the last rows, and the other rows as without the share."""
+    x = torch.zeros(50, 1, 1)
+    noise, t, r = MeanFlow(MeanFlowConfig(flow_ratio=0.5, one_step_share=0.1)).draw(x, generator())
+    assert (noise.shape, t.shape, r.shape) == (x.shape, (50, 1), (50, 1))
+    assert (t[45:] == 1).all()
+    assert (r[45:] == 0).all()
+    usual = MeanFlow(MeanFlowConfig(flow_ratio=0.5)).draw(x, generator())
+    assert ((usual[2] > 0) & (usual[1] < 1)).all()
+    for got, expected in zip((noise, t[:45], r[:45]), (usual[0], usual[1][:45], usual[2][:45]), strict=True):
+        assert torch.equal(got, expected)
+    _, t, r = MeanFlow(MeanFlowConfig(flow_ratio=0.9, one_step_share=0.1)).draw(x, generator())
+    assert int((t == r).sum()) == 45
+    assert int((t - r == 1).sum()) == 5
+
+
+def test_meanflow_loss_sees_the_network_where_one_call_sampling_calls_it() -> None:
+    seen = []
+
+    def record(x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        seen.append((x, times))
+        return torch.zeros_like(x)
+
+    process = MeanFlow(MeanFlowConfig(flow_ratio=0.5, one_step_share=0.5))
+    x, cond = torch.randn(4, 1, 1, generator=generator(1)), torch.zeros(4, 1, 1)
+    draws = process.draw(x, generator())
+    process.objective(Analytic(record), x, cond, None, draws)
+    process.sample(Analytic(record), draws[0], cond)
+    loss, sample = seen[0], seen[-1]
+    assert torch.equal(loss[1][2:], sample[1][2:])
+    assert torch.equal(loss[0][2:], sample[0][2:])
+
+
 def test_meanflow_adaptive_weight() -> None:
     """Power 1 divides each sample's error by itself (plus 0.001), without a gradient through the weight."""
     network = Analytic(lambda x, times, cond: torch.zeros_like(x))
@@ -137,6 +172,32 @@ def test_diffusion_predictions_recover_the_data(prediction: str, levels: int | N
     assert float(loss) < 1e-6
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "data", "velocity"])
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_diffusion_one_call_gives_loss_and_estimate(prediction: str, clip: float | None) -> None:
+    """One network call: the loss of `objective`, and what `predict_data` sees in the same noised action."""
+    process = Diffusion(DiffusionConfig(schedule="vp", levels=5, steps=5, prediction=prediction, clip=clip))
+    network, cond = mlp(1), torch.randn(8, 1, 1, generator=generator(2))
+    calls = []
+    network.register_forward_hook(lambda *call: calls.append(call))
+    x = 0.3 * torch.randn(8, 1, 2, generator=generator(1))
+    noise, _ = process.draw(x, generator())
+    for step in range(1, 6):
+        draws, level = (noise, torch.full((8, 1), step / 5)), process.schedule.level(step / 5)
+        calls.clear()
+        loss, metrics, data = process.one_call(network, x, cond, None, draws)
+        assert len(calls) == 1
+        assert torch.equal(loss, process.objective(network, x, cond, None, draws)[0])
+        assert torch.equal(metrics["loss"], loss.detach())
+        expected = process.predict_data(network, level.alpha * x + level.sigma * noise, level, cond)
+        torch.testing.assert_close(data, expected)
+        if clip is None:  # beyond the bound there is no gradient
+            gradients = torch.autograd.grad(data.sum(), list(network.parameters()))
+            assert all(gradient.any() for gradient in gradients)
+        else:
+            assert float(data.detach().abs().max()) == pytest.approx(clip)
+
+
 def test_diffusion_clips_inside_the_solver() -> None:
     process = Diffusion(DiffusionConfig(schedule="vp", levels=5, steps=5, prediction="data"))
     wild = Analytic(lambda x, times, cond: torch.full_like(x, 7.0))
@@ -152,6 +213,22 @@ def test_ddpm_noise_comes_from_the_generator() -> None:
     first = process.sample(network, noise, cond, generator=generator(1))
     assert torch.equal(first, process.sample(network, noise, cond, generator=generator(1)))
     assert not torch.equal(first, process.sample(network, noise, cond, generator=generator(2)))
+
+
+def test_ddpm_takes_noise_drawn_before() -> None:
+    """The same numbers as a stream and as a tensor give the same sample, and `inner_draws` is how many it takes."""
+    process = Diffusion(DiffusionConfig(solver="ddpm", schedule="vp", levels=5, steps=5, clip=None))
+    network, noise, cond = mlp(1), torch.randn(6, 1, 2, generator=generator(2)), torch.zeros(6, 1, 1)
+    source = generator(1)
+    chain = torch.stack([torch.randn(6, 1, 2, generator=source) for _ in range(process.inner_draws)])
+    sample = process.sample(network, noise, cond, generator=chain)
+    assert torch.equal(sample, process.sample(network, noise, cond, generator=generator(1)))
+    with pytest.raises(StopIteration):
+        process.sample(network, noise, cond, generator=chain[1:])
+    last = torch.cat([chain[:-1], chain[-1:] + 1])
+    assert not torch.equal(sample, process.sample(network, noise, cond, generator=last))
+    assert Diffusion(DiffusionConfig(solver="ddim")).inner_draws == 0
+    assert Flow(FlowConfig()).inner_draws == MeanFlow(MeanFlowConfig()).inner_draws == 0
 
 
 def test_squared_error_averages_within_a_sample_first() -> None:
@@ -174,6 +251,9 @@ def test_bad_settings_name_the_nearest() -> None:
         Diffusion(DiffusionConfig(levels=5, steps=20))
     with pytest.raises(LaminarError, match="flow_ratio"):
         MeanFlow(MeanFlowConfig(flow_ratio=1.5))
+    for share in (-0.1, 0.6, math.nan):
+        with pytest.raises(LaminarError, match=r"one_step_share.*flow_ratio=0.5"):
+            MeanFlow(MeanFlowConfig(one_step_share=share))
     with pytest.raises(LaminarError, match="at least one step"):
         MeanFlow(MeanFlowConfig(steps=0))
     with pytest.raises(LaminarError, match="mlp: width must be at least 1, got -3"):
@@ -182,8 +262,15 @@ def test_bad_settings_name_the_nearest() -> None:
         Flow(FlowConfig()).sample(mlp(1), torch.randn(1, 1, 2), torch.zeros(1, 1, 1), steps=0)
 
 
+def test_mean_flow_refuses_a_network_with_corners(episodes: Episodes) -> None:
+    network = MLPConfig(width=8, activation="relu")
+    with pytest.raises(LaminarError, match=r"relu is not smooth.*activation=gelu"):
+        Policy.build(PolicyConfig(process=MeanFlowConfig()), network, episodes)
+    Policy.build(PolicyConfig(process=DirectConfig()), network, episodes)
+
+
 def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> None:
-    assert registry.names("process") == ["diffusion", "flow", "meanflow"]
+    assert registry.names("process") == ["diffusion", "direct", "flow", "meanflow"]
     for family in registry.FAMILIES:
         for name in registry.names(family):
             assert registry.config_class(family, name)().name == name
@@ -193,7 +280,7 @@ def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> No
         registry.config_from_json("process", {"name": "flow", "step": 3})
 
 
-@pytest.mark.parametrize("name", registry.names("process"))
+@pytest.mark.parametrize("name", [name for name in registry.names("process") if name != "direct"])
 def test_two_modes_keep_their_weights(name: str) -> None:
     """70 % of the data at +0.6, 30 % at -0.6, both with a spread of 0.1; the condition tells nothing."""
     process: Process = registry.member_class("process", name)(registry.config_class("process", name)())

@@ -6,16 +6,25 @@ import multiprocessing
 import os
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
+from laminar.policies import Policy
+from laminar.train.distributed import Processes
+from laminar.train.improver import Context
+from laminar.train.q_learning import QLearning
 
+SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
 PRELOADED = [
     *("laminar.cli", "laminar.configs.compose", "laminar.train.trainer", "laminar.data.formats.d4rl"),
@@ -81,3 +90,33 @@ def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[La
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture(scope="session")
+def rewarded(episodes: Episodes) -> Episodes:
+    """Return `episodes` with rewards that differ from step to step."""
+    reward = np.random.default_rng(1).standard_normal(len(episodes)).astype(np.float32)
+    return replace(episodes, reward=reward)
+
+
+@pytest.fixture(scope="session")
+def rewarded_file(rewarded: Episodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rewarded.hdf5"
+    d4rl.write(path, rewarded)
+    return path
+
+
+@pytest.fixture(scope="session")
+def learner(rewarded: Episodes) -> Callable[..., QLearning]:
+    """Return a function that builds a small Q-learner by the name of its method, as a run with that seed would."""
+
+    def build(method: str, *words: str, seed: int = 0, **context: Any) -> QLearning:
+        config = compose("train", [f"method={method}", *SMALL_Q, *words])
+        torch.manual_seed(seed)
+        policy = Policy.build(config.policy, config.network, rewarded)
+        settings = {"compiled": False, "short_episodes": "error"} | context
+        generator = torch.Generator(settings.get("device", "cpu")).manual_seed(seed)
+        settings = {"steps": 100, "device": "cpu", "generator": generator, "processes": Processes()} | settings
+        return QLearning(policy, rewarded, config.method, Context(**settings))
+
+    return build

@@ -272,7 +272,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     # rows are further apart than checkpoints: the bad weights must not reach a checkpoint all the same
     assert main(command(demonstrations, tmp_path / "run", "log_every=40")) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "loss is nan between updates 0 and 32" in error
+    assert "loss is nan at update 21" in error
     kept = checkpoints(tmp_path / "run")
     assert [folder.name for folder in kept] == ["step_00000016"]
     assert str(kept[0]) in error

@@ -1,0 +1,168 @@
+"""A policy that draws several candidate chunks and acts by the one that its critic chooses.
+
+Best of N, and the resampling of DQL (Wang et al. 2023, N = 50) and IDQL (Hansen-Estruch et al. 2023). Acting this way
+is a choice of evaluation and deployment, no part of a checkpoint: any saved policy with a critic can act with any N.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import LaminarError, nearest
+from .chunks import History, RecedingHorizon, TemporalEnsemble
+from .policy import Observation, Policy
+
+SELECTIONS = ("softmax", "argmax")
+_TAIL = 10.0  # deviations; float32 still tells the normal distribution function from 0 and 1 there
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How a policy decides: by a single sample, or by its critic's choice among several.
+
+    Attributes:
+        candidates: chunks drawn for each decision; 1 is the single sample.
+        selection: "softmax" takes a candidate with probability proportional to exp(Q / temperature), "argmax" the best.
+        temperature: of the softmax, in units of Q; returns of other sizes need another one.
+    """
+
+    candidates: int = 1
+    selection: str = "softmax"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that make no sense.
+
+        Raises:
+            LaminarError: names the setting.
+        """
+        if self.candidates < 1:
+            raise LaminarError(f"candidates must be at least 1, got {self.candidates}")
+        if self.selection not in SELECTIONS:
+            known = ", ".join(SELECTIONS)
+            hint = nearest(self.selection, SELECTIONS)
+            raise LaminarError(f"no selection is called '{self.selection}' (known: {known}){hint}")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise LaminarError(
+                f"temperature must be above 0, got {self.temperature}; selection=argmax is the limit of temperature 0"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{"candidates", "selection", "temperature"}``; what has no effect is None."""
+        chooses, drawn = self.candidates > 1, self.candidates > 1 and self.selection == "softmax"
+        return {
+            "candidates": self.candidates,
+            "selection": self.selection if chooses else None,
+            "temperature": self.temperature if drawn else None,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Acting:
+        """Rebuild what `to_json` wrote."""
+        return cls(**{name: value for name, value in stored.items() if value is not None})
+
+    def __str__(self) -> str:
+        """Return for example ``softmax of Q / 1 among 50 candidates``."""
+        if self.candidates == 1:
+            return "single sample"
+        rule = f"softmax of Q / {self.temperature:g}" if self.selection == "softmax" else "best Q"
+        return f"{rule} among {self.candidates} candidates"
+
+
+class Guided(Policy):
+    """A policy around the weights of another one, deterministic in its noise like any other (except with `ddpm`).
+
+    Its `noise_shape` is (N, H * A + 1): each candidate's noise, and one number that decides the draw of the softmax.
+    Weights, normalizers and limits are those of the given policy, not copies; history and pending chunk are its own.
+    """
+
+    def __init__(self, policy: Policy, acting: Acting) -> None:
+        """Let the critic of `policy` choose.
+
+        Raises:
+            LaminarError: the policy has no critic, or one that has diverged.
+        """
+        nn.Module.__init__(self)  # not Policy's, which would draw new weights
+        vars(self).update(vars(policy))
+        if policy.critic is None:
+            raise LaminarError(
+                f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "
+                "method that learns one, such as method=ofql, or act with candidates=1"
+            )
+        if not all(bool(weight.isfinite().all()) for weight in policy.critic.parameters()):
+            raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
+        self.acting = acting
+        config = policy.policy_config
+        self._history = History(config.history)
+        self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
+
+    @property
+    def noise_shape(self) -> tuple[int, int]:
+        """(N, H * A + 1), the shape of one decision's noise."""
+        return (self.acting.candidates, self.spec.chunk * self.spec.action_dim + 1)
+
+    def sample(
+        self,
+        obs: Observation,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Draw N chunks for each observation window and return the chosen one.
+
+        Args:
+            obs: as `Policy.sample` takes it.
+            noise: (B, N, H * A + 1) standard normal; drawn from `generator` when None.
+            generator: source of the noise, None is torch's default one.
+            steps: network calls a candidate, None is the configured number.
+
+        Returns:
+            (B, H, A) actions in raw units, inside the action limits.
+        """
+        cond = self.encode(self._windows(obs))  # (B, h, D), encoded once for all candidates
+        batch, (count, width) = len(cond), self.noise_shape
+        if noise is None:
+            noise = torch.randn(batch, count, width, device=cond.device, generator=generator)
+        elif noise.shape != (batch, count, width):
+            expected = f"{(batch, count, width)}: (batch, candidate, chunk * action + 1)"
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
+        cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
+        start = noise[..., :-1].reshape(-1, self.spec.chunk, self.spec.action_dim)  # (B N, H, A)
+        chunks = self.process.sample(self.network, start, cond, steps, generator)
+        chunks = self.action_normalizer.inverse({"action": chunks})["action"].clamp(self.action_low, self.action_high)
+        chosen = choose(self._values(cond, chunks).view(batch, count), noise[..., -1], self.acting)
+        return chunks.unflatten(0, (batch, count))[torch.arange(batch, device=cond.device), chosen]
+
+    def _values(self, cond: Tensor, chunks: Tensor) -> Tensor:
+        """(B N,) least value of the heads, of what the environment would get."""
+        assert self.critic is not None  # checked at the start
+        normalized = self.action_normalizer({"action": chunks})["action"]
+        return self.critic(cond.flatten(1), normalized.flatten(1)).amin(dim=0)
+
+
+def guide(policy: Policy, acting: Acting) -> Policy:
+    """Return the policy itself for a single sample, or one that acts by its critic's choice."""
+    return Guided(policy, acting) if acting.candidates > 1 or isinstance(policy, Guided) else policy
+
+
+def choose(values: Tensor, noise: Tensor, acting: Acting) -> Tensor:
+    """Choose one of N candidates; the first of several equal ones where nothing is drawn.
+
+    Args:
+        values: (B, N) of the candidates.
+        noise: (B, N) standard normal. u = Phi(noise) is uniform, g = -log(-log u) is a Gumbel variable, and the
+            candidate with the highest Q + temperature * g is a draw from the softmax (Maddison et al. 2014).
+        acting: selection and temperature.
+
+    Returns:
+        (B,) indices.
+    """
+    if acting.selection == "softmax":
+        gumbel = -(-torch.special.log_ndtr(noise.clamp(-_TAIL, _TAIL))).log()
+        values = values + acting.temperature * gumbel
+    return values.argmax(dim=1)

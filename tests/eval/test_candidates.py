@@ -1,0 +1,231 @@
+"""Evaluation with the critic's choice among candidates, and the three numbers of an offline run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from laminar.cli import main
+from laminar.data.episodes import Episodes
+from laminar.envs import env_spec, make_env
+from laminar.errors import LaminarError
+from laminar.eval import report
+from laminar.eval.offline import evaluate_offline, load_offline
+from laminar.eval.report import write_report
+from laminar.eval.result import Result, load_result
+from laminar.eval.rollout import evaluate
+from laminar.policies import Policy, PolicyConfig, load_policy
+from laminar.policies.guided import Acting, Guided
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.mlp import Config
+
+ENV = "hopper-medium-v2"
+
+
+def made_up_policy(critic: bool = True) -> Policy:
+    """Return an untrained policy for Hopper, which falls after some ten steps."""
+    env = make_env(ENV)
+    spec = env_spec(env)
+    env.close()
+    rng = np.random.default_rng(0)
+    episodes = Episodes(
+        observation={"observation": rng.normal(0, 1, (20, 11)).astype(np.float32)},
+        final_observation={"observation": np.zeros((1, 11), np.float32)},
+        action=rng.uniform(-1, 1, (20, 3)).astype(np.float32),
+        reward=np.zeros(20, np.float32),
+        terminated=np.zeros(20, bool),
+        truncated=np.zeros(20, bool),
+        ends=np.array([20]),
+        spec=spec,
+    )
+    torch.manual_seed(0)
+    policy = Policy.build(PolicyConfig(), Config(width=16, depth=1), episodes)
+    if critic:
+        policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    return policy.eval()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a file in D4RL's layout: two episodes with returns 3 and 9."""
+    path = tmp_path_factory.mktemp("data") / "two-episodes.hdf5"
+    ends = np.array([False, False, True] * 2)
+    with h5py.File(path, "w") as file:
+        file["observations"] = np.random.default_rng(0).normal(size=(6, 11)).astype(np.float32)
+        file["actions"] = np.zeros((6, 3), np.float32)
+        file["rewards"] = np.array([1, 1, 1, 3, 3, 3], np.float32)
+        file["terminals"] = ends
+        file["timeouts"] = np.zeros(6, bool)
+    return path
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Path:
+    """Write the folder of a finished run, with other weights in its best policy."""
+    folder = tmp_path / "run"
+    settings = {
+        "data": {"path": str(data), "observation": None, "action": None, "instruction": None},
+        "policy": {"process": {"name": "meanflow"}},
+        "method": {"name": "q_learning", "recipe": "ofql", "reward": "none"},
+        "evaluation": {"every": 10, "episodes": 2, "seed": 10_000},
+        "steps": 20,
+        "seed": 3,
+    }
+    policy = made_up_policy()
+    policy.save(folder / "checkpoints" / "step_00000020")
+    with torch.no_grad():
+        for weight in policy.network.parameters():
+            weight.mul_(0.5)
+    policy.save(folder / "checkpoints" / "step_00000010")
+    policy.save(folder / "best")
+    best = {"step": 10, "metric": "normalized_score", "value": 12.5}
+    (folder / "best" / "best.json").write_text(json.dumps(best))
+    (folder / "run.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_guided_policy_is_evaluated_like_any_other(run: Path) -> None:
+    policy = load_policy(run)
+    guided = evaluate(Guided(policy, Acting(20, "argmax")), ENV, range(4))
+    assert guided.acting == Acting(20, "argmax")
+    assert guided.checkpoint == policy.checkpoint_hash()
+    single = evaluate(policy, ENV, range(4))
+    assert single.acting == Acting()
+    assert guided.returns != single.returns
+    from_folder = evaluate(run, ENV, range(4), num_envs=1, acting=Acting(20, "argmax"))
+    assert from_folder.returns == pytest.approx(guided.returns), "the number of environments does not matter"
+
+
+@pytest.mark.slow
+def test_workers_choose_the_same(run: Path) -> None:
+    here = evaluate(run, ENV, range(3), num_envs=1, acting=Acting(9))
+    sharded = evaluate(run, ENV, range(3), num_envs=1, processes=2, acting=Acting(9))
+    assert (sharded.episodes, sharded.acting) == (here.episodes, here.acting)
+
+
+def test_a_baseline_has_nothing_to_choose_with(noise_policy) -> None:
+    with pytest.raises(LaminarError, match="NoisePolicy has no critic to choose"):
+        evaluate(noise_policy("Hopper-v4"), "Hopper-v4", [0], acting=Acting(5))
+
+
+def test_acting_is_recorded(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_ACTIONS", 20)
+    out = tmp_path / "eval"
+    words = ["eval", f"policy.path={run}", f"env.id={ENV}", "episodes=2", "video_episodes=0", f"out={out}"]
+    assert main([*words, "candidates=8", "temperature=2"]) == 0
+    assert ", softmax of Q / 2 among 8 candidates\n" in capsys.readouterr().out
+    stored = json.loads((out / "eval.json").read_text())
+    assert stored["acting"] == {"candidates": 8, "selection": "softmax", "temperature": 2.0}
+    assert "- acting: softmax of Q / 2 among 8 candidates" in (out / "report.md").read_text()
+    assert load_result(out).acting == Acting(8, "softmax", 2.0)
+    assert main(words[:-1]) == 0
+    assert "candidates" not in capsys.readouterr().out
+
+
+def test_records_without_acting_are_single_samples() -> None:
+    stored = Result(ENV, evaluate(made_up_policy(), ENV, [0]).episodes).to_json()
+    del stored["acting"]
+    assert Result.from_json(stored).acting == Acting()
+
+
+def test_the_three_numbers(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_ACTIONS", 20)
+    out = tmp_path / "eval"
+    words = ["eval", f"policy.path={run}", f"env.id={ENV}", "episodes=3", "seed=7", "protocol=offline"]
+    assert main([*words, "candidates=6", "video_episodes=0", f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "single sample, last checkpoint (20 updates): normalized score ",
+        "softmax of Q / 1 among 6 candidates, last checkpoint (20 updates): normalized score ",
+        "single sample, best checkpoint (10 updates): normalized score ",
+    ):
+        assert line in printed
+    single = evaluate(run / "checkpoints" / "step_00000020", ENV, range(7, 10))
+    best = evaluate(run / "best", ENV, range(7, 10))
+    found = load_offline(out)
+    assert found.numbers["single_last"].episodes == single.episodes
+    assert found.numbers["best"].episodes == best.episodes != single.episodes
+    assert found.numbers["candidates_last"].checkpoint == single.checkpoint
+    assert found.numbers["candidates_last"].acting == Acting(6)
+    assert load_result(out).episodes == single.episodes, "it still is an ordinary record of the first number"
+    stored = json.loads((out / "eval.json").read_text())
+    assert stored["seeds"] == {"training": 3, "evaluation": [7, 8, 9]}
+    assert stored["best"] == {"step": 10, "metric": "normalized_score", "value": 12.5}
+    assert stored["run"]["settings"]["method"]["recipe"] == "ofql"
+    page = (out / "report.md").read_text()
+    assert "chosen by normalized_score 12.5 in an evaluation during training" in page
+    assert page.index("| single sample, best checkpoint | 10 |") < page.index("| normalized score |")
+
+
+def test_numbers_that_a_run_does_not_have(run: Path) -> None:
+    shutil.rmtree(run / "best")
+    shutil.rmtree(run / "checkpoints" / "step_00000020")
+    made_up_policy(critic=False).save(run / "checkpoints" / "step_00000015")
+    found = evaluate_offline(run, ENV, range(2))
+    assert list(found.numbers) == ["single_last"]
+    told = " ".join(found.remarks)
+    assert "the policy has no critic" in told
+    assert "train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best" in told
+    assert "the run is not finished: 15 of 20 updates" in told
+    assert all(remark in found.summary() and remark in "\n".join(found.page()) for remark in found.remarks)
+
+
+def test_seeds_that_chose_the_best_checkpoint_are_told(run: Path) -> None:
+    chosen = evaluate_offline(run, ENV, range(10_001, 10_003), Acting(2))
+    assert any("chosen on seeds that are measured again here" in remark for remark in chosen.remarks)
+    assert evaluate_offline(run, ENV, range(10_002, 10_004), Acting(2)).remarks == []
+
+
+def test_the_report_labels_the_returns_of_the_data(run: Path, data: Path, tmp_path: Path) -> None:
+    result = evaluate(run, ENV, [0, 1])
+    page = write_report(tmp_path / "with", result, run).read_text()
+    assert "returns of the training data: 2 episodes, mean 6, best 9" in page
+    gone = json.loads((run / "run.json").read_text())
+    gone["data"]["path"] = [str(data), str(tmp_path / "gone.hdf5")]
+    (run / "run.json").write_text(json.dumps(gone))
+    page = write_report(tmp_path / "without", result, run).read_text()
+    assert "returns of the training data are not drawn: " in page
+    assert "gone.hdf5: no such file" in page
+    pictures = [(tmp_path / name / "returns.png").read_bytes() for name in ("with", "without")]
+    assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["candidates=0"], "candidates must be at least 1"),
+        (["selection=argmax"], "selection does not apply to a single sample; give candidates=N above 1"),
+        (["candidates=1", "temperature=2"], "temperature does not apply to a single sample"),
+        (["candidates=4", "selection=argmax", "temperature=2"], "temperature does not apply to selection=argmax"),
+        (["candidates=4", "selection=best"], "no selection is called 'best'"),
+        (["protocol=ofline"], "no protocol is called 'ofline' (known: episodes, offline); did you mean 'offline'?"),
+        (["protocol=offline", "candidates=1"], "protocol=offline measures the single sample anyway"),
+        (["chains=3", "candidates=4"], "candidates does not apply to chains"),
+        (["chains=3", "protocol=offline"], "protocol does not apply to chains"),
+    ],
+)
+def test_mistakes(run: Path, words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", f"policy.path={run}", f"env.id={ENV}", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_only_a_run_has_three_numbers(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(LaminarError, match="best is no training run with a checkpoint"):
+        evaluate_offline(run / "best", ENV, [0])
+    shutil.copytree(run, tmp_path / "several" / "seed_0")
+    with pytest.raises(LaminarError, match="has the runs of several seeds; evaluate each by itself: seed_0"):
+        evaluate_offline(tmp_path / "several", ENV, [0])
+    (run / "best" / "best.json").write_text("{}")
+    with pytest.raises(LaminarError, match=r"best\.json is damaged"):
+        evaluate_offline(run, ENV, [0])

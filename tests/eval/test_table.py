@@ -1,0 +1,255 @@
+"""Tables of runs: the arithmetic of an entry, and what must not be mixed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laminar.cli import main
+from laminar.envs.d4rl import resolve
+from laminar.errors import LaminarError
+from laminar.eval.chain_result import Chain, ChainResult
+from laminar.eval.offline import OfflineResult
+from laminar.eval.result import Episode, Result
+from laminar.eval.scores import bootstrap, t_interval, t_quantile
+from laminar.eval.table import tabulate
+from laminar.eval.table_report import markdown, save_table, to_csv
+from laminar.policies.guided import Acting
+
+OFQL = {"name": "q_learning", "recipe": "ofql", "eta": 1.0, "critic": {"width": 256}}
+SETTINGS: dict[str, Any] = {
+    "data": {"path": "/anywhere/hopper-medium-v4.hdf5", "observation": None},
+    "policy": {"process": {"name": "meanflow", "steps": 1}},
+    "method": {"name": "q_learning", "recipe": "ofql", "eta": 0.3, "reward": "none", "critic": {"width": 256}},
+    "runtime": {"compiled": False},
+    "evaluation": {"every": 5, "episodes": 2, "seed": 10_000},
+    "env": {"id": None},
+    "steps": 40,
+    "init": None,
+    "out": "runs/a",
+    "seed": 0,
+}
+
+
+def published(recipe: str) -> dict[str, Any]:
+    """Return the settings that a recipe brings."""
+    return OFQL if recipe == "ofql" else {}
+
+
+def episodes(scores: list[float], env_id: str = "hopper-medium-v2") -> list[Episode]:
+    """Return one episode for each normalized score, on seeds 0, 1, …."""
+    task = resolve(env_id)
+    assert task is not None
+    assert task.ref_min is not None
+    assert task.ref_max is not None
+    returns = [task.ref_min + score / 100 * (task.ref_max - task.ref_min) for score in scores]
+    return [Episode(seed, total, 100, None) for seed, total in enumerate(returns)]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., Path]:
+    """Write the eval.json of a made-up run: record(name, scores, seed=…, settings…)."""
+
+    def write(name: str, scores: list[float], seed: int = 0, **changes: Any) -> Path:
+        settings = deepcopy(SETTINGS) | {"seed": seed, "out": name}
+        for key, value in changes.pop("settings", {}).items():
+            group, _, last = key.rpartition(".")
+            (settings[group] if group else settings)[last] = value
+        env_id, updates = changes.pop("env_id", "hopper-medium-v2"), changes.pop("updates", 40)
+        acting = changes.pop("acting", Acting(50))
+        numbers = {
+            "single_last": Result(env_id, episodes(scores)),
+            "candidates_last": Result(
+                env_id, episodes([s + 10 for s in scores]), acting=changes.pop("acting", Acting(50))
+            ),
+            "best": Result(env_id, episodes([s + 20 for s in scores])),
+        }
+        numbers = {key: value for key, value in numbers.items() if key not in changes.get("missing", {})}
+        for result in numbers.values():
+            result.versions = {"mujoco": changes.get("mujoco", "3.3"), "torch": "2.6"}
+        steps = {key: 10 * seed if key == "best" else updates for key in numbers}
+        result = OfflineResult(numbers, changes.get("missing", {}), steps, None, name, settings)
+        return result.save(tmp_path / name / "eval").parent
+
+    return write
+
+
+def test_t_quantiles_against_published_values() -> None:
+    published = {1: 12.7062, 2: 4.30265, 3: 3.18245, 4: 2.77645, 9: 2.26216, 10: 2.22814, 30: 2.04227}
+    for degrees, quantile in published.items():
+        assert t_quantile(0.975, degrees) == pytest.approx(quantile, rel=1e-5)
+    assert t_quantile(0.95, 5) == pytest.approx(2.01505, rel=1e-5)
+    assert t_quantile(0.975, 10_000) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_t_intervals_cover() -> None:
+    drawn = np.random.default_rng(0).normal(5.0, 2.0, (2000, 3))
+    covered = [(x := t_interval(row)).low <= 5.0 <= x.high for row in drawn]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)  # three standard deviations of the share
+    with pytest.raises(LaminarError, match="needs at least two"):
+        t_interval([1.0])
+
+
+def test_three_seeds_make_one_entry(record: Callable[..., Path], tmp_path: Path) -> None:
+    for seed, score in ((2, 90.0), (0, 80.0), (10, 100.0)):
+        record(f"ofql_{seed}", [score - 5, score + 5], seed)
+    table = tabulate([tmp_path], published)
+    assert (table.tasks, table.methods) == (["hopper-medium-v4"], ["ofql (meanflow)"])
+    for number, mean in (("single_last", 90.0), ("candidates_last", 100.0), ("best", 110.0)):
+        entry = table.entry(number, "hopper-medium-v4", "ofql (meanflow)")
+        assert entry is not None
+        assert entry.over_seeds
+        assert entry.interval.mean == pytest.approx(mean)
+        assert entry.interval.high - mean == pytest.approx(4.30265 * 10 / np.sqrt(3), rel=1e-4)
+    page = markdown(table)
+    headings = ["## Single sample, last checkpoint", "## Softmax of Q / 1 among 50 candidates, last checkpoint"]
+    for heading, cell in zip([*headings, "## Single sample, best checkpoint"], ("90.0", "100.0", "110.0"), strict=True):
+        assert f"| hopper-medium-v4 | {cell} ± 24.8 |" in page.split(heading)[1].split("##")[0]
+    assert "| hopper-medium-v4 | ofql (meanflow) | 0, 2, 10 | 2 | 40 | 0, 20, 100 | eta=0.3 |" in page
+    assert "environment hopper-medium-v2 (Hopper-v4), seeds 0 to 1" in page
+    assert "mujoco 3.3" in page
+
+
+def test_one_seed_is_marked(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("only", [70.0, 80.0, 90.0])
+    table = tabulate([tmp_path], published)
+    entry = table.entry("single_last", "hopper-medium-v4", "ofql (meanflow)")
+    assert entry is not None
+    expected = bootstrap([70.0, 80.0, 90.0])
+    assert (entry.interval.low, entry.interval.high) == pytest.approx((expected.low, expected.high))
+    assert str(entry) == "80.0 [70.0, 90.0]†"
+
+
+def test_rows_and_columns(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("ofql", [80.0, 90.0])
+    clone = {"method": {"name": "bc"}, "policy": {"process": {"name": "flow"}}}
+    missing = {"candidates_last": "the policy has no critic"}
+    record("bc", [40.0, 50.0], settings=clone, missing=missing)
+    both = ["/data/hopper-medium-v4.hdf5", "/data/hopper-expert-v4.hdf5"]
+    record("mixed", [60.0, 70.0], settings={"data.path": both})
+    table = tabulate([tmp_path / name for name in ("ofql", "bc", "mixed")], published)
+    page = markdown(table)
+    assert "| task | bc (flow) | ofql (meanflow) |" in page
+    assert "| hopper-medium-v4 | 45.0 [40.0, 50.0]† | 85.0 [80.0, 90.0]† |" in page
+    assert "| hopper-medium-v4 | – | 95.0 [90.0, 100.0]† |" in page
+    assert "| hopper-medium-v4 + hopper-expert-v4 | – | 65.0 [60.0, 70.0]† |" in page
+    assert "no number for choice among candidates, last checkpoint: the policy has no critic" in page
+
+
+def test_a_number_that_one_seed_lacks_is_not_averaged(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 81.0], 0)
+    record("b", [90.0, 91.0], 1, missing={"best": "runs/b/best is missing"})
+    table = tabulate([tmp_path], published)
+    assert table.entry("best", *next(iter(table.cells))) is None
+    assert table.entry("single_last", *next(iter(table.cells))) is not None
+
+
+def test_files(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 82.0], 0)
+    record("b", [90.0, 92.0], 1)
+    table = tabulate([tmp_path / "a", tmp_path / "b", tmp_path / "a"], published)
+    page, figures = save_table(table, tmp_path / "new" / "scores")
+    assert page.read_text() == markdown(table)
+    rows = list(csv.DictReader(io.StringIO(figures.read_text())))
+    assert [row["number"] for row in rows] == ["single_last", "candidates_last", "best"]
+    assert [float(row["mean"]) for row in rows] == pytest.approx([86.0, 96.0, 106.0])
+    second = rows[1]
+    assert (second["training_seeds"], second["episodes_per_seed"], second["updates"]) == ("0 1", "2", "40 40")
+    assert (second["candidates"], second["selection"], second["temperature"]) == ("50", "softmax", "1.0")
+    assert (second["env_id"], second["reward"], second["interval"]) == (
+        "hopper-medium-v2",
+        "none",
+        "t over training seeds",
+    )
+    assert to_csv(table).endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env_id": "Hopper-v5"}, "env.id differ: 'hopper-medium-v2' and 'Hopper-v5'"),
+        ({"acting": Acting(256)}, "candidates differ: 'softmax of Q / 1 among 50.*and 'softmax of Q / 1 among 256"),
+        ({"acting": Acting(50, "argmax")}, "candidates differ: .* and 'best Q among 50"),
+        ({"settings": {"method.reward": "iql_locomotion"}}, "reward differ: 'none' and 'iql_locomotion'"),
+        ({"updates": 30}, "number of updates differ: 40 and 30"),
+        ({"settings": {"method.eta": 1.0}}, "method.eta differ: 0.3 and 1.0"),
+        ({"settings": {"init": "runs/clone"}}, "init differ: False and True"),
+        ({"mujoco": "3.11"}, "mujoco differ: '3.3' and '3.11'"),
+    ],
+)
+def test_what_must_not_be_mixed(
+    record: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    record("a", [80.0, 82.0], 0)
+    record("b", [80.0, 82.0], 1, **changes)
+    with pytest.raises(LaminarError, match=f"a/eval/eval.json and .*b/eval/eval.json .*{message}"):
+        tabulate([tmp_path], published)
+
+
+def test_what_does_not_matter_may_differ(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 82.0], 0)
+    free = {"runtime.compiled": True, "evaluation.every": 0, "data.path": "/elsewhere/hopper-medium-v4.hdf5"}
+    record("b", [80.0, 82.0], 1, settings=free)
+    assert len(tabulate([tmp_path], published).cells) == 1
+
+
+def test_episodes_on_other_seeds_and_seeds_that_come_twice(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 82.0], 0)
+    more = record("b", [80.0, 82.0, 84.0], 1)
+    with pytest.raises(LaminarError, match="evaluation seeds differ: '2 from 0 to 1' and '3 from 0 to 2'"):
+        tabulate([tmp_path], published)
+    (more / "eval.json").unlink()
+    record("c", [80.0, 82.0], 0)
+    with pytest.raises(LaminarError, match=r"a/eval/eval.json and .*c/eval/eval.json are of one training seed, 0"):
+        tabulate([tmp_path], published)
+
+
+def test_wrong_folders(record: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(LaminarError, match=r"gone: no such folder; run `laminar eval .*protocol=offline"):
+        tabulate([tmp_path / "gone"], published)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LaminarError, match=r"empty: no eval.json in it or below"):
+        tabulate([tmp_path / "empty"], published)
+    ChainResult("laminar/Playroom-v0", "laminar Playroom", [Chain(0, ("a",) * 5)]).save(tmp_path / "chains")
+    with pytest.raises(LaminarError, match=r"chains/eval.json: an evaluation of chains of instructions, not the three"):
+        tabulate([tmp_path / "chains"], published)
+    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "plain")
+    with pytest.raises(LaminarError, match=r"plain/eval.json: an evaluation of one way of acting, not the three"):
+        tabulate([tmp_path / "plain"], published)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "eval.json").write_text('{"protocol": "offline"')
+    with pytest.raises(LaminarError, match=r"damaged/eval.json: not an evaluation"):
+        tabulate([tmp_path / "damaged"], published)
+    run = record("run", [1.0, 2.0])
+    stored = json.loads((run / "eval.json").read_text())
+    del stored["run"]["settings"]["data"]
+    (run / "eval.json").write_text(json.dumps(stored))
+    with pytest.raises(LaminarError, match="the run's settings are incomplete"):
+        tabulate([run], published)
+
+
+def test_other_evaluations_beside_are_left_out_and_told(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("run", [80.0, 82.0])
+    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "run" / "plain")
+    assert "run/plain/eval.json: left out, measured under another protocol" in markdown(tabulate([tmp_path], published))
+
+
+def test_the_command(record: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record("a", [80.0, 82.0])
+    assert main(["table", str(tmp_path / "a"), f"out={tmp_path / 'scores'}"]) == 0
+    assert "| hopper-medium-v4 | 81.0 [80.0, 82.0]† |" in capsys.readouterr().out
+    assert (tmp_path / "scores.md").is_file()
+    assert (tmp_path / "scores.csv").is_file()
+    for words in ([], ["out=x"], ["a", "--json"], ["a", "out=x", "out=y"]):
+        assert main(["table", *words]) == 2
+        assert "usage: laminar table FOLDER… [out=STEM]" in capsys.readouterr().err
+    assert main(["table", "--help"]) == 0
+    assert "STEM.csv" in capsys.readouterr().out

@@ -1,0 +1,226 @@
+"""Acting by the critic's choice: the rule, its distribution, and that it stays an ordinary policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from laminar.errors import LaminarError
+from laminar.policies import Policy, load_policy
+from laminar.policies.guided import Acting, Guided, choose, guide
+from laminar.policies.networks.critics import CriticConfig
+
+MakePolicy = Callable[..., Policy]
+
+
+@pytest.fixture
+def make_critical(make_policy: MakePolicy) -> MakePolicy:
+    """As make_policy, with a critic of random weights."""
+
+    def make(process: str = "flow", settings: dict[str, object] | None = None, **policy: object) -> Policy:
+        torch.manual_seed(0)
+        made = make_policy(process, settings=settings, **policy)
+        made.critic = made.new_critic(CriticConfig(width=32, depth=2))
+        return made
+
+    return make
+
+
+def observations(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
+
+
+def noise_for(policy: Policy, count: int, seed: int = 1) -> Tensor:
+    return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
+
+
+def values_of(policy: Policy, obs: Tensor, chunk: Tensor) -> Tensor:
+    """Least value of the heads, computed from the policy's public parts for raw chunks (B, H, A)."""
+    assert policy.critic is not None
+    cond = policy.encode({"observation": obs[:, None]}).flatten(1)
+    return policy.critic(cond, policy.action_normalizer({"action": chunk})["action"].flatten(1)).amin(dim=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+@pytest.mark.parametrize("process", ["flow", "meanflow", "diffusion"])
+def test_argmax_is_the_best_of_the_single_samples(make_critical: MakePolicy, process: str, chunk: int) -> None:
+    policy = make_critical(process, chunk=chunk)
+    guided = Guided(policy, Acting(7, "argmax"))
+    obs, noise = observations(5), noise_for(guided, 5)
+    assert noise.shape == (5, 7, chunk * 2 + 1)
+    with torch.no_grad():
+        samples = [policy.sample(obs, noise[:, i, :-1].reshape(5, chunk, 2)) for i in range(7)]
+        best = torch.stack([values_of(policy, obs, sample) for sample in samples]).argmax(dim=0)
+        chosen = guided.sample(obs, noise)
+    assert len(set(best.tolist())) > 1, "the test needs different candidates to win"
+    expected = torch.stack([samples[i][row] for row, i in enumerate(best.tolist())])
+    torch.testing.assert_close(chosen, expected)
+
+
+def test_the_critic_judges_what_is_inside_the_limits(make_critical: MakePolicy) -> None:
+    policy = make_critical("flow", {"steps": 1})
+    policy.action_high = policy.action_low + 0.5  # most samples end at a limit
+    seen: list[Tensor] = []
+    assert policy.critic is not None
+    policy.critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    guided = Guided(policy, Acting(20))
+    chunk = guided.sample(observations(4), noise_for(guided, 4))
+    ends = (policy.action_low, policy.action_high)
+    limits = [policy.action_normalizer({"action": end})["action"] for end in ends]
+    assert (seen[0] >= limits[0] - 1e-5).all()
+    assert (seen[0] <= limits[1] + 1e-5).all()
+    assert (chunk <= policy.action_high).all()
+
+
+def test_softmax_draws_by_the_exponential_of_the_value() -> None:
+    values = torch.tensor([0.0, 1.0, 2.5, -40.0])
+    noise = torch.randn(40_000, 4, generator=torch.Generator().manual_seed(0))
+    for temperature in (0.5, 1.0, 4.0):
+        chosen = choose(values.expand(40_000, 4), noise, Acting(4, "softmax", temperature))
+        shares = torch.bincount(chosen, minlength=4) / 40_000
+        expected = torch.softmax(values / temperature, dim=0)
+        # four standard deviations of a share from 40,000 draws are at most 0.01
+        torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
+
+
+def test_softmax_at_the_tails_of_the_noise_and_of_the_temperature() -> None:
+    noise = torch.tensor([[-1e30, 1e30, 0.0], [-40.0, 0.0, 40.0], [-torch.inf, torch.inf, 0.0]])
+    assert choose(torch.zeros(3, 3), noise, Acting(3)).tolist() == [1, 2, 1]
+    values = torch.tensor([[3e30, 2e30, 1e30], [1.0, 1.00001, 0.0]])
+    cold = Acting(3, "softmax", 1e-30)
+    assert choose(values, torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), cold).tolist() == [0, 1]
+    many = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    hot = choose(torch.tensor([[0.0, 5.0]]).expand(4000, 2), many, Acting(2, "softmax", 1e8))
+    assert 0.4 < hot.float().mean() < 0.6
+
+
+def test_ties() -> None:
+    equal = torch.ones(3000, 3)
+    noise = torch.randn(3000, 3, generator=torch.Generator().manual_seed(0))
+    assert choose(equal, noise, Acting(3, "argmax")).unique().tolist() == [0]
+    assert (torch.bincount(choose(equal, noise, Acting(3)), minlength=3) > 900).all()
+
+
+@pytest.mark.parametrize("selection", ["softmax", "argmax"])
+def test_one_candidate_is_the_single_sample(make_critical: MakePolicy, selection: str) -> None:
+    policy = make_critical("meanflow", chunk=2)
+    guided = Guided(policy, Acting(1, selection))
+    noise = noise_for(guided, 6)
+    plain = policy.sample(observations(6), noise[:, 0, :-1].reshape(6, 2, 2))
+    assert torch.equal(guided.sample(observations(6), noise), plain)
+    assert guide(policy, Acting(1, selection)) is policy
+
+
+def test_rows_do_not_depend_on_each_other(make_critical: MakePolicy) -> None:
+    guided = Guided(make_critical("flow", chunk=2), Acting(9))
+    obs, noise = observations(8), noise_for(guided, 8)
+    together = guided.sample(obs, noise)
+    assert torch.equal(guided.sample(obs, noise), together)
+    alone = torch.cat([guided.sample(obs[i : i + 1], noise[i : i + 1]) for i in range(8)])
+    torch.testing.assert_close(alone, together)
+
+
+def test_the_stochastic_solver_draws_for_every_candidate(make_critical: MakePolicy) -> None:
+    settings = {"schedule": "vp", "levels": 5, "steps": 5, "solver": "ddpm"}
+    guided = Guided(make_critical("diffusion", settings), Acting(30, "argmax"))
+    obs, noise = observations(4), noise_for(guided, 4)
+    first, again, other = (guided.sample(obs, noise, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (4, 1, 2)
+
+
+def test_the_observation_is_encoded_once(make_critical: MakePolicy) -> None:
+    guided = Guided(make_critical("flow"), Acting(40))
+    rows: list[int] = []
+    guided.encoder.register_forward_hook(lambda _, __, output: rows.append(len(output)))
+    guided.sample(observations(3))
+    assert rows == [3]
+
+
+def test_it_acts_with_a_receding_horizon_of_its_own(make_critical: MakePolicy) -> None:
+    policy = make_critical("flow", chunk=4, execute=2, history=2)
+    guided = Guided(policy, Acting(5))
+    noise = noise_for(guided, 3)
+    first, second = (guided.act(observations(3, seed), noise) for seed in (0, 1))
+    window = observations(3, 0)[:, None].expand(-1, 2, -1)
+    chunk = guided.sample({"observation": window}, noise)
+    assert torch.equal(first, chunk[:, 0])
+    assert torch.equal(second, chunk[:, 1])
+    policy.act(observations(7), torch.randn(7, 4, 2))  # another number of robots: nothing is shared
+    guided.reset(torch.tensor([True, False, False]))
+    assert guided.act(observations(3, 2), noise).shape == (3, 2)
+
+
+def test_it_saves_as_the_policy_it_is(make_critical: MakePolicy, tmp_path: Path) -> None:
+    policy = make_critical("flow")
+    guided = Guided(policy, Acting(5))
+    assert guided.checkpoint_hash() == policy.checkpoint_hash()
+    loaded = load_policy(guided.save(tmp_path / "saved"))
+    assert type(loaded) is Policy
+    assert loaded.config == policy.config
+    noise = noise_for(guided, 4)
+    for acting in (Acting(5), Acting(12, "argmax")):
+        again, before = Guided(loaded, acting), Guided(policy, acting)
+        noise = noise_for(again, 4)
+        torch.testing.assert_close(again.sample(observations(4), noise), before.sample(observations(4), noise))
+
+
+def test_weights_are_shared_and_nothing_is_drawn(make_critical: MakePolicy) -> None:
+    policy = make_critical("flow")
+    before = torch.get_rng_state()
+    guided = Guided(policy, Acting(5))
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.no_grad():
+        next(policy.network.parameters()).add_(1.0)
+    assert guided.checkpoint_hash() == policy.checkpoint_hash()
+    assert policy.noise_shape == (1, 2)
+    assert guided.new_critic(CriticConfig(width=8, depth=1)).layers[0].weight.shape == (2, 5, 8)  # type: ignore[union-attr]
+
+
+def test_without_a_critic_or_with_a_broken_one(make_policy: MakePolicy, make_critical: MakePolicy) -> None:
+    with pytest.raises(LaminarError, match=r"candidates=50 need a critic.*or act with candidates=1"):
+        Guided(make_policy(), Acting(50))
+    policy = make_critical("flow")
+    assert policy.critic is not None
+    with torch.no_grad():
+        next(policy.critic.parameters())[0, 0, 0] = torch.nan
+    with pytest.raises(LaminarError, match=r"critic is not finite.*choose an earlier checkpoint"):
+        Guided(policy, Acting(50))
+
+
+def test_a_wrong_noise_is_told(make_critical: MakePolicy) -> None:
+    guided = Guided(make_critical("flow"), Acting(5))
+    with pytest.raises(LaminarError, match=r"noise has shape \(2, 1, 2\), expected \(2, 5, 3\)"):
+        guided.sample(observations(2), torch.zeros(2, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"candidates": 0}, "candidates must be at least 1, got 0"),
+        ({"selection": "softmx"}, "no selection is called 'softmx'.*did you mean 'softmax'"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0; selection=argmax is the limit"),
+        ({"temperature": float("nan")}, "temperature must be above 0, got nan"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(LaminarError, match=message):
+        Acting(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("acting", [Acting(), Acting(50), Acting(256, "argmax"), Acting(50, "softmax", 5.0)])
+def test_the_record_of_acting(acting: Acting) -> None:
+    stored = acting.to_json()
+    assert Acting.from_json(stored) == acting
+    assert stored["candidates"] == acting.candidates
+    assert (stored["temperature"] is None) is (acting.candidates == 1 or acting.selection == "argmax")
+    assert {str(Acting()), str(Acting(50, "argmax")), str(Acting(50, "softmax", 5.0))} == {
+        "single sample",
+        "best Q among 50 candidates",
+        "softmax of Q / 5 among 50 candidates",
+    }
