@@ -149,7 +149,10 @@ class Agent(nn.Module):
             taught = self._bounded(teacher.process.sample(teacher.network, draws["noise"], cond))
         own = self.actor.process.sample(self.actor.network, draws["noise"], cond)
         distance = F.mse_loss(own, taught)
-        return flow + self.config.distill * distance, metrics | {"flow_loss": flow, "distillation": distance.detach()}
+        return flow + self.config.distill * distance, metrics | {
+            "flow_loss": flow.detach(),
+            "distillation": distance.detach(),
+        }
 
     def _one_call(
         self, cond: Tensor, a: Tensor, batch: Mapping[str, Any], draws: Mapping[str, Any]

@@ -195,6 +195,8 @@ def _check(config: Config) -> None:
     for name, (good, expected) in allowed.items():
         if not good(getattr(config, name)):
             raise LaminarError(f"method.{name} must be {expected}, got {getattr(config, name)}")
+    if config.one_call and config.distill > 0:
+        raise LaminarError("method.one_call and method.distill are two ways to a fast actor; choose one of them")
     if config.target_penalty > 0 and config.backup_actions > 1:
         raise LaminarError("method.target_penalty judges one next action; set method.backup_actions=1")
     if config.q_head == "random" and config.critic.heads != 2:

@@ -111,10 +111,9 @@ class Captured:
         """Take the updates step, step + 1, … of one launch; return the mean of each metric, () or (seeds,) each."""
         plan = [self._program.schedule(step + index) for index in self._updates]
         acts = tuple(act for _, act in plan)
-        if acts not in self._graphs:
-            self._rates.copy_(_to_device([rates for rates, _ in plan], self._rates.device))
-            self._graphs[acts] = self._capture(acts)
         self._rates.copy_(_to_device([rates for rates, _ in plan], self._rates.device))
+        if acts not in self._graphs:
+            self._graphs[acts] = self._capture(acts)
         graph, names, values = self._graphs[acts]
         graph.replay()
         return dict(zip(names, values.clone().unbind(), strict=True))  # the next replay writes over `values`

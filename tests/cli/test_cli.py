@@ -152,7 +152,7 @@ def test_without_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
-    if verb not in ("inspect", "doctor"):
+    if verb not in ("inspect", "doctor", "table"):
         assert "out: null" in text
     if verb == "train":
         assert "policy=diffusion|flow|meanflow" in text

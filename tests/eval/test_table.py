@@ -67,9 +67,7 @@ def record(tmp_path: Path) -> Callable[..., Path]:
         acting = changes.pop("acting", Acting(50))
         numbers = {
             "single_last": Result(env_id, episodes(scores)),
-            "candidates_last": Result(
-                env_id, episodes([s + 10 for s in scores]), acting=changes.pop("acting", Acting(50))
-            ),
+            "candidates_last": Result(env_id, episodes([s + 10 for s in scores]), acting=acting),
             "best": Result(env_id, episodes([s + 20 for s in scores])),
         }
         numbers = {key: value for key, value in numbers.items() if key not in changes.get("missing", {})}

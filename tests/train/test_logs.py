@@ -50,7 +50,8 @@ def test_means_keep_what_is_not_finite_and_when_it_began() -> None:
         # two groups of names: the moment is counted over both
         means.add({"loss": torch.tensor(seeds), **({"actor": torch.zeros(2)} if means.count % 2 else {})})
     rows = means.read(Processes())
-    assert math.isnan(rows[0]["loss"]) and not math.isfinite(rows[1]["loss"])
+    assert math.isnan(rows[0]["loss"])
+    assert not math.isfinite(rows[1]["loss"])
     assert [means.first_bad(0), means.first_bad(1)] == [1, 2]
 
 

@@ -30,7 +30,7 @@ SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 
 
 def command(data: Path, out: Path, *more: str, method: str = "ofql") -> list[str]:
-    lengths = (f"steps={STEPS}", "log_every=5", "checkpoint_every=8")
+    lengths = (f"steps={STEPS}", "log_every=4", "checkpoint_every=8")
     small = SMALL if method != "bc" else ("network.width=16",)
     small = small if not any(word.startswith("init=") for word in more) else small[1:]
     return ["train", f"method={method}", f"data.path={data}", f"out={out}", *small, *lengths, *more]

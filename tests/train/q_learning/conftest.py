@@ -99,6 +99,12 @@ class QToys:
         )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `method` runs for every one: a new file of settings is tested without a line."""
+    if "method" in metafunc.fixturenames:
+        metafunc.parametrize("method", QToys.METHODS)
+
+
 @pytest.fixture(scope="session")
 def q_toys() -> type[QToys]:
     return QToys
