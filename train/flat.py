@@ -88,8 +88,11 @@ def adam(
     """
     first = torch.lerp(gradient, moments[0], 0.9)
     second = torch.lerp(gradient.square(), moments[1], 0.999)
-    scale = (second / (1 - 0.999**step)).sqrt() + 1e-8
-    return values - lr / (1 - 0.9**step) * first / scale, (first, second)
+    correction = (1 - 0.999**step).sqrt()
+    size = lr * correction / (1 - 0.9**step)
+    # In place on one fresh buffer: temporaries of this size cost an eager update more than the arithmetic.
+    change = second.sqrt().add_(1e-8 * correction).reciprocal_().mul_(first).mul_(size)
+    return values - change, (first, second)
 
 
 def clip_norm(gradient: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:

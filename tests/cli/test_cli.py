@@ -155,7 +155,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     if verb not in ("inspect", "doctor", "table"):
         assert "out: null" in text
     if verb == "train":
-        assert "policy=diffusion|flow|meanflow" in text
+        assert "policy=diffusion|direct|dql|flow|meanflow|ofql" in text
         assert "batch_size: 256" in text
 
 
@@ -195,7 +195,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("method.lr=fast", "could not be converted to Float for method.lr"),
     ("policy.process.steps=x", "policy.process.steps"),
     ("resume=perhaps", "resume"),
-    ("policy=flo", "no policy is called 'flo' (known: diffusion, flow, meanflow); did you mean 'flow'?"),
+    ("policy=flo", "no policy is called 'flo' (known: diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?"),
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),
     ("runtime=cdua", "no runtime is called 'cdua'"),

@@ -23,18 +23,27 @@ def test_every_choice_composes(word: str) -> None:
 
 
 def test_every_member_has_a_yaml_file() -> None:
-    """A new process or network is one file and one YAML."""
-    assert set(registry.names("process")) == set(options("policy"))
+    """A new process or network is one file and one YAML; further YAML files have settings of a member."""
+    assert set(registry.names("process")) <= set(options("policy"))
     assert set(registry.names("network")) <= set(options("network"))
 
 
-@pytest.mark.parametrize(("process", "network"), list(product(options("policy"), options("network"))))
-def test_axes_are_independent(process: str, network: str) -> None:
-    config = compose("train", [f"policy={process}", f"network={network}", "policy.chunk=16", "seed=3"])
+@pytest.mark.parametrize(("policy", "network"), list(product(options("policy"), options("network"))))
+def test_axes_are_independent(policy: str, network: str) -> None:
+    config = compose("train", [f"policy={policy}", f"network={network}", "policy.chunk=16", "seed=3"])
+    process = {"dql": "diffusion", "ofql": "meanflow"}.get(policy, policy)
     assert config.policy.process.name == process
-    assert config.network.name == ("mlp" if network == "dql" else network)
+    assert config.network.name == ("mlp" if network in ("dql", "gelu", "relu") else network)
     assert (config.policy.chunk, config.seed) == (16, 3)
     assert type(config.policy.process) is registry.config_class("process", process)
+
+
+@pytest.mark.parametrize(("method", "process"), [("dql", "diffusion"), ("ofql", "meanflow"), ("fql", "flow")])
+def test_a_method_brings_its_process_unless_another_is_chosen(method: str, process: str) -> None:
+    assert compose("train", [f"method={method}"]).policy.process.name == process
+    chosen = compose("train", [f"method={method}", "policy=direct", "network=unet1d"])
+    assert (chosen.policy.process.name, chosen.network.name) == ("direct", "unet1d")
+    assert chosen.method.recipe == method
 
 
 def test_an_experiment_can_be_overridden() -> None:
