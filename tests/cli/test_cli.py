@@ -195,7 +195,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("method.lr=fast", "could not be converted to Float for method.lr"),
     ("policy.process.steps=x", "policy.process.steps"),
     ("resume=perhaps", "resume"),
-    ("policy=flo", "no policy is called 'flo' (known: diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?"),
+    (
+        "policy=flo",
+        "no policy is called 'flo' (known: diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?",
+    ),
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),
     ("runtime=cdua", "no runtime is called 'cdua'"),

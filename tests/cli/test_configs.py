@@ -9,7 +9,9 @@ from laminar.policies import PolicyConfig, registry
 from laminar.train.config import TrainConfig
 
 GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
-
+# Options that are another one with a paper's settings.
+PROCESSES = {"dql": "diffusion", "ofql": "meanflow"}
+NETWORKS = {"dql": "mlp", "gelu": "mlp", "relu": "mlp"}
 
 WORDS = [f"{group}={name}" for group in GROUPS for name in options(group, "train")]
 
