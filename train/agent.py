@@ -185,7 +185,7 @@ class Agent(nn.Module):
         if self.config.q_scale == "none":
             return torch.ones((), device=q.device)
         values = self.critic(s, a.flatten(1)).mean(dim=0) if self.config.q_scale == "data" else q
-        return values.abs().mean()
+        return values.abs().mean().clamp(min=1e-6)  # a critic that says 0 everywhere has no scale
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Encoded observations (B, h D) as the critics see them; they do not train the encoder."""

@@ -71,8 +71,22 @@ def step_of(checkpoint: Path) -> int:
 
 
 def newest_common(runs: list[Path]) -> int:
-    """Return the update of the newest checkpoint that all the runs have, or 0; runs stop together, but save in turn."""
-    return max(set.intersection(*({step_of(found) for found in checkpoints(run)} for run in runs)), default=0)
+    """Return the update of the newest checkpoint that all the runs have, or 0; runs stop together, but save in turn.
+
+    Raises:
+        LaminarError: some are further than a kill while they saved explains; going back to the others would delete it.
+    """
+    steps = {run: {step_of(found) for found in checkpoints(run)} for run in runs}
+    common = max(set.intersection(*steps.values()), default=0)
+    ahead = next((run for run in runs if sum(step > common for step in steps[run]) > 1), None)
+    new = next((run for run in runs if any(steps.values()) and not (run / "run.json").exists()), None)
+    if ahead or new:
+        behind = new or min(runs, key=lambda run: max(steps[run], default=0))
+        raise LaminarError(
+            f"{behind} is not as far as the other seeds beside it, and they can only go on together; leave it out of "
+            "seeds=, or train it in another out="
+        )
+    return common
 
 
 def drop_after(run: Path, step: int) -> None:

@@ -43,7 +43,7 @@ class Improver(ABC):
 
     @abstractmethod
     def update(self, step: int) -> dict[str, Tensor]:
-        """Take one update and return detached metrics, among them "loss", without waiting for the device."""
+        """Take one update and return detached metrics without waiting for the device; "loss" is the policy's."""
 
     @property
     def program(self) -> Program | None:

@@ -18,6 +18,7 @@ from ..policies import Policy
 from ..policies.networks.critics import CriticConfig
 from ..policies.processes.diffusion import Diffusion
 from ..policies.processes.direct import Config as DirectConfig
+from ..policies.processes.direct import Direct
 from .agent import HEADS, SCALES, Agent, draw
 from .improver import Context, Improver
 from .offline_checks import check_offline
@@ -67,8 +68,7 @@ class QLearning(Improver):
 
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
         _check(config)
-        if config.one_call and not isinstance(policy.process, Diffusion):
-            raise LaminarError("method.one_call estimates actions by denoising: choose policy=dql or another diffusion")
+        _check_process(config, policy)
         self.config, self.context = config, context
         teacher = policy if config.distill > 0 else None
         self.agent = Agent(student(policy) if teacher else policy, config, teacher).to(context.device)
@@ -159,10 +159,38 @@ def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Co
 
 
 def student(teacher: Policy) -> Policy:
-    """Return an untrained one-call policy with a teacher's network and normalizers (FQL, Park et al. 2025)."""
+    """Return a policy of one call with a teacher's network, untrained, normalizers and encoder (Park et al. 2025).
+
+    The encoder is a copy, because the teacher's network goes on from what the student's encoder sees.
+    """
     normalizers = (deepcopy(teacher.observation_normalizer), deepcopy(teacher.action_normalizer))
     config = replace(teacher.policy_config, process=DirectConfig(noise=True))
-    return Policy(config, teacher.network_config, teacher.spec, *normalizers)
+    policy = Policy(config, teacher.network_config, teacher.spec, *normalizers)
+    policy.encoder.load_state_dict(teacher.encoder.state_dict())
+    return policy
+
+
+def _check_process(config: Config, policy: Policy) -> None:
+    """Refuse what a method cannot do with a policy's process."""
+    process, name = policy.process, policy.policy_config.process.name
+    if config.one_call and not isinstance(process, Diffusion):
+        raise LaminarError("method.one_call estimates actions by denoising: choose policy=dql or another diffusion")
+    if isinstance(process, Direct):
+        if config.distill > 0:
+            raise LaminarError(
+                "method.distill teaches a one-call actor what a generative policy samples, and policy=direct is no "
+                "such policy; choose policy=flow, or init= of a flow clone"
+            )
+        if process.config.noise:
+            raise LaminarError(
+                "a one-call actor with noise (policy.process.noise=true) learns from a teacher alone, which it does "
+                "not bring; choose policy=direct without it, or start from the clone that it was distilled from"
+            )
+    if config.distill > 0 and process.inner_draws:
+        raise LaminarError(
+            f"method.distill needs a teacher that is a function of its noise, and this {name} draws more on the way; "
+            "choose policy=flow, or policy.process.solver=ddim"
+        )
 
 
 def _check(config: Config) -> None:

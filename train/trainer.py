@@ -95,7 +95,8 @@ class _Run:
                 if self.step % config.log_every == 0 or done:
                     rows = self._read_means()
                     self.means = Means()
-                    bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
+                    if "loss" in rows[0]:  # else these were updates without the actor
+                        bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
                     for seed, row in zip(self.seeds, rows, strict=True):
                         seed.log(self.step, row)
                 evaluates = config.evaluation.every and self.processes.first

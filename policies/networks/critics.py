@@ -64,11 +64,11 @@ class Critic(nn.Module):
         """Build the perceptrons.
 
         Raises:
-            LaminarError: without a head or a hidden layer.
+            LaminarError: without a head, a hidden layer or a unit in it.
         """
         super().__init__()
-        if config.heads < 1 or config.depth < 1:
-            raise LaminarError(f"a critic needs a head and a hidden layer, got {config}")
+        if min(config.heads, config.depth, config.width) < 1:
+            raise LaminarError(f"a critic needs at least one head, one hidden layer and one unit in it, got {config}")
         self.config, self.heads = config, config.heads
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []
