@@ -306,8 +306,9 @@ def test_critic_heads_are_independent_and_sized_as_dqls() -> None:
         assert not parameter.grad[1].any()
     first = next(critic.parameters())
     assert first.abs().max() <= 23**-0.5
-    with pytest.raises(LaminarError, match="heads=0"):
-        Critic(CriticConfig(heads=0), 17, 6)
+    for part in ("heads", "depth", "width"):
+        with pytest.raises(LaminarError, match=f"{part}=0"):
+            Critic(CriticConfig(**{part: 0}), 17, 6)
 
 
 def test_encoder_concatenates_keys_in_the_order_of_the_spec() -> None:

@@ -72,6 +72,13 @@ def test_q_learning_resumes_to_the_bit(
     assert rows == others
 
 
+def test_rows_of_updates_without_the_actor(rewarded_file: Path, tmp_path: Path) -> None:
+    assert main(command(rewarded_file, tmp_path / "run", "log_every=1", method="td3bc")) == 0
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert ["loss" in row for row in rows] == [True, False] * (STEPS // 2)
+    assert all("critic_loss" in row for row in rows)
+
+
 def test_divergence_tells_when_how_and_what_is_left(
     rewarded_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

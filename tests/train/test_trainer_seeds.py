@@ -124,6 +124,33 @@ def test_resuming_from_the_newest_checkpoint_of_all_is_exact(
         assert [row["step"] for row in rows] == [4, 8, 12]
 
 
+@pytest.mark.parametrize("lost", [None, "seed_2"])
+def test_seeds_that_are_further_keep_their_checkpoints(
+    lost: str | None, reference: Path, rewarded_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new seed, or one without its checkpoints, would send the others back to update 0."""
+    out, seeds = Path(shutil.copytree(reference, tmp_path / "runs")), "seeds=[0,1,2,3]"
+    if lost:
+        shutil.rmtree(out / lost / "checkpoints")
+        seeds = "seeds=[0,1,2]"
+    before = sorted(path for path in out.rglob("*") if "tensorboard" not in path.parts)
+    assert main(command(rewarded_file, out, seeds, "resume=true")) == 2
+    behind = out / (lost or "seed_3")
+    assert f"{behind} is not as far as the other seeds beside it" in capsys.readouterr().err
+    assert sorted(path for path in out.rglob("*") if "tensorboard" not in path.parts) == before
+
+
+def test_a_kill_while_the_first_checkpoints_are_saved(reference: Path, rewarded_file: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(reference, tmp_path / "runs"))
+    for seed in (0, 1, 2):
+        for found in checkpoints(out / f"seed_{seed}")[0 if seed == 2 else 1 :]:
+            shutil.rmtree(found)
+    assert main(command(rewarded_file, out, "seeds=[0,1,2]", "resume=true")) == 0
+    name = "checkpoints/step_00000012/model.safetensors"
+    for seed in ("seed_0", "seed_1", "seed_2"):
+        assert (out / seed / name).read_bytes() == (reference / seed / name).read_bytes()
+
+
 def test_the_seed_that_diverges_is_named(
     rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
