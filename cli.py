@@ -70,7 +70,8 @@ def evaluate(words: list[str]) -> None:
     """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video.
 
     A policy with a critic can act by its choice: candidates=50. protocol=offline gives the three numbers of an offline
-    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint.
+    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint. noise_scale=0 draws
+    single samples from the mean of the noise.
     """
     from .configs.compose import compose
 
@@ -91,7 +92,7 @@ def evaluate(words: list[str]) -> None:
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     """Refuse settings that would have no effect."""
     if config.chains is not None:
-        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature"), "leave it out")
+        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature", "noise_scale"), "leave it out")
         unused, what = unused | {"episodes": "give chains=N"}, "chains"
     else:
         unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
@@ -105,17 +106,18 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         raise LaminarError("temperature does not apply to selection=argmax; leave it out")
 
 
-def _acting(config: EvalConfig, candidates: int) -> Acting:
+def _acting(config: EvalConfig, candidates: int, noise_scale: float = 1.0) -> Acting:
     from .policies.guided import Acting
 
-    return Acting(candidates if config.candidates is None else config.candidates, config.selection, config.temperature)
+    count = candidates if config.candidates is None else config.candidates
+    return Acting(count, config.selection, config.temperature, noise_scale)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     from .eval.rollout import evaluate as run
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, 1)
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, 1, config.noise_scale)
     options = (config.num_envs, config.processes, video, config.video_episodes)
     result = run(policy, str(config.env.id), seeds, *options, acting=how)
     print(result.summary())
@@ -133,7 +135,7 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
     run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     video, how = _video(config, out, "episodes.mp4"), _acting(config, CANDIDATES)
     options = (config.num_envs, config.processes, video, config.video_episodes)
-    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
+    found = evaluate_offline(run, str(config.env.id), seeds, how, *options, noise_scale=config.noise_scale)
     print(found.summary())
     if out:
         from .eval.report import write_report

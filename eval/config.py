@@ -25,6 +25,7 @@ class EvalConfig:
     candidates: int | None = None  # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
     selection: str = "softmax"  # of a candidate: softmax of Q / temperature, or argmax of Q
     temperature: float = 1.0  # of the softmax, in units of Q
+    noise_scale: float = 1.0  # of the noise that samples start from; 0 is deterministic
     max_steps: int = 360  # limit of each instruction of a chain
     seed: int = 0  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = None  # folder for eval.json and the report

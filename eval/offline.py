@@ -149,6 +149,7 @@ def evaluate_offline(
     processes: int = 0,
     video: str | Path | None = None,
     video_episodes: int = 3,
+    noise_scale: float = 1.0,
 ) -> OfflineResult:
     """Measure a run: its last checkpoint by single samples and by its critic's choice, and its best checkpoint.
 
@@ -164,6 +165,7 @@ def evaluate_offline(
         processes: see `evaluate`.
         video: see `evaluate`; of the single sample of the last checkpoint.
         video_episodes: see `evaluate`.
+        noise_scale: of the single samples, see `Acting`.
 
     Raises:
         LaminarError: the folder is no run, one candidate only, or as `evaluate` does.
@@ -173,7 +175,8 @@ def evaluate_offline(
         raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
     run = Path(run)
     settings, last = _run(run)
-    jobs: dict[str, tuple[Path, Acting, int]] = {SINGLE: (last, Acting(), int(last.name.rpartition("_")[2]))}
+    single = Acting(noise_scale=noise_scale)
+    jobs: dict[str, tuple[Path, Acting, int]] = {SINGLE: (last, single, int(last.name.rpartition("_")[2]))}
     missing: dict[str, str] = {}
     if load_policy(last).critic is None:
         missing[CHOSEN] = "the policy has no critic"
@@ -184,7 +187,7 @@ def evaluate_offline(
         with rebuilding(best / "best.json"):
             found = read_json(best / "best.json")
             chosen_by = {name: found[name] for name in ("step", "metric", "value")}
-            jobs[BEST] = (best, Acting(), int(found["step"]))
+            jobs[BEST] = (best, single, int(found["step"]))
     else:
         missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
     numbers: dict[str, Result] = {}

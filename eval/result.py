@@ -136,7 +136,7 @@ class Result:
             parts.append(f"success {self.success_rate}")
         if self.normalized_score:
             parts.append(f"normalized score {self.normalized_score}")
-        if self.acting.candidates > 1:
+        if self.acting != Acting():
             parts.append(str(self.acting))
         return ", ".join(parts)
 

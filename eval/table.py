@@ -196,7 +196,7 @@ def _check_measurements(runs: Sequence[Run]) -> None:
         for number in NUMBERS:
             if number in run.result.numbers:
                 other = of_number.setdefault(number, run)
-                told = [{"candidates": str(one.result.numbers[number].acting)} for one in (other, run)]
+                told = [{"ways of acting": str(one.result.numbers[number].acting)} for one in (other, run)]
                 _agree(other, run, *told)
 
 

@@ -1,7 +1,8 @@
-"""A policy that draws several candidate chunks and acts by the one that its critic chooses.
+"""A policy that acts otherwise than by a plain sample: by its critic's choice among several, or with less noise.
 
-Best of N, and the resampling of DQL (Wang et al. 2023, N = 50) and IDQL (Hansen-Estruch et al. 2023). Acting this way
-is a choice of evaluation and deployment, no part of a checkpoint: any saved policy with a critic can act with any N.
+Best of N, and the resampling of DQL (Wang et al. 2023, N = 50) and IDQL (Hansen-Estruch et al. 2023); low-temperature
+sampling as Decision Diffuser's (Ajay et al. 2023). Acting this way is a choice of evaluation and deployment, no part of
+a checkpoint: any saved policy with a critic can act with any N, and most can with any noise.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ _TAIL = 10.0  # deviations; float32 still tells the normal distribution function
 
 @dataclass(frozen=True)
 class Acting:
-    """How a policy decides: by a single sample, or by its critic's choice among several.
+    """How a policy decides: by a single sample, or by its critic's choice among several; and with how much noise.
 
     Attributes:
         candidates: chunks drawn for each decision; 1 is the single sample.
         selection: "softmax" takes a candidate with probability proportional to exp(Q / temperature), "argmax" the best.
         temperature: of the softmax, in units of Q; returns of other sizes need another one.
+        noise_scale: factor of the noise that a sample starts from; 0 starts from its mean, which is deterministic.
     """
 
     candidates: int = 1
     selection: str = "softmax"
     temperature: float = 1.0
+    noise_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense.
@@ -51,14 +54,21 @@ class Acting:
             raise LaminarError(
                 f"temperature must be above 0, got {self.temperature}; selection=argmax is the limit of temperature 0"
             )
+        if not (math.isfinite(self.noise_scale) and self.noise_scale >= 0):
+            raise LaminarError(f"noise_scale must be at least 0 and finite, got {self.noise_scale}")
+        if self.noise_scale == 0 and self.candidates > 1:
+            raise LaminarError(
+                f"noise_scale=0 makes all {self.candidates} candidates the same; give candidates=1, or more noise"
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"candidates", "selection", "temperature"}``; what has no effect is None."""
+        """Return ``{"candidates", "selection", "temperature", "noise_scale"}``; what has no effect is None."""
         chooses, drawn = self.candidates > 1, self.candidates > 1 and self.selection == "softmax"
         return {
             "candidates": self.candidates,
             "selection": self.selection if chooses else None,
             "temperature": self.temperature if drawn else None,
+            "noise_scale": self.noise_scale,
         }
 
     @classmethod
@@ -67,11 +77,10 @@ class Acting:
         return cls(**{name: value for name, value in stored.items() if value is not None})
 
     def __str__(self) -> str:
-        """Return for example ``softmax of Q / 1 among 50 candidates``."""
-        if self.candidates == 1:
-            return "single sample"
+        """Return for example ``softmax of Q / 1 among 50 candidates`` or ``single sample, noise x 0.5``."""
         rule = f"softmax of Q / {self.temperature:g}" if self.selection == "softmax" else "best Q"
-        return f"{rule} among {self.candidates} candidates"
+        how = "single sample" if self.candidates == 1 else f"{rule} among {self.candidates} candidates"
+        return how if self.noise_scale == 1 else f"{how}, noise x {self.noise_scale:g}"
 
 
 class Guided(Policy):
@@ -82,20 +91,21 @@ class Guided(Policy):
     """
 
     def __init__(self, policy: Policy, acting: Acting) -> None:
-        """Let the critic of `policy` choose.
+        """Let `policy` act this way.
 
         Raises:
-            LaminarError: the policy has no critic, or one that has diverged.
+            LaminarError: several candidates and no critic, or one that has diverged; or less noise for a solver that
+                draws more of it on the way.
         """
         nn.Module.__init__(self)  # not Policy's, which would draw new weights
         vars(self).update(vars(policy))
-        if policy.critic is None:
+        if acting.candidates > 1:
+            _check_critic(policy, acting)
+        if acting.noise_scale != 1 and policy.process.inner_draws:
             raise LaminarError(
-                f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "
-                "method that learns one, such as method=ofql, or act with candidates=1"
+                f"noise_scale={acting.noise_scale:g} needs a policy that is a function of its starting noise, and this "
+                "one's solver draws more on the way; act with noise_scale=1, or train with policy.process.solver=ddim"
             )
-        if not all(bool(weight.isfinite().all()) for weight in policy.critic.parameters()):
-            raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
         self.acting = acting
         config = policy.policy_config
         self._history = History(config.history)
@@ -133,8 +143,10 @@ class Guided(Policy):
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
         cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
         start = noise[..., :-1].reshape(-1, self.spec.chunk, self.spec.action_dim)  # (B N, H, A)
-        chunks = self.process.sample(self.network, start, cond, steps, generator)
+        chunks = self.process.sample(self.network, self.acting.noise_scale * start, cond, steps, generator)
         chunks = self.action_normalizer.inverse({"action": chunks})["action"].clamp(self.action_low, self.action_high)
+        if count == 1:
+            return chunks
         chosen = choose(self._values(cond, chunks).view(batch, count), noise[..., -1], self.acting)
         return chunks.unflatten(0, (batch, count))[torch.arange(batch, device=cond.device), chosen]
 
@@ -146,8 +158,19 @@ class Guided(Policy):
 
 
 def guide(policy: Policy, acting: Acting) -> Policy:
-    """Return the policy itself for a single sample, or one that acts by its critic's choice."""
-    return Guided(policy, acting) if acting.candidates > 1 or isinstance(policy, Guided) else policy
+    """Return the policy itself for a plain single sample, or one that acts as told."""
+    plain = acting.candidates == 1 and acting.noise_scale == 1
+    return policy if plain and not isinstance(policy, Guided) else Guided(policy, acting)
+
+
+def _check_critic(policy: Policy, acting: Acting) -> None:
+    if policy.critic is None:
+        raise LaminarError(
+            f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "
+            "method that learns one, such as method=ofql, or act with candidates=1"
+        )
+    if not all(bool(weight.isfinite().all()) for weight in policy.critic.parameters()):
+        raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
 
 
 def choose(values: Tensor, noise: Tensor, acting: Acting) -> Tensor:

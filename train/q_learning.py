@@ -209,7 +209,7 @@ def _check(config: Config) -> None:
         "target_noise_clip": (lambda x: x >= 0, "at least 0"),
         "target_penalty": (lambda x: x >= 0, "at least 0"),
         "expectile": (lambda x: x is None or 0 < x < 1, "between 0 and 1, or null"),
-        "eta": (lambda x: x >= 0, "at least 0"),
+        "eta": (lambda x: 0 <= x < math.inf, "at least 0 and finite"),
         "q_head": (lambda x: x in HEADS, f"one of {', '.join(HEADS)}"),
         "q_scale": (lambda x: x in SCALES, f"one of {', '.join(SCALES)}"),
         "behavior_weight": (lambda x: x >= 0, "at least 0"),

@@ -26,6 +26,8 @@ class EnsembleLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (heads, B, inputs) to (heads, B, outputs)."""
+        if self.weight.shape[2] == 1:  # a product with one column is several times slower than its sum
+            return (x * self.weight.mT).sum(dim=2, keepdim=True) + self.bias
         return torch.baddbmm(self.bias, x, self.weight)
 
 

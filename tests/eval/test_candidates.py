@@ -124,11 +124,13 @@ def test_acting_is_recorded(
     assert main([*words, "candidates=8", "temperature=2"]) == 0
     assert ", softmax of Q / 2 among 8 candidates\n" in capsys.readouterr().out
     stored = json.loads((out / "eval.json").read_text())
-    assert stored["acting"] == {"candidates": 8, "selection": "softmax", "temperature": 2.0}
+    assert stored["acting"] == {"candidates": 8, "selection": "softmax", "temperature": 2.0, "noise_scale": 1.0}
     assert "- acting: softmax of Q / 2 among 8 candidates" in (out / "report.md").read_text()
     assert load_result(out).acting == Acting(8, "softmax", 2.0)
     assert main(words[:-1]) == 0
     assert "candidates" not in capsys.readouterr().out
+    assert main([*words[:-1], "noise_scale=0.5"]) == 0
+    assert ", single sample, noise x 0.5\n" in capsys.readouterr().out
 
 
 def test_records_without_acting_are_single_samples() -> None:
@@ -166,6 +168,19 @@ def test_the_three_numbers(
     page = (out / "report.md").read_text()
     assert "chosen by normalized_score 12.5 in an evaluation during training" in page
     assert page.index("| single sample, best checkpoint | 10 |") < page.index("| normalized score |")
+
+
+def test_candidates_are_chosen_as_in_the_paper_unless_told_otherwise(run: Path) -> None:
+    """A softmax of Q among 50 (Wang et al. 2023, their code); scores at another number are not theirs."""
+    found = evaluate_offline(run, ENV, [0])
+    assert found.numbers["candidates_last"].acting == Acting(50, "softmax", 1.0) == Acting(50)
+    assert found.numbers["single_last"].acting == found.numbers["best"].acting == Acting(1)
+
+
+def test_the_noise_of_single_samples_alone_is_scaled(run: Path) -> None:
+    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.0).numbers
+    assert found["single_last"].acting == found["best"].acting == Acting(noise_scale=0.0)
+    assert found["candidates_last"].acting == Acting(3)
 
 
 def test_numbers_that_a_run_does_not_have(run: Path) -> None:
@@ -212,6 +227,8 @@ def test_the_report_labels_the_returns_of_the_data(run: Path, data: Path, tmp_pa
         (["protocol=ofline"], "no protocol is called 'ofline' (known: episodes, offline); did you mean 'offline'?"),
         (["protocol=offline", "candidates=1"], "protocol=offline measures the single sample anyway"),
         (["chains=3", "candidates=4"], "candidates does not apply to chains"),
+        (["chains=3", "noise_scale=0"], "noise_scale does not apply to chains"),
+        (["candidates=4", "noise_scale=0"], "noise_scale=0 makes all 4 candidates the same"),
         (["chains=3", "protocol=offline"], "protocol does not apply to chains"),
     ],
 )

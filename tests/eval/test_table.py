@@ -174,8 +174,8 @@ def test_files(record: Callable[..., Path], tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"env_id": "Hopper-v5"}, "env.id differ: 'hopper-medium-v2' and 'Hopper-v5'"),
-        ({"acting": Acting(256)}, "candidates differ: 'softmax of Q / 1 among 50.*and 'softmax of Q / 1 among 256"),
-        ({"acting": Acting(50, "argmax")}, "candidates differ: .* and 'best Q among 50"),
+        ({"acting": Acting(256)}, "ways of acting differ: 'softmax of Q / 1 among 50.*and 'softmax of Q / 1 among 256"),
+        ({"acting": Acting(50, "argmax")}, "ways of acting differ: .* and 'best Q among 50"),
         ({"settings": {"method.reward": "iql_locomotion"}}, "reward differ: 'none' and 'iql_locomotion'"),
         ({"updates": 30}, "number of updates differ: 40 and 30"),
         ({"settings": {"method.eta": 1.0}}, "method.eta differ: 0.3 and 1.0"),

@@ -115,6 +115,34 @@ def test_one_candidate_is_the_single_sample(make_critical: MakePolicy, selection
     assert guide(policy, Acting(1, selection)) is policy
 
 
+@pytest.mark.parametrize("candidates", [1, 6])
+def test_less_noise(make_critical: MakePolicy, candidates: int) -> None:
+    policy = make_critical("meanflow", chunk=2)
+    obs, noise = observations(4), noise_for(Guided(policy, Acting(candidates)), 4)
+    less = noise.clone()
+    less[..., :-1] *= 0.3  # the last number decides among candidates, and keeps its size
+    with torch.no_grad():
+        scaled = guide(policy, Acting(candidates, noise_scale=0.3)).sample(obs, noise)
+        torch.testing.assert_close(scaled, Guided(policy, Acting(candidates)).sample(obs, less))
+        assert not torch.allclose(scaled, Guided(policy, Acting(candidates)).sample(obs, noise))
+
+
+def test_no_noise_is_deterministic_and_needs_no_critic(make_policy: MakePolicy) -> None:
+    policy = make_policy("flow")
+    still = guide(policy, Acting(noise_scale=0.0))
+    obs = observations(4)
+    with torch.no_grad():
+        chunks = [still.sample(obs, noise_for(still, 4, seed)) for seed in (1, 2)]
+        torch.testing.assert_close(*chunks, rtol=0, atol=0)
+        torch.testing.assert_close(chunks[0], policy.sample(obs, torch.zeros(4, *policy.noise_shape)))
+
+
+def test_less_noise_is_refused_where_the_solver_draws_its_own(make_critical: MakePolicy) -> None:
+    policy = make_critical("diffusion", {"solver": "ddpm", "steps": 4})
+    with pytest.raises(LaminarError, match=r"noise_scale=0\.5 needs a policy that is a function of its starting noise"):
+        guide(policy, Acting(5, noise_scale=0.5))
+
+
 def test_rows_do_not_depend_on_each_other(make_critical: MakePolicy) -> None:
     guided = Guided(make_critical("flow", chunk=2), Acting(9))
     obs, noise = observations(8), noise_for(guided, 8)
@@ -206,6 +234,8 @@ def test_a_wrong_noise_is_told(make_critical: MakePolicy) -> None:
         ({"selection": "softmx"}, "no selection is called 'softmx'.*did you mean 'softmax'"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0; selection=argmax is the limit"),
         ({"temperature": float("nan")}, "temperature must be above 0, got nan"),
+        ({"noise_scale": -0.5}, "noise_scale must be at least 0 and finite, got -0.5"),
+        ({"candidates": 9, "noise_scale": 0.0}, "noise_scale=0 makes all 9 candidates the same"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:
@@ -213,14 +243,18 @@ def test_settings_that_make_no_sense(settings: dict[str, object], message: str) 
         Acting(**settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("acting", [Acting(), Acting(50), Acting(256, "argmax"), Acting(50, "softmax", 5.0)])
+@pytest.mark.parametrize(
+    "acting", [Acting(), Acting(50), Acting(256, "argmax"), Acting(50, "softmax", 5.0, 0.7), Acting(noise_scale=0)]
+)
 def test_the_record_of_acting(acting: Acting) -> None:
     stored = acting.to_json()
     assert Acting.from_json(stored) == acting
     assert stored["candidates"] == acting.candidates
     assert (stored["temperature"] is None) is (acting.candidates == 1 or acting.selection == "argmax")
-    assert {str(Acting()), str(Acting(50, "argmax")), str(Acting(50, "softmax", 5.0))} == {
+    told = (Acting(), Acting(noise_scale=0.5), Acting(50, "argmax"), Acting(50, "softmax", 5.0))
+    assert {str(one) for one in told} == {
         "single sample",
+        "single sample, noise x 0.5",
         "best Q among 50 candidates",
         "softmax of Q / 5 among 50 candidates",
     }
