@@ -70,8 +70,8 @@ def evaluate(words: list[str]) -> None:
     """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video.
 
     A policy with a critic can act by its choice: candidates=50. protocol=offline gives the three numbers of an offline
-    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint. noise_scale=0 draws
-    single samples from the mean of the noise.
+    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint. noise_scale=0.5
+    starts samples from half the noise, noise_scale=0 from its mean.
     """
     from .configs.compose import compose
 

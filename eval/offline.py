@@ -7,7 +7,7 @@ the last checkpoint or the best of all that were evaluated. Either moves a score
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def evaluate_offline(
         processes: see `evaluate`.
         video: see `evaluate`; of the single sample of the last checkpoint.
         video_episodes: see `evaluate`.
-        noise_scale: of the single samples, see `Acting`.
+        noise_scale: of all three numbers, see `Acting`; 0 leaves the critic nothing to choose from.
 
     Raises:
         LaminarError: the folder is no run, one candidate only, or as `evaluate` does.
@@ -180,8 +180,10 @@ def evaluate_offline(
     missing: dict[str, str] = {}
     if load_policy(last).critic is None:
         missing[CHOSEN] = "the policy has no critic"
+    elif noise_scale == 0:
+        missing[CHOSEN] = "without noise all candidates are the same"
     else:
-        jobs[CHOSEN] = (last, acting, jobs[SINGLE][2])
+        jobs[CHOSEN] = (last, replace(acting, noise_scale=noise_scale), jobs[SINGLE][2])
     best, chosen_by = run / "best", None
     if (best / "best.json").is_file():
         with rebuilding(best / "best.json"):

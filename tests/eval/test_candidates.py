@@ -177,10 +177,13 @@ def test_candidates_are_chosen_as_in_the_paper_unless_told_otherwise(run: Path) 
     assert found.numbers["single_last"].acting == found.numbers["best"].acting == Acting(1)
 
 
-def test_the_noise_of_single_samples_alone_is_scaled(run: Path) -> None:
-    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.0).numbers
-    assert found["single_last"].acting == found["best"].acting == Acting(noise_scale=0.0)
-    assert found["candidates_last"].acting == Acting(3)
+def test_less_noise_for_all_three_numbers(run: Path) -> None:
+    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.5).numbers
+    assert found["single_last"].acting == found["best"].acting == Acting(noise_scale=0.5)
+    assert found["candidates_last"].acting == Acting(3, noise_scale=0.5)
+    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.0)
+    assert "candidates_last" not in found.numbers
+    assert found.missing == {"candidates_last": "without noise all candidates are the same"}
 
 
 def test_numbers_that_a_run_does_not_have(run: Path) -> None:

@@ -87,6 +87,19 @@ def test_softmax_draws_by_the_exponential_of_the_value() -> None:
         torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
 
 
+def test_the_draw_has_a_number_of_its_own(make_critical: MakePolicy) -> None:
+    """Taken from a candidate's noise it would favor actions that this noise leads to."""
+    policy = make_critical("flow")
+    acting = Acting(7, "softmax", 1e3)  # the values hardly count
+    guided = guide(policy, acting)
+    assert isinstance(guided, Guided)
+    obs, noise = observations(20), noise_for(guided, 20)
+    drawn = choose(torch.zeros(20, 7), noise[..., -1], acting)
+    assert (drawn != choose(torch.zeros(20, 7), noise[..., 0], acting)).any()
+    start = noise[torch.arange(20), drawn, :-1].view(20, 1, 2)
+    torch.testing.assert_close(guided.sample(obs, noise), policy.sample(obs, start))
+
+
 def test_softmax_at_the_tails_of_the_noise_and_of_the_temperature() -> None:
     noise = torch.tensor([[-1e30, 1e30, 0.0], [-40.0, 0.0, 40.0], [-torch.inf, torch.inf, 0.0]])
     assert choose(torch.zeros(3, 3), noise, Acting(3)).tolist() == [1, 2, 1]

@@ -189,14 +189,15 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, float]]:
 
     def evaluate(policy: Any, env_id: str, seeds: list[int]) -> Any:
         assert (env_id, seeds) == ("some-v0", [10_000, 10_001])
-        step = now[-1] + 1
+        learner, step = now[-1][0], now[-1][1] + 1
+        assert policy is learner.policy(), "what is measured is what is deployed and saved"
         figures = {"mean_return": None, "success_rate": None, "normalized_score": None}
         figures |= {name: SimpleNamespace(mean=of[step]) for name, of in scores.items()}
         return SimpleNamespace(**figures)
 
-    now: list[int] = []
+    now: list[tuple[QLearning, int]] = []
     update = QLearning.update
-    monkeypatch.setattr(QLearning, "update", lambda self, step: (now.append(step), update(self, step))[1])
+    monkeypatch.setattr(QLearning, "update", lambda self, step: (now.append((self, step)), update(self, step))[1])
     monkeypatch.setattr(seed_run, "evaluate", evaluate)
     monkeypatch.setattr(trainer, "_check_environment", lambda config, policy: None)
     return scores
