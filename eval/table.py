@@ -182,6 +182,8 @@ def _training(run: Run) -> dict[str, Any]:
     kept = _flat({key: value for key, value in settings.items() if key not in _FREE})
     kept.pop("data.path")  # the names of the files are the row; their folder may differ
     kept["init"] = settings.get("init") is not None  # each seed may start from a clone of its own
+    # how fast the updates were is free, how exact they were is not
+    kept["runtime.autocast"] = bool(settings.get("runtime", {}).get("autocast", False))
     first = {"number of updates": run.result.updates[SINGLE], "reward": kept.pop("method.reward", None)}
     return first | kept
 

@@ -179,6 +179,7 @@ def test_files(record: Callable[..., Path], tmp_path: Path) -> None:
         ({"settings": {"method.reward": "iql_locomotion"}}, "reward differ: 'none' and 'iql_locomotion'"),
         ({"updates": 30}, "number of updates differ: 40 and 30"),
         ({"settings": {"method.eta": 1.0}}, "method.eta differ: 0.3 and 1.0"),
+        ({"settings": {"runtime.autocast": True}}, "runtime.autocast differ: False and True"),
         ({"settings": {"init": "runs/clone"}}, "init differ: False and True"),
         ({"mujoco": "3.11"}, "mujoco differ: '3.3' and '3.11'"),
     ],
