@@ -26,7 +26,7 @@ from laminar.envs.d4rl import normalized_score
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.
 WORDS = {
     "bc": ["method=bc", "policy=meanflow", "network=dql"],
-    "ofql": ["method=ofql"],
+    "ofql": ["method=ofql", "method.n_step=5"],
     "dql": ["method=dql", "method.max_grad_norm=5.0"],
     "fql": ["method=fql"],
     "iql": ["method=iql"],
@@ -40,7 +40,6 @@ MEDIUM_WORDS = {
         *("method.critic.layer_norm=true", "method.max_grad_norm=9.0"),
     ],
 }
-SPEED = ["runtime=compile", "runtime.matmul=medium"]  # float32 all the same, see the page
 CALM = ("bc", "ofql", "fql")  # functions of their starting noise: measured with half of it too
 # Diffusion-QL's public code on hopper-medium alone, one thread: updates, CPU seconds, score of 10 episodes.
 AUTHORS = [(10_000, 664, 9.3), (20_000, 1_319, 8.7), (30_000, 1_975, 19.4), (40_000, 2_619, 34.9)]
@@ -75,7 +74,7 @@ class Run:
         """The command that makes this run."""
         folder, words = f"{out}/{self.folder}", (WORDS if self.mixed else MEDIUM_WORDS)[self.method]
         train = ["train", "experiment=hopper-mixed", *words, f"env.id={self.env_id}"]
-        train += [f"data.path=[{','.join(self.files(data))}]", f"seed={self.seed}", *SPEED]
+        train += [f"data.path=[{','.join(self.files(data))}]", "runtime=compile", f"seed={self.seed}"]
         train += [f"steps={self.steps}", f"evaluation.every={self.every}", f"checkpoint_every={self.every}"]
         return [*train, f"out={folder}", "resume=true"]
 

@@ -12,7 +12,7 @@ from .checkpoint import flatten
 from .config import RuntimeConfig, TrainConfig
 from .logs import check_wandb
 
-PRECISIONS = ("highest", "high", "medium")
+PRECISIONS = ("auto", "highest", "high", "medium")
 
 
 def check_settings(config: TrainConfig) -> None:

@@ -36,8 +36,9 @@ class RuntimeConfig:
     captured: bool = False  # draws, batch and update as one CUDA graph; of fused kernels with `compiled`
     updates_per_launch: int = 1  # of a captured update; steps and intervals must be multiples of it
     autocast: bool = False  # matrix products of the update in bfloat16
-    # Torch's precision of float32 products in updates: highest, high (TF32 on GPUs) or medium. Medium gives oneDNN the
-    # products on CPUs: twice as fast on AMD's, with the same accuracy; on Intel's with AMX they are bfloat16 inside.
+    # Torch's precision of float32 products in updates: highest, high (TF32 on GPUs), medium or auto. Medium gives
+    # oneDNN the products on CPUs: twice as fast on AMD's, just as exact; on Intel's with AMX they are bfloat16 inside.
+    # Auto tries on one product whether medium keeps the accuracy here, and takes it then.
     matmul: str = "highest"
     device: str = "cpu"
     threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -149,6 +150,27 @@ class Captured:
         with torch.cuda.graph(graph):
             names, values = self.launch(acts)
         return graph, names, values
+
+
+def float32_products(name: str, device: str) -> str:
+    """Return torch's name of the precision of float32 products: as it is, or what "auto" means on this machine.
+
+    "auto" is "medium" on a CPU whose products stay as accurate as float32's with it, and "highest" everywhere else.
+    """
+    if name != "auto":
+        return name
+    return "medium" if torch.device(device).type == "cpu" and _medium_is_exact() else "highest"
+
+
+@cache
+def _medium_is_exact() -> bool:
+    """Whether products keep float32's accuracy with "medium", which lets a CPU with bfloat16 units round the inputs."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    exact = a.double() @ b.double()
+    with matmul_precision("medium"):
+        error = ((a @ b).double() - exact).abs().max() / exact.abs().max()
+    return bool(error < 1e-5)  # float32 is at 1e-7 to 1e-6, bfloat16 at 1e-3
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from .config import TrainConfig
 from .distributed import Processes
 from .improver import Context, Improver, improvers
 from .logs import Means
-from .runtimes import Runner, matmul_precision, runner
+from .runtimes import Runner, float32_products, matmul_precision, runner
 from .seed_run import SeedRun
 from .stacked import stacked
 
@@ -85,9 +85,10 @@ class _Run:
         config = self.config
         if config.resume and self.step == 0 and self.processes.first:
             print(f"nothing to resume in {config.out}: starting at update 0")
+        precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.processes.any(self.stopped):
-                with matmul_precision(config.runtime.matmul):
+                with matmul_precision(precision):
                     self.means.add(self._update(self.step))
                 self.step += config.runtime.updates_per_launch
                 bar.update(config.runtime.updates_per_launch)

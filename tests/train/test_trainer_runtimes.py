@@ -24,7 +24,7 @@ from laminar.train.behavior_cloning import BehaviorCloning
 from laminar.train.behavior_cloning import Config as BCConfig
 from laminar.train.distributed import Processes
 from laminar.train.q_learning import QLearning
-from laminar.train.runtimes import Captured, matmul_precision, runner
+from laminar.train.runtimes import Captured, float32_products, matmul_precision, runner
 from laminar.train.stacked import stacked
 
 METHODS = [method for method in options("method") if method != "bc"]
@@ -162,7 +162,7 @@ def test_a_graph_needs_a_cuda_device(learner: Learner) -> None:
         (["runtime=cuda_graph", "runtime.device=cpu"], "a CUDA graph needs a CUDA device, runtime.device is cpu"),
         (["runtime.updates_per_launch=5"], "needs a captured update; use runtime=cuda_graph"),
         (["runtime.updates_per_launch=7"], "steps=10 is no multiple of runtime.updates_per_launch=7"),
-        (["runtime.matmul=low"], "runtime.matmul=low is none of highest, high, medium"),
+        (["runtime.matmul=low"], "runtime.matmul=low is none of auto, highest, high, medium"),
     ],
 )
 def test_settings_of_a_runtime(
@@ -207,6 +207,26 @@ def test_the_precision_holds_for_updates_alone(
     assert main(["train", f"data.path={rewarded_file}", f"out={tmp_path / 'run'}", *words]) == 0
     assert seen == {"update": {"medium"}, "policy": {"highest"}}
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(("error", "expected"), [(1e-7, "medium"), (1e-3, "highest")])
+def test_auto_takes_the_fast_products_that_stay_exact(
+    error: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiply = Tensor.__matmul__
+
+    def rounded(a: Tensor, b: Tensor) -> Tensor:
+        found = multiply(a, b)
+        return found * (1 + error) if torch.get_float32_matmul_precision() == "medium" else found
+
+    monkeypatch.setattr(Tensor, "__matmul__", rounded)
+    runtimes._medium_is_exact.cache_clear()
+    try:
+        assert float32_products("auto", "cpu") == expected
+    finally:
+        runtimes._medium_is_exact.cache_clear()
+    assert float32_products("auto", "cuda:1") == "highest", "a GPU would round"
+    assert float32_products("high", "cpu") == "high"
 
 
 def test_the_precision_is_restored_after_an_error() -> None:
