@@ -19,9 +19,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from commands import DOCS, laminar, replace_table
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 
 from laminar.data.load import load_episodes
 from laminar.envs.d4rl import normalized_score
+from laminar.eval.offline import NUMBERS
 
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.
 WORDS = {
@@ -102,8 +104,7 @@ def main(data: str, out: str) -> None:
         (MEDIUM, "eval", "medium"),
     ):
         laminar(["table", *(f"{out}/{run.folder}/{kind}" for run in runs), f"out={out}/{mark}"])
-        lines = Path(out, f"{mark}.md").read_text().replace("\n## ", "\n#### ").splitlines()
-        replace_table("offline_q_learning.md", lines, mark)
+        replace_table("offline_q_learning.md", compact(Path(out, f"{mark}.csv")), mark)
 
 
 def execute(run: Run, data: str, out: str) -> None:
@@ -117,6 +118,17 @@ def execute(run: Run, data: str, out: str) -> None:
             laminar(words)
 
 
+def compact(figures: Path) -> list[str]:
+    """Return the figures of `laminar table` as one Markdown table: a line for each method, a column for each number."""
+    found: dict[str, dict[str, str]] = {}
+    for row in csv.DictReader(figures.read_text().splitlines()):
+        line = found.setdefault(row["method"], {"seeds": row["training_seeds"].replace(" ", ", ")})
+        line[row["number"]] = f"{float(row['mean']):.1f} [{float(row['low']):.1f}, {float(row['high']):.1f}]"
+    head = ["method", "training seeds", "single sample", "choice of 50", "best checkpoint"]
+    rows = [[name, *(line.get(key, "–") for key in ("seeds", *NUMBERS))] for name, line in found.items()]
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
+
+
 def curve(out: str, run: Run) -> list[tuple[int, float]]:
     """(updates, normalized score) of the evaluations while training."""
     rows = map(json.loads, Path(out, run.folder, "metrics.jsonl").read_text().splitlines())
@@ -127,20 +139,22 @@ def write_curves(data: str, out: str) -> None:
     """Plot the evaluations during training against updates and CPU time, and keep their numbers as CSV."""
     figure, (mixed, updates, cpu) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
     for run in MIXED:
-        color = f"C{list(WORDS).index(run.method)}"
-        mixed.plot(*zip(*curve(out, run), strict=True), color=color, label=None if run.seed else run.method)
+        mixed.plot(*zip(*curve(out, run), strict=True), color=color(run), label=None if run.seed else run.method)
     behavior(mixed, MIXED[0], data)
     for run in MEDIUM:
         points = curve(out, run)
         seconds = json.loads(Path(out, run.folder, "cpu_seconds.json").read_text())
-        updates.plot(*zip(*points, strict=True), label=run.method)
-        cpu.plot([seconds * step / run.steps for step, _ in points], [score for _, score in points], label=run.method)
+        spent = [(seconds * step / run.steps, score) for step, score in points]
+        updates.plot(*zip(*points, strict=True), color=color(run), label=run.method)
+        cpu.plot(*zip(*spent, strict=True), color=color(run), label=run.method)
     updates.plot([row[0] for row in AUTHORS], [row[2] for row in AUTHORS], "k:", label="Diffusion-QL's code")
     cpu.plot([row[1] for row in AUTHORS], [row[2] for row in AUTHORS], "k:", label="Diffusion-QL's code")
     behavior(updates, MEDIUM[0], data)
     mixed.set(title="hopper-medium + hopper-expert", xlabel="updates", ylabel="normalized score, 10 episodes")
     updates.set(title="hopper-medium", xlabel="updates")
     cpu.set(title="hopper-medium", xlabel="CPU seconds, one thread")
+    for axis in (mixed, updates):
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axis in (mixed, updates, cpu):
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -150,9 +164,13 @@ def write_curves(data: str, out: str) -> None:
         csv.writer(stream).writerows([("run", "updates", "normalized_score"), *rows])
 
 
+def color(run: Run) -> str:
+    return f"C{list(WORDS).index(run.method)}"
+
+
 def behavior(axis: Axes, run: Run, data: str) -> None:
     """Draw the mean score of the recorded trajectories."""
-    scores = normalized_score(run.env_id, load_episodes(run.files(data)).returns)
+    scores = normalized_score(run.env_id, load_episodes(run.files(data)).returns())
     assert scores is not None
     label = f"trajectories of the data, {np.mean(scores):.1f}"
     axis.axhline(np.mean(scores), color="gray", linestyle="--", label=label)
