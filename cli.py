@@ -9,6 +9,9 @@
     laminar eval policy.path=runs/hopper env.id=hopper-medium-v2 protocol=offline out=runs/hopper/eval
     laminar compare runs/maze runs/other env.id=laminar/PointMaze-v0
     laminar table runs out=scores
+    laminar schedule policy.path=runs/maze data.path=demos.hdf5 calls=[2,3]
+    laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
+    laminar export policy.path=runs/maze format=onnx out=maze_onnx
 
 Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback).
 """
@@ -106,18 +109,18 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         raise LaminarError("temperature does not apply to selection=argmax; leave it out")
 
 
-def _acting(config: EvalConfig, candidates: int, noise_scale: float = 1.0) -> Acting:
+def _acting(config: EvalConfig, candidates: int) -> Acting:
     from .policies.guided import Acting
 
-    count = candidates if config.candidates is None else config.candidates
-    return Acting(count, config.selection, config.temperature, noise_scale)
+    return Acting(candidates, config.selection, config.temperature, config.noise_scale)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     from .eval.rollout import evaluate as run
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, 1, config.noise_scale)
+    count = 1 if config.candidates is None else config.candidates
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
     options = (config.num_envs, config.processes, video, config.video_episodes)
     result = run(policy, str(config.env.id), seeds, *options, acting=how)
     print(result.summary())
@@ -133,9 +136,12 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
     from .eval.offline import CANDIDATES, evaluate_offline
 
     run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, CANDIDATES)
+    count = CANDIDATES if config.candidates is None else config.candidates
+    if config.noise_scale == 0:
+        count = min(count, 1)  # the others would be the same; that number is then missing, and says why
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
     options = (config.num_envs, config.processes, video, config.video_episodes)
-    found = evaluate_offline(run, str(config.env.id), seeds, how, *options, noise_scale=config.noise_scale)
+    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
     print(found.summary())
     if out:
         from .eval.report import write_report
@@ -209,6 +215,53 @@ def table(words: list[str]) -> None:
         print(f"written to {path}")
 
 
+def bench(words: list[str]) -> None:
+    """Measure how long a policy takes for a chunk: runtimes x steps x batch, in turns, with a roofline floor.
+
+    runtimes=[eager,onnx] steps=[1,5,null] batch=[1,16] choose the rows; null is the configured number of steps.
+    candidates=50 lets the policy's critic choose. rate_hz=200 says which rows hold that control rate at p99.
+    """
+    from .configs.compose import compose
+    from .eval.latency import measure_latency, on_device
+    from .eval.latency_report import figures, summary, write_latency_report
+    from .policies.policy import load_policy
+
+    config = compose("bench", words)
+    _need(config.policy.path, "bench", "policy.path=FOLDER")
+    out = Path(config.out) if config.out else None
+    if out and out.exists() and not out.is_dir():
+        raise LaminarError(f"out={out} is a file; laminar bench writes a folder")
+    runtimes, steps, batch = (
+        value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
+    )
+    names = None if config.runtimes is None else runtimes
+    policy = on_device(load_policy(config.policy.path), config.device)
+    numbers = (1 if config.candidates is None else config.candidates, config.calls, config.threads)
+    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed)
+    print(summary(figures(found)))
+    if out:
+        print(f"report in {write_latency_report(out, found, config.policy.path)}")
+
+
+def export(words: list[str]) -> None:
+    """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
+    from .configs.compose import compose
+    from .policies.export import export as run
+    from .policies.guided import Acting, guide
+    from .policies.pace import resolve_steps
+    from .policies.policy import load_policy
+
+    config = compose("export", words)
+    _need(config.policy.path, "export", "policy.path=FOLDER")
+    _need(config.out, "export", "out=FOLDER")
+    policy = load_policy(config.policy.path)
+    acting = Acting(config.candidates, config.selection, config.temperature, config.noise_scale)
+    steps = resolve_steps(policy, config.steps)
+    folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
+    parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
+
+
 def collect(words: list[str]) -> None:
     """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
@@ -260,11 +313,37 @@ def doctor(words: list[str]) -> None:
     require_core(checks)
 
 
+def schedule(words: list[str]) -> None:
+    """Search solver schedules for a policy: samples of few network calls that are close to those of many.
+
+    Saves each as nfe2, nfe3, … beside the policy's weights, and compares it with the fixed solvers of as many calls on
+    observations that the search did not see.
+    """
+    from .configs.compose import compose
+    from .eval.schedules import search_schedules, write_schedule_report
+
+    config = compose("schedule", words)
+    _need(config.policy.path, "schedule", "policy.path=FOLDER")
+    _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
+    out = Path(config.out) if config.out else None
+    if out and out.exists() and not out.is_dir():
+        raise LaminarError(f"out={out} is a file; laminar schedule writes a folder")
+    found = []
+    for one in search_schedules(config):
+        print(one.summary(), flush=True)
+        found.append(one)
+    if out:
+        print(f"report in {write_schedule_report(out, found, config)}")
+
+
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
     "compare": compare,
     "table": table,
+    "schedule": schedule,
+    "bench": bench,
+    "export": export,
     "collect": collect,
     "inspect": inspect,
     "doctor": doctor,

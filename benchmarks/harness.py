@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ import torch
 
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
+from laminar.eval.latency import machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -178,27 +178,6 @@ def ms(median: float | None, least: float | None) -> str:
 def times(ratio: tuple[float, float, float] | None) -> str:
     """Format a ratio with its range."""
     return "-" if ratio is None else f"{ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]"
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def cpu_model() -> str:
-    """Name of the processor as Linux tells it, or its architecture."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
 
 
 def random_episodes(steps: int, observation: int, action: int, longest: int = 500, seed: int = 0) -> Episodes:

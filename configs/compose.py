@@ -17,16 +17,27 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import configs
 from ..envs.config import CollectConfig
 from ..errors import LaminarError, nearest
-from ..eval.config import CompareConfig, EvalConfig
+from ..eval.config import BenchConfig, CompareConfig, EvalConfig, ExportConfig, ScheduleConfig
 from ..policies import PolicyConfig, registry
 from ..train.config import RuntimeConfig, TrainConfig
 from ..train.improver import improvers
 
-SCHEMAS = {"train": TrainConfig, "eval": EvalConfig, "compare": CompareConfig, "collect": CollectConfig}
+SCHEMAS = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "compare": CompareConfig,
+    "bench": BenchConfig,
+    "export": ExportConfig,
+    "schedule": ScheduleConfig,
+    "collect": CollectConfig,
+}
 GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose a file of this folder
     "train": ("policy", "network", "method", "task", "runtime", "experiment"),
     "eval": ("task",),
     "compare": ("task",),
+    "bench": (),
+    "export": (),
+    "schedule": (),
     "collect": ("task",),
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
@@ -100,7 +111,11 @@ def _to_objects(config: DictConfig) -> Any:
 def _plain(word: str) -> str:
     """Quote a path or an environment id, so that Hydra's grammar leaves its characters alone; expand ~."""
     key, _, value = word.partition("=")
-    if not (key in ("out", "init") or key.endswith((".path", "env.id"))) or value in ("", "null") or value[0] in "['\"":
+    if (
+        not (key in ("out", "init") or key.endswith((".path", ".teacher", "env.id")))
+        or value in ("", "null")
+        or value[0] in "['\""
+    ):
         return word
     return f"{key}='{os.path.expanduser(value)}'" if "'" not in value else word
 

@@ -1,7 +1,8 @@
-"""Settings of `laminar eval` and `laminar compare`."""
+"""Settings of `laminar eval`, `compare`, `bench`, `export` and `schedule`."""
 
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..envs.config import EnvConfig
 
@@ -44,3 +45,58 @@ class CompareConfig:
     episodes: int = 50
     seed: int = 0
     out: str | None = None  # folder for compare.json
+
+
+@dataclass
+class BenchConfig:
+    """Latency of one policy: every runtime x steps x batch."""
+
+    policy: PolicyPath = field(default_factory=PolicyPath)
+    runtimes: Any = None  # list of eager, compile, cuda_graph, pt2 and onnx; null takes those that suit the device
+    steps: Any = None  # list of network calls and named schedules of the policy; null is the configured number
+    batch: Any = 1  # list of robots a call
+    candidates: int | None = None  # chunks a robot that the policy's critic chooses from
+    calls: int = 2000  # timed calls of every row; a p99 of fewer says little
+    rate_hz: float | None = None  # control rate that p99 is held against; null is that of the policy's Spec
+    threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
+    device: str = "cpu"
+    seed: int = 0  # of observations and noise
+    out: str | None = None  # folder for bench.json, the histogram and the report
+
+
+@dataclass
+class ExportConfig:
+    """One artifact of a policy."""
+
+    policy: PolicyPath = field(default_factory=PolicyPath)
+    format: str = "onnx"  # onnx, or pt2: AOTInductor, for this kind of machine and this PyTorch
+    batch: int = 1  # observations a call
+    steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
+    candidates: int = 1  # chunks that the critic chooses from
+    selection: str = "softmax"  # or argmax
+    temperature: float = 1.0
+    noise_scale: float = 1.0  # see `laminar eval`
+    out: str | None = None  # folder of the artifact
+
+
+@dataclass
+class RecordedPath:
+    """Recorded observations."""
+
+    path: Any = None  # a file, or a list of files
+    observation: Any = None  # list of the observations to read; null takes what the format takes by default
+    instruction: str | None = None  # CALVIN data: as in training
+
+
+@dataclass
+class ScheduleConfig:
+    """Search of solver schedules for one policy."""
+
+    policy: PolicyPath = field(default_factory=PolicyPath)
+    data: RecordedPath = field(default_factory=RecordedPath)
+    calls: Any = field(default_factory=lambda: [2, 3, 4, 5])  # network calls of a sample; a schedule for each number
+    observations: int = 32  # recorded observations of a draw
+    noises: int = 32  # chunks for each observation
+    draws: int = 8  # held-out draws, which the reported distances are means of
+    seed: int = 0  # of the split, the draws and the proposals
+    out: str | None = None  # folder for report.json and report.md; the schedules go beside the policy's weights

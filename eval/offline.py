@@ -7,13 +7,14 @@ the last checkpoint or the best of all that were evaluated. Either moves a score
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import LaminarError
 from ..policies.guided import Acting
-from ..policies.policy import load_policy
+from ..policies.policy import Policy, load_policy
+from ..policies.processes.direct import Direct
 from ..policies.storage import checkpoints, read_json, rebuilding
 from .result import Result, load_as, save_result
 from .rollout import evaluate
@@ -149,41 +150,40 @@ def evaluate_offline(
     processes: int = 0,
     video: str | Path | None = None,
     video_episodes: int = 3,
-    noise_scale: float = 1.0,
 ) -> OfflineResult:
     """Measure a run: its last checkpoint by single samples and by its critic's choice, and its best checkpoint.
 
-    A policy without a critic (a clone) has no second number; a run that was not evaluated while it trained has no
-    third one.
+    All three start their samples from the same share of the noise. A policy without a critic (a clone) has no second
+    number, nor has a deterministic one, or one that acts without noise; a run that was not evaluated while it trained
+    has no third one.
 
     Args:
         run: `out=` folder of `laminar train`.
         env_id: gymnasium or D4RL id.
         seeds: one episode each, the same for every number.
-        acting: of the second number; None is a softmax of Q among 50.
+        acting: of the second number; None is a softmax of Q among 50. Its `noise_scale` is that of all three. A single
+            candidate is only for noise_scale=0, where there is nothing to choose from.
         num_envs: see `evaluate`.
         processes: see `evaluate`.
         video: see `evaluate`; of the single sample of the last checkpoint.
         video_episodes: see `evaluate`.
-        noise_scale: of all three numbers, see `Acting`; 0 leaves the critic nothing to choose from.
 
     Raises:
-        LaminarError: the folder is no run, one candidate only, or as `evaluate` does.
+        LaminarError: the folder is no run, one candidate only although there is noise, or as `evaluate` does.
     """
     acting = acting or Acting(CANDIDATES)
-    if acting.candidates == 1:
+    if acting.candidates == 1 and acting.noise_scale > 0:
         raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
     run = Path(run)
     settings, last = _run(run)
-    single = Acting(noise_scale=noise_scale)
+    single = Acting(noise_scale=acting.noise_scale)
     jobs: dict[str, tuple[Path, Acting, int]] = {SINGLE: (last, single, int(last.name.rpartition("_")[2]))}
     missing: dict[str, str] = {}
-    if load_policy(last).critic is None:
-        missing[CHOSEN] = "the policy has no critic"
-    elif noise_scale == 0:
-        missing[CHOSEN] = "without noise all candidates are the same"
+    nothing_to_choose = _nothing_to_choose(load_policy(last), acting)
+    if nothing_to_choose:
+        missing[CHOSEN] = nothing_to_choose
     else:
-        jobs[CHOSEN] = (last, replace(acting, noise_scale=noise_scale), jobs[SINGLE][2])
+        jobs[CHOSEN] = (last, acting, jobs[SINGLE][2])
     best, chosen_by = run / "best", None
     if (best / "best.json").is_file():
         with rebuilding(best / "best.json"):
@@ -198,6 +198,17 @@ def evaluate_offline(
         numbers[name] = evaluate(folder, env_id, seeds, num_envs, processes, film, video_episodes, how)
     updates = {name: step for name, (_, _, step) in jobs.items()}
     return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
+
+
+def _nothing_to_choose(policy: Policy, acting: Acting) -> str | None:
+    """Return why a choice among candidates would not differ from the single sample, or None."""
+    if policy.critic is None:
+        return "the policy has no critic"
+    if acting.candidates == 1:
+        return "without noise all candidates are the same"
+    if isinstance(policy.process, Direct) and not policy.process.config.noise:
+        return "the actor is deterministic, all its candidates are the same"
+    return None
 
 
 def _run(run: Path) -> tuple[dict[str, Any], Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from ..errors import LaminarError
 from .compare import SIMULATORS
-from .offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
+from .offline import NUMBERS, PROTOCOL, SINGLE, OfflineResult, load_offline, score
 from .scores import Interval, t_interval
 
 Published = Callable[[str], Mapping[str, Any]]
@@ -135,10 +136,21 @@ def _read(folder: Path, published: Published) -> tuple[list[Run], list[Path]]:
         try:
             runs.append(_run(file, published))
         except LaminarError as error:
+            if not _measured_otherwise(file):
+                raise  # a damaged record must not drop out of a mean
             errors[file] = error
     if not runs:
         raise next(iter(errors.values()))
     return runs, list(errors)
+
+
+def _measured_otherwise(file: Path) -> bool:
+    """Whether a file is an evaluation, under another protocol."""
+    try:
+        stored = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(stored, dict) and stored.get("protocol") != PROTOCOL
 
 
 def _run(file: Path, published: Published) -> Run:

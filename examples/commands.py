@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -14,16 +15,18 @@ DOCS = Path(__file__).parent.parent / "docs"
 def laminar(words: list[str]) -> float:
     """Run one command in a process of its own and return the CPU seconds that it took."""
     print("laminar", shlex.join(words), flush=True)
-    child = subprocess.Popen([sys.executable, "-m", "laminar.cli", *words], stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        sys.exit(f"failed: laminar {shlex.join(words)}")
+    with tempfile.TemporaryFile("w+", errors="replace") as told:
+        child = subprocess.Popen([sys.executable, "-m", "laminar.cli", *words], stderr=told)
+        _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            told.seek(0)
+            sys.exit(f"failed: laminar {shlex.join(words)}\n{''.join(told.read().splitlines(True)[-1:])}")
     return usage.ru_utime + usage.ru_stime
 
 
-def replace_table(page: str, lines: list[str], mark: str = "table") -> None:
+def replace_table(page: str, lines: list[str], mark: str = "table", docs: Path = DOCS) -> None:
     """Replace what stands between `<!-- mark -->` and the next `<!-- end -->` of a page in docs/."""
-    path = DOCS / page
+    path = docs / page
     before, rest = path.read_text(encoding="utf-8").split(f"<!-- {mark} -->")
     after = rest.split("<!-- end -->", 1)[1]
     text = "\n".join(lines)

@@ -1,18 +1,21 @@
 """Reproduce docs/offline_q_learning.md: improve on logged data with every method, evaluate, tabulate, draw.
 
-    python examples/offline_table.py DATA_FOLDER OUT_FOLDER     # six hours on two cores
+    python examples/offline_table.py DATA_FOLDER OUT_FOLDER                  # six hours on two cores
+    python examples/offline_table.py DATA_FOLDER OUT_FOLDER --rehearsal      # minutes: does every step of it work?
 
 Every run is the printed commands; runs that are done are not repeated, and one that was stopped goes on from its
-last checkpoint. Needs hopper-medium-v4.hdf5 and hopper-expert-v4.hdf5 in DATA_FOLDER.
+last checkpoint. Needs hopper-medium-v4.hdf5 and hopper-expert-v4.hdf5 in DATA_FOLDER. A rehearsal takes a thousandth of
+the updates and one episode, and writes to OUT_FOLDER/rehearsal alone: its numbers mean nothing, and the page stays.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,7 +27,9 @@ from matplotlib.ticker import EngFormatter
 from laminar.data.load import load_episodes
 from laminar.envs.d4rl import normalized_score
 from laminar.eval.offline import NUMBERS
+from laminar.policies.storage import checkpoints
 
+PAGE = "offline_q_learning.md"
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.
 WORDS = {
     "bc": ["method=bc", "policy=meanflow", "network=dql"],
@@ -43,6 +48,8 @@ MEDIUM_WORDS = {
     ],
 }
 CALM = ("bc", "ofql", "fql")  # functions of their starting noise: measured with half of it too
+EPISODES = 20
+SHORTER = 1000  # a rehearsal has this share of the updates
 # Diffusion-QL's public code on hopper-medium alone, one thread: updates, CPU seconds, score of 10 episodes.
 AUTHORS = [(10_000, 664, 9.3), (20_000, 1_319, 8.7), (30_000, 1_975, 19.4), (40_000, 2_619, 34.9)]
 
@@ -55,6 +62,7 @@ class Run:
     seed: int
     mixed: bool = True  # medium and expert as one data set, or medium alone
     steps: int = 200_000
+    rehearsal: bool = False
 
     @property
     def folder(self) -> str:
@@ -62,7 +70,7 @@ class Run:
 
     @property
     def every(self) -> int:
-        return 20_000 if self.mixed else 10_000  # where the curve of the authors' code has its points
+        return self.steps // (10 if self.mixed else 4)  # where the curve of the authors' code has its points
 
     @property
     def env_id(self) -> str:
@@ -76,15 +84,17 @@ class Run:
         """The command that makes this run."""
         folder, words = f"{out}/{self.folder}", (WORDS if self.mixed else MEDIUM_WORDS)[self.method]
         train = ["train", "experiment=hopper-mixed", *words, f"env.id={self.env_id}"]
-        train += [f"data.path=[{','.join(self.files(data))}]", "runtime=compile", f"seed={self.seed}"]
+        train += [f"data.path=[{','.join(self.files(data))}]", f"seed={self.seed}"]
         train += [f"steps={self.steps}", f"evaluation.every={self.every}", f"checkpoint_every={self.every}"]
+        # Compiling takes longer than a rehearsal.
+        train += ["runtime=eager", "evaluation.episodes=1"] if self.rehearsal else ["runtime=compile"]
         return [*train, f"out={folder}", "resume=true"]
 
     def evaluations(self, out: str) -> list[list[str]]:
         """The commands that measure it."""
         folder = f"{out}/{self.folder}"
-        words = ["eval", f"policy.path={folder}", f"env.id={self.env_id}", "protocol=offline", "episodes=20", "seed=0"]
-        words += ["video_episodes=0"]
+        words = ["eval", f"policy.path={folder}", f"env.id={self.env_id}", "protocol=offline", "seed=0"]
+        words += [f"episodes={1 if self.rehearsal else EPISODES}", "video_episodes=0"]
         calm = [[*words, "noise_scale=0.5", f"out={folder}/calm"]] if self.method in CALM else []
         return [[*words, f"out={folder}/eval"], *calm]
 
@@ -93,29 +103,45 @@ MIXED = [Run("ofql", seed) for seed in (0, 1, 2)] + [Run(method, 0) for method i
 MEDIUM = [Run(method, 0, mixed=False, steps=40_000) for method in ("dql", "ofql")]
 
 
-def main(data: str, out: str) -> None:
+def main(data: str, out: str, rehearsal: bool = False) -> None:
     """Run what is missing, two runs at a time, and write the page."""
+    docs, mixed, medium = DOCS, MIXED, MEDIUM
+    if rehearsal:
+        docs, out = Path(out, "rehearsal", "docs"), f"{out}/rehearsal"
+        (docs / "media").mkdir(parents=True, exist_ok=True)
+        shutil.copy(DOCS / PAGE, docs)
+        mixed, medium = (
+            [replace(run, steps=run.steps // SHORTER, rehearsal=True) for run in runs] for runs in (MIXED, MEDIUM)
+        )
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda run: execute(run, data, out), MEDIUM + MIXED))
-    write_curves(data, out)
+        list(pool.map(lambda run: execute(run, data, out), medium + mixed))
+    write_curves(mixed, medium, data, out, docs)
     for runs, kind, mark in (
-        (MIXED, "eval", "mixed"),
-        ([run for run in MIXED if run.method in CALM], "calm", "calm"),
-        (MEDIUM, "eval", "medium"),
+        (mixed, "eval", "mixed"),
+        ([run for run in mixed if run.method in CALM], "calm", "calm"),
+        (medium, "eval", "medium"),
     ):
         laminar(["table", *(f"{out}/{run.folder}/{kind}" for run in runs), f"out={out}/{mark}"])
-        replace_table("offline_q_learning.md", compact(Path(out, f"{mark}.csv")), mark)
+        replace_table(PAGE, compact(Path(out, f"{mark}.csv")), mark, docs)
 
 
 def execute(run: Run, data: str, out: str) -> None:
     """Train and evaluate one run in its own processes, unless it is done."""
     folder = Path(out, run.folder)
-    if not (folder / "cpu_seconds.json").exists():
-        seconds = laminar(run.training(data, out))
-        (folder / "cpu_seconds.json").write_text(json.dumps(seconds))
+    spent = folder / "cpu_seconds.json"
+    if not trained(run, folder):
+        before = json.loads(spent.read_text()) if spent.exists() else 0.0
+        spent.write_text(json.dumps(before + laminar(run.training(data, out))))
+    if not trained(run, folder):  # a stopped training has saved itself and tells no failure
+        sys.exit(f"stopped: {folder}; start the script again to go on")
     for words in run.evaluations(out):
         if not Path(words[-1].removeprefix("out="), "eval.json").exists():
             laminar(words)
+
+
+def trained(run: Run, folder: Path) -> bool:
+    """Whether a run has come to its end."""
+    return any(checkpoint.name == f"step_{run.steps:08d}" for checkpoint in checkpoints(folder))
 
 
 def compact(figures: Path) -> list[str]:
@@ -135,13 +161,13 @@ def curve(out: str, run: Run) -> list[tuple[int, float]]:
     return [(row["step"], row["eval/normalized_score"]) for row in rows if "eval/normalized_score" in row]
 
 
-def write_curves(data: str, out: str) -> None:
+def write_curves(mixed: list[Run], medium: list[Run], data: str, out: str, docs: Path = DOCS) -> None:
     """Plot the evaluations during training against updates and CPU time, and keep their numbers as CSV."""
-    figure, (mixed, updates, cpu) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    for run in MIXED:
-        mixed.plot(*zip(*curve(out, run), strict=True), color=color(run), label=None if run.seed else run.method)
-    behavior(mixed, MIXED[0], data)
-    for run in MEDIUM:
+    figure, (both, updates, cpu) = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    for run in mixed:
+        both.plot(*zip(*curve(out, run), strict=True), color=color(run), label=None if run.seed else run.method)
+    behavior(both, mixed[0], data)
+    for run in medium:
         points = curve(out, run)
         seconds = json.loads(Path(out, run.folder, "cpu_seconds.json").read_text())
         spent = [(seconds * step / run.steps, score) for step, score in points]
@@ -149,18 +175,18 @@ def write_curves(data: str, out: str) -> None:
         cpu.plot(*zip(*spent, strict=True), color=color(run), label=run.method)
     updates.plot([row[0] for row in AUTHORS], [row[2] for row in AUTHORS], "k:", label="Diffusion-QL's code")
     cpu.plot([row[1] for row in AUTHORS], [row[2] for row in AUTHORS], "k:", label="Diffusion-QL's code")
-    behavior(updates, MEDIUM[0], data)
-    mixed.set(title="hopper-medium + hopper-expert", xlabel="updates", ylabel="normalized score, 10 episodes")
+    behavior(updates, medium[0], data)
+    both.set(title="hopper-medium + hopper-expert", xlabel="updates", ylabel="normalized score, 10 episodes")
     updates.set(title="hopper-medium", xlabel="updates")
     cpu.set(title="hopper-medium", xlabel="CPU seconds, one thread")
-    for axis in (mixed, updates):
+    for axis in (both, updates):
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axis in (mixed, updates, cpu):
+    for axis in (both, updates, cpu):
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(DOCS / "media" / "offline_q_learning.png", dpi=110)
-    rows = [(run.folder, step, f"{score:.3f}") for run in MIXED + MEDIUM for step, score in curve(out, run)]
-    with (DOCS / "media" / "offline_q_learning.csv").open("w", newline="") as stream:
+    figure.savefig(docs / "media" / "offline_q_learning.png", dpi=110)
+    rows = [(run.folder, step, f"{score:.3f}") for run in mixed + medium for step, score in curve(out, run)]
+    with (docs / "media" / "offline_q_learning.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("run", "updates", "normalized_score"), *rows])
 
 
@@ -177,6 +203,7 @@ def behavior(axis: Axes, run: Run, data: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    folders = [word for word in sys.argv[1:] if word != "--rehearsal"]
+    if len(folders) != 2 or any(word.startswith("-") for word in folders):
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    main(*folders, rehearsal="--rehearsal" in sys.argv[1:])

@@ -8,6 +8,7 @@ a checkpoint: any saved policy with a critic can act with any N, and most can wi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 from ..errors import LaminarError, nearest
 from .chunks import History, RecedingHorizon, TemporalEnsemble
-from .policy import Observation, Policy
+from .networks import Network
+from .policy import Policy
+from .solver_schedules import Steps
+from .solvers import Source
 
 SELECTIONS = ("softmax", "argmax")
 _TAIL = 10.0  # deviations; float32 still tells the normal distribution function from 0 and 1 there
@@ -114,37 +118,36 @@ class Guided(Policy):
     @property
     def noise_shape(self) -> tuple[int, int]:
         """(N, H * A + 1), the shape of one decision's noise."""
-        return (self.acting.candidates, self.spec.chunk * self.spec.action_dim + 1)
+        return (self.candidates, self.spec.chunk * self.spec.action_dim + 1)
 
-    def sample(
+    @property
+    def candidates(self) -> int:
+        """Chunks that are drawn for one decision."""
+        return self.acting.candidates
+
+    @property
+    def noise_axes(self) -> str:
+        """What the axes of a batch of noise are, for messages."""
+        return "(batch, candidate, chunk * action + 1)"
+
+    def generate(
         self,
-        obs: Observation,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        steps: int | None = None,
+        windows: Mapping[str, Tensor],
+        noise: Tensor,
+        steps: Steps = None,
+        source: Source = None,
+        network: Network | None = None,
     ) -> Tensor:
-        """Draw N chunks for each observation window and return the chosen one.
+        """Draw N chunks for each observation window and return the chosen one, (B, H, A); see `Policy.generate`.
 
-        Args:
-            obs: as `Policy.sample` takes it.
-            noise: (B, N, H * A + 1) standard normal; drawn from `generator` when None.
-            generator: source of the noise, None is torch's default one.
-            steps: network calls a candidate, None is the configured number.
-
-        Returns:
-            (B, H, A) actions in raw units, inside the action limits.
+        Noise is (B, N, H * A + 1); the rows of the network, and of further noise, are B * N.
         """
-        cond = self.encode(self._windows(obs))  # (B, h, D), encoded once for all candidates
-        batch, (count, width) = len(cond), self.noise_shape
-        if noise is None:
-            noise = torch.randn(batch, count, width, device=cond.device, generator=generator)
-        elif noise.shape != (batch, count, width):
-            expected = f"{(batch, count, width)}: (batch, candidate, chunk * action + 1)"
-            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
+        cond = self.encode(windows)  # (B, h, D), encoded once for all candidates
+        batch, (count, _) = len(cond), self.noise_shape
         cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
         start = noise[..., :-1].reshape(-1, self.spec.chunk, self.spec.action_dim)  # (B N, H, A)
-        chunks = self.process.sample(self.network, self.acting.noise_scale * start, cond, steps, generator)
-        chunks = self.action_normalizer.inverse({"action": chunks})["action"].clamp(self.action_low, self.action_high)
+        start = self.acting.noise_scale * start
+        chunks = self._to_raw(self.process.sample(network or self.network, start, cond, steps, source))
         if count == 1:
             return chunks
         chosen = choose(self._values(cond, chunks).view(batch, count), noise[..., -1], self.acting)

@@ -17,10 +17,13 @@ from ..data.spec import Spec
 from ..errors import LaminarError
 from . import registry, storage
 from .chunks import History, RecedingHorizon, TemporalEnsemble
+from .networks import Network
 from .networks.critics import Critic, CriticConfig
 from .networks.encoders import Encoder, takes_raw
 from .processes import Draws, Metrics, Process
 from .processes.meanflow import Config as MeanFlowConfig
+from .solver_schedules import SolverSchedule, Steps, read_schedules, write_schedules
+from .solvers import Source
 
 Observation = Mapping[str, Any] | Any
 
@@ -75,6 +78,7 @@ class Policy(nn.Module):
         )
         # What offline improvement learned about its actions; it can choose among candidates, see guided.py.
         self.critic = None if critic_config is None else self.new_critic(critic_config)
+        self.schedules: dict[str, SolverSchedule] = {}  # by name, searched for these weights; see schedule_search.py
         self._add_limits()
         self._history = History(config.history)
         self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
@@ -104,6 +108,23 @@ class Policy(nn.Module):
     def noise_shape(self) -> tuple[int, int]:
         """(H, A), the shape of one sample's noise."""
         return (self.spec.chunk, self.spec.action_dim)
+
+    @property
+    def action_scale(self) -> Tensor:
+        """(A,) raw units of one normalized unit of each action dimension."""
+        zero = torch.zeros(self.spec.action_dim, device=self.device)
+        one = self.action_normalizer.inverse({"action": zero + 1})["action"]
+        return one - self.action_normalizer.inverse({"action": zero})["action"]
+
+    @property
+    def candidates(self) -> int:
+        """Chunks that are drawn for one decision."""
+        return 1
+
+    @property
+    def noise_axes(self) -> str:
+        """What the axes of a batch of noise are, for messages."""
+        return "(batch, chunk, action)"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -140,7 +161,7 @@ class Policy(nn.Module):
         obs: Observation,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
-        steps: int | None = None,
+        steps: Steps = None,
     ) -> Tensor:
         """Map observation windows and noise to chunks; the same noise gives the same chunk (except with `ddpm`).
 
@@ -149,20 +170,53 @@ class Policy(nn.Module):
                 be left out.
             noise: (B, H, A) standard normal; drawn from `generator` when None.
             generator: source of the noise, None is torch's default one.
-            steps: network calls, None is the configured number.
+            steps: network calls, None is the configured number; or a solver schedule, such as one of `schedules`.
 
         Returns:
             (B, H, A) actions in raw units, inside the action limits.
         """
-        cond = self.encode(self._windows(obs))
+        windows = self.windows(obs)
+        return self.generate(windows, self.noise_for(windows, noise, generator), steps, generator)
+
+    def noise_for(
+        self, windows: Mapping[str, Tensor], noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return noise (B, *noise_shape) for B observation windows: the given one, checked, or a new draw.
+
+        Raises:
+            LaminarError: the given noise has another shape.
+        """
+        batch = len(next(iter(windows.values())))
         if noise is None:
-            noise = torch.randn(len(cond), *self.noise_shape, device=cond.device, generator=generator)
-        elif noise.shape != (len(cond), *self.noise_shape):
-            expected = (len(cond), *self.noise_shape)
-            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: (batch, chunk, action)")
-        chunk = self.process.sample(self.network, noise, cond, steps, generator)
-        chunk = self.action_normalizer.inverse({"action": chunk})["action"]
-        return chunk.clamp(self.action_low, self.action_high)
+            return torch.randn(batch, *self.noise_shape, device=self.device, generator=generator)
+        expected = (batch, *self.noise_shape)
+        if noise.shape != expected:
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: {self.noise_axes}")
+        return noise
+
+    def generate(
+        self,
+        windows: Mapping[str, Tensor],
+        noise: Tensor,
+        steps: Steps = None,
+        source: Source = None,
+        network: Network | None = None,
+    ) -> Tensor:
+        """Map checked windows {key: (B, h, ...)} and noise to chunks (B, H, A): `sample` as a function of tensors.
+
+        Args:
+            windows: as `windows` returns them, raw units.
+            noise: (B, *noise_shape).
+            steps: as in `sample`.
+            source: further noise of a stochastic solver: a generator, or (inner_draws, rows, H, A) drawn before.
+            network: evaluated in place of the policy's own, and has to mean the same.
+        """
+        cond = self.encode(windows)
+        return self._to_raw(self.process.sample(network or self.network, noise, cond, steps, source))
+
+    def _to_raw(self, chunk: Tensor) -> Tensor:
+        """Normalized actions in raw units, inside the action limits."""
+        return self.action_normalizer.inverse({"action": chunk})["action"].clamp(self.action_low, self.action_high)
 
     @torch.no_grad()
     def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
@@ -211,6 +265,8 @@ class Policy(nn.Module):
         storage.write_tensors(folder / "model.safetensors", self.state_dict())
         storage.write_json(folder / "config.json", self.config)
         storage.write_json(folder / "spec.json", self.spec.to_json())
+        if self.schedules:
+            write_schedules(folder, self.schedules)
 
     def checkpoint_hash(self) -> str:
         """First 16 hex digits of the SHA-256 over all tensors, in the order of their names."""
@@ -230,14 +286,14 @@ class Policy(nn.Module):
         self.register_buffer("action_low", -infinite if low is None else torch.tensor(low), persistent=False)
         self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
 
-    def _as_dict(self, obs: Observation, lead: int) -> dict[str, Tensor]:
+    def _as_dict(self, obs: Observation, lead: int, device: torch.device | None = None) -> dict[str, Tensor]:
         """Name a lone array by the only key, move everything to the policy's device, and floats to its precision."""
         if not isinstance(obs, Mapping):
             keys = list(self.spec.observation)
             if len(keys) != 1:
                 raise LaminarError(f"the policy needs a dictionary with observations {keys}, got one array")
             obs = {keys[0]: obs}
-        tensors = {key: torch.as_tensor(value, device=self.device) for key, value in obs.items()}
+        tensors = {key: torch.as_tensor(value, device=device or self.device) for key, value in obs.items()}
         tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
         for key, value in tensors.items():
             feature = self.spec.observation.get(key)
@@ -252,9 +308,17 @@ class Policy(nn.Module):
                 raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
         return tensors
 
-    def _windows(self, obs: Observation) -> dict[str, Tensor]:
-        """Add the history axis where history is 1 and the caller left it out; check its length."""
-        windows = self._as_dict(obs, lead=1)
+    def windows(self, obs: Observation, device: torch.device | None = None) -> dict[str, Tensor]:
+        """Return an observation as tensors {key: (B, h, ...)}, history axis added if left out.
+
+        Args:
+            obs: as `sample` takes it.
+            device: where the tensors shall be, None is the policy's device.
+
+        Raises:
+            LaminarError: a window has another length than the policy's history, or a wrong number of axes.
+        """
+        windows = self._as_dict(obs, 1, device)
         for key, value in windows.items():
             feature = self.spec.observation.get(key)
             if feature is None:
@@ -293,6 +357,7 @@ def load_policy(folder: str | Path) -> Policy:
             CriticConfig(**config["critic"]) if config.get("critic") else None,
         )
     storage.load_into(policy, folder / "model.safetensors")
+    policy.schedules = read_schedules(folder)
     return policy.eval()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import LaminarError, nearest
 from .solvers import Level
+
+SPACINGS = ("uniform", "quadratic", "logsnr")
 
 # Below this the data cannot be told from noise in float32, and dividing by alpha overflows the prediction.
 SMALLEST_ALPHA_BAR = 4e-5
@@ -132,10 +135,26 @@ def grid(schedule: Schedule, steps: int, spacing: str) -> list[Level]:
     elif spacing == "logsnr":
         times = _log_snr_times(schedule, steps)
     else:
-        raise LaminarError(f"no step spacing is called '{spacing}' (known: uniform, quadratic, logsnr)")
+        raise LaminarError(f"no step spacing is called '{spacing}' (known: {', '.join(SPACINGS)})")
     if schedule.levels is not None:
         times = _distinct(times, schedule.levels)
     return [*(schedule.level(t) for t in times[:-1]), Level(0.0, 1.0, 0.0)]
+
+
+def levels_at(schedule: Schedule, times: Sequence[float]) -> list[Level]:
+    """Levels at falling times that end at 0, as a solver schedule has them; a discrete schedule rounds to its grid.
+
+    Raises:
+        LaminarError: two of them fall on the same level.
+    """
+    levels = [*(schedule.level(t) for t in times[:-1]), Level(0.0, 1.0, 0.0)]
+    for (early, late), (first, second) in zip(pairwise(levels), pairwise(times), strict=True):
+        if early.time <= late.time:
+            raise LaminarError(
+                f"times {first:g} and {second:g} of the solver schedule fall on the same of the policy's "
+                f"{schedule.levels} noise levels; search a schedule for this policy"
+            )
+    return levels
 
 
 def _distinct(times: list[float], levels: int) -> list[float]:

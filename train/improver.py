@@ -31,6 +31,7 @@ class Context:
     autocast: bool = False  # run matrix products in bfloat16
     captured: bool = False  # capture the update in a CUDA graph
     updates_per_launch: int = 1  # of a captured update: `update` takes so many at once
+    init: str | None = None  # saved policy that the given one is; None when it is untrained
     like: Improver | None = None  # replica with another seed, whose data on the device serve this one too
 
 

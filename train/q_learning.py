@@ -225,6 +225,16 @@ def _check(config: Config) -> None:
             raise LaminarError(f"method.{name} must be {expected}, got {getattr(config, name)}")
     if config.one_call and config.distill > 0:
         raise LaminarError("method.one_call and method.distill are two ways to a fast actor; choose one of them")
+    for name, unused in (
+        ("backup_actions", config.backup_actions > 1),
+        ("target_noise", config.target_noise > 0),
+        ("target_penalty", config.target_penalty > 0),
+    ):
+        if config.expectile is not None and unused:
+            raise LaminarError(
+                f"method.{name} does not apply with method.expectile, whose targets are V(s') without an action; "
+                "leave one of them out"
+            )
     if config.target_penalty > 0 and config.backup_actions > 1:
         raise LaminarError("method.target_penalty judges one next action; set method.backup_actions=1")
     if config.q_head == "random" and config.critic.heads != 2:

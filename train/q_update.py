@@ -91,7 +91,7 @@ class QUpdate:
             with self._precision():
                 return functional_call(self.agent, fixed | free, (loss, batch, draws))
 
-        gradients, metrics = _gradients(objective, {part: state[part] for part in parts})
+        gradients, metrics = gradients_of(objective, {part: state[part] for part in parts})
         whole = torch.cat([gradients[part] for part in parts]) if len(parts) > 1 else gradients[parts[0]]
         whole, norm = clip_norm(whole, self.agent.config.max_grad_norm)
         for part, gradient in zip(parts, whole.split([len(state[part]) for part in parts]), strict=True):
@@ -109,7 +109,7 @@ class QUpdate:
         return torch.autocast(kind, torch.bfloat16) if self.autocast else nullcontext()
 
 
-def _gradients(objective: Objective, flats: State) -> tuple[State, Metrics]:
+def gradients_of(objective: Objective, flats: State) -> tuple[State, Metrics]:
     """Gradients of a loss in some flat parameters, and its metrics.
 
     Eagerly by the tape: `torch.func` records the backward pass too, in case it is derived again, and then takes the

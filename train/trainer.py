@@ -15,7 +15,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -88,7 +89,7 @@ class _Run:
         precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.processes.any(self.stopped):
-                with matmul_precision(precision):
+                with matmul_precision(precision), self._stopping():
                     self.means.add(self._update(self.step))
                 self.step += config.runtime.updates_per_launch
                 bar.update(config.runtime.updates_per_launch)
@@ -111,6 +112,16 @@ class _Run:
             elif self.processes.first:
                 print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
+
+    @contextmanager
+    def _stopping(self) -> Generator[None]:
+        """Tell failing because of a signal from a bug: one that goes to the process group ends a compiler as well."""
+        try:
+            yield
+        except Exception as error:
+            if self.stopped:
+                raise KeyboardInterrupt from error
+            raise
 
     def _join_updates(self) -> Runner:
         """Return what takes one update, of all seeds together."""
@@ -241,6 +252,7 @@ def _build_policy(config: TrainConfig, episodes: Episodes) -> Policy:
     if config.init is None:
         return Policy.build(config.policy, config.network, episodes)
     policy = load_policy(config.init)
+    policy.schedules = {}  # searched for weights that change now
     policy.spec.check_compatible(episodes.spec, f"the policy of init={config.init}", str(config.data.path))
     policy.critic = None
     return policy
@@ -261,6 +273,7 @@ def _build_improver(config: TrainConfig, episodes: Episodes, processes: Processe
         autocast=runtime.autocast,
         captured=runtime.captured,
         updates_per_launch=runtime.updates_per_launch,
+        init=config.init,
         like=like,
     )
     improver, _ = improvers()[config.method.name]

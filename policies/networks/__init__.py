@@ -1,7 +1,7 @@
 """Networks: the functions that a process trains. One module a network, found by its file name."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,27 @@ class Network(nn.Module, ABC):
         primals, tangents = (x, times), (x_tangent, times_tangent)
         result = torch.func.jvp(lambda x, times: self(x, times, cond), primals, tangents)
         return result[0], result[1]
+
+    def conditions(self, times: Tensor, cond: Tensor) -> list[Any]:
+        """Compute, for K calls on the same observations, everything that does not depend on the chunk.
+
+        ``body(x, conditions(times, cond)[k])`` is ``forward(x, times[k], cond)`` up to rounding. A sampling loop whose
+        times are known beforehand then pays for embeddings and projections once a chunk; a network overrides both
+        methods where that saves something.
+
+        Args:
+            times: (K, n_times), the same for all rows of a batch.
+            cond: (B, h, D).
+
+        Returns:
+            K conditions, whatever `body` takes.
+        """
+        return [(row.expand(len(cond), -1), cond) for row in times]
+
+    def body(self, x: Tensor, condition: Any) -> Tensor:
+        """Evaluate the network for a chunk x (B, H, A) under one of `conditions`: (B, H, A)."""
+        times, cond = condition
+        return self(x, times, cond)
 
     if TYPE_CHECKING:
 

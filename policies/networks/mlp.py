@@ -2,8 +2,10 @@
 
 # No `from __future__ import annotations`: Config is read by OmegaConf, which needs real types.
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import Network, check_sizes
@@ -71,7 +73,8 @@ class MLP(Network):
             min_frequency=config.min_frequency,
             max_frequency=config.max_frequency,
         )
-        inputs = horizon * action_dim + time_dim + history * condition_dim
+        self.input_sizes = [horizon * action_dim, time_dim, history * condition_dim]
+        inputs = sum(self.input_sizes)
         hidden = hidden_layers(config, inputs)
         outputs = horizon * action_dim
         self.layers = nn.Sequential(*hidden, nn.Linear(config.width if hidden else inputs, outputs))
@@ -81,6 +84,22 @@ class MLP(Network):
         # (B, H A + time + h D); views and one cat, since this runs in every denoising step
         features = torch.cat((x.flatten(1), self.time_embedding(times), cond.flatten(1)), dim=1)
         return self.layers(features).view_as(x)
+
+    def conditions(self, times: Tensor, cond: Tensor) -> list[Tensor]:
+        """Return, for each of times (K, n_times), what times and cond (B, h, D) add to the first layer: (B, width)."""
+        first = cast("nn.Linear", self.layers[0])
+        _, of_time, of_observation = first.weight.split(self.input_sizes, dim=1)
+        table = F.linear(self.time_embedding(times), of_time, first.bias)  # (K, width)
+        observed = F.linear(cond.flatten(1), of_observation)  # (B, width)
+        return [observed + row for row in table.unbind()]
+
+    def body(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Map x (B, H, A) under one of `conditions` to (B, H, A)."""
+        first = cast("nn.Linear", self.layers[0])
+        hidden = torch.addmm(condition, x.flatten(1), first.weight[:, : self.input_sizes[0]].t())
+        for layer in self.layers[1:].children():
+            hidden = layer(hidden)
+        return hidden.view_as(x)
 
     def jvp(
         self, x: Tensor, times: Tensor, cond: Tensor, x_tangent: Tensor, times_tangent: Tensor

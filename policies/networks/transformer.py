@@ -113,7 +113,18 @@ class Transformer(Network):
         """Map x (B, H, A), times (B, n_times) and cond (B, h, D) to (B, H, A)."""
         observations = self.observation_token(cond)  # (B, h, width)
         condition = self.time_embedding(times) + observations.mean(dim=1)
-        *modulations, last = self.modulation(condition).unsqueeze(1).split(self.sizes, dim=2)
+        return self.body(x, (observations, self.modulation(condition)))
+
+    def conditions(self, times: Tensor, cond: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return, for each of times (K, n_times), the tokens of cond (B, h, D) and all modulations: two tensors."""
+        observations = self.observation_token(cond)  # (B, h, width)
+        condition = self.time_embedding(times).unsqueeze(1) + observations.mean(dim=1)  # (K, B, width)
+        return [(observations, modulation) for modulation in self.modulation(condition).unbind()]
+
+    def body(self, x: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
+        """Map x (B, H, A) under tokens (B, h, width) and modulations (B, sum of sizes) to (B, H, A)."""
+        observations, modulation = condition
+        *modulations, last = modulation.unsqueeze(1).split(self.sizes, dim=2)
         tokens = torch.cat((observations, self.action_token(x)), dim=1) + self.positions
         for block, modulation in zip(self.blocks, modulations, strict=True):
             tokens = block(tokens, modulation)

@@ -3,8 +3,10 @@
 # No `from __future__ import annotations`: Config is read by OmegaConf, which needs real types.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import LaminarError
@@ -119,8 +121,21 @@ class UNet1D(Network):
 
     def forward(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Map x (B, H, A), times (B, n_times) and cond (B, h, D) to (B, H, A)."""
-        condition = torch.cat((self.time_embedding(times), cond.flatten(1)), dim=1)
-        films = iter(self.film(condition).unsqueeze(2).split(self.film_sizes, dim=1))
+        return self.body(x, self.film(torch.cat((self.time_embedding(times), cond.flatten(1)), dim=1)))
+
+    def conditions(self, times: Tensor, cond: Tensor) -> list[Tensor]:
+        """Return, for each of times (K, n_times), scales and shifts under cond (B, h, D): (B, sum of film_sizes)."""
+        activate, project = self.film
+        project = cast("nn.Linear", project)
+        width = project.in_features - cond.shape[1] * cond.shape[2]
+        of_time, of_observation = project.weight[:, :width], project.weight[:, width:]
+        table = F.linear(activate(self.time_embedding(times)), of_time, project.bias)  # (K, films)
+        observed = F.linear(activate(cond.flatten(1)), of_observation)  # (B, films)
+        return [observed + row for row in table.unbind()]
+
+    def body(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Map x (B, H, A) under scales and shifts (B, sum of film_sizes) to (B, H, A)."""
+        films = iter(condition.unsqueeze(2).split(self.film_sizes, dim=1))
         hidden = x.transpose(1, 2)  # (B, A, H)
         skips: list[Tensor] = []
         for level, pair in enumerate(self.down):

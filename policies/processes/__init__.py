@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import LaminarError
 from ..networks import Network
+from ..solver_schedules import Steps
 from ..solvers import Source
 
 Metrics = dict[str, Tensor]
@@ -28,6 +29,12 @@ class Process(nn.Module, ABC):
 
     inner_draws: int = 0
     """Draws (B, H, A) of noise within one sample; only a stochastic solver has any."""
+
+    choices: tuple[str, ...] = ()
+    """What a solver schedule may choose for each step, by the names of `Step`; nothing where there are no steps."""
+
+    time_levels: int | None = None
+    """A schedule's times are multiples of 1 / time_levels; None takes any."""
 
     @abstractmethod
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
@@ -58,11 +65,12 @@ class Process(nn.Module, ABC):
         network: Network,
         noise: Tensor,
         cond: Tensor,
-        steps: int | None = None,
+        steps: Steps = None,
         generator: Source = None,
     ) -> list[Tensor]:
-        """Return all states from the noise to the sample; `steps` None is the configured number.
+        """Return all states from the noise to the sample.
 
+        `steps` is a number of steps, None for the configured one, or a solver schedule to follow.
         `generator` serves a stochastic solver only: a generator, or the noise itself, (inner_draws, B, H, A).
         """
 
@@ -71,11 +79,18 @@ class Process(nn.Module, ABC):
         network: Network,
         noise: Tensor,
         cond: Tensor,
-        steps: int | None = None,
+        steps: Steps = None,
         generator: Source = None,
     ) -> Tensor:
         """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`."""
         return self.path(network, noise, cond, steps, generator)[-1]
+
+    def fixed(self, calls: int) -> dict[str, Process]:
+        """Return this process with each of its deterministic solvers and spacings, set to so many network calls.
+
+        Those that cannot make exactly so many are left out. Schedules are compared with them.
+        """
+        return {}
 
     # nn.Module wants forward; a process is used through its named methods.
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Metrics]:

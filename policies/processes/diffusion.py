@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 from ...errors import LaminarError, nearest
 from .. import solvers
 from ..networks import Network
-from ..schedules import Schedule, grid
+from ..schedules import SPACINGS, Schedule, grid, levels_at
+from ..solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from ..solvers import Level, Source
 from . import Draws, Metrics, Process, squared_error
 
@@ -20,6 +21,7 @@ ODE_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], l
     "dpmpp_1": solvers.dpmpp_1,
     "dpmpp_2s": solvers.dpmpp_2s,
     "dpmpp_2m": solvers.dpmpp_2m,
+    "unipc": solvers.unipc,
 }
 PREDICTIONS = ("epsilon", "data", "velocity")
 
@@ -32,7 +34,7 @@ class Config:
     schedule: str = "cosine"  # cosine, linear, or vp (Diffusion-QL's)
     levels: int | None = 100  # discrete noise levels in training; null trains in continuous time
     prediction: str = "epsilon"  # what the network predicts: epsilon, data, or velocity
-    solver: str = "ddim"  # ddim, ddpm (stochastic), dpmpp_1, dpmpp_2s, dpmpp_2m
+    solver: str = "ddim"  # ddim, ddpm (stochastic), dpmpp_1, dpmpp_2s, dpmpp_2m, unipc
     steps: int = 10  # network calls per sample, at most `levels`
     spacing: str = "uniform"  # of the sampling steps: uniform, quadratic, logsnr
     clip: float | None = 1.0  # bound of the predicted data in normalized units; null does not clip
@@ -40,6 +42,8 @@ class Config:
 
 class Diffusion(Process):
     """x_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1."""
+
+    choices = ALL_CHOICES
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -54,6 +58,7 @@ class Diffusion(Process):
             raise LaminarError(f"diffusion: clip must be above 0, or null, got {config.clip}")
         self.config = config
         self.schedule = Schedule(config.schedule, config.levels)
+        self.time_levels = config.levels
         # Made once, not in every sample; and a bad combination fails here, before training.
         self.levels = grid(self.schedule, config.steps, config.spacing)
         self.inner_draws = config.steps - 1 if config.solver == "ddpm" else 0  # the last step adds no noise
@@ -103,23 +108,40 @@ class Diffusion(Process):
         network: Network,
         noise: Tensor,
         cond: Tensor,
-        steps: int | None = None,
+        steps: Steps = None,
         generator: Source = None,
     ) -> list[Tensor]:
-        """Denoise with the configured solver; `generator` serves `ddpm` only."""
-        levels = self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)
+        """Denoise with the configured solver, or as a solver schedule says; `generator` serves `ddpm` only."""
 
         def predict(x: Tensor, level: Level) -> Tensor:
             return self.predict_data(network, x, level, cond)
 
+        if isinstance(steps, SolverSchedule):
+            return solvers.unified(predict, noise, levels_at(self.schedule, steps.times), steps.steps)
+        levels = self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)
         if self.config.solver == "ddpm":
             return solvers.ddpm(predict, noise, levels, solvers.standard_normal(generator))
         return ODE_SOLVERS[self.config.solver](predict, noise, levels)
+
+    def fixed(self, calls: int) -> dict[str, Process]:
+        """Return every solver with every spacing, named like "dpmpp_2m quadratic"."""
+        if calls > (self.config.levels or calls):
+            return {}
+        return {
+            f"{solver} {spacing}": Diffusion(replace(self.config, solver=solver, spacing=spacing, steps=calls))
+            for solver in ODE_SOLVERS
+            for spacing in SPACINGS
+        }
 
     def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at one noise level, clipped if configured."""
         output = network(x, x.new_full((len(x), 1), level.time), cond)
         return self._data(output, x, level.alpha, level.sigma)
+
+    def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        """Clean data (B, H, A) that the network sees in x at times (B, 1), clipped if configured."""
+        alpha, sigma = self.schedule.alpha_sigma(times)
+        return self._data(network(x, times, cond), x, alpha, sigma)
 
     def _data(self, output: Tensor, x: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """Clean data (B, H, A) that an output at x = alpha data + sigma eps means, clipped if configured."""

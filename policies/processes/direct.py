@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
+from ..solver_schedules import SolverSchedule, Steps
 from ..solvers import Source
 from . import Draws, Metrics, Process, squared_error
 
@@ -57,7 +58,7 @@ class Direct(Process):
         network: Network,
         noise: Tensor,
         cond: Tensor,
-        steps: int | None = None,
+        steps: Steps = None,
         generator: Source = None,
     ) -> list[Tensor]:
         """Return [noise, action].
@@ -65,6 +66,8 @@ class Direct(Process):
         Raises:
             LaminarError: `steps` is neither None nor 1.
         """
+        if isinstance(steps, SolverSchedule):
+            raise LaminarError("direct has no path for a solver schedule to divide; leave steps at 1")
         if steps not in (None, 1):
             raise LaminarError(f"direct samples with one network call, not with {steps}; leave steps at 1")
         return [noise, self._action(network, noise if self.config.noise else torch.zeros_like(noise), cond)]

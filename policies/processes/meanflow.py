@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
+from ..solver_schedules import SolverSchedule, Steps
 from ..solvers import Source
 from . import Draws, Metrics, Process, check_steps, squared_error
 
@@ -34,6 +36,7 @@ class MeanFlow(Process):
     """
 
     n_times = 2
+    choices = ("time",)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -106,16 +109,32 @@ class MeanFlow(Process):
         network: Network,
         noise: Tensor,
         cond: Tensor,
-        steps: int | None = None,
+        steps: Steps = None,
         generator: Source = None,
     ) -> list[Tensor]:
-        """x_r = x_t - (t - r) u(x_t, r, t) in equal steps from t = 1 to 0; one step is one call."""
-        steps = self.config.steps if steps is None else check_steps(steps)
+        """x_r = x_t - (t - r) u(x_t, r, t) from t = 1 to 0 in equal steps or at given times; a step is one call.
+
+        Raises:
+            LaminarError: the schedule has choices beside its times, which average velocities leave no room for.
+        """
+        if isinstance(steps, SolverSchedule):
+            if not steps.plain:
+                raise LaminarError(
+                    "meanflow follows the times of a solver schedule only, and this one has steps of higher order or "
+                    "correctors; search a schedule for this policy"
+                )
+            times: tuple[float, ...] = steps.times
+        else:
+            steps = self.config.steps if steps is None else check_steps(steps)
+            times = tuple(1 - i / steps for i in range(steps + 1))
         x, path = noise, [noise]
-        span = 1 / steps
-        for index in range(steps):
+        for t, r in pairwise(times):
             # Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.
-            times = torch.cat([x.new_full((len(x), 1), 1 - index * span), x.new_full((len(x), 1), span)], dim=1)
-            x = x - span * network(x, times, cond)
+            both = torch.cat([x.new_full((len(x), 1), t), x.new_full((len(x), 1), t - r)], dim=1)
+            x = x - (t - r) * network(x, both, cond)
             path.append(x)
         return path
+
+    def fixed(self, calls: int) -> dict[str, Process]:
+        """Return the process with equal steps."""
+        return {"uniform": MeanFlow(replace(self.config, steps=calls))}

@@ -155,7 +155,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     if verb not in ("inspect", "doctor", "table"):
         assert "out: null" in text
     if verb == "train":
-        assert "policy=diffusion|direct|dql|flow|meanflow|ofql" in text
+        assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in text
         assert "batch_size: 256" in text
 
 
@@ -197,7 +197,7 @@ MISTAKES: list[tuple[str, str]] = [
     ("resume=perhaps", "resume"),
     (
         "policy=flo",
-        "no policy is called 'flo' (known: diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?",
+        "no policy is called 'flo' (known: ctm, diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?",
     ),
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,11 +26,12 @@ from laminar.policies import Policy, PolicyConfig, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config
+from laminar.policies.processes.direct import Config as DirectConfig
 
 ENV = "hopper-medium-v2"
 
 
-def made_up_policy(critic: bool = True) -> Policy:
+def made_up_policy(critic: bool = True, process: Any = None) -> Policy:
     """Return an untrained policy for Hopper, which falls after some ten steps."""
     env = make_env(ENV)
     spec = env_spec(env)
@@ -46,7 +48,8 @@ def made_up_policy(critic: bool = True) -> Policy:
         spec=spec,
     )
     torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(), Config(width=16, depth=1), episodes)
+    config = PolicyConfig() if process is None else PolicyConfig(process=process)
+    policy = Policy.build(config, Config(width=16, depth=1), episodes)
     if critic:
         policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
     return policy.eval()
@@ -178,12 +181,39 @@ def test_candidates_are_chosen_as_in_the_paper_unless_told_otherwise(run: Path) 
 
 
 def test_less_noise_for_all_three_numbers(run: Path) -> None:
-    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.5).numbers
+    found = evaluate_offline(run, ENV, range(2), Acting(3, noise_scale=0.5)).numbers
     assert found["single_last"].acting == found["best"].acting == Acting(noise_scale=0.5)
     assert found["candidates_last"].acting == Acting(3, noise_scale=0.5)
-    found = evaluate_offline(run, ENV, range(2), Acting(3), noise_scale=0.0)
-    assert "candidates_last" not in found.numbers
+    with pytest.raises(LaminarError, match="measures the single sample anyway; give candidates=N above 1"):
+        evaluate_offline(run, ENV, range(2), Acting(noise_scale=0.5))
+
+
+def test_without_noise_there_is_nothing_to_choose_from(run: Path) -> None:
+    found = evaluate_offline(run, ENV, range(2), Acting(noise_scale=0.0))
+    assert {name: result.acting for name, result in found.numbers.items()} == {
+        "single_last": Acting(noise_scale=0.0),
+        "best": Acting(noise_scale=0.0),
+    }
     assert found.missing == {"candidates_last": "without noise all candidates are the same"}
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_deterministic_actor_has_no_candidates(run: Path, noise: bool) -> None:
+    """The one of TD3+BC and ReBRAC; FQL's sees the noise."""
+    made_up_policy(process=DirectConfig(noise=noise)).save(run / "checkpoints" / "step_00000020")
+    found = evaluate_offline(run, ENV, range(2), Acting(3))
+    assert ("candidates_last" in found.numbers) == noise
+    alike = {"candidates_last": "the actor is deterministic, all its candidates are the same"}
+    assert found.missing == ({} if noise else alike)
+
+
+@pytest.mark.parametrize("more", [[], ["candidates=8"]])
+def test_a_run_is_measured_without_noise(run: Path, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", f"policy.path={run}", f"env.id={ENV}", "episodes=2", "protocol=offline", "noise_scale=0"]
+    assert main([*words, *more]) == 0
+    printed = capsys.readouterr().out
+    assert "single sample, noise x 0, last checkpoint (20 updates): normalized score " in printed
+    assert "choice among candidates, last checkpoint: without noise all candidates are the same" in printed
 
 
 def test_numbers_that_a_run_does_not_have(run: Path) -> None:
@@ -229,6 +259,7 @@ def test_the_report_labels_the_returns_of_the_data(run: Path, data: Path, tmp_pa
         (["candidates=4", "selection=best"], "no selection is called 'best'"),
         (["protocol=ofline"], "no protocol is called 'ofline' (known: episodes, offline); did you mean 'offline'?"),
         (["protocol=offline", "candidates=1"], "protocol=offline measures the single sample anyway"),
+        (["protocol=offline", "candidates=0", "noise_scale=0"], "candidates must be at least 1"),
         (["chains=3", "candidates=4"], "candidates does not apply to chains"),
         (["chains=3", "noise_scale=0"], "noise_scale does not apply to chains"),
         (["candidates=4", "noise_scale=0"], "noise_scale=0 makes all 4 candidates the same"),

@@ -241,6 +241,20 @@ def test_other_evaluations_beside_are_left_out_and_told(record: Callable[..., Pa
     assert "run/plain/eval.json: left out, measured under another protocol" in markdown(tabulate([tmp_path], published))
 
 
+def test_a_damaged_record_does_not_drop_out_of_a_mean(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 82.0], 0)
+    other = record("b", [10.0, 12.0], 1) / "eval.json"
+    whole = other.read_text()
+    other.write_text(whole[: len(whole) // 2])
+    with pytest.raises(LaminarError, match=r"b/eval/eval.json: not an evaluation"):
+        tabulate([tmp_path], published)
+    stored = json.loads(whole)
+    del stored["run"]["settings"]["seed"]
+    other.write_text(json.dumps(stored))
+    with pytest.raises(LaminarError, match="the run's settings are incomplete"):
+        tabulate([tmp_path], published)
+
+
 def test_the_command(record: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record("a", [80.0, 82.0])
     assert main(["table", str(tmp_path / "a"), f"out={tmp_path / 'scores'}"]) == 0

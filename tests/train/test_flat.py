@@ -16,7 +16,7 @@ from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.behavior_cloning import BehaviorCloning, Config, ema_decay, learning_rate
 from laminar.train.distributed import Processes
-from laminar.train.flat import FlatParameters
+from laminar.train.flat import FlatParameters, clip_norm
 from laminar.train.improver import Context
 
 
@@ -104,6 +104,18 @@ def test_clip_gradient_is_clip_grad_norm(max_norm: float) -> None:
     for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad)
     assert flat.gradient.norm() <= max_norm * 1.001
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 1e6, None])
+def test_a_clipped_norm_is_that_of_clip_grad_norm(max_norm: float | None) -> None:
+    """A gradient below the limit stays as it is: made longer, Adam's moments would forget how small it was."""
+    values = nn.Parameter(torch.zeros(3))
+    values.grad = torch.tensor([3.0, 0.0, -4.0])
+    clipped, norm = clip_norm(values.grad.clone(), max_norm)
+    torch.testing.assert_close(norm, torch.tensor(5.0))
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_([values], max_norm)
+    torch.testing.assert_close(clipped, values.grad)
 
 
 def test_learning_rate_warms_up_then_follows_a_cosine() -> None:

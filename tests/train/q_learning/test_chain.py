@@ -67,6 +67,16 @@ def test_the_critic_finds_them(q_toys: Any, terminated: bool, words: tuple[str, 
     torch.testing.assert_close(values, exact(terminated).expand(2, 3), rtol=0, atol=0.04)
 
 
+@pytest.mark.parametrize(
+    ("n_step", "discounts"), [(1, (0.5, 0.5, 0.5)), (2, (0.25, 0.25, 0.5)), (5, (0.125, 0.25, 0.5))]
+)
+def test_targets_have_the_length_that_was_asked_for(q_toys: Any, n_step: int, discounts: tuple[float, ...]) -> None:
+    """γ^h with h the steps to the bootstrapped value, fewer before an end: values alone would not tell."""
+    learner = q_toys.learner(chain(q_toys, terminated=False), "td3bc", *FAST, f"method.n_step={n_step}")
+    batch = learner.transitions.gather(torch.arange(3))
+    torch.testing.assert_close(batch["discount"], torch.tensor(discounts))
+
+
 def test_targets_of_every_length_agree(q_toys: Any) -> None:
     """At the exact values, the targets of 1, 2, 3 and 5 steps, and of chunks, are those values: γ^h on the last."""
     for terminated in (True, False):

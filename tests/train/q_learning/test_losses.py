@@ -261,6 +261,28 @@ def test_a_student_is_taught_at_its_own_noise(q_toys: Any) -> None:
     assert any(g.any() for g in torch.autograd.grad(loss, list(agent.actor.parameters())))
 
 
+def test_a_student_climbs_by_its_own_action(q_toys: Any) -> None:
+    """FQL: the critic judges what the student does, which alone moves by it; the flow clone goes on cloning."""
+    agent, batch, draws = case(q_toys, "flow", True, distill=3.0, eta=0.7, q_head="mean", q_scale="policy")
+    assert agent.teacher is not None
+    value, scale = climbed(agent, batch, draws)
+    loss, _ = agent.actor_loss(batch, draws)
+    agent.config.eta = 0.0
+    taught, _ = agent.actor_loss(batch, draws)
+    torch.testing.assert_close(loss, taught - 0.7 * value / scale, rtol=1e-4, atol=1e-5)
+    same_gradients(agent.teacher, loss, taught)
+    same_gradients(agent.actor, loss, taught - 0.7 * value / scale)
+
+
+def same_gradients(module: Policy, loss: Tensor, expected: Tensor) -> None:
+    """Two losses move a module alike, and do move it."""
+    parameters = list(module.network.parameters())
+    theirs = torch.autograd.grad(expected, parameters, retain_graph=True)
+    assert any(gradient.abs().max() > 1e-3 for gradient in theirs)
+    for ours, reference in zip(torch.autograd.grad(loss, parameters, retain_graph=True), theirs, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-5)
+
+
 def test_one_call_instead_of_the_chain(q_toys: Any) -> None:
     """EDP: the action is what the cloning loss's own call sees behind the noise (Kang et al. 2023, eq. 8)."""
     agent, batch, draws = case(q_toys, "diffusion", one_call=True, q_head="first", q_scale="none", behavior_weight=0.0)
@@ -276,3 +298,4 @@ def test_one_call_instead_of_the_chain(q_toys: Any) -> None:
     loss, _ = agent.actor_loss(batch, draws)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert len(calls) == 1
+    same_gradients(agent.actor, loss, expected)

@@ -1,0 +1,110 @@
+"""AOTInductor: the whole loop compiled ahead of time into one library, called without Python in between.
+
+Building needs a C++ compiler and takes some ten seconds, for a U-Net a minute. What was built is kept in the user's
+cache, keyed by everything but the weights, which are constants that can be replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import LaminarError
+from ..guided import Guided
+from ..program import Program
+from . import Inputs
+from .compile import missing as missing
+
+
+def unloadable() -> None:
+    """Return None: a package needs no compiler any more."""
+
+
+class Package:
+    """A loaded package. Weights and all that follows from them alone are its constants."""
+
+    def __init__(self, path: Path, program: Program, inputs: Inputs) -> None:
+        """Load a package and give it the program's weights."""
+        from torch._inductor import aoti_load_package
+
+        self.model: Any = aoti_load_package(str(path))
+        self.loader = self.model.loader  # its `run` takes a flat list; the model itself walks through a tree first
+        self.program, self.inputs = program, list(inputs)
+        self.refresh()
+
+    def __call__(self) -> Tensor:
+        """Return chunks (B, H, A) in a new tensor."""
+        return self.loader.run(self.inputs)[0]
+
+    def refresh(self) -> None:
+        """Replace the constants, and fold anew what is computed from them alone."""
+        self.model.load_constants(self._constants(), check_full_update=False)
+
+    def _constants(self) -> Mapping[str, Tensor]:
+        own = dict(self.program.named_parameters()) | dict(self.program.named_buffers())
+        # What was folded is among the names too, and follows from the rest.
+        names = [name for name in self.model.get_constant_fqns() if name in own]
+        return {name: own[name].detach().contiguous() for name in names}
+
+
+def build(program: Program, inputs: Inputs) -> Package:
+    """Load the package of this program, compiled now if it is not in the cache."""
+    path = _path(program, inputs)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        compile_package(program, inputs, path)
+    return Package(path, program, inputs)
+
+
+def is_built(program: Program, batch: int) -> bool:
+    """Tell whether the package of a program is in the cache."""
+    return _path(program, program.example(batch)).is_file()
+
+
+def compile_package(program: Program, inputs: Inputs, path: Path) -> None:
+    """Write an AOTInductor package of the program.
+
+    Raises:
+        LaminarError: the compiler failed.
+    """
+    from torch._inductor import aoti_compile_and_package
+
+    # Embeddings of constant times are computed once, at load; weights stay replaceable, which freezing would prevent.
+    options = {"aot_inductor.use_runtime_constant_folding": True}
+    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        exported = torch.export.export(program, inputs)
+        written = Path(folder) / path.name
+        try:
+            aoti_compile_and_package(exported, package_path=str(written), inductor_configs=options)
+        except Exception as error:  # inductor wraps compilers' failures in many types
+            reason = str(error).strip().splitlines()[0]
+            raise LaminarError(f"AOTInductor could not compile the sampler ({reason}); use runtime=onnx") from error
+        os.replace(written, path)
+
+
+def _path(program: Program, inputs: Inputs) -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "laminar" / "pt2" / f"{_key(program, inputs)}.pt2"
+
+
+def _key(program: Program, inputs: Inputs) -> str:
+    """Hash of all that the code of a package depends on."""
+    from ... import __version__
+
+    policy = program.policy
+    acting = asdict(policy.acting) if isinstance(policy, Guided) else None
+    shapes = [(str(tensor.dtype), list(tensor.shape)) for tensor in inputs]
+    machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), str(policy.device), __version__]
+    limits = [policy.spec.action_low is None, policy.spec.action_high is None]
+    content = [policy.config, acting, policy.spec.to_json(), shapes, program.steps, machine, limits, torch.__version__]
+    return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:24]

@@ -1,0 +1,89 @@
+"""The script behind docs/offline_q_learning.md from end to end, in its rehearsal."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+METHODS = ("bc", "ofql", "dql", "fql", "iql", "rebrac")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write both files in D4RL's layout: a few short episodes of Hopper's widths."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    ends = np.arange(400) % 50 == 49
+    for name, reward in (("medium", 1.0), ("expert", 2.0)):
+        with h5py.File(folder / f"hopper-{name}-v4.hdf5", "w") as file:
+            file["observations"] = rng.normal(size=(400, 11)).astype(np.float32)
+            file["actions"] = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
+            file["rewards"] = (reward + rng.uniform(-0.5, 0.5, 400)).astype(np.float32)
+            file["terminals"] = ends
+            file["timeouts"] = np.zeros(400, bool)
+    return folder
+
+
+def rehearse(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(repository / "examples/offline_table.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def rows_of(page: str, mark: str) -> dict[str, list[str]]:
+    """Return method -> cells of the table behind a mark."""
+    lines = page.split(f"<!-- {mark} -->")[1].split("<!-- end -->")[0].strip().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["method", "training seeds", "single sample", "choice of 50", "best checkpoint"]
+    return {row[0].split()[0]: row[1:] for row in cells[2:]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_rehearsal_makes_the_whole_page(repository: Path, data: Path, tmp_path: Path) -> None:
+    pages = [repository / "docs" / name for name in ("offline_q_learning.md", "media/offline_q_learning.csv")]
+    before = [page.read_text(encoding="utf-8") for page in pages]
+    done = rehearse(repository, str(data), str(tmp_path), "--rehearsal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    docs = tmp_path / "rehearsal" / "docs"
+    page = (docs / "offline_q_learning.md").read_text(encoding="utf-8")
+    mixed, calm, medium = (rows_of(page, mark) for mark in ("mixed", "calm", "medium"))
+    assert set(mixed) == set(METHODS)
+    assert set(calm) == {"bc", "ofql", "fql"}
+    assert set(medium) == {"dql", "ofql"}
+    assert mixed["ofql"][0] == "0, 1, 2"
+    for method, (_, single, chosen, best) in (*mixed.items(), *calm.items(), *medium.items()):
+        # a clone has no critic, a deterministic actor no candidates
+        assert (chosen == "–") == (method in ("bc", "rebrac")), method
+        assert "[" in single, method
+        assert "[" in best, method
+    drawn = list(csv.DictReader((docs / "media" / "offline_q_learning.csv").read_text().splitlines()))
+    points = {run: [int(row["updates"]) for row in drawn if row["run"] == run] for run in {r["run"] for r in drawn}}
+    assert points["mixed_dql_0"] == list(range(20, 201, 20))
+    assert points["medium_ofql_0"] == [10, 20, 30, 40]
+    assert len(points) == 10
+    assert (docs / "media" / "offline_q_learning.png").stat().st_size > 10_000
+    assert [page.read_text(encoding="utf-8") for page in pages] == before, "a rehearsal's numbers mean nothing"
+    stopped = tmp_path / "rehearsal" / "mixed_dql_0"
+    shutil.rmtree(stopped / "checkpoints" / "step_00000200")
+    spent = float((stopped / "cpu_seconds.json").read_text())
+    again = rehearse(repository, str(data), str(tmp_path), "--rehearsal")
+    assert again.returncode == 0, again.stderr
+    commands = [line.split() for line in again.stdout.splitlines() if line.startswith("laminar ")]
+    assert [words[1] for words in commands] == ["train", "table", "table", "table"], "what is done is not repeated"
+    assert f"out={stopped}" in commands[0]
+    assert (stopped / "checkpoints" / "step_00000200").is_dir()
+    assert float((stopped / "cpu_seconds.json").read_text()) > spent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("data",), ("data", "out", "--rehearse")])
+def test_words_that_it_does_not_know(repository: Path, words: tuple[str, ...]) -> None:
+    done = rehearse(repository, *words)
+    assert done.returncode == 1
+    assert "python examples/offline_table.py DATA_FOLDER OUT_FOLDER" in done.stderr

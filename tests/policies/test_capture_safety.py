@@ -1,0 +1,104 @@
+"""What a CUDA graph forbids, found without a GPU: the loop runs on shapes alone, and never looks at a value.
+
+Tensors on the "meta" device have no values. A read on the host, an operator whose result has a size that depends on
+values, or a constant that is made on the host and copied fails there, or is seen in the trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from laminar.policies import Policy, registry
+from laminar.policies.guided import Acting, guide
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.program import Program
+
+PAIRS = [(process, network) for process in registry.names("process") for network in registry.names("network")]
+Make = Callable[..., Policy]
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails on the first operator that takes or makes a tensor elsewhere than on the meta device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls += 1
+        for value in tree_flatten((args, kwargs, result))[0]:
+            if isinstance(value, Tensor) and value.device.type != "meta":
+                raise AssertionError(f"{func} touches a tensor on {value.device}")
+        return result
+
+
+def trace(policy: Policy, steps: int | None = None, batch: int = 2) -> int:
+    """Run the program on the meta device; return the number of operators."""
+    program = Program(policy, steps)
+    inputs = [tensor.to("meta") for tensor in program.example(batch)]
+    program.times = program.times.to("meta")
+    program.to("meta")
+    with torch.no_grad(), OneDevice() as mode:
+        chunk = program(*inputs)
+    assert chunk.shape == (batch, policy.spec.chunk, policy.spec.action_dim)
+    return mode.calls
+
+
+@pytest.mark.parametrize(("process", "network"), PAIRS)
+def test_nothing_waits_for_the_device(make_policy: Make, process: str, network: str) -> None:
+    assert trace(make_policy(process, network, history=2, chunk=4)) > 10
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm", "dpmpp_1", "dpmpp_2s", "dpmpp_2m"])
+def test_solvers(make_policy: Make, solver: str) -> None:
+    trace(make_policy("diffusion", "mlp", {"solver": solver, "steps": 5}))
+
+
+@pytest.mark.parametrize("selection", ["softmax", "argmax"])
+def test_guided(make_policy: Make, selection: str) -> None:
+    policy = make_policy("meanflow", "mlp")
+    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    trace(guide(policy, Acting(8, selection)))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda x: x * x.mean().item(),
+        lambda x: x[x > 0].sum() + x,
+        lambda x: x + torch.tensor([1.0]),
+        lambda x: x if bool((x > 0).any()) else -x,
+    ],
+    ids=["item", "boolean index", "constant of the host", "branch"],
+)
+def test_a_loop_that_waits_is_caught(make_policy: Make, monkeypatch: pytest.MonkeyPatch, spoil: Any) -> None:
+    policy = make_policy("flow", "mlp")
+    body = policy.network.body
+    monkeypatch.setattr(policy.network, "body", lambda x, condition: spoil(body(x, condition)))
+    with pytest.raises((AssertionError, RuntimeError, NotImplementedError)):
+        trace(policy)
+
+
+@pytest.mark.parametrize("network", registry.names("network"))
+def test_observation_and_times_are_embedded_once(make_policy: Make, network: str) -> None:
+    """Calls beyond the first cost the same number of operators each, and fewer than the whole network."""
+
+    def calls(steps: int) -> int:
+        return trace(make_policy("flow", network, history=2, chunk=4), steps)
+
+    policy = make_policy("flow", network, history=2, chunk=4).to("meta")
+    with torch.no_grad(), OneDevice() as whole:
+        policy.network(*(torch.empty(shape, device="meta") for shape in ((2, 4, 2), (2, 1), (2, 2, 3))))
+    each = calls(2) - calls(1)
+    assert calls(9) - calls(2) == 7 * each
+    assert each < whole.calls  # although a step of the solver is in it

@@ -1,0 +1,175 @@
+"""Artifacts that run without the package."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.cli import main
+from laminar.data.spec import Spec
+from laminar.errors import LaminarError
+from laminar.policies import Policy
+from laminar.policies import export as exporting
+from laminar.policies.export import TOLERANCE, export
+from laminar.policies.exported import Exported
+from laminar.policies.guided import Acting, guide
+from laminar.policies.networks.critics import CriticConfig
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+Make = Callable[..., Policy]
+EXAMPLE = Path(__file__).parents[2] / "examples/run_onnx.py"
+
+
+@pytest.fixture
+def policy(make_policy: Make) -> Policy:
+    torch.manual_seed(0)
+    return make_policy("flow", "mlp", {"steps": 3}, history=2, chunk=4, execute=2).eval()
+
+
+@pytest.fixture
+def artifact(policy: Policy, tmp_path: Path) -> Path:
+    return export(policy, tmp_path / "onnx", batch=2)
+
+
+def windows(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 2, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
+
+
+def noise(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 4, 2, generator=torch.Generator().manual_seed(1))
+
+
+def test_says_the_same(policy: Policy, artifact: Path) -> None:
+    exported = Exported(artifact)
+    wanted = policy.sample(windows(), noise()).detach()
+    torch.testing.assert_close(exported(windows(), noise()), wanted)
+    torch.testing.assert_close(exported({"observation": windows().double().numpy()}, noise()), wanted)
+    torch.testing.assert_close(exported(np.asfortranarray(windows().numpy()), noise()), wanted)
+    drawn = exported(windows(), generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(drawn, policy.sample(windows(), generator=torch.Generator().manual_seed(5)).detach())
+
+
+def test_what_lies_beside_it(policy: Policy, artifact: Path) -> None:
+    about = json.loads((artifact / "export.json").read_text())
+    assert about["checkpoint"] == policy.checkpoint_hash()
+    assert about["network_calls"] == 3
+    assert about["inputs"] == [
+        {"name": "noise", "shape": [2, 4, 2], "dtype": "float32"},
+        {"name": "observation", "shape": [2, 2, 3], "dtype": "float32"},
+    ]
+    assert about["output"] == {"name": "chunk", "shape": [2, 4, 2]}
+    assert Spec.from_json(json.loads((artifact / "spec.json").read_text())) == policy.spec == Exported(artifact).spec
+    parity = json.loads((artifact / "parity.json").read_text())
+    assert 0 <= parity["mean_difference"] <= parity["largest_difference"] <= TOLERANCE
+    assert not list(artifact.parent.glob(".*"))
+
+
+def test_runs_without_laminar(policy: Policy, artifact: Path, tmp_path: Path) -> None:
+    """In a process where laminar and torch cannot be imported."""
+    blocker = (
+        "import sys; sys.modules['laminar'] = sys.modules['torch'] = None; import runpy; sys.argv = sys.argv[1:]; "
+    )
+    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [sys.executable, "-c", blocker + run, str(EXAMPLE), str(artifact)]
+    shown = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("4 actions, of which 2 are executed:")
+    drawn = np.random.default_rng(0).standard_normal((2, 4, 2), dtype=np.float32)
+    wanted = policy.sample(torch.zeros(2, 2, 3), torch.from_numpy(drawn)).detach()
+    numbers = [float(word) for word in shown.split("\n", 1)[1].replace("[", " ").replace("]", " ").split()]
+    np.testing.assert_allclose(numbers, wanted[0].flatten().numpy(), rtol=1e-4, atol=1e-4)
+    assert len(EXAMPLE.read_text().splitlines()) <= 32
+
+
+def test_ddpm_and_guided(make_policy: Make, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    policy = make_policy("diffusion", "mlp", {"solver": "ddpm", "steps": 3}, history=2, chunk=4)
+    generator = torch.Generator().manual_seed(3)
+    got = Exported(export(policy, tmp_path / "ddpm", batch=2))(windows(), generator=torch.Generator().manual_seed(3))
+    first = torch.randn(2, 4, 2, generator=generator)
+    further = torch.randn(2, 2, 4, 2, generator=generator)
+    wanted = policy.generate({"observation": windows()}, first, source=further).detach()
+    torch.testing.assert_close(got, wanted)
+    policy = make_policy("meanflow", "mlp", history=2, chunk=4)
+    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    guided = guide(policy, Acting(5))
+    exported = Exported(export(guided, tmp_path / "guided", batch=1))
+    torch.testing.assert_close(
+        exported(windows(1), torch.ones(1, 5, 9)), guided.sample(windows(1), torch.ones(1, 5, 9)).detach()
+    )
+    assert exported.description["acting"]["candidates"] == 5
+
+
+@pytest.mark.slow
+def test_pt2(policy: Policy, tmp_path: Path) -> None:
+    folder = export(policy, tmp_path / "pt2", "pt2", batch=2)
+    torch.testing.assert_close(Exported(folder)(windows(), noise()), policy.sample(windows(), noise()).detach())
+    about = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").write_text(json.dumps(about | {"torch": "2.5.1"}))
+    with pytest.raises(LaminarError, match=r"compiled by PyTorch 2.5.1 and this is .*export again"):
+        Exported(folder)
+
+
+@pytest.mark.parametrize(
+    ("obs", "message"),
+    [
+        (torch.zeros(2, 2, 4), r"shape \(2, 2, 4\), the export takes \(2, 2, 3\)"),
+        (torch.zeros(1, 2, 3), r"shape \(1, 2, 3\), the export takes \(2, 2, 3\)"),
+        (torch.full((2, 2, 3), torch.nan), "'observation' is not finite"),
+        ({"state": torch.zeros(2, 2, 3)}, r"takes observations \['observation'\], got \['state'\]"),
+    ],
+)
+def test_bad_observations(artifact: Path, obs: object, message: str) -> None:
+    with pytest.raises(LaminarError, match=message):
+        Exported(artifact)(obs)
+
+
+def test_bad_artifacts(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(LaminarError, match=r"noise has shape \(1, 4, 2\), the export takes \(2, 4, 2\)"):
+        Exported(artifact)(windows(), noise(1))
+    with pytest.raises(LaminarError, match="holds no export"):
+        Exported(tmp_path)
+    about = json.loads((artifact / "export.json").read_text())
+    (artifact / "export.json").write_text(json.dumps(about | {"version": 7}))
+    with pytest.raises(LaminarError, match="is an export of version 7, this laminar reads 1; export again"):
+        Exported(artifact)
+    (artifact / "export.json").write_text(json.dumps(about))
+    (artifact / "policy.onnx").unlink()
+    with pytest.raises(LaminarError, match=r"policy.onnx is missing"):
+        Exported(artifact)
+
+
+def test_bad_settings(policy: Policy, tmp_path: Path) -> None:
+    with pytest.raises(LaminarError, match=r"no export format is called 'onx'.*did you mean 'onnx'"):
+        export(policy, tmp_path / "x", "onx")
+    with pytest.raises(LaminarError, match="batch must be at least 1"):
+        export(policy, tmp_path / "x", batch=0)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/mine.txt").write_text("keep")
+    with pytest.raises(LaminarError, match="holds something else than an export"):
+        export(policy, tmp_path / "notes")
+    assert (tmp_path / "notes/mine.txt").read_text() == "keep"
+
+
+def test_what_differs_is_not_written(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = exporting.open_artifact
+    monkeypatch.setattr(exporting, "open_artifact", lambda path: lambda inputs: opened(path)(inputs) * 1.01)
+    with pytest.raises(LaminarError, match=r"differs from eager by .*nothing was written"):
+        export(policy, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command(policy: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy.save(tmp_path / "policy")
+    words = ["export", f"policy.path={tmp_path / 'policy'}", f"out={tmp_path / 'artifact'}"]
+    assert main([*words, "steps=2"]) == 0
+    assert "it differs from eager by at most" in capsys.readouterr().out
+    assert Exported(tmp_path / "artifact").description["network_calls"] == 2
+    for bad, message in [("steps=nfe2", "no schedule 'nfe2'"), ("steps=0", "at least 1"), ("format=tf", "known: onnx")]:
+        assert main([*words, bad]) == 2
+        assert message in capsys.readouterr().err

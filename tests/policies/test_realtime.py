@@ -1,0 +1,355 @@
+"""Accelerated samplers give the numbers of `policy.sample`: every process x network, every runtime that is here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from laminar.errors import LaminarError
+from laminar.policies import Policy, realtime, registry
+from laminar.policies.guided import Acting, guide
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.processes.direct import Direct
+from laminar.policies.program import Program
+from laminar.policies.realtime import TOLERANCE, accelerate, disagreement
+from laminar.policies.runtimes import onnx as onnx_runtime
+from laminar.policies.runtimes.eager import Direct as DirectRun
+
+HISTORY, CHUNK = 2, 4
+NETWORKS, PROCESSES = registry.names("network"), registry.names("process")
+PAIRS = [(process, network) for process in PROCESSES for network in NETWORKS]
+QUICK = [("flow", network) for network in NETWORKS] + [(process, "mlp") for process in PROCESSES if process != "flow"]
+BUILT = ["onnx", "pt2", "compile"]
+needs_onnx = pytest.mark.skipif(
+    onnx_runtime.missing(torch.device("cpu")) is not None, reason="laminar[export] is not installed"
+)
+Make = Callable[..., Policy]
+
+
+def randomized(policy: Policy) -> Policy:
+    """Every weight random: as they are built, transformers ignore their condition, and critics are near zero."""
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape))
+    return policy.eval()
+
+
+def build(make_policy: Make, process: str, network: str, **settings: object) -> Policy:
+    torch.manual_seed(0)
+    return randomized(make_policy(process, network, history=HISTORY, chunk=CHUNK, execute=2, **settings))
+
+
+def windows(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, HISTORY, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
+
+
+def noise_of(policy: Policy, count: int, seed: int = 1) -> Tensor:
+    return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
+
+
+def normalized_gap(fast: Policy, policy: Policy, seed: int, count: int = 1) -> float:
+    obs, noise = windows(count, seed), noise_of(policy, count, seed + 1)
+    with torch.no_grad():
+        return float(((fast.sample(obs, noise) - policy.sample(obs, noise)) / policy.action_scale).abs().max())
+
+
+@pytest.mark.parametrize(("process", "network"), PAIRS)
+def test_conditions_and_body_are_forward(make_policy: Make, process: str, network: str) -> None:
+    policy = build(make_policy, process, network)
+    program = Program(policy)
+    inputs = program.example(3, torch.Generator().manual_seed(2))
+    assert len(program.times) >= 1
+    with torch.no_grad():
+        torch.testing.assert_close(program(*inputs), program.reference(*inputs), rtol=1e-5, atol=1e-5)
+        cond = policy.encode({"observation": windows(3)})
+        x, times = noise_of(policy, 3), torch.rand(5, policy.process.n_times)
+        for row, condition in zip(times, policy.network.conditions(times, cond), strict=True):
+            wanted = policy.network(x, row.expand(3, -1), cond)
+            torch.testing.assert_close(policy.network.body(x, condition), wanted, rtol=1e-5, atol=1e-5)
+
+
+@needs_onnx
+@pytest.mark.parametrize(("process", "network"), QUICK)
+def test_onnx_agrees(make_policy: Make, process: str, network: str) -> None:
+    policy = build(make_policy, process, network)
+    fast = accelerate(policy, "onnx", batch=3)
+    assert max(normalized_gap(fast, policy, seed, count=3) for seed in range(5)) <= TOLERANCE
+
+
+@pytest.mark.skipif(realtime._module("pt2").missing(torch.device("cpu")) is not None, reason="no C++ compiler")
+def test_pt2_agrees_also_after_weights_changed(
+    make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    policy = build(make_policy, "meanflow", "mlp")
+    fast = accelerate(policy, "pt2", batch=2)
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+    before = fast(windows(1), noise_of(policy, 1))
+    randomized(policy)
+    assert normalized_gap(fast, policy, 1) <= TOLERANCE
+    assert (fast(windows(1), noise_of(policy, 1)) - before).abs().max() > 1e-3
+    packages = list(tmp_path.glob("laminar/pt2/*.pt2"))
+    assert len(packages) == 1
+    other = build(make_policy, "meanflow", "mlp")  # same code, other weights: the package serves both
+    assert normalized_gap(accelerate(other, "pt2", batch=2), other, 2) <= TOLERANCE
+    assert list(tmp_path.glob("laminar/pt2/*.pt2")) == packages
+    assert normalized_gap(fast, policy, 3) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", BUILT)
+@pytest.mark.parametrize(("process", "network"), PAIRS)
+def test_every_pair_agrees(make_policy: Make, process: str, network: str, runtime: str) -> None:
+    policy = build(make_policy, process, network)
+    if realtime.unavailable(runtime, policy):
+        pytest.skip(f"{runtime}: {realtime.unavailable(runtime, policy)}")
+    fast = accelerate(policy, runtime, batch=2)
+    assert max(normalized_gap(fast, policy, seed, 2) for seed in range(10)) <= TOLERANCE
+    randomized(policy)
+    assert normalized_gap(fast, policy, 11, 2) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", BUILT)
+def test_ten_thousand_calls_later(make_policy: Make, runtime: str) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    if realtime.unavailable(runtime, policy):
+        pytest.skip(f"{runtime}: {realtime.unavailable(runtime, policy)}")
+    fast = accelerate(policy, runtime)
+    for seed in range(10_000):
+        fast(windows(1), generator=torch.Generator().manual_seed(seed))
+    assert normalized_gap(fast, policy, 5) <= TOLERANCE
+
+
+def test_same_generator_draws_the_same(make_policy: Make) -> None:
+    settings = {"solver": "ddpm", "steps": 4}
+    policy = build(make_policy, "diffusion", "mlp", settings=settings)
+    fast = accelerate(policy, "eager", batch=(1, 5))
+    for count in (1, 3, 5):
+        wanted = policy.sample(windows(count), generator=torch.Generator().manual_seed(7))
+        got = fast(windows(count), generator=torch.Generator().manual_seed(7))
+        torch.testing.assert_close(got, wanted.detach())
+
+
+def with_critic(policy: Policy, acting: Acting) -> Policy:
+    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    return guide(randomized(policy), acting)
+
+
+@needs_onnx
+@pytest.mark.parametrize("selection", ["softmax", "argmax"])
+def test_guided_policies(make_policy: Make, selection: str) -> None:
+    policy = with_critic(build(make_policy, "meanflow", "mlp"), Acting(8, selection))
+    fast = accelerate(policy, "onnx", batch=2)
+    assert fast.noise_shape == policy.noise_shape == (8, CHUNK * 2 + 1)
+    assert max(normalized_gap(fast, policy, seed, 2) for seed in range(5)) <= TOLERANCE
+
+
+def test_padded_batches(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "eager", batch=(2, 6))
+    for count in (1, 2, 3, 6, 1):
+        assert fast(windows(count)).shape == (count, CHUNK, 2)
+        assert normalized_gap(fast, policy, count, count) <= TOLERANCE
+    with pytest.raises(LaminarError, match=r"7 observations at once.*largest batch prepared is 6.*\[2, 6, 7\]"):
+        fast(windows(7))
+
+
+@needs_onnx
+def test_two_policies_do_not_disturb_each_other(make_policy: Make) -> None:
+    first, second = build(make_policy, "flow", "mlp"), randomized(build(make_policy, "meanflow", "mlp"))
+    fast = [accelerate(policy, "onnx") for policy in (first, second)]
+    kept = fast[0](windows(1), noise_of(first, 1))
+    copy = kept.clone()
+    for seed in range(4):
+        assert normalized_gap(fast[seed % 2], (first, second)[seed % 2], seed) <= TOLERANCE
+    assert torch.equal(kept, copy)  # a chunk is the caller's own
+
+
+@needs_onnx
+def test_changed_weights_are_seen(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "onnx")
+    randomized(policy)
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+    policy.load_state_dict({name: value * 0.9 for name, value in policy.state_dict().items()})
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+    policy.network.get_parameter("layers.0.weight").data.mul_(1.3)  # PyTorch counts no change
+    fast.refresh()
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+
+
+def test_acts_like_the_policy(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "eager", batch=3)
+    for step in range(5):
+        obs, noise = windows(3, step)[:, 0], noise_of(policy, 3, step)
+        torch.testing.assert_close(fast.act(obs, noise), policy.act(obs, noise))
+        if step == 2:
+            for each in (fast, policy):
+                each.reset(torch.tensor([False, True, False]))
+
+
+def test_is_the_same_policy(make_policy: Make, tmp_path: Path) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "eager")
+    assert fast.checkpoint_hash() == policy.checkpoint_hash()
+    fast.save(tmp_path / "saved")
+    policy.save(tmp_path / "wanted")
+    assert (tmp_path / "saved/model.safetensors").read_bytes() == (tmp_path / "wanted/model.safetensors").read_bytes()
+    assert accelerate(fast, "eager").source is policy
+
+
+def test_least_recently_used_loop_makes_room(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "eager")
+    loops = {steps: fast.loop(1, steps) for steps in (None, *range(1, realtime.CAPACITY))}
+    assert all(fast.loop(1, steps) is loop for steps, loop in loops.items())  # as many as are kept
+    fast.loop(1)
+    fast(windows(1), steps=20)
+    assert fast.loop(1) is loops[None]
+    assert fast.loop(1, 2) is loops[2]
+    assert fast.loop(1, 1) is not loops[1]  # it was not used for longest
+    torch.testing.assert_close(
+        fast(windows(1), noise_of(policy, 1), steps=3), policy.sample(windows(1), noise_of(policy, 1), steps=3).detach()
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda obs: obs.double(),
+        lambda obs: obs.numpy(),
+        lambda obs: obs.numpy().astype(np.float16).astype(np.float64),
+        lambda obs: obs.tolist(),
+        lambda obs: obs.transpose(0, 2).contiguous().transpose(0, 2),
+        lambda obs: np.asfortranarray(obs.numpy()),
+        lambda obs: obs.repeat_interleave(2, dim=2)[..., ::2],
+        lambda obs: obs.numpy()[:, ::-1][:, ::-1],
+        lambda obs: {"observation": obs},
+    ],
+)
+def test_other_types_and_layouts_are_converted(make_policy: Make, change: Callable) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "eager", batch=2)
+    obs = windows(2).half().float()
+    wanted = policy.sample(obs, noise_of(policy, 2)).detach()
+    torch.testing.assert_close(fast(change(obs), noise_of(policy, 2)), wanted)
+
+
+def test_integers_are_converted(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast, obs = accelerate(policy, "eager"), torch.tensor([[[4, 5, 6], [5, 6, 7]]])
+    torch.testing.assert_close(fast(obs, noise_of(policy, 1)), policy.sample(obs.float(), noise_of(policy, 1)).detach())
+
+
+@pytest.mark.parametrize(
+    ("obs", "message"),
+    [
+        (torch.zeros(1, HISTORY, 4), r"'observation' should end in shape \(3,\), got \(1, 2, 4\)"),
+        (torch.zeros(1, HISTORY, 1), r"'observation' should end in shape \(3,\), got \(1, 2, 1\)"),
+        (torch.zeros(1, 3, 3), "expected a history of 2"),
+        (torch.full((1, HISTORY, 3), torch.nan), r"'observation' is not finite at index \(0, 0, 0\)"),
+        (torch.full((1, HISTORY, 3), torch.inf), "not finite"),
+        ({"state": torch.zeros(1, HISTORY, 3)}, "missing"),
+        ({"observation": torch.zeros(1, HISTORY, 3), "camera": torch.zeros(1, HISTORY, 3)}, "camera"),
+        (torch.zeros(2, HISTORY, 3), "2 observations at once"),
+    ],
+)
+def test_bad_observations(make_policy: Make, obs: object, message: str) -> None:
+    fast = accelerate(build(make_policy, "flow", "mlp"), "eager")
+    with pytest.raises(LaminarError, match=message):
+        fast(obs)
+
+
+def test_huge_but_finite_observations(make_policy: Make) -> None:
+    fast = accelerate(build(make_policy, "flow", "mlp"), "eager")
+    assert fast(torch.full((1, HISTORY, 3), 3e38)).isfinite().all()  # their sum is not
+
+
+def test_bad_settings(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    with pytest.raises(LaminarError, match=r"no runtime is called 'onyx'.*did you mean 'onnx'"):
+        accelerate(policy, "onyx")
+    for batch in (0, []):
+        with pytest.raises(LaminarError, match="batch must be at least 1"):
+            accelerate(policy, "eager", batch=batch)
+    with pytest.raises(LaminarError, match="at least one step"):
+        accelerate(policy, "eager", steps=0)
+    with pytest.raises(LaminarError, match=r"noise has shape \(1, 4, 3\), expected \(1, 4, 2\)"):
+        accelerate(policy, "eager")(windows(1), torch.zeros(1, 4, 3))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it can be used")
+@pytest.mark.parametrize("runtime", ["cuda_graph", "compiled_cuda_graph"])
+def test_no_silent_fallback(make_policy: Make, runtime: str) -> None:
+    with pytest.raises(LaminarError, match=f"runtime={runtime} cannot be used: there is no CUDA device"):
+        accelerate(build(make_policy, "flow", "mlp"), runtime)
+
+
+def test_auto_drops_what_lies_and_what_fails(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def missing(self, device: torch.device) -> str | None:
+            return None
+
+        def build(self, program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+            if self.name == "onnx":  # wrong and at once
+                return DirectRun(lambda *_: torch.zeros(1, CHUNK, 2), inputs)
+            if self.name == "pt2":
+                raise LaminarError("the compiler is ill")
+            return DirectRun(program.reference, inputs)
+
+    monkeypatch.setattr(realtime, "_module", Module)
+    monkeypatch.setattr(realtime.pt2, "is_built", lambda program, batch: True)
+    fast = accelerate(build(make_policy, "flow", "mlp"))
+    assert fast.runtime == "eager"
+    assert [line.split(":")[0] for line in fast.why] == ["onnx", "pt2", "eager", "chosen"]
+    assert "differs from eager" in fast.why[0]
+    assert "the compiler is ill" in fast.why[1]
+
+
+def test_auto_takes_the_faster(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def missing(self, device: torch.device) -> str | None:
+            return None if self.name != "pt2" else "not today"
+
+        def build(self, program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+            if self.name == "eager":
+                return DirectRun(program.reference, inputs)
+            known = program.reference(*inputs)
+            asked = [tensor.clone() for tensor in inputs]
+
+            def remember(*now: Tensor) -> Tensor:  # recomputes only for other inputs
+                same = all(torch.equal(a, b) for a, b in zip(now, asked, strict=True))
+                return known if same else program.reference(*now)
+
+            return DirectRun(remember, inputs)
+
+    monkeypatch.setattr(realtime, "_module", Module)
+    monkeypatch.setattr(realtime, "PATIENCE", 0.2)
+    monkeypatch.setattr(realtime, "disagreement", lambda fast: 0.0)  # leaves the inputs as they were built
+    fast = accelerate(build(make_policy, "flow", "mlp"))
+    assert fast.runtime == "onnx"
+    assert "not today" in "\n".join(fast.why)
+
+
+def test_disagreement_is_measured(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    if isinstance(policy.process, Direct):
+        pytest.fail("a deterministic actor would not do here")
+    fast = accelerate(policy, "eager", batch=(1, 3))
+    assert disagreement(fast) == 0
+    call = fast.loop(3).call
+    fast.loop(3).call = lambda: call() + 0.5 * policy.action_scale
+    assert disagreement(fast) == pytest.approx(0.5, rel=1e-4)
+    fast.loop(3).call = lambda: call() * torch.nan
+    assert disagreement(fast) == float("inf")
