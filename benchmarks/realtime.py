@@ -5,6 +5,7 @@ The usual loop is written here: one network call a step with everything in it, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,6 +117,7 @@ def latency(report: Report, case: Case, device: str, bounds: dict[str, float]) -
     """Distribution of the wall time of one call, host observation to host chunk."""
     fast = accelerate(case.build(device), "cuda_graph" if device == "cuda" else "auto")
     obs = torch.randn(1, case.history, case.widths[0]).numpy()
+    load = os.getloadavg()[0]
     time_calls(lambda: fast.infer(obs), 200)
     wall, cpu = time_calls(lambda: fast.infer(obs), CALLS).T
     figures = {key: round(float(np.quantile(wall, q)), 1) for key, q in QUANTILES.items()}
@@ -123,7 +125,7 @@ def latency(report: Report, case: Case, device: str, bounds: dict[str, float]) -
     rows = [{"name": case.name, "runtime": fast.runtime, **figures}]
     text = [[case.name, fast.runtime, *(f"{value:.0f}" for value in figures.values())]]
     header = ["microseconds a call", "runtime", *(key.replace("_", " ") for key in figures)]
-    report.table(f"{case.name}: {CALLS} calls, host to host ({device})", header, text, rows, 0.0, {"calls": CALLS})
+    report.table(f"{case.name}: {CALLS} calls, host to host ({device})", header, text, rows, load, {"calls": CALLS})
     for key, most in bounds.items():
         report.claim(f"{case.name} ({device}), {fast.runtime}: {key} in microseconds", figures[key], most=most)
 

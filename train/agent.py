@@ -85,8 +85,11 @@ class Agent(nn.Module):
             loss, metrics["value_loss"] = loss + value_loss, value_loss.detach()
         return loss, metrics
 
-    def actor_loss(self, batch: Mapping[str, Any], draws: Mapping[str, Any]) -> Loss:
-        """L = w L_behavior - eta E[Q(s, a_pi)] / scale, with a_pi drawn from the actor through all its steps."""
+    def actor_loss(self, batch: Mapping[str, Any], draws: Mapping[str, Any], eta: Tensor | None = None) -> Loss:
+        """L = w L_behavior - eta E[Q(s, a_pi)] / scale, with a_pi drawn from the actor through all its steps.
+
+        `eta` is the weight of this update, None is the configured one.
+        """
         cond, a = self._cond(self.actor, batch["observation"]), self.normalized(batch["action"])
         action: Tensor | None = None
         if self.config.one_call:
@@ -99,7 +102,7 @@ class Agent(nn.Module):
             if action is None:
                 action = self._sample(self.actor, draws["noise"], cond, draws["chain"])
             gain, more = self._critic_term(cond, a, action, draws["coin"])
-            loss, metrics = loss - self.config.eta * gain, metrics | more
+            loss, metrics = loss - (self.config.eta if eta is None else eta) * gain, metrics | more
         return loss, {"loss": loss.detach(), **metrics}
 
     @torch.no_grad()

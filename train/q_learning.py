@@ -51,6 +51,7 @@ class Config:
     expectile: float | None = None  # implicit Q-learning: V is this expectile of Q, and targets are V(s')
     # actor
     eta: float = 1.0  # weight of the critic's term; 0 clones
+    eta_ramp: float = 0.0  # share of the run over which it grows from 0, while the critic learns what to say
     q_head: str = "random"  # value that the actor climbs: of a random head, mean, min or first
     q_scale: str = "policy"  # the critic's term is divided by mean |Q| of the policy's or the data's actions, or none
     behavior_weight: float = 1.0
@@ -102,7 +103,9 @@ class QLearning(Improver):
         config = self.config
         share = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * step / self.context.steps))
         average = 1.0 if step < config.ema_start else (1 - config.ema_decay) * (step % config.ema_every == 0)
-        return (share * config.lr, share * config.critic_lr, average), step % config.actor_every == 0
+        ramp = min((step + 1) / (config.eta_ramp * self.context.steps), 1.0) if config.eta_ramp else 1.0
+        rates = (share * config.lr, share * config.critic_lr, average, ramp * config.eta)
+        return rates, step % config.actor_every == 0
 
     def _check_context(self) -> None:
         if self.context.processes.count > 1:
@@ -210,6 +213,7 @@ def _check(config: Config) -> None:
         "target_penalty": (lambda x: x >= 0, "at least 0"),
         "expectile": (lambda x: x is None or 0 < x < 1, "between 0 and 1, or null"),
         "eta": (lambda x: 0 <= x < math.inf, "at least 0 and finite"),
+        "eta_ramp": (share, "a share between 0 and 1"),
         "q_head": (lambda x: x in HEADS, f"one of {', '.join(HEADS)}"),
         "q_scale": (lambda x: x in SCALES, f"one of {', '.join(SCALES)}"),
         "behavior_weight": (lambda x: x >= 0, "at least 0"),

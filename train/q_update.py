@@ -32,6 +32,7 @@ class Rates(NamedTuple):
     lr: Tensor  # () of the actor
     critic_lr: Tensor  # ()
     average: Tensor  # () share of the actor that its slow copy takes over; 0 leaves it, 1 copies
+    eta: Tensor  # () weight of the critic's term
 
 
 class QUpdate:
@@ -71,25 +72,23 @@ class QUpdate:
         state = dict(state)
         state["critic_step"] = state["critic_step"] + 1
         parts = [part for part in ("critic", "value") if part in self.layouts]
-        metrics = self._learn(state, parts, "critic_loss", batch, draws, rates.critic_lr)
+        metrics = self._learn(state, parts, "critic_loss", (batch, draws), rates.critic_lr)
         if act:
             state["actor_step"] = state["actor_step"] + 1
             parts = [part for part in ("actor", "teacher") if part in self.layouts]
-            metrics |= self._learn(state, parts, "actor_loss", batch, draws, rates.lr)
+            metrics |= self._learn(state, parts, "actor_loss", (batch, draws, rates.eta), rates.lr)
             state["averaged"] = torch.lerp(state["averaged"], state["actor"], rates.average)
             state["target"] = torch.lerp(state["target"], state["critic"], self.agent.config.target_rate)
         return state, metrics
 
-    def _learn(
-        self, state: State, parts: list[str], loss: str, batch: Mapping[str, Any], draws: Mapping[str, Any], lr: Tensor
-    ) -> Metrics:
-        """Take one Adam step on some parts of `state`, down one loss."""
+    def _learn(self, state: State, parts: list[str], loss: str, inputs: tuple[Any, ...], lr: Tensor) -> Metrics:
+        """Take one Adam step on some parts of `state`, down one loss of these inputs."""
         fixed = {name: view for part in self.layouts.keys() - set(parts) for name, view in self._views(state, part)}
 
         def objective(flats: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
             free = {name: view for part in parts for name, view in self.layouts[part].views(flats[part]).items()}
             with self._precision():
-                return functional_call(self.agent, fixed | free, (loss, batch, draws))
+                return functional_call(self.agent, fixed | free, (loss, *inputs))
 
         gradients, metrics = gradients_of(objective, {part: state[part] for part in parts})
         whole = torch.cat([gradients[part] for part in parts]) if len(parts) > 1 else gradients[parts[0]]

@@ -291,6 +291,7 @@ def test_resuming_and_training_seeds_together(
         torch.testing.assert_close(value, together[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("method=reflow", ONE_CALL), ("method=ctm",)])
 def test_an_update_is_one_graph(
     words: tuple[str, ...], episodes: Episodes, teachers: Callable[..., Path], monkeypatch: pytest.MonkeyPatch

@@ -96,12 +96,29 @@ def test_each_loss_trains_its_own_part(q_toys: Any, method: str) -> None:
     update, state = QUpdate(learner.agent), learner.program.state
     index, draws = learner.program.draw()
     batch = learner.program.gather(index)
-    none, some, now = torch.tensor(0.0), torch.tensor(0.01), torch.tensor(0.0)
+    none, some, eta = torch.tensor(0.0), torch.tensor(0.01), torch.tensor(1.0)
     actors, critics = {"actor", "teacher"} & state.keys(), {"critic", "value"} & state.keys()
-    after, _ = update(state, batch, draws, Rates(some, none, now))
+    after, _ = update(state, batch, draws, Rates(some, none, none, eta))
     assert {part for part in actors | critics if not torch.equal(after[part], state[part])} == actors
-    after, _ = update(state, batch, draws, Rates(none, some, now))
+    after, _ = update(state, batch, draws, Rates(none, some, none, eta))
     assert {part for part in actors | critics if not torch.equal(after[part], state[part])} == critics
+
+
+def test_the_critics_weight_grows(q_toys: Any) -> None:
+    learner = q_toys.learner(q_toys.random(), "ofql", "method.eta=8", "method.eta_ramp=0.5", steps=8)
+    assert [learner._schedule(step)[0][3] for step in range(8)] == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0, 8.0, 8.0]
+    plain = q_toys.learner(q_toys.random(), "ofql", "method.eta=8")
+    assert {plain._schedule(step)[0][3] for step in range(8)} == {8.0}
+
+
+def test_the_weight_of_the_update_is_the_one_that_counts(q_toys: Any) -> None:
+    """Half of eta = 8 moves the actor as eta = 4 does, and not as 8."""
+    half = q_toys.learner(q_toys.random(), "ofql", "method.eta=8", "method.eta_ramp=1", steps=2)
+    four, eight = (q_toys.learner(q_toys.random(), "ofql", f"method.eta={eta}") for eta in (4, 8))
+    for learner in (half, four, eight):
+        learner.update(0)
+    assert torch.equal(half.program.state["actor"], four.program.state["actor"])
+    assert not torch.equal(half.program.state["actor"], eight.program.state["actor"])
 
 
 def test_a_delayed_actor_waits_and_so_do_the_copies(q_toys: Any) -> None:
