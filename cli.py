@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import LaminarError, nearest
 
 if TYPE_CHECKING:
-    from .eval.config import EvalConfig
-    from .policies.guided import Acting
+    pass
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,95 +76,13 @@ def evaluate(words: list[str]) -> None:
     starts samples from half the noise, noise_scale=0 from its mean.
     """
     from .configs.compose import compose
+    from .eval.command import run
 
     config = compose("eval", words)
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
-    _refuse_unused(config, {word.partition("=")[0] for word in words})
-    out = Path(config.out) if config.out else None
-    if out and out.exists() and not out.is_dir():
-        raise LaminarError(f"out={out} is a file; laminar eval writes a folder")
-    protocols = {"episodes": _evaluate_episodes, "offline": _evaluate_offline}
-    if config.protocol not in protocols:
-        known = f"(known: {', '.join(protocols)}){nearest(config.protocol, protocols)}"
-        raise LaminarError(f"no protocol is called '{config.protocol}' {known}")
-    (_evaluate_chains if config.chains is not None else protocols[config.protocol])(config, out)
-
-
-def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
-    """Refuse settings that would have no effect."""
-    if config.chains is not None:
-        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature", "noise_scale"), "leave it out")
-        unused, what = unused | {"episodes": "give chains=N"}, "chains"
-    else:
-        unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
-        if config.protocol == "episodes" and config.candidates in (None, 1):
-            unused |= dict.fromkeys(("selection", "temperature"), "give candidates=N above 1")
-    for name, remedy in unused.items():
-        if name in given:
-            to = "a single sample" if name in ("selection", "temperature") and config.chains is None else what
-            raise LaminarError(f"{name} does not apply to {to}; {remedy}")
-    if config.selection == "argmax" and "temperature" in given:
-        raise LaminarError("temperature does not apply to selection=argmax; leave it out")
-
-
-def _acting(config: EvalConfig, candidates: int) -> Acting:
-    from .policies.guided import Acting
-
-    return Acting(candidates, config.selection, config.temperature, config.noise_scale)
-
-
-def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
-    from .eval.rollout import evaluate as run
-
-    policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    count = 1 if config.candidates is None else config.candidates
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
-    options = (config.num_envs, config.processes, video, config.video_episodes)
-    result = run(policy, str(config.env.id), seeds, *options, acting=how)
-    print(result.summary())
-    if out:
-        from .eval.report import write_report
-
-        if video is None:
-            (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
-        print(f"report in {write_report(out, result, policy)}")
-
-
-def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
-    from .eval.offline import CANDIDATES, evaluate_offline
-
-    run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    count = CANDIDATES if config.candidates is None else config.candidates
-    if config.noise_scale == 0:
-        count = min(count, 1)  # the others would be the same; that number is then missing, and says why
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
-    options = (config.num_envs, config.processes, video, config.video_episodes)
-    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
-    print(found.summary())
-    if out:
-        from .eval.report import write_report
-
-        if video is None:
-            (out / "episodes.mp4").unlink(missing_ok=True)
-        page = write_report(out, found.last, run, headline=found.page())
-        found.save(out)
-        print(f"report in {page}")
-
-
-def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
-    from .eval.chain import evaluate_chains as run
-
-    policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
-    video = _video(config, out, "chains.mp4")
-    result = run(policy, str(config.env.id), *limits, config.num_envs, config.processes, video, config.video_episodes)
-    print(result.summary())
-    if out:
-        from .eval.chain_report import write_chain_report
-
-        if video is None:
-            (out / "chains.mp4").unlink(missing_ok=True)
-        print(f"report in {write_chain_report(out, result, policy)}")
+    given = {word.partition("=")[0] for word in words}
+    run(config, given, _folder(config.out, "eval"))
 
 
 def compare(words: list[str]) -> None:
@@ -228,9 +145,7 @@ def bench(words: list[str]) -> None:
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
-    out = Path(config.out) if config.out else None
-    if out and out.exists() and not out.is_dir():
-        raise LaminarError(f"out={out} is a file; laminar bench writes a folder")
+    out = _folder(config.out, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
     )
@@ -325,9 +240,7 @@ def schedule(words: list[str]) -> None:
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
     _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
-    out = Path(config.out) if config.out else None
-    if out and out.exists() and not out.is_dir():
-        raise LaminarError(f"out={out} is a file; laminar schedule writes a folder")
+    out = _folder(config.out, "schedule")
     found = []
     for one in search_schedules(config):
         print(one.summary(), flush=True)
@@ -350,21 +263,17 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
 }
 
 
-def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
-    """Where the film goes; the figures do not need one, so a machine that cannot draw still evaluates, and says so."""
-    if out is None or not config.video_episodes or config.processes:
-        return None
-    from .envs.rendering import rendering_problem
-
-    problem = rendering_problem()
-    if problem:
-        print(f"no video: {problem}", file=sys.stderr)
-    return None if problem else out / name
-
-
 def _need(value: object, verb: str, what: str) -> None:
     if not value:
         raise LaminarError(f"laminar {verb} needs {what}")
+
+
+def _folder(out: str | None, verb: str) -> Path | None:
+    """Return where a verb writes its folder; None without out=."""
+    folder = Path(out) if out else None
+    if folder and folder.exists() and not folder.is_dir():
+        raise LaminarError(f"out={folder} is a file; laminar {verb} writes a folder")
+    return folder
 
 
 def _usage() -> str:

@@ -53,6 +53,7 @@ class Config:
     pairs: int = 250_000  # reflow: samples of the teacher to learn from
     pairs_seed: int = 0  # of their noise
     anneal: float = 0.0  # reflow: share of the run that leads from fresh to paired noise (SlimFlow), for start=own
+    denoising_weight: float = 0.1  # ctm: of the denoising loss beside the consistency loss
     batch_size: int = 256
     lr: float = 1e-3  # peak learning rate of Adam
     warmup: int = 500  # updates of linear warm-up before the cosine decay
@@ -77,7 +78,11 @@ class Distillation(Improver):
         self.config, self.context = config, context
         teacher = _load_teacher(config, policy)
         _check_recipe(config, policy)
-        self.lesson = Lesson(student_of(teacher, policy, config), teacher).to(context.device).requires_grad_(False)
+        self.lesson = (
+            Lesson(student_of(teacher, policy, config), teacher, config.denoising_weight)
+            .to(context.device)
+            .requires_grad_(False)
+        )
         self.data = context.like.data if isinstance(context.like, Distillation) else self._data(episodes)
         self._layout = Layout(dict(self.lesson.student.named_parameters()))
         feed = (self._draw, self.data.gather, self._schedule, (context.generator,))
@@ -289,6 +294,7 @@ def _check(config: Config) -> None:
         "pairs": (config.pairs >= 1, "at least 1"),
         "pairs_seed": (config.pairs_seed >= 0, "at least 0"),
         "anneal": (share(config.anneal), "a share between 0 and 1"),
+        "denoising_weight": (0 <= config.denoising_weight < math.inf, "at least 0 and finite"),
         "batch_size": (config.batch_size >= 1, "at least 1"),
         "lr": (0 < config.lr < math.inf, "above 0 and finite"),
         "warmup": (config.warmup >= 0, "at least 0"),

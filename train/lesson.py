@@ -33,8 +33,10 @@ class Lesson(nn.Module):
         teacher: constant.
     """
 
-    def __init__(self, student: Policy, teacher: Policy) -> None:
+    def __init__(self, student: Policy, teacher: Policy, denoising_weight: float = 0.1) -> None:
+        """Take both policies; the weight is of the denoising loss in `trajectory`."""
         super().__init__()
+        self.denoising_weight = denoising_weight
         self.student, self.averaged, self.teacher = student, deepcopy(student), teacher
 
     def forward(self, batch: Mapping[str, Any], draws: Draws, anneal: Tensor) -> tuple[Tensor, Metrics]:
@@ -76,8 +78,8 @@ class Lesson(nn.Module):
             return process.denoise(teacher.network, x_t, t, seen)
 
         action = student.action_normalizer({"action": batch["action"]})["action"]
-        slow = self.averaged.network
-        return student.process.consistency(student.network, slow, denoiser, action, cond, batch.get("mask"), draws)
+        inputs = (action, cond, batch.get("mask"), draws, self.denoising_weight)
+        return student.process.consistency(student.network, self.averaged.network, denoiser, *inputs)
 
     def draw(self, size: int, generator: torch.Generator) -> Draws:
         """Draw all the randomness of one loss of `size` samples."""

@@ -34,7 +34,6 @@ class Config:
     times: int = 10  # training times are k / times; a teacher solves from one to the next
     solver_steps: int = 5  # most of the teacher's steps in one target; the student's own jump does the rest
     one_call_share: float = 0.25  # of a batch that jumps from t = 1 to s = 0, where one-call sampling is
-    denoising_weight: float = 1.0  # of the denoising loss beside the consistency loss
     data_std: float = 0.5  # of normalized actions, for the scales around the network
 
 
@@ -78,7 +77,10 @@ class CTM(Process):
     def objective(
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
-        """Learn without a teacher: in its place is the network's own g(x_t, t, t), which the denoising loss trains."""
+        """Learn without a teacher: in its place is the network's own g(x_t, t, t), which the denoising loss trains.
+
+        So that loss has its full weight here.
+        """
         frozen = _Frozen(network)
 
         def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
@@ -95,6 +97,7 @@ class CTM(Process):
         cond: Tensor,
         mask: Tensor | None,
         draws: Draws,
+        denoising_weight: float = 1.0,
     ) -> tuple[Tensor, Metrics]:
         """L_CTM + weight L_DSM (Kim et al. 2024, eq. 9 and 12).
 
@@ -109,6 +112,7 @@ class CTM(Process):
             cond: (B, h, D).
             mask: (B, H).
             draws: from `draw`.
+            denoising_weight: of the denoising loss. The paper balances the two by their gradients.
         """
         noise, t, u, s = draws
         alpha, sigma = self.alpha_sigma(t)  # (B, 1, 1)
@@ -122,7 +126,7 @@ class CTM(Process):
             target = self._to_data(slow, x_s, s, cond)
         consistency = squared_error(estimate, target, mask).mean()
         denoising = squared_error(denoised, x, mask).mean()
-        loss = consistency + self.config.denoising_weight * denoising
+        loss = consistency + denoising_weight * denoising
         metrics = {"loss": loss, "consistency": consistency, "denoising": denoising}
         return loss, {name: value.detach() for name, value in metrics.items()}
 
@@ -234,7 +238,6 @@ def _check(config: Config) -> None:
         "times": (config.times >= 1, "at least 1"),
         "solver_steps": (config.solver_steps >= 1, "at least 1"),
         "one_call_share": (0 <= config.one_call_share <= 1, "a share between 0 and 1"),
-        "denoising_weight": (0 <= config.denoising_weight < math.inf, "at least 0 and finite"),
         "data_std": (0 < config.data_std < math.inf, "above 0 and finite"),
     }
     for name, (good, expected) in allowed.items():

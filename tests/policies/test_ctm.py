@@ -220,11 +220,11 @@ def test_ends_are_compared_at_time_zero() -> None:
 
 def test_the_denoising_loss_is_added() -> None:
     """Its minimum is E[x | x_t], where the loss is the variance that is left."""
-    process = CTM(Config(times=GRID, denoising_weight=0.5))
+    process = CTM(Config(times=GRID))
     network = exact_jumps(process)
     x, cond = STD * normal(100_000, 1, 1), torch.zeros(100_000, 1, 1)
     noise, t, u, s = process.draw(x, generator(3))
-    loss, metrics = process.consistency(network, network, gaussian_denoiser, x, cond, None, (noise, t, u, s))
+    loss, metrics = process.consistency(network, network, gaussian_denoiser, x, cond, None, (noise, t, u, s), 0.5)
     left = STD**2 * t**2 / (((1 - t) * STD) ** 2 + t**2)
     torch.testing.assert_close(metrics["denoising"], left.mean(), rtol=0.02, atol=0)
     torch.testing.assert_close(loss, metrics["consistency"] + 0.5 * metrics["denoising"])
@@ -277,7 +277,6 @@ def test_levels_of_the_path_are_those_of_the_loss(settings: dict) -> None:
         ({"times": 0}, "times must be at least 1, got 0"),
         ({"solver_steps": 0}, "solver_steps must be at least 1"),
         ({"one_call_share": 1.5}, "one_call_share must be a share"),
-        ({"denoising_weight": -1.0}, "denoising_weight must be at least 0"),
         ({"data_std": 0.0}, "data_std must be above 0"),
         ({"schedule": "sine"}, "no noise schedule is called 'sine'"),
         ({"levels": 100}, "a straight path has none"),

@@ -332,6 +332,12 @@ def test_a_trajectory_ends_by_the_averaged_weights(episodes: Episodes, teachers:
         assert loss() == pytest.approx(before, rel=1e-4)
 
 
+def test_the_denoising_losss_weight_is_the_methods(episodes: Episodes, teachers: Callable[..., Path]) -> None:
+    improver = distillation(episodes, teachers("policy=flow"), "method=ctm", "method.denoising_weight=0.25")
+    metrics = improver.update(0)
+    torch.testing.assert_close(metrics["loss"], metrics["consistency"] + 0.25 * metrics["denoising"])
+
+
 def test_what_is_deployed_is_the_average(episodes: Episodes, teachers: Callable[..., Path]) -> None:
     improver = distillation(episodes, teachers("policy=flow"), "method=reflow", "method.ema_decay=0.9")
     averaged = improver.state()["student"].clone()
@@ -372,6 +378,7 @@ FLOW = ("policy=flow",)
         (FLOW, ("method=reflow", "method.start=warm"), "method.start must be teacher or own, got warm"),
         (FLOW, ("method=reflow", "method.anneal=2"), "method.anneal must be a share"),
         (FLOW, ("method=reflow", "method.lr=0"), "method.lr must be above 0"),
+        (FLOW, ("method=ctm", "method.denoising_weight=-1"), "method.denoising_weight must be at least 0"),
     ],
 )
 def test_what_contradicts_is_refused(

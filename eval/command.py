@@ -1,0 +1,115 @@
+"""What `laminar eval` does with its settings: episodes, the offline protocol, or chains of instructions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..errors import LaminarError, nearest
+from ..policies.guided import Acting
+from .config import EvalConfig
+
+
+def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
+    """Evaluate as the settings say, print the summary, and write a report to the folder `out`.
+
+    Args:
+        config: the settings.
+        given: names of the settings that the user gave; one that has no effect is refused.
+        out: None writes nothing.
+
+    Raises:
+        LaminarError: an unknown protocol, or a setting that does not apply.
+    """
+    _refuse_unused(config, given)
+    protocols = {"episodes": _evaluate_episodes, "offline": _evaluate_offline}
+    if config.protocol not in protocols:
+        known = f"(known: {', '.join(protocols)}){nearest(config.protocol, protocols)}"
+        raise LaminarError(f"no protocol is called '{config.protocol}' {known}")
+    (_evaluate_chains if config.chains is not None else protocols[config.protocol])(config, out)
+
+
+def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
+    """Refuse settings that would have no effect."""
+    if config.chains is not None:
+        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature", "noise_scale"), "leave it out")
+        unused, what = unused | {"episodes": "give chains=N"}, "chains"
+    else:
+        unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
+        if config.protocol == "episodes" and config.candidates in (None, 1):
+            unused |= dict.fromkeys(("selection", "temperature"), "give candidates=N above 1")
+    for name, remedy in unused.items():
+        if name in given:
+            to = "a single sample" if name in ("selection", "temperature") and config.chains is None else what
+            raise LaminarError(f"{name} does not apply to {to}; {remedy}")
+    if config.selection == "argmax" and "temperature" in given:
+        raise LaminarError("temperature does not apply to selection=argmax; leave it out")
+
+
+def _acting(config: EvalConfig, candidates: int) -> Acting:
+    return Acting(candidates, config.selection, config.temperature, config.noise_scale)
+
+
+def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
+    from .rollout import evaluate as run
+
+    policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
+    count = 1 if config.candidates is None else config.candidates
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
+    options = (config.num_envs, config.processes, video, config.video_episodes)
+    result = run(policy, str(config.env.id), seeds, *options, acting=how)
+    print(result.summary())
+    if out:
+        from .report import write_report
+
+        if video is None:
+            (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
+        print(f"report in {write_report(out, result, policy)}")
+
+
+def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
+    from .offline import CANDIDATES, evaluate_offline
+
+    run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
+    count = CANDIDATES if config.candidates is None else config.candidates
+    if config.noise_scale == 0:
+        count = min(count, 1)  # the others would be the same; that number is then missing, and says why
+    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
+    options = (config.num_envs, config.processes, video, config.video_episodes)
+    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
+    print(found.summary())
+    if out:
+        from .report import write_report
+
+        if video is None:
+            (out / "episodes.mp4").unlink(missing_ok=True)
+        page = write_report(out, found.last, run, headline=found.page())
+        found.save(out)
+        print(f"report in {page}")
+
+
+def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
+    from .chain import evaluate_chains as run
+
+    policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
+    video = _video(config, out, "chains.mp4")
+    result = run(policy, str(config.env.id), *limits, config.num_envs, config.processes, video, config.video_episodes)
+    print(result.summary())
+    if out:
+        from .chain_report import write_chain_report
+
+        if video is None:
+            (out / "chains.mp4").unlink(missing_ok=True)
+        print(f"report in {write_chain_report(out, result, policy)}")
+
+
+def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
+    """Where the film goes; the figures do not need one, so a machine that cannot draw still evaluates, and says so."""
+    if out is None or not config.video_episodes or config.processes:
+        return None
+    from ..envs.rendering import rendering_problem
+
+    problem = rendering_problem()
+    if problem:
+        print(f"no video: {problem}", file=sys.stderr)
+    return None if problem else out / name
