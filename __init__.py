@@ -7,8 +7,9 @@ Read demonstrations, clone them into a diffusion or one-step flow policy, measur
     episodes = laminar.load_episodes("demonstrations.hdf5")
     policy = laminar.load_policy("outputs/run")
     result = laminar.evaluate(policy, "Hopper-v4", seeds=range(50))
+    fast = laminar.accelerate(policy)
 
-The three functions are imported on first use, so that `import laminar` costs nothing and
+The four functions are imported on first use, so that `import laminar` costs nothing and
 `laminar.policies` needs neither gymnasium nor h5py.
 """
 
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
     from .data.load import load_episodes
     from .eval.rollout import evaluate
     from .policies.policy import load_policy
+    from .policies.realtime import accelerate
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "load_episodes", "load_policy"]
+__all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy"]
 
-_HOME = {"load_policy": ".policies.policy", "load_episodes": ".data.load", "evaluate": ".eval.rollout"}
+_HOME = {
+    "accelerate": ".policies.realtime",
+    "evaluate": ".eval.rollout",
+    "load_episodes": ".data.load",
+    "load_policy": ".policies.policy",
+}
 
 
 def __getattr__(name: str) -> Any:

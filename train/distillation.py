@@ -78,11 +78,8 @@ class Distillation(Improver):
         self.config, self.context = config, context
         teacher = _load_teacher(config, policy)
         _check_recipe(config, policy)
-        self.lesson = (
-            Lesson(student_of(teacher, policy, config), teacher, config.denoising_weight)
-            .to(context.device)
-            .requires_grad_(False)
-        )
+        lesson = Lesson(student_of(teacher, policy, config), teacher, config.denoising_weight)
+        self.lesson = lesson.to(context.device).requires_grad_(False)
         self.data = context.like.data if isinstance(context.like, Distillation) else self._data(episodes)
         self._layout = Layout(dict(self.lesson.student.named_parameters()))
         feed = (self._draw, self.data.gather, self._schedule, (context.generator,))
