@@ -57,16 +57,17 @@ class Run:
 
 
 REFLOW = ["method=reflow", "steps=5000", "evaluation.every=1000"]
-CTM = ["method=ctm", "steps=6000", "evaluation.every=1500"]
+CTM = ["method=ctm", "steps=10000", "evaluation.every=2000"]
 ONE = ["policy.process.steps=1"]
 RUNS = [
     Run("flow_0", "flow, 10 calls", ("policy=flow", "seed=0")),
     Run("diffusion_0", "diffusion, 10 calls", ("policy=diffusion", "seed=0")),
     Run("straight", "reflow of the flow, 10 calls", (*REFLOW,), "flow_0", "flow_0"),
     Run("reflow", "reflow, then distilled, 1 call", (*REFLOW, *ONE), "straight", "flow_0"),
-    Run("ctm", "consistency trajectories, 1 call", (*CTM,), "diffusion_0", "diffusion_0"),
+    Run("ctm", "consistency trajectories of the flow, 1 call", (*CTM,), "flow_0", "flow_0"),
     Run("reflow_64", "reflow, then distilled, width 64, 1 call", (*REFLOW, *ONE, *SMALL), "straight", "flow_0"),
-    Run("ctm_64", "consistency trajectories, width 64, 1 call", (*CTM, *SMALL), "diffusion_0", "diffusion_0"),
+    Run("ctm_64", "consistency trajectories of the flow, width 64, 1 call", (*CTM, *SMALL), "flow_0", "flow_0"),
+    Run("ctm_diffusion", "consistency trajectories of the diffusion, 1 call", (*CTM,), "diffusion_0", "diffusion_0"),
 ]
 
 

@@ -21,7 +21,7 @@ session = onnxruntime.InferenceSession(folder / "policy.onnx", options, provider
 random = np.random.default_rng(0)
 inputs = {}
 for each in about["inputs"]:
-    if "noise" in each["name"]:  # standard normal: the policy is a function of it
+    if each["name"] in ("noise", "inner_noise"):  # standard normal: the policy is a function of it
         inputs[each["name"]] = random.standard_normal(each["shape"], dtype=np.float32)
     else:  # here the robot's observation goes in, raw units, the newest of the history last
         inputs[each["name"]] = np.zeros(each["shape"], each["dtype"])

@@ -24,6 +24,7 @@ from .exported import RUNTIMES, VERSION, Call, open_artifact
 from .guided import Guided
 from .policy import Policy
 from .program import Program
+from .realtime import Accelerated
 from .runtimes import Inputs, onnx, pt2
 from .solver_schedules import SolverSchedule, Steps
 
@@ -46,14 +47,15 @@ def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 
     Raises:
         LaminarError: unknown format, a package is missing, or what was built differs from eager by more than 1e-5.
     """
+    policy = policy.source if isinstance(policy, Accelerated) else policy
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise LaminarError(f"no export format is called '{kind}' (known: {known}){nearest(kind, FORMATS)}")
     reason = RUNTIMES[kind].missing(policy.device)
     if reason is not None:
         raise LaminarError(f"format={kind} cannot be written: {reason}")
-    if batch < 1:
-        raise LaminarError(f"batch must be at least 1, got {batch}")
+    if type(batch) is not int or batch < 1:
+        raise LaminarError(f"batch must be at least 1 and a whole number, got {batch}")
     target = Path(folder)
     if target.is_dir() and any(target.iterdir()) and not (target / "export.json").is_file():
         raise LaminarError(f"{target} holds something else than an export; choose a new folder")
@@ -62,7 +64,7 @@ def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 
     with storage.replacing(target) as temporary:
         path = temporary / f"policy.{kind}"
         if kind == "onnx":
-            path.write_bytes(onnx.to_onnx(program, inputs).model_proto.SerializeToString())
+            path.write_bytes(_onnx(program, inputs))
         else:
             pt2.compile_package(program, inputs, path)
         parity = _parity(program, open_artifact(path), batch)
@@ -77,6 +79,14 @@ def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 
 _SEE = "nothing was written; try the other format, and please report it"
 
 
+def _onnx(program: Program, inputs: Inputs) -> bytes:
+    try:
+        return onnx.to_onnx(program, inputs).model_proto.SerializeToString()
+    except Exception as error:  # exporters have many types of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LaminarError(f"format=onnx cannot be written ({reason}); {_SEE}") from error
+
+
 def _description(program: Program, inputs: Inputs, kind: str) -> dict[str, Any]:
     from .. import __version__
 
@@ -87,6 +97,7 @@ def _description(program: Program, inputs: Inputs, kind: str) -> dict[str, Any]:
         "format": kind,
         "laminar": __version__,
         "torch": torch.__version__,
+        "machine": pt2.machine(),
         "checkpoint": policy.checkpoint_hash(),
         "process": policy.policy_config.process.name,
         "network_calls": len(program.times),

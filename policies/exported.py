@@ -38,20 +38,24 @@ class Exported:
         folder = Path(folder)
         if not (folder / "export.json").is_file():
             raise LaminarError(f"{folder} holds no export: there is no export.json; write one with laminar export")
-        self.description = storage.read_json(folder / "export.json")
-        _check_version(folder, self.description)
+        with storage.rebuilding(folder / "export.json"):
+            self.description: Any = storage.read_json(folder / "export.json")
+            _check_version(folder, self.description)
+            shapes = [tuple(argument["shape"]) for argument in self.description["inputs"]]
+            runtime = RUNTIMES[self.description["format"]]
         with storage.rebuilding(folder / "spec.json"):
             self.spec = Spec.from_json(storage.read_json(folder / "spec.json"))
         path = folder / f"policy.{self.description['format']}"
         if not path.is_file():
             raise LaminarError(f"{path} is missing; export again")
-        reason = RUNTIMES[self.description["format"]].unloadable()
+        reason = runtime.unloadable()
         if reason is not None:
             raise LaminarError(f"{path} cannot be run: {reason}")
         self._call = open_artifact(path)
-        shapes = {argument["name"]: tuple(argument["shape"]) for argument in self.description["inputs"]}
-        self._shapes = {name: shape for name, shape in shapes.items() if name not in ("noise", "inner_noise")}
-        self._noise, self._inner = shapes["noise"], shapes.get("inner_noise")
+        # Noise comes first, then the windows in the order of the Spec; an input may be called otherwise than its key.
+        draws = len(shapes) - len(self.spec.observation)
+        self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
+        self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
 
     @torch.no_grad()
     def __call__(
@@ -74,18 +78,26 @@ class Exported:
                 raise LaminarError(f"observation '{key}' is not finite; check the sensor before asking the policy")
         if noise is None:
             noise = torch.randn(self._noise, generator=generator)
-        elif tuple(noise.shape) != self._noise:
+        noise = torch.as_tensor(noise, dtype=torch.float32)
+        if tuple(noise.shape) != self._noise:
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, the export takes {self._noise}")
         inner = [] if self._inner is None else [torch.randn(self._inner, generator=generator)]
-        inputs = [noise.float(), *inner, *map(torch.from_numpy, windows.values())]
+        inputs = [noise, *inner, *map(torch.from_numpy, windows.values())]
         return torch.as_tensor(self._call(inputs))
 
     def _array(self, key: str, value: Any) -> NDArray[Any]:
         """Return a value as the artifact wants it, whatever its type and layout; numbers are never read as bytes."""
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value.float() if isinstance(value, Tensor) and value.is_floating_point() else value)
+            array = array if array.dtype == np.uint8 else array.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise LaminarError(f"observation '{key}' is no array of numbers ({error})") from error
         if self.spec.observation[key].dtype == "uint8" and array.dtype != np.uint8:
-            raise LaminarError(f"observation '{key}' is {array.dtype}; the export takes bytes (uint8), 0 to 255")
-        return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else np.float32)
+            raise LaminarError(
+                f"observation '{key}' holds other numbers than bytes; the export takes bytes (uint8), 0 to 255"
+            )
+        wanted = np.uint8 if self.spec.observation[key].dtype == "uint8" else np.float32
+        return np.require(array, wanted, ["C", "W"])
 
 
 def _check_version(folder: Path, description: Mapping[str, Any]) -> None:
@@ -97,10 +109,29 @@ def _check_version(folder: Path, description: Mapping[str, Any]) -> None:
             f"{folder} was compiled by PyTorch {description['torch']} and this is {torch.__version__}; export again, "
             "or use format=onnx, which does not depend on it"
         )
+    if description["format"] == "pt2" and description["machine"] != pt2.machine():
+        raise LaminarError(
+            f"{folder} was compiled for {description['machine']} and this is {pt2.machine()}; export again, or use "
+            "format=onnx, which does not depend on it"
+        )
 
 
 def open_artifact(path: Path) -> Call:
-    """Open policy.onnx or policy.pt2 as a function of a list of tensors."""
+    """Open policy.onnx or policy.pt2 as a function of a list of tensors.
+
+    Raises:
+        LaminarError: the file is damaged.
+    """
+    try:
+        return _open(path)
+    except Exception as error:  # the runtimes have many types of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LaminarError(
+            f"{path} cannot be opened ({reason}); it is damaged or of another machine, export again"
+        ) from (error)
+
+
+def _open(path: Path) -> Call:
     if path.suffix == ".onnx":
         session = onnx.session(path.read_bytes())
         names = [argument.name for argument in session.get_inputs()]

@@ -18,7 +18,7 @@ CALLS = 1_000  # timed for each schedule; the 99th percentile of fewer says litt
 
 
 def resolve_steps(policy: Policy, value: Any) -> Steps:
-    """Return a number of network calls as it is, and the schedule of the policy that a name means.
+    """Return a number of network calls or a schedule as it is, and the schedule of the policy that a name means.
 
     Raises:
         LaminarError: the policy has no schedule of this name, or it is no number of calls.
@@ -28,6 +28,8 @@ def resolve_steps(policy: Policy, value: Any) -> Steps:
             known = f"(known: {', '.join(policy.schedules) or 'none'}){nearest(value, policy.schedules)}"
             raise LaminarError(f"the policy has no schedule '{value}' {known}; laminar schedule searches them")
         return policy.schedules[value]
+    if isinstance(value, SolverSchedule):
+        return value
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise LaminarError(f"steps must be a whole number of at least 1, got {value}")
     return value

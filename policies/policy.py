@@ -20,12 +20,11 @@ from .chunks import History, RecedingHorizon, TemporalEnsemble
 from .networks import Network
 from .networks.critics import Critic, CriticConfig
 from .networks.encoders import Encoder, takes_raw
+from .observations import Observation, as_tensors, as_windows
 from .processes import Draws, Metrics, Process
 from .processes.meanflow import Config as MeanFlowConfig
 from .solver_schedules import SolverSchedule, Steps, read_schedules, write_schedules
 from .solvers import Source
-
-Observation = Mapping[str, Any] | Any
 
 
 @dataclass
@@ -232,7 +231,7 @@ class Policy(nn.Module):
         Raises:
             LaminarError: a key is missing or unknown, a width is wrong, or a value is not finite.
         """
-        current = self._as_dict(obs, lead=1)
+        current = as_tensors(self.spec, obs, self.device)
         self.observation_normalizer.check(current)
         windows = self._history.push(current)
         batch = len(next(iter(current.values())))
@@ -286,28 +285,6 @@ class Policy(nn.Module):
         self.register_buffer("action_low", -infinite if low is None else torch.tensor(low), persistent=False)
         self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
 
-    def _as_dict(self, obs: Observation, lead: int, device: torch.device | None = None) -> dict[str, Tensor]:
-        """Name a lone array by the only key, move everything to the policy's device, and floats to its precision."""
-        if not isinstance(obs, Mapping):
-            keys = list(self.spec.observation)
-            if len(keys) != 1:
-                raise LaminarError(f"the policy needs a dictionary with observations {keys}, got one array")
-            obs = {keys[0]: obs}
-        tensors = {key: torch.as_tensor(value, device=device or self.device) for key, value in obs.items()}
-        tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-        for key, value in tensors.items():
-            feature = self.spec.observation.get(key)
-            if feature is None:
-                continue  # the normalizer names unknown keys
-            if value.ndim < lead + len(feature.shape):
-                raise LaminarError(
-                    f"observation '{key}' has shape {tuple(value.shape)}; a batch of {feature.shape} needs "
-                    f"{lead + len(feature.shape)} axes"
-                )
-            if feature.dtype == "uint8" and value.dtype != torch.uint8:
-                raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
-        return tensors
-
     def windows(self, obs: Observation, device: torch.device | None = None) -> dict[str, Tensor]:
         """Return an observation as tensors {key: (B, h, ...)}, history axis added if left out.
 
@@ -318,19 +295,7 @@ class Policy(nn.Module):
         Raises:
             LaminarError: a window has another length than the policy's history, or a wrong number of axes.
         """
-        windows = self._as_dict(obs, 1, device)
-        for key, value in windows.items():
-            feature = self.spec.observation.get(key)
-            if feature is None:
-                continue  # the normalizer names unknown keys
-            if value.ndim == 1 + len(feature.shape) and self.spec.history == 1:
-                windows[key] = value.unsqueeze(1)
-            elif value.shape[1] != self.spec.history:
-                raise LaminarError(
-                    f"observation '{key}' has shape {tuple(value.shape)}, expected a history of {self.spec.history}: "
-                    f"(batch, {self.spec.history}, {', '.join(map(str, feature.shape))})"
-                )
-        return windows
+        return as_windows(self.spec, obs, device or self.device)
 
 
 def load_policy(folder: str | Path) -> Policy:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..errors import LaminarError
 from .program import Program
 from .runtimes import Inputs, Run
 
@@ -19,17 +18,15 @@ class Prepared:
     def __init__(self, program: Program, size: int, build: Callable[[Program, Inputs], Run]) -> None:
         """Build the loop for `size` observations."""
         self.program, self.size = program, size
-        self.inputs = program.example(size, torch.Generator().manual_seed(0))
-        split = 2 if program.inner_draws else 1
-        self.noise, self.inner = self.inputs[0], self.inputs[1:split]
-        self.windows = {key: Buffer(tensor) for key, tensor in zip(program.keys, self.inputs[split:], strict=True)}
-        policy = program.policy
-        tensors = (*policy.parameters(), *policy.buffers())
-        # PyTorch counts no changes of tensors made in inference mode; they cannot change outside of it either.
-        self.watched = [tensor for tensor in tensors if not tensor.is_inference()]
-        with torch.no_grad():
+        # What is made in inference mode could not be filled outside of it, and this may be built in a caller's.
+        with torch.inference_mode(False), torch.no_grad():
+            self.inputs = program.example(size, torch.Generator().manual_seed(0))
+            split = 2 if program.inner_draws else 1
+            self.noise, self.inner = self.inputs[0], self.inputs[1:split]
+            windows = zip(program.keys, self.inputs[split:], strict=True)
+            self.windows = {key: Buffer(tensor) for key, tensor in windows}
             self.call = build(program, self.inputs)
-        self.version = self._version()
+        self._watch()
 
     def run(
         self, windows: Mapping[str, Tensor], batch: int, noise: Tensor | None, generator: torch.Generator | None
@@ -37,7 +34,7 @@ class Prepared:
         """Map windows {key: (batch, h, ...)} to chunks (batch, H, A) in a new tensor.
 
         Raises:
-            LaminarError: a key is missing or unknown, a shape is wrong, or a value on the host is not finite.
+            LaminarError: a key is missing or unknown, a width is wrong, or a value on the host is not finite.
         """
         self._check(windows, batch)
         for key, buffer in self.windows.items():
@@ -49,7 +46,16 @@ class Prepared:
 
     def refresh(self) -> None:
         """Take up the present weights."""
-        self.call.refresh()
+        with torch.inference_mode(False), torch.no_grad():
+            self.call.refresh()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Remember the tensors that the loop depends on, and their state; a refresh may find others in their place."""
+        policy = self.program.policy
+        tensors = (*policy.parameters(), *policy.buffers())
+        # PyTorch counts no changes of tensors made in inference mode; they cannot change outside of it either.
+        self.watched = [tensor for tensor in tensors if not tensor.is_inference()]
         self.version = self._version()
 
     def _check(self, windows: Mapping[str, Tensor], batch: int) -> None:
@@ -58,12 +64,6 @@ class Prepared:
         if fits and all(buffer.takes(windows[key], batch) for key, buffer in self.windows.items()):
             return
         self.program.policy.observation_normalizer.check(windows)
-        for key, value in windows.items():
-            if len(value) != batch:
-                first = next(iter(windows))
-                raise LaminarError(
-                    f"observation '{key}' has {len(value)} rows and '{first}' has {batch}; give one row a robot"
-                )
 
     def _fill_noise(self, batch: int, noise: Tensor | None, generator: torch.Generator | None) -> None:
         """Draw what `Policy.sample` would draw, in its order, so that the same generator gives the same chunk."""
@@ -110,4 +110,4 @@ class Buffer:
         self.copied.synchronize()  # the copy of the previous call may still be reading
         self.pinned[rows].copy_(value)
         self.tensor[rows].copy_(self.pinned[rows], non_blocking=True)
-        self.copied.record()
+        self.copied.record(torch.cuda.current_stream(self.tensor.device))

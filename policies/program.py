@@ -28,7 +28,8 @@ class Program(nn.Module):
         self.keys = list(policy.spec.observation)
         self.inner_draws = inner_draws(policy, steps)
         # Made on the policy's device now: a constant of the program, no copy from the host while it runs.
-        self.times = torch.tensor(_times(policy, steps), device=policy.device)  # (K, n_times)
+        with torch.inference_mode(False):  # a compiler would refuse one that was made in a caller's inference mode
+            self.times = torch.tensor(_times(policy, steps), device=policy.device)  # (K, n_times)
 
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
         """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
@@ -48,8 +49,15 @@ class Program(nn.Module):
 
     @property
     def input_names(self) -> list[str]:
-        """Names of the inputs, in their order."""
-        return ["noise", *(["inner_noise"] if self.inner_draws else []), *self.keys]
+        """Names of the inputs, in their order; a key that is called like another input or the output gets a prefix."""
+        taken = {"noise", "inner_noise", "chunk"}
+        names = ["noise", "inner_noise"] if self.inner_draws else ["noise"]
+        for key in self.keys:
+            name = key
+            while name in taken or (name != key and name in self.keys):
+                name = f"observation.{name}"
+            names.append(name)
+        return names
 
     def example(self, batch: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """Return inputs of the right shapes and types for `batch` observations: random noise, plausible windows."""
@@ -78,12 +86,15 @@ class _Unrolled:
 
     def __init__(self, network: Network, times: Tensor) -> None:
         self.network, self.times = network, times
+        self.cond: Tensor | None = None
         self.conditions: Sequence[Any] = ()
         self.calls = 0
 
     def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         if self.calls == 0:
-            self.conditions = self.network.conditions(self.times, cond)
+            self.cond, self.conditions = cond, self.network.conditions(self.times, cond)
+        elif cond is not self.cond:
+            raise TypeError("a sampling loop that is built once has one condition from its start to its end")
         self.calls += 1
         return self.network.body(x, self.conditions[self.calls - 1])
 

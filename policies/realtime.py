@@ -14,7 +14,7 @@ import pkgutil
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from .networks import Network
 from .policy import Observation, Policy
 from .prepared import Prepared
 from .program import Program
-from .runtimes import pt2
+from .runtimes import Inputs, Run, pt2
 from .solver_schedules import Steps
 from .solvers import Source
 
@@ -51,7 +51,7 @@ def accelerate(
     policy: Policy,
     runtime: str = "auto",
     batch: int | Sequence[int] = 1,
-    steps: Steps | Literal["auto"] = None,
+    steps: Steps | str = None,
     rate_hz: float | None = None,
 ) -> Accelerated:
     """Return `policy` as a fast callable; its weights stay shared with it.
@@ -61,30 +61,37 @@ def accelerate(
         runtime: "eager", "compile", "cuda_graph", "compiled_cuda_graph", "pt2", "onnx"; or "auto", which builds those
             that suit the device and are built in seconds, measures them and keeps the fastest that agrees with eager.
         batch: observations a call. Several sizes may be given; a call with fewer is padded to the next of them.
-        steps: network calls a sample, or a solver schedule; None is the policy's own number. "auto" takes the best
-            schedule that is in time for the control rate, see `pace.keep_pace`.
+        steps: network calls a sample, a solver schedule, or the name of one of the policy's; None is the policy's own
+            number. "auto" takes the best schedule that is in time for the control rate, see `pace.keep_pace`.
         rate_hz: control rate for "auto", chunks a second; None is the rate of the policy's Spec.
 
     Raises:
-        LaminarError: the runtime is unknown, or cannot be used here; the reason is given.
+        LaminarError: the runtime is unknown, cannot be used here, or failed to build; the reason is given.
     """
+    from .pace import keep_pace, resolve_steps
+
     if isinstance(policy, Accelerated):
         policy = policy.source
-    sizes = sorted({batch} if isinstance(batch, int) else set(batch))
-    if not sizes or sizes[0] < 1:
-        raise LaminarError(f"batch must be at least 1, got {batch}")
+    sizes = _sizes(batch)
     if steps == "auto":
-        from .pace import keep_pace
-
         return keep_pace(policy, rate_hz, runtime, sizes)
     if rate_hz is not None:
         raise LaminarError(f"rate_hz={rate_hz:g} has an effect with steps=auto only; leave one of them out")
+    steps = resolve_steps(policy, steps)
     if runtime == "auto":
         return _fastest(policy, sizes, steps)
     reason = unavailable(runtime, policy)
     if reason is not None:
         raise LaminarError(f"runtime={runtime} cannot be used: {reason}; choose another one, or runtime=auto")
     return Accelerated(policy, runtime, sizes, steps)
+
+
+def _sizes(batch: Any) -> list[int]:
+    """Return the batch sizes to prepare, ascending."""
+    sizes = list(batch) if isinstance(batch, Sequence) else [batch]
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+        raise LaminarError(f"batch must be a whole number of at least 1, or several, got {batch!r}")
+    return sorted(set(sizes))
 
 
 class Accelerated(Policy):
@@ -172,7 +179,7 @@ class Accelerated(Policy):
         Raises:
             LaminarError: also for a batch larger than was prepared, and for values of `obs` that are not finite.
         """
-        windows = self.source.windows(obs, _HOST if _on_host(obs) else None)
+        windows = self.source.windows(obs, _HOST if _on_host(obs) else None)  # at least one
         batch = len(next(iter(windows.values())))
         if noise is not None:
             noise = self.source.noise_for(windows, noise)
@@ -198,13 +205,29 @@ class Accelerated(Policy):
         loop = self._loops.get(key)
         if loop is None:
             started = time.perf_counter()
-            loop = self._loops[key] = Prepared(Program(self.source, key[1]), size, _module(self.runtime).build)
+            loop = self._loops[key] = Prepared(Program(self.source, key[1]), size, self._build)
             self._build_seconds += time.perf_counter() - started
             if len(self._loops) > CAPACITY:
                 self._loops.popitem(last=False)
         elif len(self._loops) > 1:
             self._loops.move_to_end(key)
         return loop
+
+    def _build(self, program: Program, inputs: Inputs) -> Run:
+        """Let the runtime build; what exporters and compilers raise is of many types, and told as one."""
+        try:
+            return _module(self.runtime).build(program, inputs)
+        except LaminarError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise LaminarError(
+                f"runtime={self.runtime} could not build the sampler ({reason}); use another one, such as runtime=eager"
+            ) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy by building anew: what a runtime built cannot be copied, and a copy has weights of its own."""
+        return Accelerated, (self.source, self.runtime, self.sizes, self.steps), {"why": self.why}
 
     def refresh(self) -> None:
         """Take up weights that changed in a way that PyTorch does not count, such as through `tensor.data`."""
@@ -252,6 +275,8 @@ def _fastest(policy: Policy, sizes: list[int], steps: Steps) -> Accelerated:
                 built += [candidate] if reason is None else []
         if reason is not None:
             why.append(f"{name}: not used, {reason}")
+    if not built:
+        raise LaminarError(f"no runtime gives finite chunks ({'; '.join(why)}); look for weights that are not finite")
     medians = _medians(built)
     for candidate, median in zip(built, medians, strict=True):
         why.append(f"{candidate.runtime}: {median * 1e6:.0f} us a call, built in {candidate.build_seconds:.1f} s")

@@ -26,9 +26,11 @@ def replacing(folder: str | Path) -> Generator[Path]:
     An older `folder` steps aside first and is removed last, so at any moment a complete one exists.
 
     Raises:
-        LaminarError: the disk is full or not writable; what was there before is untouched.
+        LaminarError: the disk is full or not writable, or `folder` is a file; what was there before is untouched.
     """
     target = Path(folder).absolute()
+    if target.is_file():
+        raise LaminarError(f"{target} is a file, and a folder is to be written; choose another name")
     temporary = target.with_name(f".{target.name}.writing")
     aside = aside_of(target)
     try:

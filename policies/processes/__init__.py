@@ -102,8 +102,10 @@ def check_steps(steps: int) -> int:
     """Return the number of sampling steps.
 
     Raises:
-        LaminarError: fewer than one.
+        LaminarError: fewer than one, or no whole number.
     """
+    if type(steps) is not int:
+        raise LaminarError(f"steps is a whole number or a solver schedule, got {steps!r}")
     if steps < 1:
         raise LaminarError(f"sampling needs at least one step, got {steps}")
     return steps

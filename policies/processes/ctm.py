@@ -32,7 +32,7 @@ class Config:
     levels: int | None = None  # discrete noise levels of a diffusion's schedule; the teacher's, if it has any
     steps: int = 1  # network calls per sample
     times: int = 10  # training times are k / times; a teacher solves from one to the next
-    solver_steps: int = 5  # most of the teacher's steps in one target; the student's own jump does the rest
+    solver_steps: int = 10  # most of the teacher's steps in one target; the student's own jump does the rest
     one_call_share: float = 0.25  # of a batch that jumps from t = 1 to s = 0, where one-call sampling is
     data_std: float = 0.5  # of normalized actions, for the scales around the network
 

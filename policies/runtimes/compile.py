@@ -15,7 +15,7 @@ from .eager import Direct
 
 def missing(device: torch.device) -> str | None:
     """Tell why kernels cannot be compiled for `device`; None when they can."""
-    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         return "there is no C++ compiler; install g++"
     return None
 

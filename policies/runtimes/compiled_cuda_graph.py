@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..program import Program
 from . import Inputs, cuda_graph
-from .compile import compiled
+from . import compile as inductor
 
-missing = cuda_graph.missing
+
+def missing(device: torch.device) -> str | None:
+    """Tell why the loop cannot be compiled and captured on `device`; None when it can."""
+    return cuda_graph.missing(device) or inductor.missing(device)
 
 
 def build(program: Program, inputs: Inputs) -> cuda_graph.Captured:
     """Compile in the warm-up of the capture, then capture."""
-    return cuda_graph.Captured(compiled(program), inputs)
+    return cuda_graph.Captured(inductor.compiled(program), inputs)

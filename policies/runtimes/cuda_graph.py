@@ -30,22 +30,23 @@ class Captured:
         Raises:
             LaminarError: an operation cannot be captured; it is named, with the remedy.
         """
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                function(*inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        try:
-            # A pool of its own: graphs may then be replayed in any order and dropped one by one.
-            with torch.cuda.graph(self.graph):
-                self.output = function(*inputs)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise LaminarError(
-                f"the sampler cannot be captured in a CUDA graph ({reason}); use runtime=compile or runtime=eager"
-            ) from error
+        # The inputs may be on another device than the current one; and a capture that fails leaves its stream current.
+        with torch.cuda.device(inputs[0].device), torch.cuda.stream(torch.cuda.current_stream(inputs[0].device)):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            try:
+                with torch.cuda.stream(side):
+                    _warm_up(function, inputs)
+                torch.cuda.current_stream().wait_stream(side)
+                self.graph = torch.cuda.CUDAGraph()
+                # A pool of its own: graphs may then be replayed in any order and dropped one by one.
+                with torch.cuda.graph(self.graph):
+                    self.output = function(*inputs)
+            except RuntimeError as error:
+                raise LaminarError(
+                    f"the sampler cannot be captured in a CUDA graph ({_first(error)}); use runtime=compile or "
+                    "runtime=eager"
+                ) from error
 
     def __call__(self) -> Tensor:
         """Replay; the result (B, H, A) is overwritten by the next call."""
@@ -54,6 +55,28 @@ class Captured:
 
     def refresh(self) -> None:
         """Do nothing: a replay reads the weights."""
+
+
+def _warm_up(function: Callable[..., Tensor], inputs: Inputs) -> None:
+    """Run a few times, in the end with waits for the device forbidden.
+
+    A wait would make the capture fail, after which PyTorch's generators and pools of memory are in disorder.
+    """
+    for _ in range(WARM_UPS - 1):
+        function(*inputs)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        function(*inputs)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def _first(error: BaseException) -> str:
+    """Return the cause: the end of a capture that failed raises once more, and says less."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def build(program: Program, inputs: Inputs) -> Captured:

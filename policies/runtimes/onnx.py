@@ -84,17 +84,27 @@ def to_onnx(program: Program, inputs: Inputs) -> Any:
 
 
 def _rename(graph: Any, names: list[str]) -> None:
+    """Name inputs and output; what is called so inside of the graph makes room."""
+    taken = {*names, "chunk"}
+    inner = [value for node in graph for value in node.outputs]
+    for value in inner:
+        if value.name in taken:
+            value.name = f"inner.{value.name}"
+    for name in taken & graph.initializers.keys():
+        weight = graph.initializers.pop(name)
+        weight.name = f"inner.{name}"
+        graph.initializers[weight.name] = weight
     for value, name in zip(graph.inputs, names, strict=True):
         value.name = name
     graph.outputs[0].name = "chunk"
 
 
-def session(model: bytes, threads: int | None = None) -> Any:
-    """Open a session on the CPU, with PyTorch's number of intra-op threads unless told."""
+def session(model: bytes) -> Any:
+    """Open a session on the CPU, with as many intra-op threads as PyTorch has now."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # it warns of constants that it does not fold
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -13,6 +13,7 @@ import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,19 @@ class Package:
 def build(program: Program, inputs: Inputs) -> Package:
     """Load the package of this program, compiled now if it is not in the cache."""
     path = _path(program, inputs)
-    if not path.is_file():
+    if path.is_file():
+        try:
+            return Package(path, program, inputs)
+        except RuntimeError:  # damaged, by a full disk say: what can be built is built anew
+            path.unlink(missing_ok=True)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         compile_package(program, inputs, path)
+    except OSError as error:
+        raise LaminarError(
+            f"runtime=pt2 cannot keep its package in {path.parent} ({error.strerror or error}); set XDG_CACHE_HOME to "
+            "a folder that can be written"
+        ) from error
     return Package(path, program, inputs)
 
 
@@ -82,19 +93,39 @@ def compile_package(program: Program, inputs: Inputs, path: Path) -> None:
     # Embeddings of constant times are computed once, at load; weights stay replaceable, which freezing would prevent.
     options = {"aot_inductor.use_runtime_constant_folding": True}
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        exported = torch.export.export(program, inputs)
         written = Path(folder) / path.name
         try:
+            exported = torch.export.export(program, inputs)
             aoti_compile_and_package(exported, package_path=str(written), inductor_configs=options)
         except Exception as error:  # inductor wraps compilers' failures in many types
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise LaminarError(f"AOTInductor could not compile the sampler ({reason}); use runtime=onnx") from error
         os.replace(written, path)
 
 
 def _path(program: Program, inputs: Inputs) -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "laminar" / "pt2" / f"{_key(program, inputs)}.pt2"
+
+
+def machine() -> str:
+    """Return what compiled code depends on: the compiler uses every instruction of the processor that it runs on."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    kind = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return " ".join(filter(None, [platform.machine(), torch.backends.cpu.get_cpu_capability(), kind]))
+
+
+@cache
+def _source() -> str:
+    """Hash of the code that programs are made of: who changes a network must not get the package of the old one."""
+    digest = hashlib.sha256()
+    rooms = [Path(__file__).parents[1], Path(__file__).parents[2] / "data"]
+    for path in sorted(path for room in rooms for path in room.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _key(program: Program, inputs: Inputs) -> str:
@@ -104,7 +135,7 @@ def _key(program: Program, inputs: Inputs) -> str:
     policy = program.policy
     acting = asdict(policy.acting) if isinstance(policy, Guided) else None
     shapes = [(str(tensor.dtype), list(tensor.shape)) for tensor in inputs]
-    machine = [platform.machine(), torch.backends.cpu.get_cpu_capability(), str(policy.device), __version__]
-    limits = [policy.spec.action_low is None, policy.spec.action_high is None]
-    content = [policy.config, acting, policy.spec.to_json(), shapes, program.steps, machine, limits, torch.__version__]
+    # The compiler fixes the number of threads in the code.
+    versions = [machine(), str(policy.device), torch.get_num_threads(), torch.__version__, __version__, _source()]
+    content = [policy.config, acting, policy.spec.to_json(), shapes, program.steps, versions]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:24]

@@ -1,9 +1,11 @@
 """Artifacts that run without the package."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,16 @@ import pytest
 import torch
 
 from laminar.cli import main
-from laminar.data.spec import Spec
+from laminar.data.episodes import Episodes
+from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.policies import Policy
+from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies import export as exporting
 from laminar.policies.export import TOLERANCE, export
 from laminar.policies.exported import Exported
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.realtime import accelerate
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -32,9 +36,15 @@ def policy(make_policy: Make) -> Policy:
     return make_policy("flow", "mlp", {"steps": 3}, history=2, chunk=4, execute=2).eval()
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports") / "onnx"
+
+
 @pytest.fixture
-def artifact(policy: Policy, tmp_path: Path) -> Path:
-    return export(policy, tmp_path / "onnx", batch=2)
+def artifact(policy: Policy, once: Path, tmp_path: Path) -> Path:
+    """Return a copy of one export, which takes a while: the policy is the same every time."""
+    return Path(shutil.copytree(once if once.exists() else export(policy, once, batch=2), tmp_path / "onnx"))
 
 
 def windows(count: int = 2) -> torch.Tensor:
@@ -142,6 +152,85 @@ def test_bad_artifacts(artifact: Path, tmp_path: Path) -> None:
     (artifact / "policy.onnx").unlink()
     with pytest.raises(LaminarError, match=r"policy.onnx is missing"):
         Exported(artifact)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a" * 50], ids=["empty", "text", "half"])
+def test_a_damaged_model(artifact: Path, content: bytes) -> None:
+    (artifact / "policy.onnx").write_bytes(content)
+    with pytest.raises(LaminarError, match=r"policy.onnx cannot be opened .*export again"):
+        Exported(artifact)
+
+
+@pytest.mark.parametrize("change", [{"format": "tf"}, {"inputs": "noise"}, {"inputs": None}, {"format": None}])
+def test_a_damaged_description(artifact: Path, change: dict) -> None:
+    about = json.loads((artifact / "export.json").read_text())
+    (artifact / "export.json").write_text(json.dumps(about | change))
+    with pytest.raises(LaminarError, match=r"export.json is damaged"):
+        Exported(artifact)
+
+
+def test_another_machine(artifact: Path) -> None:
+    about = json.loads((artifact / "export.json").read_text())
+    (artifact / "export.json").write_text(json.dumps(about | {"format": "pt2", "machine": "abacus"}))
+    with pytest.raises(LaminarError, match="was compiled for abacus and this is"):
+        Exported(artifact)
+
+
+def test_noise_of_other_types(policy: Policy, artifact: Path) -> None:
+    exported, wanted = Exported(artifact), policy.sample(windows(), noise()).detach()
+    for given in (noise().double(), noise().numpy(), noise().requires_grad_(), noise().mT.contiguous().mT):
+        torch.testing.assert_close(exported(windows(), given), wanted)
+
+
+NAMES = [
+    "noise",
+    "inner_noise",
+    "chunk",
+    "observation.noise",
+    "cat",
+    "val_0",
+    "policy.network.layers.0.weight",
+    "a b/c",
+]
+
+
+def test_keys_that_are_names_of_the_graph(episodes: Episodes, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = episodes.observation["observation"]
+    spec = replace(episodes.spec, observation={name: Feature((3,)) for name in NAMES})
+    many = replace(
+        episodes,
+        observation=dict.fromkeys(NAMES, state),
+        final_observation=dict.fromkeys(NAMES, episodes.final_observation["observation"]),
+        spec=spec,
+    )
+    networks = registry.config_class("network", "mlp")(width=16, depth=1)
+    policy = Policy.build(
+        PolicyConfig(process=registry.config_class("process", "flow")(steps=2)), networks, many
+    ).eval()
+    obs = {name: torch.full((1, 1, 3), float(index)) for index, name in enumerate(NAMES)}
+    exported = Exported(export(policy, tmp_path / "artifact"))
+    names = [each["name"] for each in exported.description["inputs"]]
+    assert len(set(names)) == 1 + len(NAMES)
+    assert names[:3] == ["noise", "observation.observation.noise", "observation.inner_noise"]
+    start = torch.ones(1, 1, 2)
+    torch.testing.assert_close(exported(obs, start), policy.sample(obs, start).detach())
+
+
+def test_an_accelerated_policy(make_policy: Make, tmp_path: Path) -> None:
+    policy = make_policy("meanflow", "mlp")
+    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    folder = export(accelerate(guide(policy, Acting(3)), "eager"), tmp_path / "artifact")
+    assert Exported(folder).description["acting"]["candidates"] == 3
+
+
+def test_a_file_is_not_replaced(policy: Policy, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("keep")
+    for write in (lambda path: export(policy, path), policy.save):
+        with pytest.raises(LaminarError, match=r"notes.txt is a file"):
+            write(tmp_path / "notes.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert (tmp_path / "notes.txt").read_text() == "keep"
 
 
 def test_bad_settings(policy: Policy, tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_mean_flow_refuses_a_network_with_corners(episodes: Episodes) -> None:
 
 
 def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> None:
-    assert registry.names("process") == ["diffusion", "direct", "flow", "meanflow"]
+    assert registry.names("process") == ["ctm", "diffusion", "direct", "flow", "meanflow"]
     for family in registry.FAMILIES:
         for name in registry.names(family):
             assert registry.config_class(family, name)().name == name
@@ -303,7 +303,7 @@ def test_two_modes_keep_their_weights(name: str) -> None:
         sample = process.sample(network, noise, torch.zeros(4000, 1, 1), generator=source).flatten()
     right, left = (sample - 0.6).abs() < 0.3, (sample + 0.6).abs() < 0.3
     # One call is a smooth function of the noise and must cross the gap between the modes somewhere.
-    floor = 0.8 if name == "meanflow" else 0.9
+    floor = 0.8 if name in ("ctm", "meanflow") else 0.9
     assert float((right | left).float().mean()) > floor
     share = float(right.sum() / (right | left).sum())
     assert math.isclose(share, 0.7, abs_tol=0.06), share

@@ -1,5 +1,6 @@
 """Accelerated samplers give the numbers of `policy.sample`: every process x network, every runtime that is here."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,12 @@ needs_onnx = pytest.mark.skipif(
     onnx_runtime.missing(torch.device("cpu")) is not None, reason="laminar[export] is not installed"
 )
 Make = Callable[..., Policy]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages of these tests stay out of the user's cache, and the user's out of these tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def randomized(policy: Policy) -> Policy:
@@ -97,6 +104,47 @@ def test_pt2_agrees_also_after_weights_changed(
     assert normalized_gap(accelerate(other, "pt2", batch=2), other, 2) <= TOLERANCE
     assert list(tmp_path.glob("laminar/pt2/*.pt2")) == packages
     assert normalized_gap(fast, policy, 3) <= TOLERANCE
+
+    def compile_package(*_: object) -> None:
+        raise LaminarError("it is built anew")
+
+    packages[0].write_bytes(b"the disk was full")
+    monkeypatch.setattr(realtime.pt2, "compile_package", compile_package)
+    with pytest.raises(LaminarError, match="it is built anew"):
+        accelerate(other, "pt2", batch=2)
+
+
+def test_packages_are_told_apart(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(policy: Policy, steps: int | None = None, batch: int = 1) -> str:
+        program = Program(policy, steps)
+        return realtime.pt2._key(program, program.example(batch))
+
+    policy = build(make_policy, "flow", "mlp")
+    assert key(policy) == key(randomized(build(make_policy, "flow", "mlp")))  # other weights
+    others = [
+        key(policy, 3),
+        key(policy, batch=2),
+        key(guide(policy, Acting(noise_scale=0.5))),
+        key(guide(policy, Acting(noise_scale=0.25))),
+        key(build(make_policy, "flow", "mlp", observation_normalizer="minmax")),
+        key(build(make_policy, "flow", "mlp", settings={"steps": 7})),
+    ]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    others.append(key(policy))
+    monkeypatch.setattr(realtime.pt2, "_source", lambda: "a network that was changed")
+    others.append(key(policy))
+    monkeypatch.setattr(realtime.pt2, "machine", lambda: "abacus")
+    others.append(key(policy))
+    monkeypatch.undo()
+    assert len({key(policy), *others}) == 1 + len(others)
+
+
+def test_a_cache_that_cannot_be_written(make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(realtime.pt2, "missing", lambda device: None)
+    with pytest.raises(LaminarError, match=r"cannot keep its package in .*set XDG_CACHE_HOME"):
+        accelerate(build(make_policy, "flow", "mlp"), "pt2")
 
 
 @pytest.mark.slow
@@ -218,6 +266,7 @@ def test_least_recently_used_loop_makes_room(make_policy: Make) -> None:
     )
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "change",
     [
@@ -228,7 +277,10 @@ def test_least_recently_used_loop_makes_room(make_policy: Make) -> None:
         lambda obs: obs.transpose(0, 2).contiguous().transpose(0, 2),
         lambda obs: np.asfortranarray(obs.numpy()),
         lambda obs: obs.repeat_interleave(2, dim=2)[..., ::2],
-        lambda obs: obs.numpy()[:, ::-1][:, ::-1],
+        lambda obs: obs.numpy()[..., ::-1].copy()[..., ::-1],  # negative strides
+        lambda obs: obs.numpy().astype(">f4"),  # another machine's order of bytes
+        lambda obs: np.frombuffer(obs.numpy().tobytes(), np.float32).reshape(obs.shape),  # read-only
+        lambda obs: obs.clone().requires_grad_(),
         lambda obs: {"observation": obs},
     ],
 )
@@ -255,6 +307,12 @@ def test_integers_are_converted(make_policy: Make) -> None:
         (torch.full((1, HISTORY, 3), torch.nan), r"'observation' is not finite at index \(0, 0, 0\)"),
         (torch.full((1, HISTORY, 3), torch.inf), "not finite"),
         ({"state": torch.zeros(1, HISTORY, 3)}, "missing"),
+        ({}, r"the observation is empty; the policy needs \['observation'\]"),
+        (None, "'observation' is no array of numbers"),
+        ([[[1, 2, 3], [1, 2]]], "'observation' is no array of numbers"),
+        (torch.zeros(1, HISTORY, 3, dtype=torch.complex64), "'observation' is complex"),
+        (torch.zeros(1, HISTORY, 1, 3), "expected a history of 2"),
+        (torch.zeros(1, HISTORY), "needs|history"),
         ({"observation": torch.zeros(1, HISTORY, 3), "camera": torch.zeros(1, HISTORY, 3)}, "camera"),
         (torch.zeros(2, HISTORY, 3), "2 observations at once"),
     ],
@@ -274,13 +332,80 @@ def test_bad_settings(make_policy: Make) -> None:
     policy = build(make_policy, "flow", "mlp")
     with pytest.raises(LaminarError, match=r"no runtime is called 'onyx'.*did you mean 'onnx'"):
         accelerate(policy, "onyx")
-    for batch in (0, []):
-        with pytest.raises(LaminarError, match="batch must be at least 1"):
+    for batch in (0, [], 1.5, "2", [1, True]):
+        with pytest.raises(LaminarError, match="batch must be a whole number of at least 1"):
             accelerate(policy, "eager", batch=batch)
-    with pytest.raises(LaminarError, match="at least one step"):
+    with pytest.raises(LaminarError, match="no schedule 'nfe3'"):
+        accelerate(policy, "eager", steps="nfe3")
+    with pytest.raises(LaminarError, match=r"steps is a whole number or a solver schedule, got 2.5"):
+        accelerate(policy, "eager")(windows(1), steps=2.5)
+    with pytest.raises(LaminarError, match="at least 1"):
         accelerate(policy, "eager", steps=0)
     with pytest.raises(LaminarError, match=r"noise has shape \(1, 4, 3\), expected \(1, 4, 2\)"):
         accelerate(policy, "eager")(windows(1), torch.zeros(1, 4, 3))
+
+
+def test_inference_mode(make_policy: Make) -> None:
+    """Built inside of it, used outside, and changed inside."""
+    policy = build(make_policy, "flow", "mlp")
+    with torch.inference_mode():
+        fast = accelerate(policy, "eager")
+        fast(windows(1))
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+    version = fast.loop(1).version
+    with torch.inference_mode():
+        policy.network.get_parameter("layers.0.weight").mul_(1.5)
+    fast(windows(1))
+    assert fast.loop(1).version != version
+    with torch.inference_mode():
+        policy = build(make_policy, "flow", "mlp")
+    assert normalized_gap(accelerate(policy, "eager"), policy, 0) <= TOLERANCE
+
+
+@needs_onnx
+def test_replaced_weights_are_taken_up_and_then_watched(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "onnx")
+    policy.load_state_dict({name: value * 0.9 for name, value in policy.state_dict().items()}, assign=True)
+    fast.refresh()
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+    randomized(policy)
+    assert normalized_gap(fast, policy, 0) <= TOLERANCE
+
+
+@needs_onnx
+def test_a_copy_has_weights_and_loops_of_its_own(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    fast = accelerate(policy, "onnx")
+    fast.why = ["told"]
+    other = copy.deepcopy(fast)
+    assert (other.runtime, other.why) == ("onnx", ["told"])
+    before = fast(windows(1), noise_of(policy, 1))
+    randomized(other.source)
+    assert torch.equal(fast(windows(1), noise_of(policy, 1)), before)
+    assert normalized_gap(other, other.source, 0) <= TOLERANCE
+
+
+def test_a_runtime_that_fails_says_so(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build_it(program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+        raise KeyError("aten.strange\nand much more")
+
+    monkeypatch.setattr(onnx_runtime, "build", build_it)
+    monkeypatch.setattr(onnx_runtime, "missing", lambda device: None)
+    policy = build(make_policy, "flow", "mlp")
+    with pytest.raises(LaminarError, match=r"runtime=onnx could not build the sampler \(.*strange.*runtime=eager"):
+        accelerate(policy, "onnx")
+    fast = accelerate(policy)
+    assert fast.runtime != "onnx"
+    assert "could not build" in fast.why[0]
+
+
+def test_weights_that_are_not_finite(make_policy: Make) -> None:
+    policy = build(make_policy, "flow", "mlp")
+    with torch.no_grad():
+        policy.network.get_parameter("layers.0.weight").fill_(torch.nan)
+    with pytest.raises(LaminarError, match="no runtime gives finite chunks"):
+        accelerate(policy)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here it can be used")

@@ -214,14 +214,17 @@ def test_a_critic_chooses_among_scheduled_samples(make_policy: MakePolicy) -> No
 
 @pytest.mark.parametrize(("process", "other"), [("diffusion", "ddim"), ("flow", "euler")])
 def test_unipc_comes_closer_than_first_order(process: str, other: str, make_policy: MakePolicy) -> None:
-    policy = make_policy(process, settings={"solver": "unipc", "steps": 10}).eval()
-    first = make_policy(process, settings={"solver": other, "steps": 10}).eval()
+    torch.manual_seed(0)
+    # An untrained network's guess of the noise means data far outside of the limits, where all solvers end alike.
+    settings = {"steps": 10} | ({"prediction": "data"} if process == "diffusion" else {})
+    policy = make_policy(process, settings=settings | {"solver": "unipc"}).eval()
+    first = make_policy(process, settings=settings | {"solver": other}).eval()
     first.load_state_dict(policy.state_dict())
     obs, noise = observations(64), noise_for(policy, 64)
     with torch.no_grad():
         fine = first.sample(obs, noise, steps=100)
         errors = [float((one.sample(obs, noise) - fine).square().mean()) for one in (policy, first)]
-    assert errors[0] < errors[1]
+    assert 0 < errors[0] < errors[1]
 
 
 @pytest.mark.parametrize("process", ["flow", "diffusion"])

@@ -1,0 +1,103 @@
+"""Observations as a user gives them, as the tensors that a policy takes: any type and layout, one key or many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.spec import Spec
+from ..errors import LaminarError
+
+Observation = Mapping[str, Any] | Any
+
+
+def as_tensors(spec: Spec, obs: Observation, device: torch.device) -> dict[str, Tensor]:
+    """Return an observation as tensors {key: (B, ...)} on `device`, floats in single precision.
+
+    Args:
+        spec: names the keys, their shapes and types.
+        obs: {key: (B, ...)}; a single array when there is one key. Arrays, tensors or nested lists.
+        device: where the tensors shall be.
+
+    Raises:
+        LaminarError: a value is no array of numbers, has too few axes or other rows than the rest, or is no picture of
+            bytes where one is needed.
+    """
+    keys = list(spec.observation)
+    if not isinstance(obs, Mapping):
+        if len(keys) != 1:
+            raise LaminarError(f"the policy needs a dictionary with observations {keys}, got one array")
+        obs = {keys[0]: obs}
+    if not obs:
+        raise LaminarError(f"the observation is empty; the policy needs {keys}")
+    tensors = {key: _tensor(key, value, device) for key, value in obs.items()}
+    for key, value in tensors.items():
+        feature = spec.observation.get(key)
+        if feature is None:
+            continue  # the normalizer names unknown keys
+        if value.ndim < 1 + len(feature.shape):
+            raise LaminarError(
+                f"observation '{key}' has shape {tuple(value.shape)}; a batch of {feature.shape} needs "
+                f"{1 + len(feature.shape)} axes"
+            )
+        if feature.dtype == "uint8" and value.dtype != torch.uint8:
+            raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
+    if len(tensors) > 1:
+        _check_rows({key: value for key, value in tensors.items() if key in spec.observation})
+    return tensors
+
+
+def as_windows(spec: Spec, obs: Observation, device: torch.device) -> dict[str, Tensor]:
+    """Return an observation as tensors {key: (B, h, ...)} on `device`; history axis added if left out.
+
+    Raises:
+        LaminarError: as in `as_tensors`; also if a window has another length than the history, or too many axes.
+    """
+    windows = as_tensors(spec, obs, device)
+    for key, value in windows.items():
+        feature = spec.observation.get(key)
+        if feature is None:
+            continue
+        if value.ndim == 1 + len(feature.shape) and spec.history == 1:
+            windows[key] = value.unsqueeze(1)
+        elif value.ndim != 2 + len(feature.shape) or value.shape[1] != spec.history:
+            raise LaminarError(
+                f"observation '{key}' has shape {tuple(value.shape)}, expected a history of {spec.history}: "
+                f"(batch, {spec.history}, {', '.join(map(str, feature.shape))})"
+            )
+    return windows
+
+
+def _tensor(key: str, value: Any, device: torch.device) -> Tensor:
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()  # PyTorch warns of memory that it may not write to
+    try:
+        tensor = torch.as_tensor(value, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        tensor = torch.as_tensor(_plain(key, value, error), device=device)
+    if tensor.is_floating_point():
+        return tensor.float()
+    if tensor.is_complex():
+        raise LaminarError(f"observation '{key}' is complex; the policy takes real numbers")
+    return tensor
+
+
+def _plain(key: str, value: Any, error: Exception) -> np.ndarray[Any, Any]:
+    """Return an array that PyTorch can read: it refuses negative strides and bytes in another machine's order."""
+    array = value if isinstance(value, np.ndarray) else np.empty(0, object)
+    if array.dtype.kind not in "fiub":
+        reason = str(error).split("\n", 1)[0].rstrip(".")
+        raise LaminarError(f"observation '{key}' is no array of numbers ({reason}); give one row a robot") from error
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def _check_rows(tensors: Mapping[str, Tensor]) -> None:
+    rows = {key: value.shape[0] for key, value in tensors.items()}
+    if len(set(rows.values())) > 1:
+        (first, count), *others = rows.items()
+        key, other = next(pair for pair in others if pair[1] != count)
+        raise LaminarError(f"observation '{key}' has {other} rows and '{first}' has {count}; give one row a robot")
