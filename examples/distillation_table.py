@@ -146,7 +146,7 @@ def row(task: str, title: str, name: str, reference: str | None, out: str, cpu: 
 
 def write_curves(out: str) -> None:
     """Plot the evaluations during training, and keep their numbers as CSV."""
-    figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 4.2), layout="constrained")
     rows = []
     for axis, task in zip(axes, TASKS, strict=True):
         for run in (run for run in RUNS if run.teacher):
@@ -159,7 +159,7 @@ def write_curves(out: str) -> None:
             axis.axhline(score.mean, color=color, linestyle="--", linewidth=1, label=f"teacher {teacher.split('_')[0]}")
         axis.set(title=task, xlabel="updates", ylabel="normalized score, 10 episodes")
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7, loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
     figure.savefig(DOCS / "media" / "distillation.png", dpi=110)
     with (DOCS / "media" / "distillation.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("data", "student", "updates", "normalized_score"), *rows])
