@@ -22,7 +22,7 @@ from laminar.train.q_learning import QLearning
 from laminar.train.runtimes import runner
 from laminar.train.stacked import stacked
 
-METHODS = [method for method in options("method") if method != "bc"]
+METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
 SEEDS = (0, 3)
 SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 
