@@ -33,7 +33,7 @@ PAGE = "offline_q_learning.md"
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.
 WORDS = {
     "bc": ["method=bc", "policy=meanflow", "network=dql"],
-    "ofql": ["method=ofql", "method.n_step=5"],
+    "ofql": ["method=ofql", "method.n_step=5", "method.eta=20", "method.eta_ramp=0.5"],
     "dql": ["method=dql", "method.max_grad_norm=5.0"],
     "fql": ["method=fql"],
     "iql": ["method=iql"],
