@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from .networks import Network
 from .policy import Policy
-from .solver_schedules import SolverSchedule, Steps
+from .solver_schedules import Steps
+from .unrolled import Unrolled, call_times, inner_draws
 
 
 class Program(nn.Module):
@@ -26,17 +27,16 @@ class Program(nn.Module):
         super().__init__()
         self.policy, self.steps = policy, steps
         self.keys = list(policy.spec.observation)
-        self.inner_draws = inner_draws(policy, steps)
-        # Made on the policy's device now: a constant of the program, no copy from the host while it runs.
+        self.inner_draws = inner_draws(policy.process, steps)
         with torch.inference_mode(False):  # a compiler would refuse one that was made in a caller's inference mode
-            self.times = torch.tensor(_times(policy, steps), device=policy.device)  # (K, n_times)
+            self.times = call_times(policy.process, steps, policy.device)  # (K, n_times)
 
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
         """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
 
         The windows are in the order of the Spec. Returns (B, H, A), raw units.
         """
-        network: Any = _Unrolled(self.policy.network, self.times)
+        network: Any = Unrolled(self.policy.network, self.times)
         return self._generate(noise, others, network)
 
     def reference(self, noise: Tensor, *others: Tensor) -> Tensor:
@@ -79,48 +79,3 @@ class Program(nn.Module):
             return []
         spec, rows = self.policy.spec, batch * self.policy.candidates
         return [(self.inner_draws, rows, spec.chunk, spec.action_dim)]
-
-
-class _Unrolled:
-    """A network inside a loop whose times are known; stands in for it in one pass through the loop."""
-
-    def __init__(self, network: Network, times: Tensor) -> None:
-        self.network, self.times = network, times
-        self.cond: Tensor | None = None
-        self.conditions: Sequence[Any] = ()
-        self.calls = 0
-
-    def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
-        if self.calls == 0:
-            self.cond, self.conditions = cond, self.network.conditions(self.times, cond)
-        elif cond is not self.cond:
-            raise TypeError("a sampling loop that is built once has one condition from its start to its end")
-        self.calls += 1
-        return self.network.body(x, self.conditions[self.calls - 1])
-
-
-class _Recorder:
-    """Stands in for the network and writes down the times that it is called with."""
-
-    def __init__(self) -> None:
-        self.times: list[list[float]] = []
-
-    def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
-        self.times.append(times[0].tolist())
-        return torch.zeros_like(x)
-
-
-def _times(policy: Policy, steps: Steps) -> list[list[float]]:
-    """Times of each network call of a sample; they never depend on what the network says."""
-    recorder: Any = _Recorder()
-    zeros = torch.zeros(1, policy.spec.chunk, policy.spec.action_dim)
-    source = zeros.expand(inner_draws(policy, steps), *zeros.shape)
-    policy.process.sample(recorder, zeros, zeros, steps, source)
-    return recorder.times
-
-
-def inner_draws(policy: Policy, steps: Steps) -> int:
-    """Draws of noise within a sample of `steps` calls; a solver schedule never makes any."""
-    if not policy.process.inner_draws or isinstance(steps, SolverSchedule):
-        return 0
-    return policy.process.inner_draws if steps is None else steps - 1

@@ -20,6 +20,7 @@ from ..policies import Policy
 from ..policies.networks.critics import Critic
 from ..policies.processes import Draws, Metrics
 from ..policies.processes.diffusion import Diffusion
+from ..policies.unrolled import Unrolled, call_times
 
 if TYPE_CHECKING:
     from .q_learning import Config
@@ -58,6 +59,10 @@ class Agent(nn.Module):
         for name in ("low", "high"):  # what the environment accepts, in the actor's units
             limit = policy.action_normalizer({"action": getattr(policy, f"action_{name}")})["action"]
             self.register_buffer(name, limit, persistent=False)
+        self.times: Tensor  # (K, n_times) of the network calls that make an action
+        self.teacher_times: Tensor
+        self.register_buffer("times", call_times(policy.process), persistent=False)
+        self.register_buffer("teacher_times", call_times((teacher or policy).process), persistent=False)
 
     @property
     def target(self) -> Critic:
@@ -91,11 +96,7 @@ class Agent(nn.Module):
         `eta` is the weight of this update, None is the configured one.
         """
         cond, a = self._cond(self.actor, batch["observation"]), self.normalized(batch["action"])
-        action: Tensor | None = None
-        if self.config.one_call:
-            behavior, metrics, action = self._one_call(cond, a, batch, draws)
-        else:
-            behavior, metrics = self._behavior(cond, a, batch, draws)
+        behavior, metrics, action = self._behavior(cond, a, batch, draws)
         loss = self.config.behavior_weight * behavior
         metrics = {"behavior_loss": behavior.detach(), **{k: v for k, v in metrics.items() if k != "loss"}}
         if self.config.eta > 0:
@@ -141,31 +142,30 @@ class Agent(nn.Module):
         weight = torch.where(u < 0, 1 - self.config.expectile, self.config.expectile)
         return (weight * u.square()).mean()
 
-    def _behavior(self, cond: Tensor, a: Tensor, batch: Mapping[str, Any], draws: Mapping[str, Any]) -> Loss:
-        """The policy's own generative loss; for a distilled actor its distance from the teacher, and the teacher's."""
-        if self.teacher is None:
-            process, network = self.actor.process, self.actor.network
-            return process.objective(network, a, cond, batch.get("mask"), draws["behavior"])
-        teacher = self.teacher
-        flow, metrics = teacher.process.objective(teacher.network, a, cond, batch.get("mask"), draws["behavior"])
-        with torch.no_grad():
-            taught = self._bounded(teacher.process.sample(teacher.network, draws["noise"], cond))
-        own = self.actor.process.sample(self.actor.network, draws["noise"], cond)
-        distance = F.mse_loss(own, taught)
-        return flow + self.config.distill * distance, metrics | {
-            "flow_loss": flow.detach(),
-            "distillation": distance.detach(),
-        }
-
-    def _one_call(
+    def _behavior(
         self, cond: Tensor, a: Tensor, batch: Mapping[str, Any], draws: Mapping[str, Any]
-    ) -> tuple[Tensor, Metrics, Tensor]:
-        """Behavior loss and, of the same network call, the action that it estimates (EDP, Kang et al. 2023, eq. 8)."""
-        process = self.actor.process
-        assert isinstance(process, Diffusion)
-        mask, noise = batch.get("mask"), draws["behavior"]
-        behavior, metrics, action = process.one_call(self.actor.network, a, cond, mask, noise)
-        return behavior, metrics, self._bounded(action)
+    ) -> tuple[Tensor, Metrics, Tensor | None]:
+        """The loss that keeps the actor near the data; also the action that the critic judges, if one is at hand."""
+        process, network = self.actor.process, self.actor.network
+        inputs = (a, cond, batch.get("mask"), draws["behavior"])
+        if self.teacher is not None:
+            return self._distill(self.teacher, inputs, draws["noise"])
+        if self.config.one_call:  # EDP (Kang et al. 2023, eq. 8)
+            assert isinstance(process, Diffusion)
+            behavior, metrics, action = process.one_call(network, *inputs)
+            return behavior, metrics, self._bounded(action)
+        return *process.objective(network, *inputs), None
+
+    def _distill(self, teacher: Policy, inputs: tuple[Any, ...], noise: Tensor) -> tuple[Tensor, Metrics, Tensor]:
+        """The teacher's own loss, and the distance of the actor's call from what it samples (Park et al. 2025)."""
+        _, cond, *_ = inputs
+        flow, metrics = teacher.process.objective(teacher.network, *inputs)
+        with torch.no_grad():
+            taught = self._sample(teacher, noise, cond, None)
+        own = self._unbounded(self.actor, noise, cond, None)
+        distance = F.mse_loss(own, taught)
+        metrics = metrics | {"flow_loss": flow.detach(), "distillation": distance.detach()}
+        return flow + self.config.distill * distance, metrics, self._bounded(own)
 
     def _critic_term(self, cond: Tensor, a: Tensor, action: Tensor, coin: Tensor) -> Loss:
         """E[Q(s, a_pi)] over its scale; the critic's weights are constants here.
@@ -203,7 +203,12 @@ class Agent(nn.Module):
 
     def _sample(self, policy: Policy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
         """Chunks within the limits, since the critic shall judge what the environment will get."""
-        return self._bounded(policy.process.sample(policy.network, noise, cond, generator=chain))
+        return self._bounded(self._unbounded(policy, noise, cond, chain))
+
+    def _unbounded(self, policy: Policy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
+        times = self.teacher_times if policy is self.teacher else self.times
+        network: Any = Unrolled(policy.network, times)
+        return policy.process.sample(network, noise, cond, generator=chain)
 
     def _bounded(self, action: Tensor) -> Tensor:
         return action.clamp(self.low, self.high)
