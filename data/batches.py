@@ -191,10 +191,19 @@ class Chunks(Sampler):
         return self.gather(self.draw(batch_size, generator))
 
 
+def check_short_episodes(setting: str) -> None:
+    """Refuse what is no way to treat episodes shorter than a chunk.
+
+    Raises:
+        LaminarError: neither "error" nor "pad" nor "drop".
+    """
+    if setting not in ("error", "pad", "drop"):
+        raise LaminarError(f"data.short_episodes is '{setting}', expected error, pad or drop")
+
+
 def _settle_short(episodes: Episodes, chunk: int, policy: str) -> Episodes:
     short = np.flatnonzero(episodes.lengths < chunk)
-    if policy not in ("error", "pad", "drop"):
-        raise LaminarError(f"data.short_episodes is '{policy}', expected error, pad or drop")
+    check_short_episodes(policy)
     if policy == "pad" or len(short) == 0:
         return episodes
     kept = np.flatnonzero(episodes.lengths >= chunk)

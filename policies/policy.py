@@ -340,3 +340,8 @@ def _check_config(config: PolicyConfig) -> None:
             f"policy.execute={config.execute} is more than policy.chunk={config.chunk}; predict at least as many "
             "actions as are executed"
         )
+    if getattr(config.process, "squash", False) and config.action_normalizer == "gaussian":
+        raise LaminarError(
+            "policy.process.squash=true ends in tanh, and with policy.action_normalizer=gaussian no action further than "
+            "one deviation from the mean could be learned; choose policy.action_normalizer=minmax, or squash=false"
+        )

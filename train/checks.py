@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from ..data.batches import check_short_episodes
 from ..errors import LaminarError
 from .checkpoint import flatten
-from .config import RuntimeConfig, TrainConfig
+from .config import DataConfig, RuntimeConfig, TrainConfig
 from .logs import check_wandb
 
 PRECISIONS = ("auto", "highest", "high", "medium")
@@ -21,7 +22,7 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         LaminarError: names the setting and what it may be.
     """
-    _check_data(config.data.path)
+    _check_data(config.data)
     at_least = {"steps": 1, "log_every": 1, "checkpoint_every": 1, "runtime.threads": 1, "seed": 0}
     at_least |= {"evaluation.every": 0, "evaluation.episodes": 1, "evaluation.seed": 0}
     at_least |= {"runtime.updates_per_launch": 1}
@@ -42,11 +43,13 @@ def check_settings(config: TrainConfig) -> None:
             )
 
 
-def _check_data(path: Any) -> None:
+def _check_data(data: DataConfig) -> None:
+    path: Any = data.path
     if path is None:
         raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
     if not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
         raise LaminarError(f"data.path={path} is neither a file nor a list of files; quote a numeric name")
+    check_short_episodes(data.short_episodes)
 
 
 def _check_seeds(config: TrainConfig) -> None:

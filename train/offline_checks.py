@@ -14,16 +14,19 @@ from ..policies import Policy
 _SLACK = 1e-5  # of the range of an action, for limits that went through float32
 
 
-def check_offline(episodes: Episodes, policy: Policy, reward: NDArray[np.float32]) -> None:
+def check_offline(
+    episodes: Episodes, policy: Policy, reward: NDArray[np.float32], short_episodes: str = "error"
+) -> None:
     """Refuse data that teach a critic nothing, and print a warning for each thing that may not be meant.
 
     Args:
         episodes: the recorded steps.
         policy: the one to be improved on them.
         reward: (N,) rewards of training, see `rewards.tune`.
+        short_episodes: of the data settings; "drop" leaves out episodes shorter than a chunk.
 
     Raises:
-        LaminarError: a reward is not finite, or all are 0.
+        LaminarError: a reward is not finite, or all are 0; an episode is shorter than a chunk and not to be left out.
     """
     bad = np.flatnonzero(~np.isfinite(reward))
     if len(bad):
@@ -36,8 +39,8 @@ def check_offline(episodes: Episodes, policy: Policy, reward: NDArray[np.float32
             f"{episodes.source}: the reward is 0 in all {len(reward)} steps, so no action is better than another; "
             "use data in which some episodes earn something, or clone these with method=bc"
         )
-    found = _about_rewards(reward) + _about_ends(episodes) + _about_actions(episodes) + _about_chunks(episodes, policy)
-    for warning in found:
+    _check_chunks(episodes, policy.spec.chunk, short_episodes)
+    for warning in _about_rewards(reward) + _about_ends(episodes) + _about_actions(episodes):
         print(f"laminar: warning: {episodes.source}: {warning}", file=sys.stderr)
 
 
@@ -93,11 +96,15 @@ def _about_actions(episodes: Episodes) -> list[str]:
     return [f"actions of {outside} of {len(action)} steps are outside {limits} (they reach from {reach}): {meaning}"]
 
 
-def _about_chunks(episodes: Episodes, policy: Policy) -> list[str]:
-    chunk, short = policy.spec.chunk, int((episodes.lengths < policy.spec.chunk).sum())
-    if short == 0:
-        return []
-    return [f"{short} of {episodes.num_episodes} episodes are shorter than policy.chunk={chunk} and are not used"]
+def _check_chunks(episodes: Episodes, chunk: int, short_episodes: str) -> None:
+    short = int((episodes.lengths < chunk).sum())
+    if short == 0 or short_episodes == "drop":
+        return
+    raise LaminarError(
+        f"{episodes.source}: {short} of {episodes.num_episodes} episodes are shorter than policy.chunk={chunk}, and a "
+        "critic judges chunks that were executed whole, so that none can be padded; choose a shorter policy.chunk, or "
+        "data.short_episodes=drop"
+    )
 
 
 def _shown(limits: NDArray[np.float64]) -> str:

@@ -124,10 +124,10 @@ class QLearning(Improver):
         self._bind()
 
     def _bind(self) -> None:
-        """Make the averaged policy's parameters views of the state, so that it is always up to date."""
+        """Make the agent's parameters views of the state, so that they are always up to date."""
         named = dict(self.agent.named_parameters())
-        for part in ("averaged", "target"):
-            for name, view in self._update.layouts[part].views(self._program.state[part]).items():
+        for part, layout in self._update.layouts.items():
+            for name, view in layout.views(self._program.state[part]).items():
                 named[name].data = view
 
     def policy(self) -> Policy:
@@ -149,7 +149,7 @@ class QLearning(Improver):
 
 def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Context) -> Transitions:
     reward = tune(config.reward, episodes)
-    check_offline(episodes, policy, reward)
+    check_offline(episodes, policy, reward, context.short_episodes)
     return Transitions(
         episodes,
         history=policy.spec.history,

@@ -237,6 +237,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("policy.history=0", "policy.history must be at least 1, got 0"),
     ("policy.chunk=2 policy.execute=3", "policy.execute=3 is more than policy.chunk=2"),
     ("policy.action_normalizer=minmx", "did you mean 'minmax'?"),
+    (
+        "policy=direct policy.process.squash=true policy.action_normalizer=gaussian",
+        "with policy.action_normalizer=gaussian no action further than one deviation from the mean could be learned",
+    ),
     ("policy=flow policy.process.solver=eulr", "flow has no solver 'eulr'"),
     ("out=null", "train needs out=FOLDER"),
     ("out=", "train needs out=FOLDER"),

@@ -16,6 +16,7 @@ from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.load import load_episodes
 from laminar.data.spec import Feature, Spec
+from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.offline_checks import check_offline
@@ -171,10 +172,10 @@ def test_warnings_come_before_a_run_that_trains_on(train: Callable[..., tuple[in
 def warnings(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """Return a function that checks episodes for a policy of theirs and returns the lines on standard error."""
 
-    def check(episodes: Episodes, chunk: int = 1) -> list[str]:
+    def check(episodes: Episodes, chunk: int = 1, short_episodes: str = "error") -> list[str]:
         policy = Policy.build(PolicyConfig(chunk=chunk), MLPConfig(width=8), episodes)
         capsys.readouterr()
-        check_offline(episodes, policy, episodes.reward)
+        check_offline(episodes, policy, episodes.reward, short_episodes)
         return capsys.readouterr().err.splitlines()
 
     return check
@@ -236,5 +237,7 @@ def test_data_in_which_every_step_terminates(warnings: Callable[..., list[str]])
 def test_episodes_shorter_than_a_chunk(warnings: Callable[..., list[str]]) -> None:
     cut = replace(make_episodes(), ends=np.array([10, 20, 30, 40, 58, 60]))
     assert warnings(cut, chunk=2) == []
-    [told] = warnings(cut, chunk=4)
-    assert "1 of 6 episodes are shorter than policy.chunk=4 and are not used" in told
+    assert warnings(cut, chunk=4, short_episodes="drop") == []
+    for setting in ("error", "pad"):
+        with pytest.raises(LaminarError, match=r"1 of 6 episodes are shorter than policy.chunk=4, .* none can be pad"):
+            warnings(cut, chunk=4, short_episodes=setting)

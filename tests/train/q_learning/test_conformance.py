@@ -37,6 +37,18 @@ def test_two_updates_learn(q_toys: Any, method: str) -> None:
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
+def test_the_agents_parameters_are_the_newest(q_toys: Any, method: str) -> None:
+    """All of them: who looks at the actor that learns, or at its critic, does not see initial weights."""
+    learner = q_toys.learner(q_toys.random(), method)
+    before = {name: value.clone() for name, value in learner.agent.named_parameters()}
+    for step in range(2):
+        learner.update(step)
+    for part in ("actor", "critic"):
+        held = torch.cat([parameter.flatten() for parameter in getattr(learner.agent, part).parameters()])
+        assert torch.equal(held, learner.program.state[part])
+    assert all(not torch.equal(before[name], value) for name, value in learner.agent.named_parameters())
+
+
 def test_a_restored_run_goes_on_alike(q_toys: Any, method: str) -> None:
     first, second = (q_toys.learner(q_toys.random(), method, seed=seed) for seed in (0, 1))
     for step in range(3):
