@@ -342,6 +342,6 @@ def _check_config(config: PolicyConfig) -> None:
         )
     if getattr(config.process, "squash", False) and config.action_normalizer == "gaussian":
         raise LaminarError(
-            "policy.process.squash=true ends in tanh, and with policy.action_normalizer=gaussian no action further than "
-            "one deviation from the mean could be learned; choose policy.action_normalizer=minmax, or squash=false"
+            "policy.process.squash=true ends in tanh, and with policy.action_normalizer=gaussian no action further "
+            "than one deviation from the mean could be learned; choose policy.action_normalizer=minmax, or squash=false"
         )
