@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,10 +35,10 @@ from ..policies.processes.meanflow import MeanFlow
 from .behavior_cloning import Config as CloningConfig
 from .behavior_cloning import ema_decay, learning_rate
 from .flat import Layout, adam, clip_norm
-from .improver import Context, Improver
+from .functional import FunctionalImprover, check_capture, check_processes, gradients_of, precision
+from .improver import Context
 from .lesson import Lesson, Pairs
-from .q_update import gradients_of
-from .runtimes import Program, State, runner
+from .runtimes import Program, State
 
 
 @dataclass
@@ -63,13 +62,14 @@ class Config:
     ema_power: float = 0.75  # warm-up: decay(step) = 1 - (1 + step)^-power
 
 
-class Distillation(Improver):
+class Distillation(FunctionalImprover):
     """Improver that makes a policy of fewer calls from a teacher. `policy()` has the averaged weights."""
+
+    deployed = ("averaged",)
 
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
         _check(config)
-        if context.processes.count > 1:
-            raise LaminarError(f"{config.recipe} runs in one process; start it without torchrun")
+        check_processes(context, config.recipe)
         if context.init is not None:
             raise LaminarError(
                 f"{config.recipe} makes its student in the teacher's units; leave out init={context.init}, or make it "
@@ -81,25 +81,20 @@ class Distillation(Improver):
         lesson = Lesson(student_of(teacher, policy, config), teacher, config.denoising_weight)
         self.lesson = lesson.to(context.device).requires_grad_(False)
         self.data = context.like.data if isinstance(context.like, Distillation) else self._data(episodes)
-        self._layout = Layout(dict(self.lesson.student.named_parameters()))
+        named = [(part, getattr(self.lesson, part).named_parameters(prefix=part)) for part in ("student", "averaged")]
+        self._parts = {part: Layout(dict(parameters)) for part, parameters in named}
         feed = (self._draw, self.data.gather, self._schedule, (context.generator,))
-        self._program = Program(self._start(), self._function, *feed)
-        self._run = runner(self._program, context.compiled, context.captured, context.updates_per_launch)
-        self._bind()
+        program = Program(self._start(), self._function, *feed)
+        super().__init__(self.lesson, self._parts, program, context)
 
     def _data(self, episodes: Episodes) -> Pairs | Chunks:
         """Put what is learned from on the device; of pairs the teacher's samples, which takes a while."""
         spec, context = self.lesson.teacher.spec, self.context
         chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes)
-        if context.captured and chunks.reads_disk:
-            raise LaminarError("images on disk cannot be read inside a CUDA graph; use runtime=cuda")
+        check_capture(context, chunks.reads_disk)
         if isinstance(self.lesson.student.process, CTM):
             return chunks
         return Pairs.make(self.lesson.teacher, chunks, self.config.pairs, self.config.pairs_seed)
-
-    def update(self, step: int) -> dict[str, Tensor]:
-        """Take one update, or one launch of several, and return detached metrics, still on the device."""
-        return self._run(step)
 
     def _draw(self) -> tuple[Tensor, Draws]:
         size, generator = self.config.batch_size, self.context.generator
@@ -115,7 +110,7 @@ class Distillation(Improver):
 
     def _start(self) -> State:
         """Weights as they are, zero moments, no update done; fresh tensors."""
-        flat = self._layout.flatten(dict(self.lesson.student.named_parameters()))
+        flat = self._parts["student"].flatten(dict(self.lesson.named_parameters()))
         state = {"student": flat, "averaged": flat.clone()}
         state |= {name: torch.zeros_like(flat) for name in ("first", "second")}
         return state | {"adam_step": torch.zeros((), device=flat.device)}
@@ -125,11 +120,11 @@ class Distillation(Improver):
     ) -> tuple[State, Metrics]:
         """One update of a student as a function: gradient, clip, Adam, average. `act` is for other methods."""
         lr, renewed, anneal = rates.unbind()
-        fixed = self._named("averaged", state["averaged"])
+        fixed = self._parts["averaged"].views(state["averaged"])
 
         def objective(flats: State) -> tuple[Tensor, Metrics]:
-            with self._precision():
-                free = self._named("student", flats["student"])
+            with precision(flats["student"].device, self.context.autocast):
+                free = self._parts["student"].views(flats["student"])
                 return functional_call(self.lesson, fixed | free, (batch, draws, anneal))
 
         gradients, metrics = gradients_of(objective, {"student": state["student"]})
@@ -140,45 +135,9 @@ class Distillation(Improver):
         new = {"student": student, "averaged": averaged, "first": first, "second": second, "adam_step": step}
         return new, {**metrics, "grad_norm": norm}
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if not self.context.autocast:
-            return nullcontext()
-        return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
-
-    def _named(self, part: str, flat: Tensor) -> dict[str, Tensor]:
-        return {f"{part}.{name}": view for name, view in self._layout.views(flat).items()}
-
-    @property
-    def program(self) -> Program:
-        """The update as a function of tensors."""
-        return self._program
-
-    def move(self, state: State) -> None:
-        """Go on with tensors that lie elsewhere, see `Improver.move`."""
-        self._program.state = state
-        self._bind()
-
-    def _bind(self) -> None:
-        """Make the averaged policy's parameters views of the state, so that it is always up to date."""
-        named = dict(self.lesson.averaged.named_parameters())
-        for name, view in self._layout.views(self._program.state["averaged"]).items():
-            named[name].data = view
-
     def policy(self) -> Policy:
         """Return the student with averaged weights."""
         return self.lesson.averaged.eval()
-
-    def state(self) -> dict[str, Tensor]:
-        """All tensors, besides the averaged policy, that an exact resume needs."""
-        kept = {name: value for name, value in self._program.state.items() if name != "averaged"}
-        return kept | {"generator": self.context.generator.get_state()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state` returned; the averaged policy is loaded from its own file."""
-        for name, value in state.items():
-            if name != "generator":
-                self._program.state[name].copy_(value)
-        self.context.generator.set_state(state["generator"])
 
 
 def student_of(teacher: Policy, policy: Policy, config: Config) -> Policy:

@@ -75,6 +75,8 @@ def improvers() -> dict[str, tuple[type[Improver], type]]:
     for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
         module = importlib.import_module(f"{package}.{info.name}")
         for _, value in inspect.getmembers(module, inspect.isclass):
-            if issubclass(value, Improver) and value.__module__ == module.__name__ != __name__:
+            if value.__module__ != module.__name__ or inspect.isabstract(value):
+                continue
+            if issubclass(value, Improver):
                 found[module.Config.name] = (value, module.Config)
     return found

@@ -20,11 +20,12 @@ from ..policies.processes.diffusion import Diffusion
 from ..policies.processes.direct import Config as DirectConfig
 from ..policies.processes.direct import Direct
 from .agent import HEADS, SCALES, Agent, draw
-from .improver import Context, Improver
+from .functional import FunctionalImprover, check_capture, check_processes
+from .improver import Context
 from .offline_checks import check_offline
 from .q_update import QUpdate, Rates
 from .rewards import tune
-from .runtimes import Program, State, runner
+from .runtimes import Program, State
 
 
 @dataclass
@@ -64,10 +65,13 @@ class Config:
     ema_start: int = 1000  # until then it is a plain copy
 
 
-class QLearning(Improver):
+class QLearning(FunctionalImprover):
     """Improver that climbs a learned Q while it stays near the demonstrations. `policy()` has the averaged weights."""
 
+    deployed = ("averaged", "target")
+
     def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+        check_processes(context, config.recipe)
         _check(config)
         _check_process(config, policy)
         self.config, self.context = config, context
@@ -78,16 +82,11 @@ class QLearning(Improver):
             self.transitions = context.like.transitions
         else:
             self.transitions = _transitions(policy, episodes, config, context)
-        self._check_context()
+        check_capture(context, self.transitions.reads_disk)
         self._update = QUpdate(self.agent, autocast=context.autocast)
         feed = (self._draw, self.transitions.gather, self._schedule, (context.generator,))
-        self._program = Program(self._update.start(), self._function, *feed)
-        self._run = runner(self._program, context.compiled, context.captured, context.updates_per_launch)
-        self._bind()
-
-    def update(self, step: int) -> dict[str, Tensor]:
-        """Take one update, or one launch of several, and return detached metrics, still on the device."""
-        return self._run(step)
+        program = Program(self._update.start(), self._function, *feed)
+        super().__init__(self.agent, self._update.layouts, program, context)
 
     def _draw(self) -> tuple[Tensor, dict[str, Any]]:
         size, generator = self.config.batch_size, self.context.generator
@@ -107,44 +106,9 @@ class QLearning(Improver):
         rates = (share * config.lr, share * config.critic_lr, average, ramp * config.eta)
         return rates, step % config.actor_every == 0
 
-    def _check_context(self) -> None:
-        if self.context.processes.count > 1:
-            raise LaminarError("q_learning runs in one process; start it without torchrun")
-        if self.context.captured and self.transitions.reads_disk:
-            raise LaminarError("images on disk cannot be read inside a CUDA graph; use runtime=cuda")
-
-    @property
-    def program(self) -> Program:
-        """The update as a function of tensors."""
-        return self._program
-
-    def move(self, state: State) -> None:
-        """Go on with tensors that lie elsewhere, see `Improver.move`."""
-        self._program.state = state
-        self._bind()
-
-    def _bind(self) -> None:
-        """Make the agent's parameters views of the state, so that they are always up to date."""
-        named = dict(self.agent.named_parameters())
-        for part, layout in self._update.layouts.items():
-            for name, view in layout.views(self._program.state[part]).items():
-                named[name].data = view
-
     def policy(self) -> Policy:
         """Return the policy with averaged weights; it holds the target critic."""
         return self.agent.averaged
-
-    def state(self) -> dict[str, Tensor]:
-        """All tensors, besides the averaged policy and its critic, that an exact resume needs."""
-        kept = {name: value for name, value in self._program.state.items() if name not in ("averaged", "target")}
-        return kept | {"generator": self.context.generator.get_state()}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state` returned; the averaged policy is loaded from its own file."""
-        for name, value in state.items():
-            if name != "generator":
-                self._program.state[name].copy_(value)
-        self.context.generator.set_state(state["generator"])
 
 
 def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Context) -> Transitions:

@@ -7,21 +7,19 @@ at once by `torch.func.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import maybe_current_level
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
 from ..policies.processes import Metrics
 from .agent import Agent
 from .flat import Layout, adam, clip_norm
+from .functional import gradients_of, precision
+from .runtimes import State
 
-State = dict[str, Tensor]
-Objective = Callable[[State], tuple[Tensor, Metrics]]
 COPIES = {"actor": "averaged", "critic": "target"}
 """What learns -> its slow copy."""
 
@@ -87,7 +85,7 @@ class QUpdate:
 
         def objective(flats: dict[str, Tensor]) -> tuple[Tensor, Metrics]:
             free = {name: view for part in parts for name, view in self.layouts[part].views(flats[part]).items()}
-            with self._precision():
+            with precision(state[parts[0]].device, self.autocast):
                 return functional_call(self.agent, fixed | free, (loss, *inputs))
 
         gradients, metrics = gradients_of(objective, {part: state[part] for part in parts})
@@ -102,31 +100,6 @@ class QUpdate:
 
     def _views(self, state: State, part: str) -> list[tuple[str, Tensor]]:
         return list(self.layouts[part].views(state[part]).items())
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        kind = next(iter(self._initial.values())).device.type
-        return torch.autocast(kind, torch.bfloat16) if self.autocast else nullcontext()
-
-
-def gradients_of(objective: Objective, flats: State) -> tuple[State, Metrics]:
-    """Gradients of a loss in some flat parameters, and its metrics.
-
-    Eagerly by the tape: `torch.func` records the backward pass too, in case it is derived again, and then takes the
-    activations' slow formulas instead of their kernels. Only `vmap` needs it, and the compiler, which drops the excess.
-    """
-    if torch.compiler.is_compiling() or _in_transform():
-        gradients, (_, metrics) = grad_and_value(objective, has_aux=True)(flats)
-        return gradients, metrics
-    leaves = {part: flat.detach().requires_grad_() for part, flat in flats.items()}
-    with torch.enable_grad():
-        loss, metrics = objective(leaves)
-    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # zeros, as torch.func gives
-    return dict(zip(leaves, gradients, strict=True)), metrics
-
-
-def _in_transform() -> bool:
-    """Whether a `torch.func` transform runs this code; there is no public way to ask."""
-    return maybe_current_level() is not None
 
 
 def _part(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from laminar.train import q_update
+from laminar.train import functional
 from laminar.train.q_learning import QLearning
 
 
@@ -17,7 +17,7 @@ def test_the_tape_and_torch_func_find_the_same_gradients(
 ) -> None:
     tape, functional = learner(method), learner(method)
     tape.update(0)
-    monkeypatch.setattr(q_update, "_in_transform", lambda: True)
+    monkeypatch.setattr(functional, "_in_transform", lambda: True)
     functional.update(0)
     theirs = functional.state()
     for name, value in tape.state().items():
