@@ -15,11 +15,11 @@ from laminar.train.q_learning import QLearning
 def test_the_tape_and_torch_func_find_the_same_gradients(
     method: str, learner: Callable[..., QLearning], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tape, functional = learner(method), learner(method)
+    tape, transformed = learner(method), learner(method)
     tape.update(0)
     monkeypatch.setattr(functional, "_in_transform", lambda: True)
-    functional.update(0)
-    theirs = functional.state()
+    transformed.update(0)
+    theirs = transformed.state()
     for name, value in tape.state().items():
         if name.endswith("_first"):  # after one update a tenth of the gradient
             assert value.norm() > 0, name

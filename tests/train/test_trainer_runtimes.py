@@ -186,7 +186,7 @@ def test_cloning_is_not_captured(learner: Learner, rewarded: Episodes) -> None:
 
 
 def test_one_process_only(learner: Learner) -> None:
-    with pytest.raises(LaminarError, match="q_learning runs in one process"):
+    with pytest.raises(LaminarError, match="ofql runs in one process"):
         learner("ofql", processes=Processes(0, 2))
 
 
