@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import LaminarError, nearest
+from ..machine import cpu_model
 from ..policies import realtime
 from ..policies.guided import Acting, guide
 from ..policies.pace import resolve_steps
@@ -206,14 +206,6 @@ def machine() -> dict[str, Any]:
         **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-
-
-def cpu_model() -> str:
-    """Name of the processor as Linux tells it, or its architecture."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
 
 
 def on_device(policy: Policy, name: str) -> Policy:

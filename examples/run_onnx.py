@@ -12,8 +12,8 @@ import onnxruntime
 
 folder = Path(sys.argv[1])
 about = json.loads((folder / "export.json").read_text())
-if about["version"] != 1:
-    sys.exit(f"{folder} is an export of version {about['version']}, this example reads version 1")
+if about["version"] != 2:
+    sys.exit(f"{folder} is an export of version {about['version']}, this example reads version 2")
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1  # more are slower for networks of this size
 session = onnxruntime.InferenceSession(folder / "policy.onnx", options, providers=["CPUExecutionProvider"])

@@ -4,7 +4,7 @@ The folder holds
 
     policy.onnx or policy.pt2   normalizers, encoder, every step of the solver, limits; raw units in and out
     spec.json                   what the policy promises: keys, shapes, units, limits, history, rate
-    export.json                 inputs and output by name, shape and type; versions; the checkpoint's hash
+    export.json                 inputs and output by name, shape and type; versions; hashes of checkpoint and file
     parity.json                 how far it is from eager PyTorch on random observations and noise
 
 `examples/run_onnx.py` runs one with numpy and ONNX Runtime alone.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import LaminarError, nearest
 from . import storage
-from .exported import RUNTIMES, VERSION, Call, open_artifact
+from .exported import RUNTIMES, VERSION, Call, hash_of, open_artifact
 from .guided import Guided
 from .policy import Policy
 from .program import Program
@@ -71,7 +71,8 @@ def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 
         if not parity["largest_difference"] <= TOLERANCE:
             raise LaminarError(f"format={kind} differs from eager by {parity['largest_difference']:.1e}; {_SEE}")
         storage.write_json(temporary / "spec.json", policy.spec.to_json())
-        storage.write_json(temporary / "export.json", _description(program, inputs, kind))
+        about = _description(program, inputs, kind) | {"sha256": hash_of(path)}
+        storage.write_json(temporary / "export.json", about)
         storage.write_json(temporary / "parity.json", parity)
     return target
 

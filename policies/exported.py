@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import LaminarError
 from . import storage
 from .runtimes import onnx, pt2
 
-VERSION = 1
+VERSION = 2
 RUNTIMES = {"onnx": onnx, "pt2": pt2}  # by format
 Call = Callable[[list[Any]], Any]
 
@@ -42,7 +43,7 @@ class Exported:
             self.description: Any = storage.read_json(folder / "export.json")
             _check_version(folder, self.description)
             shapes = [tuple(argument["shape"]) for argument in self.description["inputs"]]
-            runtime = RUNTIMES[self.description["format"]]
+            runtime, digest = RUNTIMES[self.description["format"]], self.description["sha256"]
         with storage.rebuilding(folder / "spec.json"):
             self.spec = Spec.from_json(storage.read_json(folder / "spec.json"))
         path = folder / f"policy.{self.description['format']}"
@@ -51,6 +52,8 @@ class Exported:
         reason = runtime.unloadable()
         if reason is not None:
             raise LaminarError(f"{path} cannot be run: {reason}")
+        if hash_of(path) != digest:
+            raise LaminarError(f"{path} is not the file that export.json describes: damaged or replaced; export again")
         self._call = open_artifact(path)
         # Noise comes first, then the windows in the order of the Spec; an input may be called otherwise than its key.
         draws = len(shapes) - len(self.spec.observation)
@@ -114,6 +117,11 @@ def _check_version(folder: Path, description: Mapping[str, Any]) -> None:
             f"{folder} was compiled for {description['machine']} and this is {pt2.machine()}; export again, or use "
             "format=onnx, which does not depend on it"
         )
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, which tells whether description and artifact are of one export."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def open_artifact(path: Path) -> Call:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
+from ...machine import cpu_model
 from ..guided import Guided
 from ..program import Program
 from . import Inputs
@@ -110,12 +111,7 @@ def _path(program: Program, inputs: Inputs) -> Path:
 
 def machine() -> str:
     """Return what compiled code depends on: the compiler uses every instruction of the processor that it runs on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    kind = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return " ".join(filter(None, [platform.machine(), torch.backends.cpu.get_cpu_capability(), kind]))
+    return " ".join([platform.machine(), torch.backends.cpu.get_cpu_capability(), cpu_model()])
 
 
 @cache

@@ -1,5 +1,6 @@
 """Artifacts that run without the package."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -146,7 +147,7 @@ def test_bad_artifacts(artifact: Path, tmp_path: Path) -> None:
         Exported(tmp_path)
     about = json.loads((artifact / "export.json").read_text())
     (artifact / "export.json").write_text(json.dumps(about | {"version": 7}))
-    with pytest.raises(LaminarError, match="is an export of version 7, this laminar reads 1; export again"):
+    with pytest.raises(LaminarError, match="is an export of version 7, this laminar reads 2; export again"):
         Exported(artifact)
     (artifact / "export.json").write_text(json.dumps(about))
     (artifact / "policy.onnx").unlink()
@@ -157,7 +158,23 @@ def test_bad_artifacts(artifact: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x0a" * 50], ids=["empty", "text", "half"])
 def test_a_damaged_model(artifact: Path, content: bytes) -> None:
     (artifact / "policy.onnx").write_bytes(content)
+    with pytest.raises(LaminarError, match=r"policy.onnx is not the file that export.json describes.*export again"):
+        Exported(artifact)
+    about = json.loads((artifact / "export.json").read_text())
+    about["sha256"] = hashlib.sha256(content).hexdigest()  # as if it had been exported like this
+    (artifact / "export.json").write_text(json.dumps(about))
     with pytest.raises(LaminarError, match=r"policy.onnx cannot be opened .*export again"):
+        Exported(artifact)
+
+
+def test_the_model_of_another_export(policy: Policy, artifact: Path, tmp_path: Path) -> None:
+    """A robot must not move by weights that the description beside them does not tell of."""
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.mul_(0.5)
+    other = export(policy, tmp_path / "other", batch=2)
+    (artifact / "policy.onnx").write_bytes((other / "policy.onnx").read_bytes())
+    with pytest.raises(LaminarError, match=r"policy.onnx is not the file that export.json describes"):
         Exported(artifact)
 
 
