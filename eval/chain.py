@@ -31,6 +31,7 @@ def evaluate_chains(
     processes: int = 0,
     video: str | Path | None = None,
     video_chains: int = 3,
+    runtime: str = "eager",
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
 
@@ -47,6 +48,7 @@ def evaluate_chains(
         processes: 0 runs in this process; N shards the chains over N workers, which load the policy themselves.
         video: MP4 file to write, with the first `video_chains` chains; the instruction is written into the picture.
         video_chains: how many chains to film.
+        runtime: of the sampling loop, see `evaluate`.
 
     Raises:
         LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
@@ -57,7 +59,7 @@ def evaluate_chains(
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
     numbers = range(chains)
-    found = measure(protocol, policy, env_id, numbers, num_envs, processes, video, video_chains)
+    found = measure(protocol, policy, env_id, numbers, num_envs, processes, video, video_chains, None, runtime)
     instruction = found.spec.observation.get("instruction")
     return ChainResult(
         env_id=found.env_id,
@@ -68,6 +70,7 @@ def evaluate_chains(
         instruction=None if instruction is None else instruction.unit or "unnamed",
         checkpoint=found.checkpoint,
         num_envs=found.num_envs,
+        runtime=found.runtime,
         seconds=found.seconds,
     )
 

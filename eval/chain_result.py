@@ -48,6 +48,7 @@ class ChainResult:
         instruction: label of the instruction's embedding; None for a policy that does not see the instruction.
         checkpoint: hash of the policy's weights; None for a policy without any.
         num_envs: environments that stepped together.
+        runtime: what ran the policy's sampling loop.
         seconds: wall time.
         versions: of the packages that the result depends on.
     """
@@ -60,6 +61,7 @@ class ChainResult:
     instruction: str | None = None
     checkpoint: str | None = None
     num_envs: int = 1
+    runtime: str = "eager"
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
@@ -135,6 +137,7 @@ class ChainResult:
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
+            "runtime": self.runtime,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
             "chains": [asdict(chain) for chain in self.chains],
@@ -152,7 +155,8 @@ class ChainResult:
         rows = stored["chains"]
         chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
-        return cls(stored["env_id"], stored["simulator"], chains, **{name: stored[name] for name in names})
+        kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
+        return cls(stored["env_id"], stored["simulator"], chains, **kept)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""

@@ -57,7 +57,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     count = 1 if config.candidates is None else config.candidates
     video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
     options = (config.num_envs, config.processes, video, config.video_episodes)
-    result = run(policy, str(config.env.id), seeds, *options, acting=how)
+    result = run(policy, str(config.env.id), seeds, *options, how, config.policy.runtime)
     print(result.summary())
     if out:
         from .report import write_report
@@ -76,7 +76,7 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
         count = min(count, 1)  # the others would be the same; that number is then missing, and says why
     video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
     options = (config.num_envs, config.processes, video, config.video_episodes)
-    found = evaluate_offline(run, str(config.env.id), seeds, how, *options)
+    found = evaluate_offline(run, str(config.env.id), seeds, how, *options, config.policy.runtime)
     print(found.summary())
     if out:
         from .report import write_report
@@ -93,7 +93,8 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
     video = _video(config, out, "chains.mp4")
-    result = run(policy, str(config.env.id), *limits, config.num_envs, config.processes, video, config.video_episodes)
+    options = (config.num_envs, config.processes, video, config.video_episodes, config.policy.runtime)
+    result = run(policy, str(config.env.id), *limits, *options)
     print(result.summary())
     if out:
         from .chain_report import write_chain_report

@@ -15,10 +15,17 @@ class PolicyPath:
 
 
 @dataclass
+class EvaluatedPolicy(PolicyPath):
+    """A saved policy, and what runs it."""
+
+    runtime: str = "eager"  # of the sampling loop: eager, onnx, pt2, compile, or auto, the fastest; docs/realtime.md
+
+
+@dataclass
 class EvalConfig:
     """One evaluation."""
 
-    policy: PolicyPath = field(default_factory=PolicyPath)
+    policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = 50
     chains: int | None = None  # instead of episodes: chains of five instructions, see task=calvin-chain

@@ -16,6 +16,7 @@ from ..data.spec import Spec
 from ..errors import LaminarError
 from ..policies.guided import Acting, guide
 from ..policies.policy import Policy, load_policy
+from ..policies.realtime import accelerate
 from .lockstep import Actor, Lockstep
 from .video import Recorder
 
@@ -35,6 +36,7 @@ class Measurement(Generic[Record]):
         checkpoint: hash of the policy's weights; None for a policy without any.
         num_envs: environments that stepped together, in all processes.
         acting: how the policy decided.
+        runtime: what ran its sampling loop.
         seconds: wall time.
     """
 
@@ -45,6 +47,7 @@ class Measurement(Generic[Record]):
     checkpoint: str | None
     num_envs: int
     acting: Acting
+    runtime: str
     seconds: float = 0.0
 
 
@@ -58,6 +61,7 @@ def measure(
     video: str | Path | None = None,
     video_episodes: int = 3,
     acting: Acting | None = None,
+    runtime: str = "eager",
 ) -> Measurement[Record]:
     """Roll a policy out under a protocol: one record a seed.
 
@@ -71,6 +75,7 @@ def measure(
         video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
         video_episodes: how many seeds to film.
         acting: lets the critic of the policy choose among candidates; None leaves the policy as it is.
+        runtime: of the sampling loop, see `realtime.accelerate`; the same numbers up to rounding.
 
     Raises:
         LaminarError: a number that makes no sense, a policy that does not fit the environment, or whatever the
@@ -87,10 +92,10 @@ def measure(
     if processes > 0:
         if video is not None:
             raise LaminarError("a video needs processes=0; film a few episodes in a second evaluation")
-        found = _in_workers(protocol, policy, env_id, seeds, num_envs, processes, acting)
+        found = _in_workers(protocol, policy, env_id, seeds, num_envs, processes, acting, runtime)
     else:
         recorder = None if video is None else Recorder(Path(video), seeds[:video_episodes])
-        found = _here(protocol, policy, env_id, seeds, num_envs, recorder, acting)
+        found = _here(protocol, policy, env_id, seeds, num_envs, recorder, acting, runtime)
     return replace(found, seconds=time.perf_counter() - begin)
 
 
@@ -102,13 +107,16 @@ def _here(
     num_envs: int | None,
     recorder: Recorder | None = None,
     acting: Acting | None = None,
+    runtime: str = "eager",
 ) -> Measurement[Record]:
     actor = load_policy(policy) if isinstance(policy, str | Path) else policy
     if acting is not None:
         if not isinstance(actor, Policy):
             raise LaminarError(f"{type(actor).__name__} has no critic to choose among candidates; leave acting out")
         actor = guide(actor, acting)
-    lockstep = Lockstep(actor, env_id, min(num_envs or 64, len(seeds)), recorder)
+    slots = min(num_envs or 64, len(seeds))
+    actor = actor if runtime == "eager" else _accelerated(actor, runtime, slots)
+    lockstep = Lockstep(actor, env_id, slots, recorder)
     try:
         # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
         with torch.random.fork_rng(devices=[]):
@@ -124,7 +132,17 @@ def _here(
     checkpoint = checkpoint_hash() if checkpoint_hash else None
     simulator = getattr(lockstep.envs[0].unwrapped, "simulator_name", None)
     how = getattr(actor, "acting", Acting())
-    return Measurement(lockstep.env_id, simulator, records, actor.spec, checkpoint, len(lockstep.envs), how)
+    ran = getattr(actor, "runtime", "eager")
+    return Measurement(lockstep.env_id, simulator, records, actor.spec, checkpoint, len(lockstep.envs), how, ran)
+
+
+def _accelerated(actor: Actor, runtime: str, slots: int) -> Policy:
+    """Build the policy's loop for all slots, and for the few that plan when their chunks end at other times."""
+    if not isinstance(actor, Policy):
+        raise LaminarError(
+            f"{type(actor).__name__} is no policy with a sampling loop; leave policy.runtime={runtime} out"
+        )
+    return accelerate(actor, runtime, sorted({-(-slots // 4), slots}))
 
 
 def _in_workers(
@@ -135,6 +153,7 @@ def _in_workers(
     num_envs: int | None,
     processes: int,
     acting: Acting | None,
+    runtime: str,
 ) -> Measurement[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
@@ -143,7 +162,8 @@ def _in_workers(
     # spawned, because a forked child inherits locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_here, protocol, str(policy), env_id, shard, num_envs, None, acting) for shard in shards]
+        how = (num_envs, None, acting, runtime)
+        jobs = [pool.submit(_here, protocol, str(policy), env_id, shard, *how) for shard in shards]
         parts = [job.result() for job in jobs]
     found = {
         seed: record

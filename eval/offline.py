@@ -150,6 +150,7 @@ def evaluate_offline(
     processes: int = 0,
     video: str | Path | None = None,
     video_episodes: int = 3,
+    runtime: str = "eager",
 ) -> OfflineResult:
     """Measure a run: its last checkpoint by single samples and by its critic's choice, and its best checkpoint.
 
@@ -167,6 +168,7 @@ def evaluate_offline(
         processes: see `evaluate`.
         video: see `evaluate`; of the single sample of the last checkpoint.
         video_episodes: see `evaluate`.
+        runtime: see `evaluate`.
 
     Raises:
         LaminarError: the folder is no run, one candidate only although there is noise, or as `evaluate` does.
@@ -195,7 +197,7 @@ def evaluate_offline(
     numbers: dict[str, Result] = {}
     for name, (folder, how, _) in jobs.items():
         film = video if name == SINGLE else None
-        numbers[name] = evaluate(folder, env_id, seeds, num_envs, processes, film, video_episodes, how)
+        numbers[name] = evaluate(folder, env_id, seeds, num_envs, processes, film, video_episodes, how, runtime)
     updates = {name: step for name, (_, _, step) in jobs.items()}
     return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
 

@@ -172,7 +172,7 @@ def _page(
         lines += [f"Note: {stored['note']}.", ""]
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
-    lines += [f"- acting: {result.acting}"]
+    lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]
     lines += [f"- simulator: {result.simulator}"] if result.simulator else []
     seeds = [episode.seed for episode in result.episodes]
     lines += [f"- seeds: {', '.join(map(str, seeds))}"]

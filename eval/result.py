@@ -55,6 +55,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=lambda: versions())
     simulator: str | None = None  # its name and version, where the environment tells it
     acting: Acting = field(default_factory=Acting)  # how the policy decided
+    runtime: str = "eager"  # what ran its sampling loop
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -102,6 +103,7 @@ class Result:
             "normalized_score": score.to_json() if score else None,
             "confidence": 0.95,
             "acting": self.acting.to_json(),
+            "runtime": self.runtime,
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
@@ -123,7 +125,8 @@ class Result:
         episodes = [Episode(row["seed"], row["return"], row["length"], row["success"]) for row in rows]
         acting = Acting.from_json(stored.get("acting", {}))  # older records have none
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
-        return cls(stored["env_id"], episodes, *figures, simulator=stored.get("simulator"), acting=acting)
+        how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
+        return cls(stored["env_id"], episodes, *figures, **how)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""

@@ -7,6 +7,7 @@ others run beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def evaluate(
     video: str | Path | None = None,
     video_episodes: int = 3,
     acting: Acting | None = None,
+    runtime: str = "eager",
 ) -> Result:
     """Measure a policy: one episode a seed.
 
@@ -49,13 +51,16 @@ def evaluate(
         video_episodes: how many episodes to film.
         acting: lets the critic of the policy choose among candidates, as a `Guided` policy does; None leaves the
             policy as it is.
+        runtime: of the sampling loop, see `policies.realtime.accelerate`; "auto" takes the fastest. The same numbers up
+            to rounding, so single episodes may differ where an environment is chaotic.
 
     Raises:
         LaminarError: the policy does not fit the environment or gave a non-finite action; no or repeated seeds.
     """
-    found = measure(run_episodes, policy, env_id, seeds, num_envs, processes, video, video_episodes, acting)
+    found = measure(run_episodes, policy, env_id, seeds, num_envs, processes, video, video_episodes, acting, runtime)
     figures = (found.checkpoint, found.num_envs, found.seconds)
-    return Result(found.env_id, found.records, *figures, simulator=found.simulator, acting=found.acting)
+    result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
+    return replace(result, acting=found.acting, runtime=found.runtime)
 
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:

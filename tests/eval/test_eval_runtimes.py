@@ -1,0 +1,101 @@
+"""Evaluation of what a robot will run: `policy.runtime=` of laminar eval."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.cli import main
+from laminar.data.episodes import Episodes
+from laminar.envs import env_spec, make_env
+from laminar.errors import LaminarError
+from laminar.eval.chain_result import ChainResult, load_chain_result
+from laminar.eval.result import Result, load_result
+from laminar.eval.rollout import evaluate
+from laminar.policies import Policy, PolicyConfig
+from laminar.policies.guided import Acting
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.mlp import Config
+from laminar.policies.prepared import Prepared
+
+ENV = "Hopper-v4"  # an untrained policy falls after some ten steps
+
+
+@pytest.fixture
+def policy() -> Policy:
+    env = make_env(ENV)
+    spec = env_spec(env)
+    env.close()
+    rng = np.random.default_rng(0)
+    episodes = Episodes(
+        observation={"observation": rng.normal(0, 1, (20, 11)).astype(np.float32)},
+        final_observation={"observation": np.zeros((1, 11), np.float32)},
+        action=rng.uniform(-1, 1, (20, 3)).astype(np.float32),
+        reward=np.zeros(20, np.float32),
+        terminated=np.zeros(20, bool),
+        truncated=np.zeros(20, bool),
+        ends=np.array([20]),
+        spec=spec,
+    )
+    torch.manual_seed(0)
+    policy = Policy.build(PolicyConfig(history=2, chunk=4, execute=3), Config(width=16, depth=1), episodes).eval()
+    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+    return policy
+
+
+@pytest.mark.parametrize("acting", [None, Acting(4, "argmax")], ids=["sample", "candidates"])
+def test_the_same_episodes(policy: Policy, acting: Acting | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven seeds in three slots: chunks end at different times, and fewer slots plan than there are."""
+    eager = evaluate(policy, ENV, range(7), num_envs=3, acting=acting)
+    rows: list[int] = []
+    run = Prepared.run
+
+    def counted(self: Prepared, windows: Any, batch: int, *rest: Any) -> torch.Tensor:
+        rows.append(batch)
+        return run(self, windows, batch, *rest)
+
+    monkeypatch.setattr(Prepared, "run", counted)
+    fast = evaluate(policy, ENV, range(7), num_envs=3, acting=acting, runtime="onnx")
+    assert (eager.runtime, fast.runtime) == ("eager", "onnx")
+    assert set(rows) == {1, 2, 3}
+    assert fast.acting == eager.acting
+    assert fast.checkpoint == eager.checkpoint
+    assert [episode.length for episode in fast.episodes] == [episode.length for episode in eager.episodes]
+    np.testing.assert_allclose(fast.returns, eager.returns, rtol=1e-3)
+
+
+def test_records_tell_the_runtime(policy: Policy, tmp_path: Path) -> None:
+    result = evaluate(policy, ENV, range(2), runtime="onnx")
+    stored = load_result(result.save(tmp_path))
+    assert stored.runtime == "onnx"
+    assert Result.from_json({k: v for k, v in result.to_json().items() if k != "runtime"}).runtime == "eager"
+
+
+def test_records_of_chains_tell_it(tmp_path: Path) -> None:
+    from laminar.eval.chain_result import Chain
+
+    result = ChainResult(ENV, "none", [Chain(0, ("open_drawer",), 0, [3])], runtime="onnx")
+    assert load_chain_result(result.save(tmp_path)).runtime == "onnx"
+
+
+def test_the_command(policy: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", f"policy.path={policy.save(tmp_path / 'policy')}", f"env.id={ENV}", "episodes=2"]
+    out = tmp_path / "out"
+    assert main([*words, f"out={out}", "policy.runtime=onnx", "processes=2", "video_episodes=0"]) == 0
+    assert json.loads((out / "eval.json").read_text())["runtime"] == "onnx"
+    assert "- runtime: onnx" in (out / "report.md").read_text()
+    capsys.readouterr()
+    assert main([*words, "policy.runtime=onx"]) == 2
+    assert "no runtime is called 'onx'" in capsys.readouterr().err
+
+
+def test_a_policy_of_another_kind(noise_policy: Any) -> None:
+    with pytest.raises(
+        LaminarError, match=r"NoisePolicy is no policy with a sampling loop; leave policy\.runtime=onnx out"
+    ):
+        evaluate(noise_policy(ENV), ENV, [0], runtime="onnx")
