@@ -17,7 +17,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from commands import DOCS, laminar, replace_table
+from commands import DOCS, laminar, replace_table, train
 
 from laminar.eval.result import Result, load_result
 from laminar.eval.scores import Interval, bootstrap, wilson
@@ -60,12 +60,12 @@ class Run:
         return f"{self.name}_{self.process}_{self.seed}"
 
     def commands(self, data: str, out: str) -> list[list[str]]:
-        """The two commands that make this run."""
+        """The settings that make this run, and the command that measures it."""
         folder = f"{out}/{self.folder}"
-        train = ["train", f"experiment={self.name}", f"policy={self.process}", f"seed={self.seed}"]
+        train = [f"experiment={self.name}", f"policy={self.process}", f"seed={self.seed}"]
         train += [f"data.path={data}/{self.task.file}"]
         evaluate = ["eval", f"policy.path={folder}", f"env.id={self.task.env_id}", "episodes=50", "seed=0"]
-        return [[*train, f"out={folder}"], [*evaluate, "video_episodes=0", f"out={folder}/eval"]]
+        return [train, [*evaluate, "video_episodes=0", f"out={folder}/eval"]]
 
 
 def main(data: str, out: str) -> None:
@@ -82,10 +82,8 @@ def main(data: str, out: str) -> None:
 def execute(run: Run, data: str, out: str) -> None:
     """Train and evaluate one run in its own processes, unless it is done."""
     folder = Path(out, run.folder)
-    train, evaluate = run.commands(data, out)
-    if not (folder / "cpu_seconds.json").exists():
-        seconds = laminar([*train, "resume=true"])
-        (folder / "cpu_seconds.json").write_text(json.dumps(seconds))
+    training, evaluate = run.commands(data, out)
+    train(training, folder)
     if not (folder / "eval/eval.json").exists():
         laminar(evaluate)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from laminar.policies.storage import checkpoints
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -22,6 +25,25 @@ def laminar(words: list[str]) -> float:
             told.seek(0)
             sys.exit(f"failed: laminar {shlex.join(words)}\n{''.join(told.read().splitlines(True)[-1:])}")
     return usage.ru_utime + usage.ru_stime
+
+
+def train(words: list[str], folder: Path) -> None:
+    """Train a run to its end, unless it is there, and keep the CPU seconds of all attempts in `cpu_seconds.json`."""
+    spent = folder / "cpu_seconds.json"
+    if not finished(folder):
+        before = json.loads(spent.read_text()) if spent.exists() else 0.0
+        spent.write_text(json.dumps(before + laminar(["train", *words, f"out={folder}", "resume=true"])))
+    if not finished(folder):  # a stopped training has saved itself and tells no failure
+        sys.exit(f"stopped: {folder}; start the script again to go on")
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run has the checkpoint of its last update."""
+    settings = folder / "run.json"
+    if not settings.exists():
+        return False
+    last = f"step_{json.loads(settings.read_text())['steps']:08d}"
+    return any(checkpoint.name == last for checkpoint in checkpoints(folder))
 
 
 def replace_table(page: str, lines: list[str], mark: str = "table", docs: Path = DOCS) -> None:

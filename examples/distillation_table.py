@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from commands import DOCS, laminar, replace_table
+from commands import DOCS, laminar, replace_table, train
 
 from laminar.eval.compare import compare_results
 from laminar.eval.result import load_result
@@ -45,15 +45,15 @@ class Run:
 
     name: str
     title: str
-    settings: tuple[str, ...]
+    chosen: tuple[str, ...]
     teacher: str | None = None
     reference: str | None = None
 
-    def train(self, task: str, data: str, out: str) -> list[str]:
-        """Words of the command that trains it."""
-        words = ["train", f"experiment={task}", *self.settings]
+    def settings(self, task: str, data: str, out: str) -> list[str]:
+        """All settings that train it on a task."""
+        words = [f"experiment={task}", *self.chosen]
         words += [] if self.teacher is None else [f"method.teacher={out}/{task}_{self.teacher}", *STUDENT]
-        return [*words, f"data.path={data}/{TASKS[task].file}", f"out={out}/{task}_{self.name}"]
+        return [*words, f"data.path={data}/{TASKS[task].file}"]
 
 
 REFLOW = ["method=reflow", "steps=5000", "evaluation.every=1000"]
@@ -86,9 +86,7 @@ def main(data: str, out: str) -> None:
 def execute(run: Run, task: str, data: str, out: str) -> None:
     """Train and evaluate one policy in processes of their own, unless it is done."""
     folder = Path(out, f"{task}_{run.name}")
-    if not (folder / "cpu_seconds.json").exists():
-        seconds = laminar([*run.train(task, data, out), "resume=true"])
-        (folder / "cpu_seconds.json").write_text(json.dumps(seconds))
+    train(run.settings(task, data, out), folder)
     evaluate(folder, task)
 
 

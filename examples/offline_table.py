@@ -20,14 +20,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from commands import DOCS, laminar, replace_table
+from commands import DOCS, laminar, replace_table, train
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from laminar.data.load import load_episodes
 from laminar.envs.d4rl import normalized_score
 from laminar.eval.offline import NUMBERS
-from laminar.policies.storage import checkpoints
 
 PAGE = "offline_q_learning.md"
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.
@@ -80,15 +79,15 @@ class Run:
         names = ["hopper-medium-v4.hdf5", "hopper-expert-v4.hdf5"]
         return [f"{data}/{name}" for name in (names if self.mixed else names[:1])]
 
-    def training(self, data: str, out: str) -> list[str]:
-        """The command that makes this run."""
-        folder, words = f"{out}/{self.folder}", (WORDS if self.mixed else MEDIUM_WORDS)[self.method]
-        train = ["train", "experiment=hopper-mixed", *words, f"env.id={self.env_id}"]
+    def training(self, data: str) -> list[str]:
+        """The settings that make this run."""
+        train = ["experiment=hopper-mixed", *(WORDS if self.mixed else MEDIUM_WORDS)[self.method]]
+        train += [f"env.id={self.env_id}"]
         train += [f"data.path=[{','.join(self.files(data))}]", f"seed={self.seed}"]
         train += [f"steps={self.steps}", f"evaluation.every={self.every}", f"checkpoint_every={self.every}"]
         # Compiling takes longer than a rehearsal.
         train += ["runtime=eager", "evaluation.episodes=1"] if self.rehearsal else ["runtime=compile"]
-        return [*train, f"out={folder}", "resume=true"]
+        return train
 
     def evaluations(self, out: str) -> list[list[str]]:
         """The commands that measure it."""
@@ -127,21 +126,10 @@ def main(data: str, out: str, rehearsal: bool = False) -> None:
 
 def execute(run: Run, data: str, out: str) -> None:
     """Train and evaluate one run in its own processes, unless it is done."""
-    folder = Path(out, run.folder)
-    spent = folder / "cpu_seconds.json"
-    if not trained(run, folder):
-        before = json.loads(spent.read_text()) if spent.exists() else 0.0
-        spent.write_text(json.dumps(before + laminar(run.training(data, out))))
-    if not trained(run, folder):  # a stopped training has saved itself and tells no failure
-        sys.exit(f"stopped: {folder}; start the script again to go on")
+    train(run.training(data), Path(out, run.folder))
     for words in run.evaluations(out):
         if not Path(words[-1].removeprefix("out="), "eval.json").exists():
             laminar(words)
-
-
-def trained(run: Run, folder: Path) -> bool:
-    """Whether a run has come to its end."""
-    return any(checkpoint.name == f"step_{run.steps:08d}" for checkpoint in checkpoints(folder))
 
 
 def compact(figures: Path) -> list[str]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from commands import DOCS, laminar, replace_table
+from commands import DOCS, laminar, replace_table, train
 
 from laminar.envs.make import make_env
 from laminar.eval.chain_result import load_chain_result
@@ -44,8 +44,8 @@ def skill(task: str, out: str) -> None:
     """Record 50 demonstrations of a skill, clone them, and evaluate on starts that were not recorded."""
     folder = Path(out, task)
     once(folder / "demonstrations.hdf5", ["collect", f"task=playroom/{task}", "episodes=50", "seed=0"])
-    train = ["train", "experiment=playroom-skill", f"task=playroom/{task}", "seed=0"]
-    once(folder / "run", [*train, f"data.path={folder}/demonstrations.hdf5", "resume=true"])
+    settings = ["experiment=playroom-skill", f"task=playroom/{task}", "seed=0"]
+    train([*settings, f"data.path={folder}/demonstrations.hdf5"], folder / "run")
     evaluate = ["eval", f"policy.path={folder}/run", f"task=playroom/{task}", f"episodes={EPISODES}", "seed=5000"]
     once(folder / "eval", [*evaluate, "video_episodes=2"])
 
@@ -54,7 +54,7 @@ def play(out: str) -> None:
     """Record play, clone its annotated windows, and evaluate chains of five tasks."""
     folder = Path(out, "play")
     once(folder / "data", ["collect", "task=playroom/play", "steps=100000", "seed=0"])
-    once(folder / "run", ["train", "experiment=playroom-play", f"data.path={folder}/data", "seed=0", "resume=true"])
+    train(["experiment=playroom-play", f"data.path={folder}/data", "seed=0"], folder / "run")
     evaluate = ["eval", f"policy.path={folder}/run", "task=calvin-chain", "chains=100", "seed=0"]
     once(folder / "eval", [*evaluate, "video_episodes=2"])
 
@@ -76,7 +76,7 @@ def write_skills(out: str) -> None:
         outcomes.append([bool(episode.success) for episode in episodes])
         rate = wilson(sum(outcomes[-1]), len(episodes))
         length = sum(episode.length for episode in episodes) / len(episodes)
-        seconds = json.loads(Path(out, task, "run_seconds.json").read_text())
+        seconds = json.loads(Path(out, task, "run", "cpu_seconds.json").read_text())
         lines.append(f"| {task} | {rate.mean:.2f} | [{rate.low:.2f}, {rate.high:.2f}] | {length:.0f} | {seconds:.0f} |")
     mean = bootstrap(outcomes)
     lines.append(f"| **mean of the eight** | **{mean.mean:.3f}** | [{mean.low:.3f}, {mean.high:.3f}] | | |")

@@ -1,0 +1,40 @@
+"""What the table scripts share: a training that was stopped is not taken for one that is done."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def commands(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("commands", repository / "examples" / "commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_training_goes_on_until_the_last_update(
+    commands: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, stops, asked = tmp_path / "run", [4, 10], []
+
+    def laminar(words: list[str]) -> float:
+        asked.append(words)
+        (folder / "checkpoints" / f"step_{stops.pop(0):08d}").mkdir(parents=True)
+        (folder / "run.json").write_text('{"steps": 10}')
+        return 1.5
+
+    monkeypatch.setattr(commands, "laminar", laminar)
+    with pytest.raises(SystemExit, match="start the script again to go on"):
+        commands.train(["method=bc"], folder)
+    for _ in range(2):  # the second time there is nothing left to do
+        commands.train(["method=bc"], folder)
+    assert asked == [["train", "method=bc", f"out={folder}", "resume=true"]] * 2
+    assert json.loads((folder / "cpu_seconds.json").read_text()) == 3.0
