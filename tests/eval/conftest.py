@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from laminar.data.episodes import Episodes
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
+from laminar.policies import Policy, PolicyConfig
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.mlp import Config
 
 
 class NoisePolicy:
@@ -46,5 +51,33 @@ def noise_policy() -> PolicyMaker:
             return NoisePolicy(env_spec(env), **options)  # type: ignore[arg-type]
         finally:
             env.close()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_up_policy() -> Callable[..., Policy]:
+    """Return a function from a PolicyConfig to an untrained policy for Hopper, which falls after some ten steps."""
+
+    def make(config: PolicyConfig | None = None, critic: bool = True) -> Policy:
+        env = make_env("Hopper-v4")
+        spec = env_spec(env)
+        env.close()
+        rng = np.random.default_rng(0)
+        episodes = Episodes(
+            observation={"observation": rng.normal(0, 1, (20, 11)).astype(np.float32)},
+            final_observation={"observation": np.zeros((1, 11), np.float32)},
+            action=rng.uniform(-1, 1, (20, 3)).astype(np.float32),
+            reward=np.zeros(20, np.float32),
+            terminated=np.zeros(20, bool),
+            truncated=np.zeros(20, bool),
+            ends=np.array([20]),
+            spec=spec,
+        )
+        torch.manual_seed(0)
+        policy = Policy.build(config or PolicyConfig(), Config(width=16, depth=1), episodes)
+        if critic:
+            policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
+        return policy.eval()
 
     return make

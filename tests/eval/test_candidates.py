@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -14,8 +13,6 @@ import pytest
 import torch
 
 from laminar.cli import main
-from laminar.data.episodes import Episodes
-from laminar.envs import env_spec, make_env
 from laminar.errors import LaminarError
 from laminar.eval import report
 from laminar.eval.offline import evaluate_offline, load_offline
@@ -24,35 +21,9 @@ from laminar.eval.result import Result, load_result
 from laminar.eval.rollout import evaluate
 from laminar.policies import Policy, PolicyConfig, load_policy
 from laminar.policies.guided import Acting, Guided
-from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.networks.mlp import Config
 from laminar.policies.processes.direct import Config as DirectConfig
 
 ENV = "hopper-medium-v2"
-
-
-def made_up_policy(critic: bool = True, process: Any = None) -> Policy:
-    """Return an untrained policy for Hopper, which falls after some ten steps."""
-    env = make_env(ENV)
-    spec = env_spec(env)
-    env.close()
-    rng = np.random.default_rng(0)
-    episodes = Episodes(
-        observation={"observation": rng.normal(0, 1, (20, 11)).astype(np.float32)},
-        final_observation={"observation": np.zeros((1, 11), np.float32)},
-        action=rng.uniform(-1, 1, (20, 3)).astype(np.float32),
-        reward=np.zeros(20, np.float32),
-        terminated=np.zeros(20, bool),
-        truncated=np.zeros(20, bool),
-        ends=np.array([20]),
-        spec=spec,
-    )
-    torch.manual_seed(0)
-    config = PolicyConfig() if process is None else PolicyConfig(process=process)
-    policy = Policy.build(config, Config(width=16, depth=1), episodes)
-    if critic:
-        policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    return policy.eval()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path) -> Path:
+def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., Policy]) -> Path:
     """Write the folder of a finished run, with other weights in its best policy."""
     folder = tmp_path / "run"
     settings = {
@@ -136,7 +107,7 @@ def test_acting_is_recorded(
     assert ", single sample, noise x 0.5\n" in capsys.readouterr().out
 
 
-def test_records_without_acting_are_single_samples() -> None:
+def test_records_without_acting_are_single_samples(made_up_policy: Callable[..., Policy]) -> None:
     stored = Result(ENV, evaluate(made_up_policy(), ENV, [0]).episodes).to_json()
     del stored["acting"]
     assert Result.from_json(stored).acting == Acting()
@@ -198,9 +169,9 @@ def test_without_noise_there_is_nothing_to_choose_from(run: Path) -> None:
 
 
 @pytest.mark.parametrize("noise", [False, True])
-def test_a_deterministic_actor_has_no_candidates(run: Path, noise: bool) -> None:
+def test_a_deterministic_actor_has_no_candidates(run: Path, noise: bool, made_up_policy: Callable[..., Policy]) -> None:
     """The one of TD3+BC and ReBRAC; FQL's sees the noise."""
-    made_up_policy(process=DirectConfig(noise=noise)).save(run / "checkpoints" / "step_00000020")
+    made_up_policy(PolicyConfig(process=DirectConfig(noise=noise))).save(run / "checkpoints" / "step_00000020")
     found = evaluate_offline(run, ENV, range(2), Acting(3))
     assert ("candidates_last" in found.numbers) == noise
     alike = {"candidates_last": "the actor is deterministic, all its candidates are the same"}
@@ -216,7 +187,7 @@ def test_a_run_is_measured_without_noise(run: Path, more: list[str], capsys: pyt
     assert "choice among candidates, last checkpoint: without noise all candidates are the same" in printed
 
 
-def test_numbers_that_a_run_does_not_have(run: Path) -> None:
+def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..., Policy]) -> None:
     shutil.rmtree(run / "best")
     shutil.rmtree(run / "checkpoints" / "step_00000020")
     made_up_policy(critic=False).save(run / "checkpoints" / "step_00000015")

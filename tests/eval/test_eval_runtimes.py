@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,20 @@ import pytest
 import torch
 
 from laminar.cli import main
-from laminar.data.episodes import Episodes
-from laminar.envs import env_spec, make_env
 from laminar.errors import LaminarError
 from laminar.eval.chain_result import ChainResult, load_chain_result
 from laminar.eval.result import Result, load_result
 from laminar.eval.rollout import evaluate
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.guided import Acting
-from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.networks.mlp import Config
 from laminar.policies.prepared import Prepared
 
 ENV = "Hopper-v4"  # an untrained policy falls after some ten steps
 
 
 @pytest.fixture
-def policy() -> Policy:
-    env = make_env(ENV)
-    spec = env_spec(env)
-    env.close()
-    rng = np.random.default_rng(0)
-    episodes = Episodes(
-        observation={"observation": rng.normal(0, 1, (20, 11)).astype(np.float32)},
-        final_observation={"observation": np.zeros((1, 11), np.float32)},
-        action=rng.uniform(-1, 1, (20, 3)).astype(np.float32),
-        reward=np.zeros(20, np.float32),
-        terminated=np.zeros(20, bool),
-        truncated=np.zeros(20, bool),
-        ends=np.array([20]),
-        spec=spec,
-    )
-    torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(history=2, chunk=4, execute=3), Config(width=16, depth=1), episodes).eval()
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    return policy
+def policy(made_up_policy: Callable[..., Policy]) -> Policy:
+    return made_up_policy(PolicyConfig(history=2, chunk=4, execute=3))
 
 
 @pytest.mark.parametrize("acting", [None, Acting(4, "argmax")], ids=["sample", "candidates"])
