@@ -171,7 +171,7 @@ def write_curves(mixed: list[Run], medium: list[Run], data: str, out: str, docs:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axis in (both, updates, cpu):
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))  # the curves fill the frame
     figure.savefig(docs / "media" / "offline_q_learning.png", dpi=110)
     rows = [(run.folder, step, f"{score:.3f}") for run in mixed + medium for step, score in curve(out, run)]
     with (docs / "media" / "offline_q_learning.csv").open("w", newline="") as stream:
