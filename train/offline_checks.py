@@ -100,10 +100,12 @@ def _check_chunks(episodes: Episodes, chunk: int, short_episodes: str) -> None:
     short = int((episodes.lengths < chunk).sum())
     if short == 0 or short_episodes == "drop":
         return
+    remedy = "choose a shorter policy.chunk" + (
+        ", or data.short_episodes=drop" if short < episodes.num_episodes else ""
+    )
     raise LaminarError(
         f"{episodes.source}: {short} of {episodes.num_episodes} episodes are shorter than policy.chunk={chunk}, and a "
-        "critic judges chunks that were executed whole, so that none can be padded; choose a shorter policy.chunk, or "
-        "data.short_episodes=drop"
+        f"critic judges chunks that were executed whole, so that none can be padded; {remedy}"
     )
 
 

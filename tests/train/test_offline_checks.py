@@ -241,3 +241,5 @@ def test_episodes_shorter_than_a_chunk(warnings: Callable[..., list[str]]) -> No
     for setting in ("error", "pad"):
         with pytest.raises(LaminarError, match=r"1 of 6 episodes are shorter than policy.chunk=4, .* none can be pad"):
             warnings(cut, chunk=4, short_episodes=setting)
+    with pytest.raises(LaminarError, match=r"6 of 6 episodes are shorter than .*; choose a shorter policy.chunk$"):
+        warnings(cut, chunk=20)
