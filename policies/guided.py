@@ -161,7 +161,19 @@ class Guided(Policy):
 
 
 def guide(policy: Policy, acting: Acting) -> Policy:
-    """Return the policy itself for a plain single sample, or one that acts as told."""
+    """Return the policy itself for a plain single sample, or one that acts as told.
+
+    Raises:
+        LaminarError: its critic cannot choose, or the policy is accelerated, and would be run eagerly from here.
+    """
+    from .realtime import Accelerated  # builds its loops of guided policies
+
+    if isinstance(policy, Accelerated):
+        if acting != getattr(policy, "acting", Acting()):
+            raise LaminarError(
+                "an accelerated policy acts as it was built; tell it how before: accelerate(guide(policy, acting))"
+            )
+        return policy
     plain = acting.candidates == 1 and acting.noise_scale == 1
     return policy if plain and not isinstance(policy, Guided) else Guided(policy, acting)
 

@@ -146,6 +146,7 @@ def test_traces_without_data_dependent_operations(policy: Policy, batch: dict) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # a U-Net takes a minute to compile on an idle core
 def test_compiles_with_inductor(policy: Policy, batch: dict) -> None:
     torch._dynamo.reset()
     draws = policy.draw(batch, torch.Generator().manual_seed(8))

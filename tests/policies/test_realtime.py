@@ -196,6 +196,15 @@ def test_guided_policies(make_policy: Make, selection: str) -> None:
     assert max(normalized_gap(fast, policy, seed, 2) for seed in range(5)) <= TOLERANCE
 
 
+def test_an_accelerated_policy_is_not_guided_eagerly(make_policy: Make) -> None:
+    policy = build(make_policy, "meanflow", "mlp")
+    for acting, other in ((Acting(8), Acting(3)), (Acting(8), Acting()), (Acting(), Acting(3))):
+        fast = accelerate(with_critic(policy, acting), "eager")
+        with pytest.raises(LaminarError, match=r"tell it how before: accelerate\(guide\(policy, acting\)\)"):
+            guide(fast, other)
+        assert guide(fast, acting) is fast
+
+
 def test_padded_batches(make_policy: Make) -> None:
     policy = build(make_policy, "flow", "mlp")
     fast = accelerate(policy, "eager", batch=(2, 6))
