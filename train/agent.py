@@ -145,27 +145,27 @@ class Agent(nn.Module):
     def _behavior(
         self, cond: Tensor, a: Tensor, batch: Mapping[str, Any], draws: Mapping[str, Any]
     ) -> tuple[Tensor, Metrics, Tensor | None]:
-        """The loss that keeps the actor near the data; also the action that the critic judges, if one is at hand."""
-        process, network = self.actor.process, self.actor.network
+        """The loss that keeps the actor near the data; also the action (B, H, A) for the critic, if one is at hand."""
         inputs = (a, cond, batch.get("mask"), draws["behavior"])
-        if self.teacher is not None:
-            return self._distill(self.teacher, inputs, draws["noise"])
-        if self.config.one_call:  # EDP (Kang et al. 2023, eq. 8)
+        if self.config.one_call:  # EDP (Kang et al. 2023, eq. 8): of the same network call
+            process = self.actor.process
             assert isinstance(process, Diffusion)
-            behavior, metrics, action = process.one_call(network, *inputs)
+            behavior, metrics, action = process.one_call(self.actor.network, *inputs)
             return behavior, metrics, self._bounded(action)
-        return *process.objective(network, *inputs), None
+        cloned = self.teacher or self.actor
+        behavior, metrics = cloned.process.objective(cloned.network, *inputs)
+        if self.teacher is None:
+            return behavior, metrics, None
+        distance, action = self._distance(self.teacher, draws["noise"], cond)
+        metrics = metrics | {"flow_loss": behavior.detach(), "distillation": distance.detach()}
+        return behavior + self.config.distill * distance, metrics, action
 
-    def _distill(self, teacher: Policy, inputs: tuple[Any, ...], noise: Tensor) -> tuple[Tensor, Metrics, Tensor]:
-        """The teacher's own loss, and the distance of the actor's call from what it samples (Park et al. 2025)."""
-        _, cond, *_ = inputs
-        flow, metrics = teacher.process.objective(teacher.network, *inputs)
+    def _distance(self, teacher: Policy, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """E || a_pi(s, z) - a_teacher(s, z) ||^2 of one call and the teacher's flow (Park et al. 2025); also a_pi."""
         with torch.no_grad():
-            taught = self._sample(teacher, noise, cond, None)
-        own = self._unbounded(self.actor, noise, cond, None)
-        distance = F.mse_loss(own, taught)
-        metrics = metrics | {"flow_loss": flow.detach(), "distillation": distance.detach()}
-        return flow + self.config.distill * distance, metrics, self._bounded(own)
+            taught = self._sample(teacher, noise, cond, None)  # (B, H, A)
+        own = self._unbounded(self.actor, noise, cond, None)  # (B, H, A)
+        return F.mse_loss(own, taught), self._bounded(own)
 
     def _critic_term(self, cond: Tensor, a: Tensor, action: Tensor, coin: Tensor) -> Loss:
         """E[Q(s, a_pi)] over its scale; the critic's weights are constants here.

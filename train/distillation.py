@@ -75,21 +75,21 @@ class Distillation(FunctionalImprover):
                 f"{config.recipe} makes its student in the teacher's units; leave out init={context.init}, or make it "
                 "method.teacher"
             )
-        self.config, self.context = config, context
+        self.config = config
         teacher = _load_teacher(config, policy)
         _check_recipe(config, policy)
         lesson = Lesson(student_of(teacher, policy, config), teacher, config.denoising_weight)
         self.lesson = lesson.to(context.device).requires_grad_(False)
-        self.data = context.like.data if isinstance(context.like, Distillation) else self._data(episodes)
+        self.data = context.like.data if isinstance(context.like, Distillation) else self._data(episodes, context)
         named = [(part, getattr(self.lesson, part).named_parameters(prefix=part)) for part in ("student", "averaged")]
         self._parts = {part: Layout(dict(parameters)) for part, parameters in named}
         feed = (self._draw, self.data.gather, self._schedule, (context.generator,))
         program = Program(self._start(), self._function, *feed)
         super().__init__(self.lesson, self._parts, program, context)
 
-    def _data(self, episodes: Episodes) -> Pairs | Chunks:
+    def _data(self, episodes: Episodes, context: Context) -> Pairs | Chunks:
         """Put what is learned from on the device; of pairs the teacher's samples, which takes a while."""
-        spec, context = self.lesson.teacher.spec, self.context
+        spec = self.lesson.teacher.spec
         chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes)
         check_capture(context, chunks.reads_disk)
         if isinstance(self.lesson.student.process, CTM):

@@ -74,7 +74,7 @@ class QLearning(FunctionalImprover):
         check_processes(context, config.recipe)
         _check(config)
         _check_process(config, policy)
-        self.config, self.context = config, context
+        self.config = config
         teacher = policy if config.distill > 0 else None
         self.agent = Agent(student(policy) if teacher else policy, config, teacher).to(context.device)
         self.agent.requires_grad_(False)

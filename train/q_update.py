@@ -44,11 +44,11 @@ class QUpdate:
             parts.setdefault(_part(name), {})[name] = parameter
         self.layouts = {part: Layout(parameters) for part, parameters in parts.items()}
         self.learned = [part for part in self.layouts if part not in COPIES.values()]
-        self._initial = {part: layout.flatten(parts[part]) for part, layout in self.layouts.items()}
 
     def start(self) -> State:
         """Parameters as they are in the agent, zero moments, no update done; fresh tensors."""
-        state: State = {part: flat.clone() for part, flat in self._initial.items()}
+        named = dict(self.agent.named_parameters())
+        state: State = {part: layout.flatten(named) for part, layout in self.layouts.items()}
         for part in self.learned:
             state[f"{part}_first"] = torch.zeros_like(state[part])
             state[f"{part}_second"] = torch.zeros_like(state[part])

@@ -13,7 +13,7 @@ import torch
 
 from laminar.cli import main
 from laminar.errors import LaminarError
-from laminar.eval.chain_result import ChainResult, load_chain_result
+from laminar.eval.chain_result import Chain, ChainResult, load_chain_result
 from laminar.eval.result import Result, load_result
 from laminar.eval.rollout import evaluate
 from laminar.policies import Policy, PolicyConfig
@@ -57,8 +57,6 @@ def test_records_tell_the_runtime(policy: Policy, tmp_path: Path) -> None:
 
 
 def test_records_of_chains_tell_it(tmp_path: Path) -> None:
-    from laminar.eval.chain_result import Chain
-
     result = ChainResult(ENV, "none", [Chain(0, ("open_drawer",), 0, [3])], runtime="onnx")
     assert load_chain_result(result.save(tmp_path)).runtime == "onnx"
 
