@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.load import load_episodes
-    from .eval.rollout import evaluate
-    from .policies.policy import load_policy
-    from .policies.realtime import accelerate
+    from .eval.rollouts.episodes import evaluate
+    from .policies.generative import load_policy
+    from .policies.runtimes.accelerated import accelerate
 
 __version__ = "0.1.0"
 

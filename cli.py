@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def train(words: list[str]) -> None:
     """Train a policy on demonstrations."""
     from .configs.compose import compose
-    from .train.trainer import train as run
+    from .train.run.trainer import train as run
 
     run(compose("train", words))
 
@@ -85,7 +85,7 @@ def evaluate(words: list[str]) -> None:
 def compare(words: list[str]) -> None:
     """Compare two policies on identical seeds: laminar compare A B env.id=…."""
     from .configs.compose import compose
-    from .eval.compare import compare as run
+    from .eval.rollouts.compare import compare as run
 
     paths = [word for word in words if "=" not in word]
     if len(paths) > 2:
@@ -111,8 +111,8 @@ def table(words: list[str]) -> None:
     from functools import cache
 
     from .configs.compose import compose, options
-    from .eval.table import tabulate
-    from .eval.table_report import markdown, save_table
+    from .eval.reports.table import tabulate
+    from .eval.reports.table_report import markdown, save_table
 
     folders = [word for word in words if not word.startswith("out=")]
     out = [word.removeprefix("out=") for word in words if word.startswith("out=")]
@@ -136,9 +136,9 @@ def bench(words: list[str]) -> None:
     candidates=50 lets the policy's critic choose. rate_hz=200 says which rows hold that control rate at p99.
     """
     from .configs.compose import compose
-    from .eval.latency import measure_latency, on_device
-    from .eval.latency_report import figures, summary, write_latency_report
-    from .policies.policy import load_policy
+    from .eval.latency.measure import measure_latency, on_device
+    from .eval.latency.report import figures, summary, write_latency_report
+    from .policies.generative import load_policy
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
@@ -158,10 +158,10 @@ def bench(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
-    from .policies.export import export as run
+    from .policies.export.write import export as run
     from .policies.guided import Acting, guide
-    from .policies.pace import resolve_steps
-    from .policies.policy import load_policy
+    from .policies.runtimes.pace import resolve_steps
+    from .policies.generative import load_policy
 
     config = compose("export", words)
     _need(config.policy.path, "export", "policy.path=FOLDER")
@@ -232,7 +232,7 @@ def schedule(words: list[str]) -> None:
     observations that the search did not see.
     """
     from .configs.compose import compose
-    from .eval.schedules import search_schedules, write_schedule_report
+    from .eval.schedules.held_out import search_schedules, write_schedule_report
 
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")

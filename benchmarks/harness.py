@@ -21,7 +21,7 @@ import torch
 
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
-from laminar.eval.latency import machine
+from laminar.eval.latency.measure import machine
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -25,11 +25,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from laminar.configs.compose import compose
 from laminar.policies import Policy
-from laminar.train.distributed import Processes
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
-from laminar.train.q_learning import QLearning
-from laminar.train.runtimes import matmul_precision, runner
-from laminar.train.stacked import stacked
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.update.runners import matmul_precision, runner
+from laminar.train.update.stacked import stacked
 
 METHODS = ("dql", "ofql")
 EAGER = "eager"

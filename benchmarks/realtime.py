@@ -20,7 +20,7 @@ from sample_latency import QUANTILES, time_calls
 from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.realtime import accelerate, disagreement, unavailable
+from laminar.policies.runtimes.accelerated import accelerate, disagreement, unavailable
 
 CALLS = 10_000
 MLP = {"activation": "mish"}  # DQL's network

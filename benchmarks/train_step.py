@@ -24,8 +24,8 @@ from laminar.data.episodes import Episodes
 from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.meanflow import Config as MeanFlowConfig
-from laminar.train.behavior_cloning import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.distributed import Processes
+from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
 
 STEPS = 50_000

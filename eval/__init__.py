@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .rollout import evaluate
-    from .scores import Interval
+    from .rollouts.episodes import evaluate
+    from .results.scores import Interval
 
 __all__ = ["Interval", "evaluate"]
 

@@ -51,7 +51,7 @@ def _acting(config: EvalConfig, candidates: int) -> Acting:
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
-    from .rollout import evaluate as run
+    from .rollouts.episodes import evaluate as run
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     count = 1 if config.candidates is None else config.candidates
@@ -60,7 +60,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     result = run(policy, str(config.env.id), seeds, *options, how, config.policy.runtime)
     print(result.summary())
     if out:
-        from .report import write_report
+        from .reports.report import write_report
 
         if video is None:
             (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
@@ -68,7 +68,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
 
 
 def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
-    from .offline import CANDIDATES, evaluate_offline
+    from .rollouts.offline import CANDIDATES, evaluate_offline
 
     run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     count = CANDIDATES if config.candidates is None else config.candidates
@@ -79,7 +79,7 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
     found = evaluate_offline(run, str(config.env.id), seeds, how, *options, config.policy.runtime)
     print(found.summary())
     if out:
-        from .report import write_report
+        from .reports.report import write_report
 
         if video is None:
             (out / "episodes.mp4").unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
 
 
 def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
-    from .chain import evaluate_chains as run
+    from .rollouts.chains import evaluate_chains as run
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
     video = _video(config, out, "chains.mp4")
@@ -97,7 +97,7 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
     result = run(policy, str(config.env.id), *limits, *options)
     print(result.summary())
     if out:
-        from .chain_report import write_chain_report
+        from .reports.chain_report import write_chain_report
 
         if video is None:
             (out / "chains.mp4").unlink(missing_ok=True)

@@ -19,8 +19,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from commands import DOCS, laminar, replace_table, train
 
-from laminar.eval.result import Result, load_result
-from laminar.eval.scores import Interval, bootstrap, wilson
+from laminar.eval.results.result import Result, load_result
+from laminar.eval.results.scores import Interval, bootstrap, wilson
 
 PROCESSES = {"flow": "flow, 10 Euler steps", "diffusion": "diffusion, DDIM 10", "meanflow": "mean flow, 1 call"}
 SEEDS = (0, 1, 2)

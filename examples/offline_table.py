@@ -26,7 +26,7 @@ from matplotlib.ticker import EngFormatter
 
 from laminar.data.load import load_episodes
 from laminar.envs.d4rl import normalized_score
-from laminar.eval.offline import NUMBERS
+from laminar.eval.rollouts.offline import NUMBERS
 
 PAGE = "offline_q_learning.md"
 # What is not the default of configs/method/, and why: docs/offline_q_learning.md.

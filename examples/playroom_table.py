@@ -17,9 +17,9 @@ import matplotlib.pyplot as plt
 from commands import DOCS, laminar, replace_table, train
 
 from laminar.envs.make import make_env
-from laminar.eval.chain_result import load_chain_result
-from laminar.eval.result import load_result
-from laminar.eval.scores import bootstrap, wilson
+from laminar.eval.results.chain_result import load_chain_result
+from laminar.eval.results.result import load_result
+from laminar.eval.results.scores import bootstrap, wilson
 
 SKILLS = (
     *("open_drawer", "close_drawer", "move_slider_left", "move_slider_right"),

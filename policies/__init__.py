@@ -5,6 +5,6 @@ Needs torch, einops, numpy and safetensors only, so that policies also run on a 
 
 from __future__ import annotations
 
-from .policy import Policy, PolicyConfig, load_policy
+from .generative import Policy, PolicyConfig, load_policy
 
 __all__ = ["Policy", "PolicyConfig", "load_policy"]

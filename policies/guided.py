@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LaminarError, nearest
-from .chunks import History, RecedingHorizon, TemporalEnsemble
+from .acting import History, RecedingHorizon, TemporalEnsemble
 from .networks import Network
-from .policy import Policy
-from .solver_schedules import Steps
-from .solvers import Source
+from .generative import Policy
+from .processes.solver_schedules import Steps
+from .processes.solvers import Source
 
 SELECTIONS = ("softmax", "argmax")
 _TAIL = 10.0  # deviations; float32 still tells the normal distribution function from 0 and 1 there
@@ -166,7 +166,7 @@ def guide(policy: Policy, acting: Acting) -> Policy:
     Raises:
         LaminarError: its critic cannot choose, or the policy is accelerated, and would be run eagerly from here.
     """
-    from .realtime import Accelerated  # builds its loops of guided policies
+    from .runtimes.accelerated import Accelerated  # builds its loops of guided policies
 
     if isinstance(policy, Accelerated):
         if acting != getattr(policy, "acting", Acting()):

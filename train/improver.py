@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..data.episodes import Episodes
 from ..policies import Policy
-from .distributed import Processes
-from .runtimes import Program, State
+from .update.group import Processes
+from .update.runners import Program, State
 
 
 @dataclass

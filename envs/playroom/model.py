@@ -14,16 +14,7 @@ import numpy as np
 
 from .arm import arm_body, arm_drives
 from .engine import mujoco
-from .layout import (
-    BLOCK_WIDTH,
-    BUTTON_TRAVEL,
-    COLORS,
-    DRAWER_TRAVEL,
-    ROBOT_BASE,
-    SWITCH_TRAVEL,
-    TABLE_TOP,
-    Layout,
-)
+from .layout import BLOCK_WIDTH, BUTTON_TRAVEL, COLORS, DRAWER_TRAVEL, ROBOT_BASE, SWITCH_TRAVEL, TABLE_TOP, Layout
 
 SUBSTEPS = 8
 RATE_HZ = 30.0

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ...errors import LaminarError
 from ..networks import Network
-from ..solver_schedules import Steps
-from ..solvers import Source
+from .solver_schedules import Steps
+from .solvers import Source
 
 Metrics = dict[str, Tensor]
 Draws = tuple[Tensor, ...]

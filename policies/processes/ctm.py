@@ -14,9 +14,9 @@ from torch.func import functional_call
 
 from ...errors import LaminarError
 from ..networks import Network
-from ..schedules import Schedule
-from ..solver_schedules import SolverSchedule, Steps
-from ..solvers import Level, Source
+from .noise_schedules import Schedule
+from .solver_schedules import SolverSchedule, Steps
+from .solvers import Level, Source
 from . import Draws, Metrics, Process, check_steps, squared_error
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]

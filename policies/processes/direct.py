@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
-from ..solver_schedules import SolverSchedule, Steps
-from ..solvers import Source
+from .solver_schedules import SolverSchedule, Steps
+from .solvers import Source
 from . import Draws, Metrics, Process, squared_error
 
 

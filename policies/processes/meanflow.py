@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
-from ..solver_schedules import SolverSchedule, Steps
-from ..solvers import Source
+from .solver_schedules import SolverSchedule, Steps
+from .solvers import Source
 from . import Draws, Metrics, Process, check_steps, squared_error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..program import Program
+from .program import Program
 from . import Inputs, cuda_graph
 from . import compile as inductor
 

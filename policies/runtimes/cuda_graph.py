@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from ..program import Program
+from .program import Program
 from . import Inputs
 
 WARM_UPS = 3  # before a capture, in which libraries choose kernels and allocate, as PyTorch advises

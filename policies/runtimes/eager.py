@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..program import Program
+from .program import Program
 from . import Inputs
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..program import Program
+from .program import Program
 from . import Inputs
 
 

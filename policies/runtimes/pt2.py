@@ -23,7 +23,7 @@ from torch import Tensor
 from ...errors import LaminarError
 from ...machine import cpu_model
 from ..guided import Guided
-from ..program import Program
+from .program import Program
 from . import Inputs
 from .compile import missing as missing
 

@@ -17,10 +17,10 @@ from laminar.data.instructions import TASKS
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
 from laminar.envs.rendering import rendering_problem
-from laminar.eval.chain import evaluate_chains
-from laminar.eval.chain_result import load_chain_result
+from laminar.eval.rollouts.chains import evaluate_chains
+from laminar.eval.results.chain_result import load_chain_result
 from laminar.policies.networks.mlp import Config
-from laminar.policies.policy import Policy, PolicyConfig
+from laminar.policies.generative import Policy, PolicyConfig
 
 
 def noise_episodes(spec: Spec, steps: int = 20) -> Episodes:

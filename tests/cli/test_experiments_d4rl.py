@@ -14,7 +14,7 @@ from laminar.configs.compose import compose, options
 from laminar.data.named import d4rl_urls
 from laminar.envs.d4rl import resolve
 from laminar.train.config import TrainConfig
-from laminar.train.rewards import TUNINGS
+from laminar.train.methods.q_learning.rewards import TUNINGS
 
 FOLDER = Path(__file__).parents[2] / "configs" / "experiment" / "d4rl"
 NAMES = [name.removeprefix("d4rl/") for name in options("experiment", "train") if name.startswith("d4rl/")]

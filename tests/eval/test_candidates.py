@@ -14,11 +14,11 @@ import torch
 
 from laminar.cli import main
 from laminar.errors import LaminarError
-from laminar.eval import report
-from laminar.eval.offline import evaluate_offline, load_offline
-from laminar.eval.report import write_report
-from laminar.eval.result import Result, load_result
-from laminar.eval.rollout import evaluate
+from laminar.eval.reports import report
+from laminar.eval.rollouts.offline import evaluate_offline, load_offline
+from laminar.eval.reports.report import write_report
+from laminar.eval.results.result import Result, load_result
+from laminar.eval.rollouts.episodes import evaluate
 from laminar.policies import Policy, PolicyConfig, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.processes.direct import Config as DirectConfig

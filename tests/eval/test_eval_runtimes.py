@@ -13,12 +13,12 @@ import torch
 
 from laminar.cli import main
 from laminar.errors import LaminarError
-from laminar.eval.chain_result import Chain, ChainResult, load_chain_result
-from laminar.eval.result import Result, load_result
-from laminar.eval.rollout import evaluate
+from laminar.eval.results.chain_result import Chain, ChainResult, load_chain_result
+from laminar.eval.results.result import Result, load_result
+from laminar.eval.rollouts.episodes import evaluate
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.guided import Acting
-from laminar.policies.prepared import Prepared
+from laminar.policies.runtimes.prepared import Prepared
 
 ENV = "Hopper-v4"  # an untrained policy falls after some ten steps
 

@@ -16,13 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.eval import latency
-from laminar.eval.latency import Candidate, Case, Latencies, Timing, measure_latency, time_calls
-from laminar.eval.latency_report import duration, figures, summary, write_latency_report
-from laminar.eval.roofline import Probe, Work, work_of
-from laminar.policies import Policy, PolicyConfig, realtime, registry
-from laminar.policies.program import Program
-from laminar.policies.solver_schedules import SolverSchedule, Step
+from laminar.eval.latency import measure as latency
+from laminar.eval.latency.measure import Candidate, Case, Latencies, Timing, measure_latency, time_calls
+from laminar.eval.latency.report import duration, figures, summary, write_latency_report
+from laminar.eval.latency.roofline import Probe, Work, work_of
+from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies.runtimes import accelerated as realtime
+from laminar.policies.runtimes.program import Program
+from laminar.policies.processes.solver_schedules import SolverSchedule, Step
 
 NETWORKS = {
     "mlp": {"width": 32, "depth": 2},

@@ -16,13 +16,14 @@ from laminar.envs import make_env
 from laminar.envs.pointmaze import ENV_ID, collect
 from laminar.envs.rendering import rendering_problem
 from laminar.errors import LaminarError
-from laminar.eval import plots, report
-from laminar.eval.report import write_report
-from laminar.eval.result import Episode, Result
-from laminar.eval.rollout import evaluate
-from laminar.eval.video import write_video
+from laminar.eval.reports import plots
+from laminar.eval.reports import report
+from laminar.eval.reports.report import write_report
+from laminar.eval.results.result import Episode, Result
+from laminar.eval.rollouts.episodes import evaluate
+from laminar.eval.rollouts.video import write_video
 from laminar.policies.networks.mlp import Config
-from laminar.policies.policy import Policy, PolicyConfig
+from laminar.policies.generative import Policy, PolicyConfig
 
 
 @pytest.fixture(scope="module")

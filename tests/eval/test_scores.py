@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from laminar.errors import LaminarError
-from laminar.eval.scores import bootstrap, interquartile_mean, paired_rates, wilson
+from laminar.eval.results.scores import bootstrap, interquartile_mean, paired_rates, wilson
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten
 from laminar.policies import Policy, registry
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.program import Program
+from laminar.policies.runtimes.program import Program
 
 PAIRS = [(process, network) for process in registry.names("process") for network in registry.names("network")]
 Make = Callable[..., Policy]

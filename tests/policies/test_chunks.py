@@ -8,7 +8,7 @@ import torch
 
 from laminar.errors import LaminarError
 from laminar.policies import Policy
-from laminar.policies.chunks import History, RecedingHorizon, TemporalEnsemble
+from laminar.policies.acting import History, RecedingHorizon, TemporalEnsemble
 
 
 def chunk_at(step: int, horizon: int, slot: int = 0) -> torch.Tensor:

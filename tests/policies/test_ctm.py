@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import solvers
+from laminar.policies.processes import solvers
 from laminar.policies.networks import Network
 from laminar.policies.networks.mlp import MLP
 from laminar.policies.networks.mlp import Config as MLPConfig
@@ -19,8 +19,8 @@ from laminar.policies.processes.diffusion import Config as DiffusionConfig
 from laminar.policies.processes.diffusion import Diffusion
 from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.policies.processes.flow import Flow
-from laminar.policies.solver_schedules import SolverSchedule, Step
-from laminar.policies.solvers import Level
+from laminar.policies.processes.solver_schedules import SolverSchedule, Step
+from laminar.policies.processes.solvers import Level
 
 PATHS = {
     "straight": {},

@@ -18,12 +18,12 @@ from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig, registry
-from laminar.policies import export as exporting
-from laminar.policies.export import TOLERANCE, export
-from laminar.policies.exported import Exported
+from laminar.policies.export import write as exporting
+from laminar.policies.export.write import TOLERANCE, export
+from laminar.policies.export.exported import Exported
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.realtime import accelerate
+from laminar.policies.runtimes.accelerated import accelerate
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")

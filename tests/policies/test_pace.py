@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, pace
-from laminar.policies.pace import keep_pace, resolve_steps
-from laminar.policies.realtime import Accelerated, accelerate
-from laminar.policies.solver_schedules import SolverSchedule
+from laminar.policies import Policy
+from laminar.policies.runtimes import pace
+from laminar.policies.runtimes.pace import keep_pace, resolve_steps
+from laminar.policies.runtimes.accelerated import Accelerated, accelerate
+from laminar.policies.processes.solver_schedules import SolverSchedule
 
 Make = Callable[..., Policy]
 THREE, SEVEN, TEN = (SolverSchedule.at(1 - k / calls for k in range(calls)) for calls in (3, 7, 10))

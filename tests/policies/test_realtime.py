@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, realtime, registry
+from laminar.policies import Policy, registry
+from laminar.policies.runtimes import accelerated as realtime
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.processes.direct import Direct
-from laminar.policies.program import Program
-from laminar.policies.realtime import TOLERANCE, accelerate, disagreement
+from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
 from laminar.policies.runtimes import onnx as onnx_runtime
 from laminar.policies.runtimes.eager import Direct as DirectRun
 

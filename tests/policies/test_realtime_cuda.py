@@ -14,8 +14,8 @@ from laminar.errors import LaminarError
 from laminar.policies import Policy, registry
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.program import Program
-from laminar.policies.realtime import TOLERANCE, accelerate, disagreement
+from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
 
 pytestmark = pytest.mark.gpu
 PAIRS = [(process, network) for process in registry.names("process") for network in registry.names("network")]

@@ -16,8 +16,8 @@ from laminar.policies import Policy
 from laminar.policies.networks import Network
 from laminar.policies.processes import Process
 from laminar.policies.processes.diffusion import Diffusion
-from laminar.policies.schedule_search import Breeder, Effort, Yardstick, predict, search, sliced_wasserstein
-from laminar.policies.solver_schedules import SolverSchedule, Step
+from laminar.eval.schedules.search import Breeder, Effort, Yardstick, predict, search, sliced_wasserstein
+from laminar.policies.processes.solver_schedules import SolverSchedule, Step
 
 MakePolicy = Callable[..., Policy]
 BRIEF = Effort(random=10, stages=3, proposals=60, measured=8, parents=6)

@@ -15,7 +15,7 @@ from laminar.errors import LaminarError
 from laminar.policies import Policy, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.solver_schedules import FILE, SolverSchedule, Step, read_schedules, write_schedules
+from laminar.policies.processes.solver_schedules import FILE, SolverSchedule, Step, read_schedules, write_schedules
 
 MakePolicy = Callable[..., Policy]
 

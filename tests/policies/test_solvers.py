@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
-from laminar.policies import solvers
-from laminar.policies.schedules import SCHEDULES, Schedule, discrete, grid
-from laminar.policies.solvers import Level
+from laminar.policies.processes import solvers
+from laminar.policies.processes.noise_schedules import SCHEDULES, Schedule, discrete, grid
+from laminar.policies.processes.solvers import Level
 
 MEAN, STD = 0.7, 0.5
 

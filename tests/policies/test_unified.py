@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from laminar.policies import solvers
-from laminar.policies.schedules import Schedule, grid
-from laminar.policies.solver_schedules import PREDICTIONS, SCALINGS, Step
-from laminar.policies.solvers import Level
+from laminar.policies.processes import solvers
+from laminar.policies.processes.noise_schedules import Schedule, grid
+from laminar.policies.processes.solver_schedules import PREDICTIONS, SCALINGS, Step
+from laminar.policies.processes.solvers import Level
 
 MEAN, STD = 0.7, 0.5
 

@@ -20,14 +20,14 @@ from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
 from laminar.policies import Policy
-from laminar.train.distributed import Processes
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
-from laminar.train.q_learning import QLearning
+from laminar.train.methods.q_learning import QLearning
 
 SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
 PRELOADED = [
-    *("laminar.cli", "laminar.configs.compose", "laminar.train.trainer", "laminar.data.formats.d4rl"),
+    *("laminar.cli", "laminar.configs.compose", "laminar.train.run.trainer", "laminar.data.formats.d4rl"),
     *("h5py", "torch._dynamo", "torch.utils.tensorboard.writer"),  # imported late, and slow
 ]
 

@@ -21,11 +21,11 @@ from laminar.data.spec import Feature
 from laminar.errors import LaminarError
 from laminar.policies import Policy, load_policy
 from laminar.policies.networks import Network
-from laminar.train import lesson
-from laminar.train.distillation import Distillation
-from laminar.train.distributed import Processes
+from laminar.train.methods.distillation import lesson
+from laminar.train.methods.distillation import Distillation
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
-from laminar.train.lesson import Lesson, Pairs
+from laminar.train.methods.distillation.lesson import Lesson, Pairs
 
 SMALL = ("network.width=16", "network.depth=2")
 QUICK = ("method.batch_size=32", "method.warmup=5", "method.pairs=200")

@@ -14,9 +14,9 @@ from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.behavior_cloning import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.distributed import Processes
-from laminar.train.flat import FlatParameters, clip_norm
+from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
+from laminar.train.update.group import Processes
+from laminar.train.update.flat import FlatParameters, clip_norm
 from laminar.train.improver import Context
 
 

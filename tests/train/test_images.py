@@ -17,10 +17,10 @@ from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.behavior_cloning import BehaviorCloning, Config
-from laminar.train.distributed import Processes
+from laminar.train.methods.bc import BehaviorCloning, Config
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
-from laminar.train.trainer import train
+from laminar.train.run.trainer import train
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import torch
 from laminar.cli import main
 from laminar.errors import LaminarError
 from laminar.policies.storage import checkpoints
-from laminar.train.behavior_cloning import BehaviorCloning
-from laminar.train.distributed import Processes
-from laminar.train.logs import Logs, Means, check_wandb, read_rows
+from laminar.train.methods.bc import BehaviorCloning
+from laminar.train.update.group import Processes
+from laminar.train.run.logs import Logs, Means, check_wandb, read_rows
 
 
 def test_means() -> None:
@@ -87,7 +87,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 def test_wandb_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("laminar.train.logs.find_spec", lambda name: None)
+    monkeypatch.setattr("laminar.train.run.logs.find_spec", lambda name: None)
     with pytest.raises(LaminarError, match=r"pip install 'laminar\[wandb\]'"):
         check_wandb()
 

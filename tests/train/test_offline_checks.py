@@ -19,8 +19,8 @@ from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.offline_checks import check_offline
-from laminar.train.rewards import tune
+from laminar.train.methods.q_learning.offline_checks import check_offline
+from laminar.train.methods.q_learning.rewards import tune
 
 METHOD = ["method=ofql", "policy=meanflow", "network=dql", "network.width=16", "method.critic.width=16"]
 

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from laminar.cli import main
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
-from laminar.train.behavior_cloning import BehaviorCloning
-from laminar.train.checkpoint import save_checkpoint
-from laminar.train.logs import read_rows
+from laminar.train.methods.bc import BehaviorCloning
+from laminar.train.run.checkpoint import save_checkpoint
+from laminar.train.run.logs import read_rows
 
 STEPS = 40
 SETTINGS = [
@@ -286,7 +286,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         def full(*_: Any, **__: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("laminar.train.checkpoint.write_tensors", full)
+        monkeypatch.setattr("laminar.train.run.checkpoint.write_tensors", full)
 
     at_update(monkeypatch, 20, fill_disk)
     assert main(command(demonstrations, tmp_path / "run")) == 2

@@ -10,7 +10,7 @@ import pytest
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.train.rewards import TUNINGS, tune
+from laminar.train.methods.q_learning.rewards import TUNINGS, tune
 
 
 def make_episodes(reward: list[float], ends: list[int]) -> Episodes:

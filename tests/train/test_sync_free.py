@@ -16,8 +16,8 @@ from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
 from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.behavior_cloning import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.distributed import Processes
+from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
 
 BATCH = 32

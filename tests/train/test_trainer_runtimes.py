@@ -19,14 +19,14 @@ from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
-from laminar.train import runtimes
-from laminar.train.behavior_cloning import BehaviorCloning
-from laminar.train.behavior_cloning import Config as BCConfig
-from laminar.train.distributed import Processes
-from laminar.train.q_learning import QLearning
-from laminar.train.q_update import Rates
-from laminar.train.runtimes import Captured, float32_products, matmul_precision, runner
-from laminar.train.stacked import stacked
+from laminar.train.update import runners as runtimes
+from laminar.train.methods.bc import BehaviorCloning
+from laminar.train.methods.bc import Config as BCConfig
+from laminar.train.update.group import Processes
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.methods.q_learning.update import Rates
+from laminar.train.update.runners import Captured, float32_products, matmul_precision, runner
+from laminar.train.update.stacked import stacked
 
 METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values

@@ -17,10 +17,10 @@ from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
-from laminar.train.logs import read_rows
-from laminar.train.q_learning import QLearning
-from laminar.train.runtimes import runner
-from laminar.train.stacked import stacked
+from laminar.train.run.logs import read_rows
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.update.runners import runner
+from laminar.train.update.stacked import stacked
 
 METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
 SEEDS = (0, 3)

@@ -8,17 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..layout import COLORS, TABLE_TOP
-from .grasping import (
-    ACROSS,
-    TRIES,
-    blocks,
-    fetch,
-    free_spot,
-    held,
-    lying_on,
-    put,
-    table_spot,
-)
+from .grasping import ACROSS, TRIES, blocks, fetch, free_spot, held, lying_on, put, table_spot
 from .hand import Hand, Motion
 
 Array = NDArray[Any]

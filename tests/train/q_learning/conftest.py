@@ -17,9 +17,9 @@ from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.policies import Policy
 from laminar.train.config import TrainConfig
-from laminar.train.distributed import Processes
+from laminar.train.update.group import Processes
 from laminar.train.improver import Context
-from laminar.train.q_learning import QLearning
+from laminar.train.methods.q_learning import QLearning
 
 METHODS = Path(configs.__file__).parent / "method"
 SMALL = ("network.width=32", "method.critic.width=32", "method.batch_size=64")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from laminar.policies import load_policy
-from laminar.train.q_learning import QLearning
-from laminar.train.rewards import TUNINGS
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.methods.q_learning.rewards import TUNINGS
 
 
 def test_there_are_methods_to_check(q_toys: Any) -> None:

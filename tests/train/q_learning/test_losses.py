@@ -12,8 +12,8 @@ from laminar.data.transitions import Transitions
 from laminar.policies import Policy, PolicyConfig, registry
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.agent import Agent, draw
-from laminar.train.q_learning import Config
+from laminar.train.methods.q_learning.agent import Agent, draw
+from laminar.train.methods.q_learning import Config
 
 BATCH, CHUNK = 5, 2
 VP = {"schedule": "vp", "levels": 5, "steps": 5, "solver": "ddpm"}

@@ -17,7 +17,7 @@ from laminar.errors import LaminarError
 from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.flow import Config as FlowConfig
-from laminar.train.q_learning import QLearning, student
+from laminar.train.methods.q_learning import QLearning, student
 
 
 def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None:

@@ -19,8 +19,8 @@ from laminar.policies import Policy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.direct import Config as DirectConfig
-from laminar.train.agent import Agent, draw
-from laminar.train.q_learning import Config
+from laminar.train.methods.q_learning.agent import Agent, draw
+from laminar.train.methods.q_learning import Config
 
 CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False}
 # Wang et al. 2023 and their code; the other methods tell how they differ.

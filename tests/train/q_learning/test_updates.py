@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from laminar.train.q_learning import QLearning
-from laminar.train.q_update import QUpdate, Rates
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.methods.q_learning.update import QUpdate, Rates
 
 # Every trick shows within seven updates: clipping bites, the copies start, skip updates and decay, the rates fall.
 VISIBLE = (

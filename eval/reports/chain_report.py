@@ -1,0 +1,61 @@
+"""The report of a long-horizon evaluation: eval.json, a Markdown page with the table, and its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import plots
+from ..results.chain_result import LENGTH, ChainResult
+from .report import illustrations, provenance, training_curve
+
+
+def write_chain_report(
+    folder: str | Path, result: ChainResult, policy: str | Path | None = None, video: str = "chains.mp4"
+) -> Path:
+    """Write `eval.json`, `report.md` and the pictures into a folder.
+
+    Args:
+        folder: made if missing; a video of that name already in it is linked.
+        result: from `evaluate_chains`.
+        policy: folder that the policy was loaded from; in a run, its training curve is drawn.
+        video: file name.
+
+    Returns:
+        Path of `report.md`.
+    """
+    folder = Path(folder)
+    result.save(folder)
+    pictures = {
+        "Instructions in a row": plots.chain_curve(result, folder / "chains.png"),
+        "Success of each task": plots.task_success(result, folder / "tasks.png"),
+    } | training_curve(folder, policy)
+    lines = [f"# Chains of instructions in {result.simulator}", ""]
+    lines += [f"**{caveat[0].upper()}{caveat[1:]}.**\n" for caveat in result.caveats]
+    lines += _table(result)
+    lines += illustrations(pictures, folder / video, "chains")
+    lines += provenance(policy, result.checkpoint, result.env_id, result.versions)
+    lines += [f"- seed of the noise: {result.seed} + number of the chain", "- every chain: `eval.json`", ""]
+    page = folder / "report.md"
+    page.write_text("\n".join(lines), encoding="utf-8")
+    return page
+
+
+def _table(result: ChainResult) -> list[str]:
+    told = f"instructions are given as '{result.instruction}'"
+    if result.instruction is None:
+        told = "the policy **does not see the instruction**, so it cannot know which task is asked"
+    lines = [
+        f"{len(result.chains)} chains of {LENGTH} instructions, {result.max_steps} steps each; {told}. Shares and mean",
+        "have 95 % intervals.",
+        "",
+        "| in a row | share of chains | low | high |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {k} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for k, x in result.in_a_row.items()]
+    mean = result.average_length
+    lines += [f"| average length | {mean.mean:.4g} | {mean.low:.4g} | {mean.high:.4g} |", ""]
+    lines += ["| task | successes | attempts | rate | low | high |", "|---|---|---|---|---|---|"]
+    for task, rate in result.task_success.items():
+        won, total = result.tasks[task]
+        lines.append(f"| {task} | {won} | {total} | {rate.mean:.4g} | {rate.low:.4g} | {rate.high:.4g} |")
+    return [*lines, ""]

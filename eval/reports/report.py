@@ -1,0 +1,200 @@
+"""The report of one evaluation: eval.json, a Markdown page, and pictures of what the policy does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...data.load import Selection, load_episodes
+from ...envs.make import control_rate
+from ...envs.rendering import simulator
+from ...errors import LaminarError
+from ...policies.guided import guide
+from ...policies.generative import Policy, load_policy
+from . import plots
+from ...envs.fitting import fit_env
+from ..rollouts.lockstep import Lockstep, observation_dict
+from ..results.result import Result
+
+_SAMPLES = 24  # chunks, or rollouts, drawn as lines in a picture
+_ACTIONS = 500  # single actions, drawn as a histogram
+
+
+def write_report(
+    folder: str | Path,
+    result: Result,
+    policy: Policy | str | Path | None = None,
+    video: str = "episodes.mp4",
+    headline: Sequence[str] = (),
+) -> Path:
+    """Write `eval.json`, `report.md` and the pictures into a folder.
+
+    Args:
+        folder: made if missing; a video of that name already in it is linked.
+        result: from `evaluate`.
+        policy: draws its samples; given as the folder of a run, also its training curve and the returns of its data.
+        video: file name.
+        headline: lines of Markdown that come first on the page.
+
+    Returns:
+        Path of `report.md`.
+    """
+    folder = Path(folder)
+    result.save(folder)
+    pictures: dict[str, Path] = {}
+    if policy is not None:
+        loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+        pictures |= _behavior(guide(loaded, result.acting), result, folder)
+    data, remark = _data_returns(policy)
+    pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
+    pictures |= training_curve(folder, policy)
+    page = folder / "report.md"
+    lines = _page(result, pictures, folder / video, policy, headline)
+    page.write_text("\n".join([*lines, *remark, "- every episode: `eval.json`", ""]), encoding="utf-8")
+    return page
+
+
+def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str, Path]:
+    """Draw the training curve of a policy that lies in a run; return its title and file, nothing for others."""
+    file = _file_of_run(policy, "metrics.jsonl")
+    if file is None:
+        return {}
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
+    rows = [json.loads(line) for line in lines]
+    return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
+
+
+def _file_of_run(policy: Policy | str | Path | None, name: str) -> Path | None:
+    """Return a file of the run that a policy's folder is, or lies in; None where there is none."""
+    if not isinstance(policy, str | Path):
+        return None
+    start = Path(policy).absolute()
+    places = (start, *list(start.parents)[:2])  # a run, or one of its checkpoints
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _data_returns(policy: Policy | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
+    """Return the returns (E,) of the data that a run was trained on, and a line that says what they are."""
+    file = _file_of_run(policy, "run.json")
+    if file is None:
+        return None, []
+    data = json.loads(file.read_text(encoding="utf-8"))["data"]
+    if data.get("instruction") or data.get("action"):
+        return None, ["- returns of the training data: none, CALVIN's recordings have no rewards"]
+    try:
+        returns = load_episodes(data["path"], Selection(data.get("observation"))).returns()
+    except LaminarError as error:
+        return None, [f"- returns of the training data are not drawn: {error}"]
+    if not returns.any():
+        return None, ["- returns of the training data are not drawn: its rewards are all zero"]
+    figures = f"{len(returns)} episodes, mean {returns.mean():.4g}, best {returns.max():.4g}"
+    return returns, [f"- returns of the training data: {figures}"]
+
+
+def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
+    """Draw what the policy may do from the first seed's start."""
+    seed = result.episodes[0].seed
+    env = fit_env(result.env_id, policy.spec).env
+    try:
+        chunks = _sample_chunks(policy, observation_dict(env.reset(seed=seed)[0]))
+        pictures = {"Sampled chunks": plots.action_chunks(chunks, control_rate(env), folder / "chunks.png")}
+        maze = getattr(env.unwrapped, "maze", None)
+    finally:
+        env.close()
+    if maze is not None:
+        driven, goal = _drive(policy, result.env_id, seed)
+        file = plots.maze_routes(maze.maze_map, maze.maze_size_scaling, driven, goal, folder / "routes.png")
+        pictures = {"Routes": file} | pictures
+    return pictures
+
+
+@torch.inference_mode()
+def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[Any]:
+    """Return chunks (S, H, A) for one observation, which is also the whole history."""
+    samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
+    windows = {
+        key: torch.as_tensor(np.asarray(observation[key], feature.dtype), device=policy.device).expand(
+            samples, policy.spec.history, *feature.shape
+        )
+        for key, feature in policy.spec.observation.items()
+    }
+    noise = torch.randn(samples, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    return policy.sample(windows, noise.to(policy.device)).cpu().numpy()
+
+
+def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """Return the paths (T, 2) of several rollouts from one start with different noise, and the goal (2,)."""
+    lockstep = Lockstep(policy, env_id, _SAMPLES)
+    try:
+        driven: list[list[NDArray[Any]]] = [[] for _ in range(_SAMPLES)]
+        owners = [simulator(env) for env in lockstep.envs]
+        lockstep.start(dict.fromkeys(range(_SAMPLES), seed), {slot: slot for slot in range(_SAMPLES)})
+        running = set(range(_SAMPLES))
+        while running:
+            for slot in running:
+                driven[slot].append(owners[slot].data.qpos[:2].copy())
+            actions = lockstep.act()
+            running -= {slot for slot in running if lockstep.step(slot, actions[slot]).ended}
+        for path, owner in zip(driven, owners, strict=True):
+            path.append(owner.data.qpos[:2].copy())
+        goal: Any = lockstep.envs[0].unwrapped
+        return [np.array(path) for path in driven], np.asarray(goal.goal)
+    finally:
+        lockstep.close()
+
+
+def _page(
+    result: Result,
+    pictures: dict[str, Path],
+    video: Path,
+    policy: Policy | str | Path | None,
+    headline: Sequence[str],
+) -> list[str]:
+    stored = result.to_json()
+    figures = {
+        "success rate": result.success_rate,
+        "normalized score": result.normalized_score,
+        "return": result.mean_return,
+    }
+    lines = [f"# Evaluation in {result.env_id}", "", *headline]
+    lines += [f"{len(result.episodes)} episodes, one a seed, {result.acting}; mean and 95 % interval.", ""]
+    lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
+    lines += [f"| {name} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for name, x in figures.items() if x]
+    lengths = [episode.length for episode in result.episodes]
+    lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
+    if stored["note"]:
+        lines += [f"Note: {stored['note']}.", ""]
+    lines += illustrations(pictures, video, "episodes")
+    lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
+    lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]
+    lines += [f"- simulator: {result.simulator}"] if result.simulator else []
+    seeds = [episode.seed for episode in result.episodes]
+    lines += [f"- seeds: {', '.join(map(str, seeds))}"]
+    failed = [str(episode.seed) for episode in result.episodes if episode.success is False]
+    if failed:
+        lines += [f"- seeds without success: {', '.join(failed)}"]
+    return lines
+
+
+def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[str]:
+    """Return the lines that show pictures (title -> file), after the video of the first `of` if there is one."""
+    lines = [f"[Video of the first {of}]({video.name})", ""] if video.is_file() else []
+    for title, file in pictures.items():
+        lines += [f"## {title}", "", f"![{title}]({file.name})", ""]
+    return lines
+
+
+def provenance(
+    policy: Policy | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
+) -> list[str]:
+    """Return the lines that say what was measured, and in what."""
+    lines = ["## What was measured", ""]
+    lines += [f"- policy: `{policy}`"] if isinstance(policy, str | Path) else []
+    lines += [f"- checkpoint: `{checkpoint}`", f"- environment: `{environment}`"]
+    return [*lines, f"- versions: {', '.join(f'{name} {number}' for name, number in versions.items())}"]

@@ -1,0 +1,184 @@
+"""The record of a long-horizon evaluation: every chain, the table of 1 to 5 in a row, and which simulator it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...data.language import has_own_sentences
+from ...envs.make import split_id
+from ...errors import LaminarError
+from .result import load_as, save_result, versions
+from .scores import Interval, bootstrap, wilson
+
+CHAINS, MAX_STEPS, LENGTH = 1000, 360, 5  # of CALVIN's protocol
+GENUINE = "laminar/CALVIN-v0"  # the environment whose scores are CALVIN scores
+
+
+@dataclass
+class Chain:
+    """One chain of instructions.
+
+    Attributes:
+        index: place in the protocol's list of chains.
+        tasks: all its instructions, those that were not reached too.
+        completed: how many succeeded before the first that did not.
+        steps: control steps of each instruction that was begun; the last one failed if it is not a completed one.
+    """
+
+    index: int
+    tasks: tuple[str, ...]
+    completed: int = 0
+    steps: list[int] = field(default_factory=list[int])
+
+
+@dataclass
+class ChainResult:
+    """Measured behavior of one policy over chains of instructions.
+
+    Attributes:
+        env_id: environment, its arguments included.
+        simulator: room and physics with its version, for example "laminar Playroom (MuJoCo 3.11.0)".
+        chains: one record a chain.
+        max_steps: limit of each instruction.
+        seed: chain i drew its noise from seed + i.
+        instruction: label of the instruction's embedding; None for a policy that does not see the instruction.
+        checkpoint: hash of the policy's weights; None for a policy without any.
+        num_envs: environments that stepped together.
+        runtime: what ran the policy's sampling loop.
+        seconds: wall time.
+        versions: of the packages that the result depends on.
+    """
+
+    env_id: str
+    simulator: str
+    chains: list[Chain]
+    max_steps: int = MAX_STEPS
+    seed: int = 0
+    instruction: str | None = None
+    checkpoint: str | None = None
+    num_envs: int = 1
+    runtime: str = "eager"
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation without chains."""
+        if not self.chains:
+            raise LaminarError("no chains were evaluated; give at least one")
+
+    @property
+    def caveats(self) -> list[str]:
+        """Why these figures must not be put beside published CALVIN scores; empty where they may be."""
+        name, arguments = split_id(self.env_id)
+        if name != GENUINE:
+            return [f"not comparable with published CALVIN scores: the simulator is {self.simulator}"]
+        scene, count = arguments.get("scene", "D"), len(self.chains)
+        differences = [
+            f"{count} of the protocol's {CHAINS} chains" if count != CHAINS else "",
+            f"{self.max_steps} steps an instruction, the protocol has {MAX_STEPS}"
+            if self.max_steps != MAX_STEPS
+            else "",
+            f"scene {scene}, published scores are of scene D" if scene != "D" else "",
+            f"instructions are '{self.instruction}', published scores are of CALVIN's own sentences"
+            if self.instruction and has_own_sentences(self.instruction)
+            else "",
+        ]
+        return [difference for difference in differences if difference]
+
+    @property
+    def in_a_row(self) -> dict[int, Interval]:
+        """Number k -> share of chains with at least k successes in a row, with Wilson's interval."""
+        counts = {k: sum(chain.completed >= k for chain in self.chains) for k in range(1, LENGTH + 1)}
+        return {k: wilson(count, len(self.chains)) for k, count in counts.items()}
+
+    @property
+    def average_length(self) -> Interval:
+        """Mean number of successes in a row, 0 to 5, with a bootstrap interval."""
+        reached = [chain.completed for chain in self.chains]
+        if len(set(reached)) == 1:  # a bootstrap of equal values has no width, Wilson's intervals have one
+            shares = self.in_a_row.values()
+            return Interval(float(reached[0]), sum(x.low for x in shares), sum(x.high for x in shares))
+        return bootstrap(reached)
+
+    @property
+    def tasks(self) -> dict[str, tuple[int, int]]:
+        """Task -> successes and attempts, of every task that was attempted, in alphabetical order."""
+        attempts = Counter(task for chain in self.chains for task in chain.tasks[: len(chain.steps)])
+        successes = Counter(task for chain in self.chains for task in chain.tasks[: chain.completed])
+        return {task: (successes[task], attempts[task]) for task in sorted(attempts)}
+
+    @property
+    def task_success(self) -> dict[str, Interval]:
+        """Task -> success rate with Wilson's interval, of every task that was attempted."""
+        return {task: wilson(*counts) for task, counts in self.tasks.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `eval.json` holds; `avg_seq_len`, `chain_sr` and `task_info` are CALVIN's own fields."""
+        steps = sum(sum(chain.steps) for chain in self.chains)
+        return {
+            "protocol": "calvin-chain",
+            "simulator": self.simulator,
+            "caveats": self.caveats,
+            "env_id": self.env_id,
+            "avg_seq_len": self.average_length.mean,
+            "chain_sr": {str(k): share.mean for k, share in self.in_a_row.items()},
+            "task_info": {task: {"success": won, "total": total} for task, (won, total) in self.tasks.items()},
+            "average_length": self.average_length.to_json(),
+            "in_a_row": {str(k): share.to_json() for k, share in self.in_a_row.items()},
+            "task_success": {task: rate.to_json() for task, rate in self.task_success.items()},
+            "confidence": 0.95,
+            "max_steps": self.max_steps,
+            "seed": self.seed,
+            "instruction": self.instruction,
+            "checkpoint": self.checkpoint,
+            "versions": self.versions,
+            "num_envs": self.num_envs,
+            "runtime": self.runtime,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
+            "chains": [asdict(chain) for chain in self.chains],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ChainResult:
+        """Rebuild a result written by `to_json`; the figures are computed again from the chains.
+
+        Raises:
+            LaminarError: it is a result of single episodes.
+        """
+        if "episodes" in stored:
+            raise LaminarError("an evaluation of single episodes: read it with eval.result.load_result")
+        rows = stored["chains"]
+        chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
+        names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
+        kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
+        return cls(stored["env_id"], stored["simulator"], chains, **kept)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder/eval.json` in one step."""
+        return save_result(folder, self.to_json())
+
+    def summary(self) -> str:
+        """Return the figures in one line, the simulator first."""
+        shares = ", ".join(f"{k}: {share.mean:.3g}" for k, share in self.in_a_row.items())
+        parts = [
+            f"{self.simulator}: {len(self.chains)} chains",
+            f"average length {self.average_length}",
+            f"in a row {shares}",
+        ]
+        if self.instruction is None:
+            parts.append("the policy does not see the instruction")
+        return "; ".join([", ".join(parts), *self.caveats])
+
+
+def load_chain_result(path: str | Path) -> ChainResult:
+    """Read the `eval.json` of a long-horizon evaluation, or the one in a folder.
+
+    Raises:
+        LaminarError: no such file, or one that is not such an evaluation.
+    """
+    return load_as(ChainResult.from_json, path)

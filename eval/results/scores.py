@@ -1,0 +1,161 @@
+"""Statistics of scores: an interval for every figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import LaminarError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with the interval that covers it with the stated confidence."""
+
+    mean: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """Return ``{"mean", "low", "high"}``."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return for example ``0.960 [0.865, 0.989]``."""
+        return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Return a success rate with Wilson's score interval, sound near 0 and 1 and for few trials.
+
+    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+
+    Raises:
+        LaminarError: no trials, or more successes than trials.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise LaminarError(f"a rate needs 0 <= successes <= trials and at least one trial, got {successes}/{trials}")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate = successes / trials
+    center = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    # rounding must not push an exact 0 or 1 out of the interval
+    return Interval(rate, float(min(rate, max(0.0, center - half))), float(max(rate, min(1.0, center + half))))
+
+
+def interquartile_mean(values: Array) -> Array:
+    """Return the mean of the middle half along the last axis.
+
+    Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021.
+    """
+    cut = values.shape[-1] // 4
+    ordered = np.sort(values, axis=-1)
+    return ordered[..., cut : values.shape[-1] - cut].mean(axis=-1)
+
+
+def bootstrap(
+    strata: Sequence[ArrayLike] | ArrayLike,
+    aggregate: str = "mean",
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Return an aggregate of all values with its stratified percentile bootstrap interval.
+
+    Args:
+        strata: one array of values, or one array a stratum (a training seed, a task); every resample draws each
+            stratum anew from itself, with replacement, so that the strata keep their sizes.
+        aggregate: "mean", "median" or "iqm" (interquartile mean) over all values together.
+        confidence: coverage of the interval.
+        resamples: number of bootstrap samples.
+        seed: of the resampling, so that the same values give the same interval.
+
+    Raises:
+        LaminarError: no values, a non-finite value, or an unknown aggregate.
+    """
+    groups = _groups(strata)
+    reduce = {"mean": lambda x: x.mean(-1), "median": lambda x: np.median(x, -1), "iqm": interquartile_mean}
+    if aggregate not in reduce:
+        raise LaminarError(f"unknown aggregate '{aggregate}'; choose one of {sorted(reduce)}")
+    generator = np.random.default_rng(seed)
+    drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
+    statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
+    low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(reduce[aggregate](np.concatenate(groups))), float(low), float(high))
+
+
+def _groups(strata: Sequence[ArrayLike] | ArrayLike) -> list[Array]:
+    parts = list(strata) if isinstance(strata, Sequence) else [strata]
+    nested = any(np.ndim(part) > 0 for part in parts)
+    groups = [np.asarray(part, np.float64) for part in parts] if nested else [np.asarray(parts, np.float64)]
+    groups = [group.reshape(-1) for group in groups]
+    if not groups or any(len(group) == 0 for group in groups):
+        raise LaminarError("an interval needs at least one value in every stratum")
+    if not all(np.isfinite(group).all() for group in groups):
+        raise LaminarError("an interval needs finite values; look for a diverged episode")
+    return groups
+
+
+def paired_rates(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the difference of two success rates measured on the same seeds, first minus second.
+
+    Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data",
+    1998, method 10 without continuity correction: Wilson's limits combined with the correlation of the pairs. Unlike
+    a bootstrap it stays honest where all pairs agree.
+    """
+    a, b = np.asarray(first, bool), np.asarray(second, bool)
+    one, two = wilson(int(a.sum()), len(a), confidence), wilson(int(b.sum()), len(b), confidence)
+    spread = np.sqrt(one.mean * (1 - one.mean) * two.mean * (1 - two.mean))
+    correlation = (np.mean(a & b) - one.mean * two.mean) / spread if spread > 0 else 0.0
+
+    def half(x: float, y: float) -> float:
+        return float(np.sqrt(max(0.0, x**2 - 2 * correlation * x * y + y**2)))
+
+    difference = one.mean - two.mean
+    low = difference - half(one.mean - one.low, two.high - two.mean)
+    high = difference + half(one.high - one.mean, two.mean - two.low)
+    return Interval(difference, max(-1.0, low), min(1.0, high))
+
+
+def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Return the mean of a few independent values, such as one score a training seed, with Student's interval.
+
+    Raises:
+        LaminarError: fewer than two values, or a non-finite one.
+    """
+    (group,) = _groups(np.asarray(values, np.float64))
+    if len(group) < 2:
+        raise LaminarError("the spread of training seeds needs at least two of them; bootstrap one seed's episodes")
+    half = t_quantile(0.5 + confidence / 2, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
+    return Interval(float(group.mean()), float(group.mean() - half), float(group.mean() + half))
+
+
+def t_quantile(probability: float, degrees: int) -> float:
+    """Return the quantile of Student's distribution for a probability in [0.5, 1), by bisection."""
+    low, high = 0.0, 1.0
+    while _t_central(high, degrees) < 2 * probability - 1:
+        high *= 2
+    for _ in range(80):  # halves the bracket down to rounding
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_central(middle, degrees) < 2 * probability - 1 else (low, middle)
+    return (low + high) / 2
+
+
+def _t_central(t: float, degrees: int) -> float:
+    """P(|T| <= t), the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    theta = math.atan(t / math.sqrt(degrees))
+    term = math.cos(theta) if degrees % 2 else 1.0
+    total = 0.0
+    for k in range(1 + degrees % 2, degrees, 2):
+        total += term
+        term *= k / (k + 1) * math.cos(theta) ** 2
+    if degrees % 2:
+        return 2 / math.pi * (theta + math.sin(theta) * total)
+    return math.sin(theta) * total

@@ -1,0 +1,130 @@
+"""CALVIN's long-horizon evaluation: chains of five instructions, without a reset of the room in between.
+
+The protocol of Mees et al. 2022 (arXiv:2112.03227): every chain starts in a recorded state with the robot in its
+neutral pose; each instruction has 360 steps; success is checked after every step, for the current task only; the
+first failure ends the chain. Chain i draws its noise from `seed` + i, so it does not depend on which others run beside
+it (up to the floating-point differences between batch sizes; the genuine simulator does not repeat to the last bit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...envs.chains import load_chains, start_state
+from ...envs.make import split_id
+from ...errors import LaminarError
+from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
+from .lockstep import Actor, Lockstep, Step
+from .measurement import measure
+
+
+def evaluate_chains(
+    policy: Actor | str | Path,
+    env_id: str = "laminar/Playroom-v0?scene=D",
+    chains: int = CHAINS,
+    seed: int = 0,
+    max_steps: int = MAX_STEPS,
+    num_envs: int | None = None,
+    processes: int = 0,
+    video: str | Path | None = None,
+    video_chains: int = 3,
+    runtime: str = "eager",
+) -> ChainResult:
+    """Measure how many instructions in a row a policy carries out.
+
+    A policy that sees instructions gets the embedding it was trained with, unless `env_id` names one. A policy that
+    does not see them is measured too, and the result says so.
+
+    Args:
+        policy: a policy, or a folder with one (a checkpoint or a run).
+        env_id: environment with instructions, laminar's or the genuine one ("laminar/CALVIN-v0?scene=D").
+        chains: the first so many of the protocol's 1,000.
+        seed: chain i draws its noise from `seed` + i.
+        max_steps: limit of each instruction.
+        num_envs: environments that step together, at most 64 by default; it does not change the chains.
+        processes: 0 runs in this process; N shards the chains over N workers, which load the policy themselves.
+        video: MP4 file to write, with the first `video_chains` chains; the instruction is written into the picture.
+        video_chains: how many chains to film.
+        runtime: of the sampling loop, see `evaluate`.
+
+    Raises:
+        LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
+            itself, or a number makes no sense.
+    """
+    if seed < 0 or max_steps < 1:
+        raise LaminarError(f"chains need seed >= 0 and max_steps >= 1, got {seed} and {max_steps}")
+    load_chains(chains)  # a wrong number is told before any work
+    protocol = partial(run_chains, seed=seed, max_steps=max_steps)
+    numbers = range(chains)
+    found = measure(protocol, policy, env_id, numbers, num_envs, processes, video, video_chains, None, runtime)
+    instruction = found.spec.observation.get("instruction")
+    return ChainResult(
+        env_id=found.env_id,
+        simulator=found.simulator or split_id(found.env_id)[0],
+        chains=found.records,
+        max_steps=max_steps,
+        seed=seed,
+        instruction=None if instruction is None else instruction.unit or "unnamed",
+        checkpoint=found.checkpoint,
+        num_envs=found.num_envs,
+        runtime=found.runtime,
+        seconds=found.seconds,
+    )
+
+
+def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int) -> list[Chain]:
+    """Run the chains with the given numbers; their noise is seeded with `seed` + number."""
+    room: Any = lockstep.envs[0].unwrapped
+    if not hasattr(room, "begin"):
+        raise LaminarError(
+            f"'{lockstep.env_id}' takes no instructions, so it has no chains; use env.id=laminar/Playroom-v0?scene=D"
+        )
+    drawn = load_chains(max(numbers) + 1)
+    chains = {number: Chain(number, drawn[number][1]) for number in numbers}
+
+    def begin(slots: Mapping[int, int]) -> None:
+        for number in slots.values():
+            chains[number].steps.append(0)
+            if lockstep.recorder is not None:
+                lockstep.recorder.caption(number, _caption(chains[number]))
+        lockstep.begin({slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()})
+
+    def start(fresh: dict[int, int]) -> None:
+        states = {slot: start_state(drawn[number][0], room.layout) for slot, number in fresh.items()}
+        options = {slot: {"robot_obs": robot, "scene_obs": scene} for slot, (robot, scene) in states.items()}
+        lockstep.start(fresh, {slot: seed + number for slot, number in fresh.items()}, options)
+        begin(fresh)
+
+    def advance(slot: int, number: int, step: Step) -> bool:
+        chain = chains[number]
+        over = _book(chain, step, max_steps, lockstep.env_id)
+        if not over and len(chain.steps) == chain.completed:
+            begin({slot: number})
+        return over
+
+    lockstep.run(numbers, start, advance)
+    return [chains[number] for number in numbers]
+
+
+def _book(chain: Chain, step: Step, max_steps: int, env_id: str) -> bool:
+    """Book one step of a chain; return whether the chain is over."""
+    chain.steps[-1] += 1
+    if step.success is None:
+        raise LaminarError(f"'{env_id}' does not tell success after begin(task), so chains cannot be counted in it")
+    if step.success:
+        chain.completed += 1
+        return chain.completed == len(chain.tasks)
+    if step.ended and chain.steps[-1] < max_steps:
+        raise LaminarError(
+            f"'{env_id}' ended by itself at step {sum(chain.steps)} of chain {chain.index}; "
+            "chains need an environment without a task or a step limit of its own: leave them out of env.id"
+        )
+    return chain.steps[-1] >= max_steps
+
+
+def _caption(chain: Chain) -> str:
+    task = chain.tasks[chain.completed].replace("_", " ")
+    return f"chain {chain.index}, {chain.completed + 1} of {len(chain.tasks)}: {task}"

@@ -1,0 +1,136 @@
+"""Comparing two policies on identical seeds: a paired difference, its interval, and a plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import LaminarError
+from ...policies import load_policy
+from ...policies.storage import write_json
+from ...envs.fitting import place
+from .lockstep import Actor
+from ..results.result import Result
+from .episodes import evaluate
+from ..results.scores import Interval, bootstrap, paired_rates
+
+# With five pairs even five equal signs happen by chance in 6 % of cases.
+FEWEST_PAIRS = 6
+SIMULATORS = ("mujoco", "gymnasium", "gymnasium-robotics")  # packages whose versions can change an episode
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results on the same seeds; differences are first minus second."""
+
+    first: Result
+    second: Result
+    names: tuple[str, str]
+    difference: Interval
+    success_difference: Interval | None
+    normalized_difference: Interval | None
+
+    def summary(self) -> str:
+        """Return the finding in one or two plain sentences."""
+        pairs = len(self.first.episodes)
+        parts = [_sentence("return", self.difference, self.names, pairs)]
+        if self.normalized_difference is not None:
+            parts = [_sentence("normalized score", self.normalized_difference, self.names, pairs)]
+        if self.success_difference is not None:
+            parts.append(_sentence("success rate", self.success_difference, self.names, pairs))
+        gaps = np.subtract(self.first.returns, self.second.returns)
+        wins = f"{(gaps > 0).sum()} higher, {(gaps < 0).sum()} lower, {(gaps == 0).sum()} equal returns"
+        parts.append(f"Paired over {len(gaps)} seeds of {self.first.env_id}: {self.names[0]} had {wins}.")
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `compare.json` holds."""
+        optional = {"success_rate": self.success_difference, "normalized_score": self.normalized_difference}
+        return {
+            "summary": self.summary(),
+            "names": list(self.names),
+            "difference": {"return": self.difference.to_json()}
+            | {name: figure.to_json() if figure else None for name, figure in optional.items()},
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
+        }
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder/compare.json` in one step."""
+        path = Path(folder) / "compare.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.to_json())
+        return path
+
+
+def compare(
+    policy_a: Actor | str | Path,
+    policy_b: Actor | str | Path,
+    env_id: str,
+    seeds: Sequence[int],
+    num_envs: int | None = None,
+) -> Comparison:
+    """Evaluate two policies on the same seeds (same resets, same noise) and compare them in pairs.
+
+    Raises:
+        LaminarError: as `evaluate` does.
+    """
+    # Both are loaded before either is evaluated: a wrong path is told at once.
+    a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
+    first, second = evaluate(a, env_id, seeds, num_envs), evaluate(b, env_id, seeds, num_envs)
+    return compare_results(first, second, _names(policy_a, policy_b))
+
+
+def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A", "B")) -> Comparison:
+    """Compare two recorded evaluations.
+
+    Raises:
+        LaminarError: they are of different environments, seeds or simulator versions.
+    """
+    if place(first.env_id) != place(second.env_id):
+        raise LaminarError(
+            f"{names[0]} was evaluated in '{first.env_id}', {names[1]} in '{second.env_id}'; evaluate both in one"
+        )
+    seeds = [[episode.seed for episode in result.episodes] for result in (first, second)]
+    if seeds[0] != seeds[1]:
+        raise LaminarError(f"the seeds differ ({seeds[0][:3]}… and {seeds[1][:3]}…); evaluate both on the same ones")
+    for package in SIMULATORS:
+        used = [result.versions.get(package) for result in (first, second)]
+        if used[0] != used[1]:
+            raise LaminarError(f"{package} differs, {used[0]} and {used[1]}: evaluate both with the same version")
+    gaps = np.subtract(first.returns, second.returns)
+    scores = [result.scores for result in (first, second)]
+    told = [[episode.success for episode in result.episodes] for result in (first, second)]
+    return Comparison(
+        first,
+        second,
+        names,
+        bootstrap(gaps),
+        None if None in told[0] + told[1] else paired_rates(np.array(told[0], bool), np.array(told[1], bool)),
+        None if scores[0] is None or scores[1] is None else bootstrap(scores[0] - scores[1]),
+    )
+
+
+def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: int) -> str:
+    a, b = names
+    if pairs < FEWEST_PAIRS:
+        return f"{pairs} seeds are too few to tell {a} from {b} in {what}: {difference.mean:+.4g}."
+    interval = f"(95 % interval {difference.low:.4g} to {difference.high:.4g})"
+    if difference.low > 0:
+        return f"{a} is better than {b}: its {what} is {difference.mean:.4g} higher {interval}."
+    if difference.high < 0:
+        return f"{a} is worse than {b}: its {what} is {-difference.mean:.4g} lower {interval}."
+    return f"No difference between {a} and {b} in {what} is shown: {difference.mean:+.4g} {interval}."
+
+
+def _names(policy_a: Actor | str | Path, policy_b: Actor | str | Path) -> tuple[str, str]:
+    paths = [Path(policy) for policy in (policy_a, policy_b) if isinstance(policy, str | Path)]
+    if len(paths) < 2 or paths[0].absolute() == paths[1].absolute():
+        return ("A", "B")
+    if paths[0].name != paths[1].name:
+        return (paths[0].name, paths[1].name)
+    return (str(paths[0]), str(paths[1]))

@@ -1,0 +1,235 @@
+"""The protocol of offline reinforcement learning: three numbers of a run, never one.
+
+Published scores differ in what they choose with the environment's help: one sample or the critic's choice among many,
+the last checkpoint or the best of all that were evaluated. Either moves a score by as much as methods differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import LaminarError
+from ...policies.guided import Acting
+from ...policies.generative import Policy, load_policy
+from ...policies.processes.direct import Direct
+from ...policies.storage import checkpoints, read_json, rebuilding
+from ..results.result import Result, load_as, save_result
+from .episodes import evaluate
+from ..results.scores import Interval
+
+PROTOCOL = "offline"
+CANDIDATES = 50  # as DQL is evaluated (Wang et al. 2023, their code)
+SINGLE, CHOSEN, BEST = "single_last", "candidates_last", "best"
+NUMBERS = (SINGLE, CHOSEN, BEST)
+
+
+@dataclass
+class OfflineResult:
+    """Measured behavior of one training run, in one environment, on the same seeds for each number.
+
+    Attributes:
+        numbers: "single_last", "candidates_last" and "best", those that could be measured.
+        missing: the others, and why.
+        updates: number -> updates that its checkpoint has seen.
+        chosen_by: what made the best checkpoint the best: {"step", "metric", "value"}, from the run's best/best.json.
+        run: folder of the run.
+        settings: the run's settings, from its run.json.
+    """
+
+    numbers: dict[str, Result]
+    missing: dict[str, str]
+    updates: dict[str, int]
+    chosen_by: dict[str, Any] | None
+    run: str
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def last(self) -> Result:
+        """The number that nothing was chosen for: single sample, last checkpoint."""
+        return self.numbers[SINGLE]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers must know besides them."""
+        found: list[str] = []
+        planned, done = self.settings.get("steps"), self.updates[SINGLE]
+        if planned and planned > done:
+            found.append(f"the run is not finished: {done} of {planned} updates")
+        if self.chosen_by:
+            during = self.settings.get("evaluation", {})
+            seeds = {episode.seed for episode in self.last.episodes}
+            if seeds & set(range(during.get("seed", 0), during.get("seed", 0) + during.get("episodes", 0))):
+                found.append("the best checkpoint was chosen on seeds that are measured again here; set another seed")
+        return found + [f"no number for {title(name, None)}: {why}" for name, why in self.missing.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `eval.json` holds: the fields of an evaluation for the first number, then all of them."""
+        return self.last.to_json() | {
+            "protocol": PROTOCOL,
+            "seeds": {"training": self.settings.get("seed"), "evaluation": [e.seed for e in self.last.episodes]},
+            "numbers": {
+                name: {"title": title(name, result), "updates": self.updates[name]} | result.to_json()
+                for name, result in self.numbers.items()
+            },
+            "missing": self.missing,
+            "remarks": self.remarks,
+            "best": self.chosen_by,
+            "run": {"folder": self.run, "settings": self.settings},
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> OfflineResult:
+        """Rebuild a result written by `to_json`.
+
+        Raises:
+            LaminarError: it is an evaluation under another protocol.
+        """
+        if stored.get("protocol") != PROTOCOL:
+            what = "chains of instructions" if "chains" in stored else "one way of acting"
+            raise LaminarError(
+                f"an evaluation of {what}, not the three numbers of a run; evaluate it with "
+                "`laminar eval policy.path=RUN protocol=offline`"
+            )
+        numbers = {name: Result.from_json(part) for name, part in stored["numbers"].items()}
+        updates = {name: int(part["updates"]) for name, part in stored["numbers"].items()}
+        run = stored["run"]
+        return cls(numbers, dict(stored["missing"]), updates, stored["best"], run["folder"], run["settings"])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `folder/eval.json` in one step."""
+        return save_result(folder, self.to_json())
+
+    def summary(self) -> str:
+        """Return one line a number, and the remarks."""
+        lines = [f"{self.run} in {self.last.env_id}, {len(self.last.episodes)} episodes each"]
+        for name, result in self.numbers.items():
+            unit, figure = score(result)
+            lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
+        return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
+
+    def _choice(self) -> list[str]:
+        if self.chosen_by is None:
+            return []
+        how = f"{self.chosen_by['metric']} {self.chosen_by['value']:.4g} in an evaluation during training"
+        return [f"- the best checkpoint was chosen by {how}: its number flatters a run that cannot be tested"]
+
+    def page(self) -> list[str]:
+        """Return the report's lines with the three numbers."""
+        lines = ["## Three numbers of one run", "", "| number | updates | score | return |", "|---|---|---|---|"]
+        for name, result in self.numbers.items():
+            normalized = result.normalized_score or "–"
+            lines.append(f"| {title(name, result)} | {self.updates[name]} | {normalized} | {result.mean_return} |")
+        lines += [f"| {title(name, None)} | – | – | – |" for name in self.missing]
+        lines += ["", "Means with 95 % intervals over the episodes; score is D4RL-normalized.", ""]
+        lines += [*self._choice(), *(f"- {remark}" for remark in self.remarks)]
+        lines += [f"- seed of the training: {self.settings.get('seed')}", ""]
+        return [*lines, "The rest of this page is about the single sample of the last checkpoint.", ""]
+
+
+def title(name: str, result: Result | None) -> str:
+    """Return the label of a number, for example "single sample, best checkpoint"."""
+    acting = str(result.acting) if result else "choice among candidates" if name == CHOSEN else "single sample"
+    return f"{acting}, {'best' if name == BEST else 'last'} checkpoint"
+
+
+def score(result: Result) -> tuple[str, Interval]:
+    """Return the D4RL-normalized score where there is a reference, or else the return, with the name of the unit."""
+    normalized = result.normalized_score
+    return ("return", result.mean_return) if normalized is None else ("normalized score", normalized)
+
+
+def evaluate_offline(
+    run: str | Path,
+    env_id: str,
+    seeds: range,
+    acting: Acting | None = None,
+    num_envs: int | None = None,
+    processes: int = 0,
+    video: str | Path | None = None,
+    video_episodes: int = 3,
+    runtime: str = "eager",
+) -> OfflineResult:
+    """Measure a run: its last checkpoint by single samples and by its critic's choice, and its best checkpoint.
+
+    All three start their samples from the same share of the noise. A policy without a critic (a clone) has no second
+    number, nor has a deterministic one, or one that acts without noise; a run that was not evaluated while it trained
+    has no third one.
+
+    Args:
+        run: `out=` folder of `laminar train`.
+        env_id: gymnasium or D4RL id.
+        seeds: one episode each, the same for every number.
+        acting: of the second number; None is a softmax of Q among 50. Its `noise_scale` is that of all three. A single
+            candidate is only for noise_scale=0, where there is nothing to choose from.
+        num_envs: see `evaluate`.
+        processes: see `evaluate`.
+        video: see `evaluate`; of the single sample of the last checkpoint.
+        video_episodes: see `evaluate`.
+        runtime: see `evaluate`.
+
+    Raises:
+        LaminarError: the folder is no run, one candidate only although there is noise, or as `evaluate` does.
+    """
+    acting = acting or Acting(CANDIDATES)
+    if acting.candidates == 1 and acting.noise_scale > 0:
+        raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
+    run = Path(run)
+    settings, last = _run(run)
+    single = Acting(noise_scale=acting.noise_scale)
+    jobs: dict[str, tuple[Path, Acting, int]] = {SINGLE: (last, single, int(last.name.rpartition("_")[2]))}
+    missing: dict[str, str] = {}
+    nothing_to_choose = _nothing_to_choose(load_policy(last), acting)
+    if nothing_to_choose:
+        missing[CHOSEN] = nothing_to_choose
+    else:
+        jobs[CHOSEN] = (last, acting, jobs[SINGLE][2])
+    best, chosen_by = run / "best", None
+    if (best / "best.json").is_file():
+        with rebuilding(best / "best.json"):
+            found = read_json(best / "best.json")
+            chosen_by = {name: found[name] for name in ("step", "metric", "value")}
+            jobs[BEST] = (best, single, int(found["step"]))
+    else:
+        missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
+    numbers: dict[str, Result] = {}
+    for name, (folder, how, _) in jobs.items():
+        film = video if name == SINGLE else None
+        numbers[name] = evaluate(folder, env_id, seeds, num_envs, processes, film, video_episodes, how, runtime)
+    updates = {name: step for name, (_, _, step) in jobs.items()}
+    return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
+
+
+def _nothing_to_choose(policy: Policy, acting: Acting) -> str | None:
+    """Return why a choice among candidates would not differ from the single sample, or None."""
+    if policy.critic is None:
+        return "the policy has no critic"
+    if acting.candidates == 1:
+        return "without noise all candidates are the same"
+    if isinstance(policy.process, Direct) and not policy.process.config.noise:
+        return "the actor is deterministic, all its candidates are the same"
+    return None
+
+
+def _run(run: Path) -> tuple[dict[str, Any], Path]:
+    """Return a run's settings and its newest checkpoint."""
+    found, seeds = checkpoints(run), sorted(folder.name for folder in run.glob("seed_*"))
+    if seeds and not found:
+        raise LaminarError(f"{run} has the runs of several seeds; evaluate each by itself: {', '.join(seeds)}")
+    if not (run / "run.json").is_file() or not found:
+        raise LaminarError(
+            f"{run} is no training run with a checkpoint, which protocol=offline needs; give the out= folder of "
+            "`laminar train`, or evaluate a single policy without protocol="
+        )
+    return read_json(run / "run.json"), found[-1]
+
+
+def load_offline(path: str | Path) -> OfflineResult:
+    """Read an `eval.json` with the three numbers of a run, or the one in a folder.
+
+    Raises:
+        LaminarError: no such file, or one of another protocol.
+    """
+    return load_as(OfflineResult.from_json, path)

@@ -1,0 +1,150 @@
+"""An exported artifact, opened again; see `export`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...data.spec import Spec
+from ...errors import LaminarError
+from .. import storage
+from ..runtimes import onnx, pt2
+
+VERSION = 2
+RUNTIMES = {"onnx": onnx, "pt2": pt2}  # by format
+Call = Callable[[list[Any]], Any]
+
+
+class Exported:
+    """An artifact, ready to be called: ``chunk = exported(obs, noise)``, on the CPU.
+
+    Attributes:
+        spec: of the policy.
+        description: content of export.json.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Open an export.
+
+        Raises:
+            LaminarError: it is incomplete, of another version, or of another PyTorch (pt2).
+        """
+        folder = Path(folder)
+        if not (folder / "export.json").is_file():
+            raise LaminarError(f"{folder} holds no export: there is no export.json; write one with laminar export")
+        with storage.rebuilding(folder / "export.json"):
+            self.description: Any = storage.read_json(folder / "export.json")
+            _check_version(folder, self.description)
+            shapes = [tuple(argument["shape"]) for argument in self.description["inputs"]]
+            runtime, digest = RUNTIMES[self.description["format"]], self.description["sha256"]
+        with storage.rebuilding(folder / "spec.json"):
+            self.spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+        path = folder / f"policy.{self.description['format']}"
+        if not path.is_file():
+            raise LaminarError(f"{path} is missing; export again")
+        reason = runtime.unloadable()
+        if reason is not None:
+            raise LaminarError(f"{path} cannot be run: {reason}")
+        if hash_of(path) != digest:
+            raise LaminarError(f"{path} is not the file that export.json describes: damaged or replaced; export again")
+        self._call = open_artifact(path)
+        # Noise comes first, then the windows in the order of the Spec; an input may be called otherwise than its key.
+        draws = len(shapes) - len(self.spec.observation)
+        self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
+        self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
+
+    @torch.no_grad()
+    def __call__(
+        self, obs: Mapping[str, Any] | Any, noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map observation windows, each exactly the shape in `description`, to chunks (B, H, A).
+
+        Raises:
+            LaminarError: a key is missing or unknown, a shape is wrong, or a value is not finite.
+        """
+        if not isinstance(obs, Mapping):
+            obs = dict(zip(self._shapes, [obs], strict=False))
+        if obs.keys() != self._shapes.keys():
+            raise LaminarError(f"the export takes observations {list(self._shapes)}, got {list(obs)}")
+        windows = {key: self._array(key, obs[key]) for key in self._shapes}
+        for key, value in windows.items():
+            if value.shape != self._shapes[key]:
+                raise LaminarError(f"observation '{key}' has shape {value.shape}, the export takes {self._shapes[key]}")
+            if not np.isfinite(value).all():
+                raise LaminarError(f"observation '{key}' is not finite; check the sensor before asking the policy")
+        if noise is None:
+            noise = torch.randn(self._noise, generator=generator)
+        noise = torch.as_tensor(noise, dtype=torch.float32)
+        if tuple(noise.shape) != self._noise:
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, the export takes {self._noise}")
+        inner = [] if self._inner is None else [torch.randn(self._inner, generator=generator)]
+        inputs = [noise, *inner, *map(torch.from_numpy, windows.values())]
+        return torch.as_tensor(self._call(inputs))
+
+    def _array(self, key: str, value: Any) -> NDArray[Any]:
+        """Return a value as the artifact wants it, whatever its type and layout; numbers are never read as bytes."""
+        try:
+            array = np.asarray(value.float() if isinstance(value, Tensor) and value.is_floating_point() else value)
+            array = array if array.dtype == np.uint8 else array.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise LaminarError(f"observation '{key}' is no array of numbers ({error})") from error
+        if self.spec.observation[key].dtype == "uint8" and array.dtype != np.uint8:
+            raise LaminarError(
+                f"observation '{key}' holds other numbers than bytes; the export takes bytes (uint8), 0 to 255"
+            )
+        wanted = np.uint8 if self.spec.observation[key].dtype == "uint8" else np.float32
+        return np.require(array, wanted, ["C", "W"])
+
+
+def _check_version(folder: Path, description: Mapping[str, Any]) -> None:
+    found = description.get("version")
+    if found != VERSION:
+        raise LaminarError(f"{folder} is an export of version {found}, this laminar reads {VERSION}; export again")
+    if description["format"] == "pt2" and description["torch"].split("+")[0] != torch.__version__.split("+")[0]:
+        raise LaminarError(
+            f"{folder} was compiled by PyTorch {description['torch']} and this is {torch.__version__}; export again, "
+            "or use format=onnx, which does not depend on it"
+        )
+    if description["format"] == "pt2" and description["machine"] != pt2.machine():
+        raise LaminarError(
+            f"{folder} was compiled for {description['machine']} and this is {pt2.machine()}; export again, or use "
+            "format=onnx, which does not depend on it"
+        )
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, which tells whether description and artifact are of one export."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def open_artifact(path: Path) -> Call:
+    """Open policy.onnx or policy.pt2 as a function of a list of tensors.
+
+    Raises:
+        LaminarError: the file is damaged.
+    """
+    try:
+        return _open(path)
+    except Exception as error:  # the runtimes have many types of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LaminarError(
+            f"{path} cannot be opened ({reason}); it is damaged or of another machine, export again"
+        ) from (error)
+
+
+def _open(path: Path) -> Call:
+    if path.suffix == ".onnx":
+        session = onnx.session(path.read_bytes())
+        names = [argument.name for argument in session.get_inputs()]
+        return lambda inputs: session.run(None, {n: t.numpy() for n, t in zip(names, inputs, strict=True)})[0]
+    from torch._inductor import aoti_load_package
+
+    loader: Any = aoti_load_package(str(path)).loader
+    return lambda inputs: loader.run(inputs)[0]

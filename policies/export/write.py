@@ -1,0 +1,133 @@
+"""Export: a policy's whole sampling loop as one file that runs without this package.
+
+The folder holds
+
+    policy.onnx or policy.pt2   normalizers, encoder, every step of the solver, limits; raw units in and out
+    spec.json                   what the policy promises: keys, shapes, units, limits, history, rate
+    export.json                 inputs and output by name, shape and type; versions; hashes of checkpoint and file
+    parity.json                 how far it is from eager PyTorch on random observations and noise
+
+`examples/run_onnx.py` runs one with numpy and ONNX Runtime alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import LaminarError, nearest
+from .. import storage
+from .exported import RUNTIMES, VERSION, Call, hash_of, open_artifact
+from ..guided import Guided
+from ..generative import Policy
+from ..runtimes.program import Program
+from ..runtimes.accelerated import Accelerated
+from ..runtimes import Inputs, onnx, pt2
+from ..processes.solver_schedules import SolverSchedule, Steps
+
+FORMATS = tuple(RUNTIMES)
+TOLERANCE = 1e-5  # largest difference from eager, normalized units
+TRIALS = 16  # random inputs of the parity report, and one that is far outside of what the policy was fitted to
+FAR = 100.0
+
+
+def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 1, steps: Steps = None) -> Path:
+    """Write `policy` to `folder` as an artifact of one batch size and number of steps, whole or not at all.
+
+    Args:
+        policy: any policy on the CPU, also a guided one.
+        folder: new, or an earlier export, which is replaced.
+        kind: "onnx", or "pt2", a package of AOTInductor for this kind of machine and this version of PyTorch.
+        batch: observations a call.
+        steps: network calls, None is the policy's own number.
+
+    Raises:
+        LaminarError: unknown format, a package is missing, or what was built differs from eager by more than 1e-5.
+    """
+    policy = policy.source if isinstance(policy, Accelerated) else policy
+    if kind not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise LaminarError(f"no export format is called '{kind}' (known: {known}){nearest(kind, FORMATS)}")
+    reason = RUNTIMES[kind].missing(policy.device)
+    if reason is not None:
+        raise LaminarError(f"format={kind} cannot be written: {reason}")
+    if type(batch) is not int or batch < 1:
+        raise LaminarError(f"batch must be at least 1 and a whole number, got {batch}")
+    target = Path(folder)
+    if target.is_dir() and any(target.iterdir()) and not (target / "export.json").is_file():
+        raise LaminarError(f"{target} holds something else than an export; choose a new folder")
+    program = Program(policy, steps)
+    inputs = program.example(batch, torch.Generator().manual_seed(0))
+    with storage.replacing(target) as temporary:
+        path = temporary / f"policy.{kind}"
+        if kind == "onnx":
+            path.write_bytes(_onnx(program, inputs))
+        else:
+            pt2.compile_package(program, inputs, path)
+        parity = _parity(program, open_artifact(path), batch)
+        if not parity["largest_difference"] <= TOLERANCE:
+            raise LaminarError(f"format={kind} differs from eager by {parity['largest_difference']:.1e}; {_SEE}")
+        storage.write_json(temporary / "spec.json", policy.spec.to_json())
+        about = _description(program, inputs, kind) | {"sha256": hash_of(path)}
+        storage.write_json(temporary / "export.json", about)
+        storage.write_json(temporary / "parity.json", parity)
+    return target
+
+
+_SEE = "nothing was written; try the other format, and please report it"
+
+
+def _onnx(program: Program, inputs: Inputs) -> bytes:
+    try:
+        return onnx.to_onnx(program, inputs).model_proto.SerializeToString()
+    except Exception as error:  # exporters have many types of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LaminarError(f"format=onnx cannot be written ({reason}); {_SEE}") from error
+
+
+def _description(program: Program, inputs: Inputs, kind: str) -> dict[str, Any]:
+    from ... import __version__
+
+    policy, steps = program.policy, program.steps
+    named = zip(program.input_names, inputs, strict=True)
+    return {
+        "version": VERSION,
+        "format": kind,
+        "laminar": __version__,
+        "torch": torch.__version__,
+        "machine": pt2.machine(),
+        "checkpoint": policy.checkpoint_hash(),
+        "process": policy.policy_config.process.name,
+        "network_calls": len(program.times),
+        "steps": steps.to_json() if isinstance(steps, SolverSchedule) else steps,
+        "acting": policy.acting.to_json() if isinstance(policy, Guided) else None,
+        "execute": policy.policy_config.execute,
+        "inputs": [{"name": name, "shape": list(t.shape), "dtype": str(t.dtype).split(".")[1]} for name, t in named],
+        "output": {"name": "chunk", "shape": [len(inputs[0]), policy.spec.chunk, policy.spec.action_dim]},
+    }
+
+
+def _parity(program: Program, call: Call, batch: int) -> dict[str, Any]:
+    """Compare with eager, in normalized units."""
+    gaps: list[Tensor] = []
+    for trial in range(TRIALS + 1):
+        inputs = program.example(batch, torch.Generator().manual_seed(trial + 1))
+        if trial == TRIALS:
+            start = len(inputs) - len(program.keys)
+            far = [t * FAR if t.is_floating_point() else t for t in inputs[start:]]
+            inputs = (*inputs[:start], *far)
+        with torch.no_grad():
+            wanted = program.reference(*inputs)
+        gaps.append(((torch.as_tensor(call(list(inputs))) - wanted) / program.policy.action_scale).abs())
+    gap = torch.stack(gaps)
+    return {
+        "against": "eager PyTorch, the same observations and noise",
+        "inputs": f"{TRIALS} draws around the normalizer's statistics, and one {FAR:g} times as far",
+        "unit": "normalized actions",
+        "tolerance": TOLERANCE,
+        "largest_difference": float(gap.max()) if bool(gap.isfinite().all()) else float("inf"),
+        "mean_difference": float(gap.mean()),
+    }

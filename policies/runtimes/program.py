@@ -1,0 +1,81 @@
+"""The whole of sampling as one function of tensors, for a fixed number of calls: what every runtime builds from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..networks import Network
+from ..generative import Policy
+from ..processes.solver_schedules import Steps
+from ..processes.unrolled import Unrolled, call_times, inner_draws
+
+
+class Program(nn.Module):
+    """Normalize, encode, every step of the solver, unnormalize, clamp: `Policy.generate` without Python's freedom.
+
+    Shapes, times and solver coefficients are constants of it. What the network computes from times and observation
+    alone is computed once a chunk, see `Network.conditions`; where weights are constants too, a compiler folds the time
+    part away. Holds the given policy's weights, not copies.
+    """
+
+    def __init__(self, policy: Policy, steps: Steps = None) -> None:
+        """Prepare the program of `steps` network calls, None is the configured number."""
+        super().__init__()
+        self.policy, self.steps = policy, steps
+        self.keys = list(policy.spec.observation)
+        self.inner_draws = inner_draws(policy.process, steps)
+        with torch.inference_mode(False):  # a compiler would refuse one that was made in a caller's inference mode
+            self.times = call_times(policy.process, steps, policy.device)  # (K, n_times)
+
+    def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
+        """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
+
+        The windows are in the order of the Spec. Returns (B, H, A), raw units.
+        """
+        network: Any = Unrolled(self.policy.network, self.times)
+        return self._generate(noise, others, network)
+
+    def reference(self, noise: Tensor, *others: Tensor) -> Tensor:
+        """Do the same as `forward` by the network's own `forward`: what every runtime is measured by."""
+        return self._generate(noise, others, None)
+
+    def _generate(self, noise: Tensor, others: Sequence[Tensor], network: Network | None) -> Tensor:
+        source, windows = (others[0], others[1:]) if self.inner_draws else (None, others)
+        return self.policy.generate(dict(zip(self.keys, windows, strict=True)), noise, self.steps, source, network)
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs, in their order; a key that is called like another input or the output gets a prefix."""
+        taken = {"noise", "inner_noise", "chunk"}
+        names = ["noise", "inner_noise"] if self.inner_draws else ["noise"]
+        for key in self.keys:
+            name = key
+            while name in taken or (name != key and name in self.keys):
+                name = f"observation.{name}"
+            names.append(name)
+        return names
+
+    def example(self, batch: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+        """Return inputs of the right shapes and types for `batch` observations: random noise, plausible windows."""
+        policy, device = self.policy, self.policy.device
+        noise = [torch.randn(batch, *policy.noise_shape, generator=generator)]
+        noise += [torch.randn(shape, generator=generator) for shape in self.inner_shapes(batch)]
+        windows = {}
+        for key, feature in policy.spec.observation.items():
+            shape = (batch, policy.spec.history, *feature.shape)
+            normal = torch.randn(shape, generator=generator)
+            pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            windows[key] = (pixels if feature.dtype == "uint8" else normal).to(device)
+        windows = policy.observation_normalizer.inverse(windows)  # around what the policy was fitted to
+        return (*(tensor.to(device) for tensor in noise), *(windows[key] for key in self.keys))
+
+    def inner_shapes(self, batch: int) -> list[tuple[int, ...]]:
+        """Shape of the further noise for `batch` observations; none for a solver that draws none."""
+        if not self.inner_draws:
+            return []
+        spec, rows = self.policy.spec, batch * self.policy.candidates
+        return [(self.inner_draws, rows, spec.chunk, spec.action_dim)]

@@ -1,0 +1,85 @@
+"""What is wrong with the settings of a run, found before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ...data.batches import check_short_episodes
+from ...errors import LaminarError
+from .checkpoint import flatten
+from ..config import DataConfig, RuntimeConfig, TrainConfig
+from .logs import check_wandb
+
+PRECISIONS = ("auto", "highest", "high", "medium")
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Refuse what would fail, or do nothing, only after some work.
+
+    Raises:
+        LaminarError: names the setting and what it may be.
+    """
+    _check_data(config.data)
+    at_least = {"steps": 1, "log_every": 1, "checkpoint_every": 1, "runtime.threads": 1, "seed": 0}
+    at_least |= {"evaluation.every": 0, "evaluation.episodes": 1, "evaluation.seed": 0}
+    at_least |= {"runtime.updates_per_launch": 1}
+    values = flatten(asdict(config))
+    for key, least in at_least.items():
+        if values[key] < least:
+            raise LaminarError(f"{key} must be at least {least}, got {values[key]}")
+    if config.evaluation.every and config.env.id is None:
+        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
+    if config.wandb:
+        check_wandb()
+    _check_seeds(config)
+    _check_runtime(config.runtime)
+    for key in ("steps", "log_every", "checkpoint_every", "evaluation.every"):
+        if values[key] % config.runtime.updates_per_launch:
+            raise LaminarError(
+                f"{key}={values[key]} is no multiple of runtime.updates_per_launch={config.runtime.updates_per_launch}"
+            )
+
+
+def _check_data(data: DataConfig) -> None:
+    path: Any = data.path
+    if path is None:
+        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
+    if not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
+        raise LaminarError(f"data.path={path} is neither a file nor a list of files; quote a numeric name")
+    check_short_episodes(data.short_episodes)
+
+
+def _check_seeds(config: TrainConfig) -> None:
+    seeds = config.seeds
+    if seeds is None:
+        return
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise LaminarError(f"seeds={seeds} is no list of whole numbers from 0; write seeds=[0,1,2]")
+    if len(set(seeds)) < len(seeds):
+        raise LaminarError(f"seeds={seeds} names a seed twice")
+    if config.seed:
+        raise LaminarError(f"seed={config.seed} and seeds={seeds} are both set; give one of them")
+    if config.wandb:
+        raise LaminarError("wandb=true logs one run; with seeds=[…] leave it out, or train one seed at a time")
+
+
+def _check_runtime(runtime: RuntimeConfig) -> None:
+    if runtime.matmul not in PRECISIONS:
+        raise LaminarError(f"runtime.matmul={runtime.matmul} is none of {', '.join(PRECISIONS)}")
+    try:
+        kind = torch.device(runtime.device).type
+    except RuntimeError as error:
+        raise LaminarError(f"runtime.device={runtime.device} is no device; use cpu, cuda or cuda:1") from error
+    if kind not in ("cpu", "cuda"):
+        raise LaminarError(f"runtime.device={runtime.device} is not supported; use cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise LaminarError(f"runtime.device={runtime.device}, but PyTorch finds no CUDA device; use runtime=eager")
+    if runtime.captured and kind != "cuda":
+        raise LaminarError(f"a CUDA graph needs a CUDA device, runtime.device is {runtime.device}; use runtime=compile")
+    if runtime.updates_per_launch > 1 and not runtime.captured:
+        raise LaminarError(
+            f"runtime.updates_per_launch={runtime.updates_per_launch} needs a captured update; use runtime=cuda_graph"
+        )

@@ -1,0 +1,133 @@
+"""The run of one seed: its folder with settings, logs, checkpoints and best policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ...errors import LaminarError
+from ...eval.rollouts.episodes import evaluate
+from ...policies.storage import checkpoints, write_json
+from .checkpoint import Best, check_same_run, drop_after, load_checkpoint, read_best, save_best, save_checkpoint
+from ..config import TrainConfig
+from ..improver import Improver
+from .logs import Logs
+
+Row = dict[str, float]
+
+
+class SeedRun:
+    """What one seed of a training writes and reads; `trainer` moves all seeds on together.
+
+    Attributes:
+        folder: where its run is.
+        improver: what is trained.
+    """
+
+    def __init__(self, config: TrainConfig, processes: int) -> None:
+        """Check the folder; nothing is written yet.
+
+        Raises:
+            LaminarError: there is a run already, and `resume` is not set or the settings differ.
+        """
+        if not config.out:
+            raise LaminarError("train needs out=FOLDER for its checkpoints and logs")
+        self.config, self.folder = config, Path(config.out)
+        self.settings: dict[str, Any] = asdict(config) | {"processes": processes}
+        self.improver: Improver
+        self._logs: Logs | None = None
+        self._row: Row = {}  # the last one written
+        if (self.folder / "run.json").exists() or checkpoints(self.folder):
+            if not config.resume:
+                raise LaminarError(
+                    f"{self.folder} already holds a run: add resume=true to continue it, or choose another out="
+                )
+            check_same_run(self.folder, self.settings)
+
+    def load(self, step: int) -> None:
+        """Continue from the checkpoint of an update; from nothing if it is 0."""
+        for folder in checkpoints(self.folder):
+            if folder.name == f"step_{step:08d}":
+                _, state = load_checkpoint(folder, self.improver.policy(), self.improver.state())
+                self.improver.load_state(state)
+
+    def open(self, step: int) -> None:
+        """Write the settings and open the logs of a run that continues after `step` updates.
+
+        Raises:
+            LaminarError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "run.json", self.settings)
+        except OSError as error:
+            raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
+        drop_after(self.folder, step)  # of a stop at which other seeds did not come to saving
+        self._logs = Logs(self.folder, self.settings, step, self.config.wandb)
+
+    def close(self) -> None:
+        """Close the logs."""
+        if self._logs:
+            self._logs.close()
+
+    def log(self, step: int, row: Row) -> None:
+        """Append a row to the logs, in the process that has them."""
+        if self._logs:
+            self._logs.write(step, row)
+        self._row = {"update": step, **row}
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            LaminarError: a weight is not finite, or the disk is full.
+        """
+        policy, state = self.improver.policy(), self.improver.state()
+        for name, value in chain(policy.state_dict().items(), state.items()):
+            if not value.isfinite().all():
+                raise LaminarError(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
+        save_checkpoint(self.folder, step, policy, state)
+
+    def evaluate(self, step: int) -> None:
+        """Measure the averaged policy, log the figures, and keep it if it is the best so far."""
+        assert self.config.env.id is not None  # checked with the settings
+        first = self.config.evaluation.seed
+        seeds = list(range(first, first + self.config.evaluation.episodes))
+        result = evaluate(self.improver.policy(), self.config.env.id, seeds)
+        figures = {"return": result.mean_return, "success_rate": result.success_rate}
+        figures["normalized_score"] = result.normalized_score
+        row = {name: figure.mean for name, figure in figures.items() if figure is not None}
+        metric = next(name for name in ("normalized_score", "success_rate", "return") if name in row)
+        best = read_best(self.folder)
+        if best is None or row[metric] > best.value:
+            save_best(self.folder, self.improver.policy(), Best(step, metric, row[metric]))
+        if self._logs:
+            self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
+
+    def check(self, row: Row, when: str) -> None:
+        """Stop at a number that is not finite.
+
+        Raises:
+            LaminarError: tells `when`, the numbers now and in the last row before, and the last good checkpoint.
+        """
+        for name, value in row.items():
+            if not math.isfinite(value):
+                before = f" (last row: {_figures(self._row)})" if self._row else ""
+                raise LaminarError(
+                    f"{self._whose()}{name} is {value} {when}: {_figures(row)}{before}; {self._advice()}"
+                )
+
+    def _whose(self) -> str:
+        return f"seed {self.config.seed}: "
+
+    def _advice(self) -> str:
+        found = checkpoints(self.folder)
+        last = f"The last checkpoint is {found[-1]}" if found else f"There is no checkpoint in {self.folder} yet"
+        return f"lower method.lr, or look at the data with `laminar inspect`. {last}"
+
+
+def _figures(row: Row) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items())

@@ -1,0 +1,280 @@
+"""The one training loop.
+
+One process:           laminar train policy=flow data.path=demos.hdf5 out=runs/flow
+Continue after a kill: laminar train policy=flow data.path=demos.hdf5 out=runs/flow resume=true
+Improve a clone:       laminar train method=ofql init=runs/clone data.path=demos.hdf5 out=runs/improved
+Several seeds at once: laminar train method=ofql data.path=demos.hdf5 seeds=[0,1,2,3] out=runs/ofql
+Data parallel:         torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=demos.hdf5 out=runs/flow
+
+`init` is a saved policy, a run or a checkpoint: processes, networks, normalizers and weights come from there, so the
+command line chooses no policy= and no network=. A critic that it has is left behind: methods train their own.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ...data.episodes import Episodes
+from ...data.load import Selection, load_episodes
+from ...errors import LaminarError
+from ...envs.fitting import fit_env
+from ...eval.rollouts.episodes import check_ends
+from ...policies import Policy, load_policy
+from ..update import group as distributed
+from .checkpoint import newest_common
+from .checks import check_settings
+from ..config import TrainConfig
+from ..update.group import Processes
+from ..improver import Context, Improver, improvers
+from .logs import Means
+from ..update.runners import Runner, float32_products, matmul_precision, runner
+from .seed_run import SeedRun
+from ..update.stacked import stacked
+
+
+def train(config: TrainConfig) -> Path:
+    """Run or resume a training run and return its folder.
+
+    Writes run.json, metrics.jsonl, tensorboard/, checkpoints/ and, of evaluations while training, best/; with `seeds`
+    a folder seed_K with all these for each seed. SIGINT and SIGTERM write a checkpoint, print the command that
+    resumes, and exit with 0. The result on the CPU is the same to the bit whether or not it was killed on the way.
+
+    Raises:
+        LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
+    """
+    check_settings(config)
+    torch.set_num_threads(config.runtime.threads)
+    processes = distributed.join(config.runtime.device)
+    try:
+        return _Run(config, processes).go()
+    finally:
+        distributed.leave(processes)
+
+
+class _Run:
+    """One run in one process, of one or more seeds: what the loop needs at hand."""
+
+    def __init__(self, config: TrainConfig, processes: Processes) -> None:
+        self.config, self.processes = config, processes
+        self.seeds = [SeedRun(one, processes.count) for one in _one_a_seed(_with_settings_of_init(config))]
+        episodes = _load_episodes(config)
+        for seed in self.seeds:
+            like = self.seeds[0].improver if seed is not self.seeds[0] else None
+            seed.improver = _build_improver(seed.config, episodes, processes, like)
+        self._update = self._join_updates()
+        _check_environment(config, self.seeds[0].improver.policy())
+        self.means = Means()
+        self.stopped = False
+        self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
+        for seed in self.seeds:
+            seed.load(self.step)
+        processes.barrier()  # or a late process would find the folder taken by its own run
+
+    def go(self) -> Path:
+        """The loop: update, log, evaluate, checkpoint."""
+        config = self.config
+        if config.resume and self.step == 0 and self.processes.first:
+            print(f"nothing to resume in {config.out}: starting at update 0")
+        precision = float32_products(config.runtime.matmul, config.runtime.device)
+        with self._opened(), _Signals(self), self._bar() as bar:
+            while self.step < config.steps and not self.processes.any(self.stopped):
+                with matmul_precision(precision), self._stopping():
+                    self.means.add(self._update(self.step))
+                self.step += config.runtime.updates_per_launch
+                bar.update(config.runtime.updates_per_launch)
+                done = self.step == config.steps
+                if self.step % config.log_every == 0 or done:
+                    rows = self._read_means()
+                    self.means = Means()
+                    if "loss" in rows[0]:  # else these were updates without the actor
+                        bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
+                    for seed, row in zip(self.seeds, rows, strict=True):
+                        seed.log(self.step, row)
+                evaluates = config.evaluation.every and self.processes.first
+                if evaluates and (self.step % config.evaluation.every == 0 or done):
+                    for seed in self.seeds:
+                        seed.evaluate(self.step)
+                if self.step % config.checkpoint_every == 0 or done:
+                    self._save()
+            if self.step < config.steps:
+                self._interrupted()
+            elif self.processes.first:
+                print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
+        return Path(str(config.out))
+
+    @contextmanager
+    def _stopping(self) -> Generator[None]:
+        """Tell failing because of a signal from a bug: one that goes to the process group ends a compiler as well."""
+        try:
+            yield
+        except Exception as error:
+            if self.stopped:
+                raise KeyboardInterrupt from error
+            raise
+
+    def _join_updates(self) -> Runner:
+        """Return what takes one update, of all seeds together."""
+        replicas, runtime = [seed.improver for seed in self.seeds], self.config.runtime
+        if len(replicas) == 1:
+            return replicas[0].update
+        return runner(stacked(replicas), runtime.compiled, runtime.captured, runtime.updates_per_launch)
+
+    def _opened(self) -> AbstractContextManager[Any]:
+        """Write the settings and open the logs: only now, a run that cannot start leaves nothing behind."""
+        with ExitStack() as stack:
+            for seed in self.seeds if self.processes.first else []:
+                stack.enter_context(closing(seed))
+                seed.open(self.step)
+            self.processes.barrier()
+            return stack.pop_all()
+
+    def _save(self) -> None:
+        self._read_means()  # raises before bad weights push a good checkpoint out
+        if self.processes.first:
+            for seed in self.seeds:
+                seed.save(self.step)
+        self.processes.barrier()
+        self.saved = self.step
+
+    def _read_means(self) -> list[dict[str, float]]:
+        """Mean of each metric since the last row, for each seed.
+
+        Raises:
+            LaminarError: one is not finite.
+        """
+        rows = self.means.read(self.processes)
+        for index, (seed, row) in enumerate(zip(self.seeds, rows, strict=False)):
+            seed.check(row, self._when(index))
+        return rows
+
+    def _when(self, index: int) -> str:
+        """Update at which a seed first gave a number that is not finite, as exactly as it is known."""
+        launch = self.config.runtime.updates_per_launch
+        before = self.step - self.means.count * launch
+        if self.processes.count > 1:  # it may be another process that saw it
+            return f"between updates {before} and {self.step}"
+        last = before + (self.means.first_bad(index) + 1) * launch
+        return f"at update {last}" if launch == 1 else f"between updates {last - launch} and {last}"
+
+    def _interrupted(self) -> None:
+        if self.step != self.saved:
+            self._save()
+        if self.processes.first:
+            count = self.processes.count
+            program = ["laminar"] if count == 1 else f"torchrun --nproc-per-node {count} -m laminar.cli".split()
+            arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
+            command = shlex.join([*program, *arguments, "resume=true"])
+            print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}")
+
+    def _bar(self) -> Any:
+        return tqdm(
+            total=self.config.steps,
+            initial=self.step,
+            desc=Path(str(self.config.out)).name,
+            unit="update",
+            mininterval=1.0,
+            dynamic_ncols=True,
+            disable=not self.processes.first,
+        )
+
+
+class _Signals:
+    """SIGINT and SIGTERM ask the loop to stop after the current update; a second one stops at once."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._run.stopped:
+            raise KeyboardInterrupt
+        self._run.stopped = True
+
+
+def _one_a_seed(config: TrainConfig) -> list[TrainConfig]:
+    """Return the settings with which each seed's run could have been started by itself."""
+    if config.seeds is None:
+        return [config]
+    if not config.out:
+        raise LaminarError("train needs out=FOLDER, in which each of the seeds gets a folder of its own")
+    if (Path(config.out) / "run.json").exists():
+        raise LaminarError(
+            f"{config.out} already holds a run of one seed; choose another out= for seeds={config.seeds}"
+        )
+    return [replace(config, seeds=None, seed=k, out=str(Path(config.out) / f"seed_{k}")) for k in config.seeds]
+
+
+def _with_settings_of_init(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the policy and network that are really used."""
+    if config.init is None:
+        return config
+    policy = load_policy(config.init)
+    return replace(config, policy=policy.policy_config, network=policy.network_config)
+
+
+def _check_environment(config: TrainConfig, policy: Policy) -> None:
+    """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
+    if config.env.id is None:
+        return
+    env = fit_env(config.env.id, policy.spec, whose=str(config.data.path)).env
+    try:
+        if config.evaluation.every:
+            check_ends(config.env.id, env)
+    finally:
+        env.close()
+
+
+def _load_episodes(config: TrainConfig) -> Episodes:
+    data = config.data
+    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
+
+
+def _build_policy(config: TrainConfig, episodes: Episodes) -> Policy:
+    if config.init is None:
+        return Policy.build(config.policy, config.network, episodes)
+    policy = load_policy(config.init)
+    policy.schedules = {}  # searched for weights that change now
+    policy.spec.check_compatible(episodes.spec, f"the policy of init={config.init}", str(config.data.path))
+    policy.critic = None
+    return policy
+
+
+def _build_improver(config: TrainConfig, episodes: Episodes, processes: Processes, like: Improver | None) -> Improver:
+    # Weight initialization is the one use of the global generator; all else draws from an explicit one.
+    torch.manual_seed(config.seed)
+    policy = _build_policy(config, episodes)
+    device, runtime = config.runtime.device, config.runtime
+    context = Context(
+        steps=config.steps,
+        device=device,
+        generator=torch.Generator(device).manual_seed(config.seed),
+        processes=processes,
+        compiled=runtime.compiled,
+        short_episodes=config.data.short_episodes,
+        autocast=runtime.autocast,
+        captured=runtime.captured,
+        updates_per_launch=runtime.updates_per_launch,
+        init=config.init,
+        like=like,
+    )
+    improver, _ = improvers()[config.method.name]
+    return improver(policy, episodes, config.method, context)
