@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.load import load_episodes
     from .eval.rollouts.episodes import evaluate
-    from .policies.generative import load_policy
+    from .policies import load_policy
     from .policies.runtimes.accelerated import accelerate
 
 __version__ = "0.1.0"
@@ -29,10 +29,10 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy"]
 
 _HOME = {
-    "accelerate": ".policies.realtime",
-    "evaluate": ".eval.rollout",
+    "accelerate": ".policies.runtimes.accelerated",
+    "evaluate": ".eval.rollouts.episodes",
     "load_episodes": ".data.load",
-    "load_policy": ".policies.policy",
+    "load_policy": ".policies",
 }
 
 

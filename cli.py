@@ -159,9 +159,9 @@ def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
     from .policies.export.write import export as run
+    from .policies.generative import load_policy
     from .policies.guided import Acting, guide
     from .policies.runtimes.pace import resolve_steps
-    from .policies.generative import load_policy
 
     config = compose("export", words)
     _need(config.policy.path, "export", "policy.path=FOLDER")

@@ -24,10 +24,10 @@ from harness import Candidate, Report, random_episodes
 from torch.profiler import ProfilerActivity, profile
 
 from laminar.configs.compose import compose
-from laminar.policies import Policy
-from laminar.train.update.group import Processes
+from laminar.policies import GenerativePolicy
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.update.group import Processes
 from laminar.train.update.runners import matmul_precision, runner
 from laminar.train.update.stacked import stacked
 
@@ -63,7 +63,7 @@ def build(method: str, device: str = "cpu", seed: int = 0, like: QLearning | Non
     episodes = replace(episodes, reward=reward)
     config = compose("train", [f"method={method}"])
     torch.manual_seed(seed)
-    policy = Policy.build(config.policy, config.network, episodes)
+    policy = GenerativePolicy.build(config.policy, config.network, episodes)
     generator = torch.Generator(device).manual_seed(seed)
     settings: dict[str, Any] = {"compiled": False, "short_episodes": "error", "like": like} | way
     context = Context(steps=1_000_000, device=device, generator=generator, processes=Processes(), **settings)

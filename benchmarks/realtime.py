@@ -17,7 +17,7 @@ import usual_unet
 from harness import Candidate, Report, random_episodes, times
 from sample_latency import QUANTILES, time_calls
 
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.accelerated import accelerate, disagreement, unavailable
@@ -42,12 +42,12 @@ class Case:
     chunk: int = 1
     candidates: int = 1
 
-    def build(self, device: str) -> Policy:
+    def build(self, device: str) -> GenerativePolicy:
         torch.manual_seed(0)
-        process = registry.config_class("process", self.process)(steps=self.steps, **self.schedule)
+        process = PROCESSES.config_class(self.process)(steps=self.steps, **self.schedule)
         config = PolicyConfig(process=process, history=self.history, chunk=self.chunk)
-        network = registry.config_class("network", self.network)(**self.settings)
-        policy = Policy.build(config, network, random_episodes(2_000, *self.widths)).eval()
+        network = NETWORKS.config_class(self.network)(**self.settings)
+        policy = GenerativePolicy.build(config, network, random_episodes(2_000, *self.widths)).eval()
         if self.candidates > 1:
             policy.critic = policy.new_critic(CriticConfig())
         with torch.no_grad():

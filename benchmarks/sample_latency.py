@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from harness import Report, random_episodes, sgemm
 
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 
 CALLS = 2_000
 ROUNDS = 10
@@ -48,10 +48,10 @@ class Sampler:
 
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
-        process = registry.config_class("process", case.process)(steps=case.steps)
+        process = PROCESSES.config_class(case.process)(steps=case.steps)
         config = PolicyConfig(process=process, history=case.history, chunk=case.chunk)
-        network = registry.config_class("network", case.network)()
-        self.policy = Policy.build(config, network, random_episodes(2_000, *case.widths)).eval()
+        network = NETWORKS.config_class(case.network)()
+        self.policy = GenerativePolicy.build(config, network, random_episodes(2_000, *case.widths)).eval()
         self.observation = {"observation": torch.randn(1, case.history, case.widths[0])}
         self.generator = torch.Generator().manual_seed(0)
         self.parameters = sum(p.numel() for p in self.policy.parameters())

@@ -21,12 +21,12 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar.data.episodes import Episodes
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.meanflow import Config as MeanFlowConfig
+from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
 from laminar.train.update.group import Processes
-from laminar.train.improver import Context
 
 STEPS = 50_000
 NETWORK, METHOD = MLPConfig(), Config()
@@ -63,7 +63,7 @@ class UsualMLP(nn.Module):
 class FlowLoss:
     """Flow matching."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: GenerativePolicy) -> None:
         pass
 
     def draw(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -77,7 +77,7 @@ class FlowLoss:
 class DiffusionLoss:
     """DDPM with tables of the square roots."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: GenerativePolicy) -> None:
         schedule: Any = policy.process.schedule
         self.levels: int = schedule.levels
         times = torch.arange(self.levels + 1)[:, None] / self.levels
@@ -95,7 +95,7 @@ class DiffusionLoss:
 class MeanFlowLoss:
     """Mean flow with one `torch.func.jvp` over the whole batch, which gives prediction and target."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: GenerativePolicy) -> None:
         config: Any = policy.policy_config.process
         self.config: MeanFlowConfig = config
 
@@ -124,7 +124,7 @@ LOSSES = {"flow": FlowLoss, "diffusion": DiffusionLoss, "meanflow": MeanFlowLoss
 class UsualCloning:
     """Behavior cloning as a script does it."""
 
-    def __init__(self, policy: Policy, episodes: Episodes) -> None:
+    def __init__(self, policy: GenerativePolicy, episodes: Episodes) -> None:
         self.observation = torch.from_numpy(episodes.observation["observation"])
         self.action = torch.from_numpy(episodes.action)
         of_observation, of_action = policy.observation_normalizer, policy.action_normalizer
@@ -207,7 +207,7 @@ def build(process: str) -> tuple[BehaviorCloning, UsualCloning]:
     """Both sides from the same weights."""
     torch.manual_seed(0)
     episodes = random_episodes(200_000, 11, 3)
-    policy = Policy.build(PolicyConfig(process=registry.config_class("process", process)()), NETWORK, episodes)
+    policy = GenerativePolicy.build(PolicyConfig(process=PROCESSES.config_class(process)()), NETWORK, episodes)
     usual = UsualCloning(policy, episodes)
     context = Context(STEPS, "cpu", torch.Generator().manual_seed(0), Processes(), False, "error")
     return BehaviorCloning(policy, episodes, METHOD, context), usual

@@ -18,9 +18,9 @@ from .. import configs
 from ..envs.config import CollectConfig
 from ..errors import LaminarError, nearest
 from ..eval.config import BenchConfig, CompareConfig, EvalConfig, ExportConfig, ScheduleConfig
-from ..policies import PolicyConfig, registry
+from ..policies import NETWORKS, PROCESSES, PolicyConfig
 from ..train.config import RuntimeConfig, TrainConfig
-from ..train.improver import improvers
+from ..train.methods import METHODS
 
 SCHEMAS = {
     "train": TrainConfig,
@@ -179,11 +179,11 @@ def _register() -> None:
     store = ConfigStore.instance()
     for verb, schema in SCHEMAS.items():
         store.store(name=f"{verb}_schema", node=schema)
-    for name in registry.names("process"):
-        node = PolicyConfig(process=registry.config_class("process", name)())
+    for name in PROCESSES.names():
+        node = PolicyConfig(process=PROCESSES.config_class(name)())
         store.store(group="policy", name=f"{name}_schema", node=node)
-    for name in registry.names("network"):
-        store.store(group="network", name=f"{name}_schema", node=registry.config_class("network", name))
-    for name, (_, config) in improvers().items():
-        store.store(group="method", name=f"{name}_schema", node=config)
+    for name in NETWORKS.names():
+        store.store(group="network", name=f"{name}_schema", node=NETWORKS.config_class(name))
+    for name in METHODS.names():
+        store.store(group="method", name=f"{name}_schema", node=METHODS.config_class(name))
     store.store(group="runtime", name="runtime_schema", node=RuntimeConfig)

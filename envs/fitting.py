@@ -9,8 +9,8 @@ from urllib.parse import quote
 import gymnasium
 
 from ..data.spec import Spec
-from .make import env_spec, make_env, split_id
 from ..errors import LaminarError
+from .make import env_spec, make_env, split_id
 
 _OF_POLICY = ("instruction", "cameras", "action")  # arguments of a room that follow from the policy
 

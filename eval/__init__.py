@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .rollouts.episodes import evaluate
     from .results.scores import Interval
+    from .rollouts.episodes import evaluate
 
 __all__ = ["Interval", "evaluate"]
 
-_HOME = {"evaluate": ".rollout", "Interval": ".scores"}
+_HOME = {"evaluate": ".rollouts.episodes", "Interval": ".results.scores"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,8 @@ Needs torch, einops, numpy and safetensors only, so that policies also run on a 
 
 from __future__ import annotations
 
-from .generative import Policy, PolicyConfig, load_policy
+from .generative import GenerativePolicy, PolicyConfig, load_policy
+from .networks import NETWORKS
+from .processes import PROCESSES
 
-__all__ = ["Policy", "PolicyConfig", "load_policy"]
+__all__ = ["NETWORKS", "PROCESSES", "GenerativePolicy", "PolicyConfig", "load_policy"]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from ..data.normalizer import Normalizer
 from ..data.spec import Spec
 from ..errors import LaminarError
-from . import registry, storage
+from . import storage
 from .acting import History, RecedingHorizon, TemporalEnsemble
-from .networks import Network
+from .networks import NETWORKS, Network
 from .networks.critics import Critic, CriticConfig
 from .networks.encoders import Encoder, takes_raw
 from .observations import Observation, as_tensors, as_windows
-from .processes import Draws, Metrics, Process
+from .processes import PROCESSES, Draws, Metrics
 from .processes.meanflow import Config as MeanFlowConfig
 from .processes.solver_schedules import SolverSchedule, Steps, read_schedules, write_schedules
 from .processes.solvers import Source
@@ -40,10 +40,10 @@ class PolicyConfig:
     action_normalizer: str = "minmax"  # minmax keeps `process.clip` meaningful
 
 
-class Policy(nn.Module):
+class GenerativePolicy(nn.Module):
     """A deterministic map (observation, noise) -> action chunk, in raw units on both sides.
 
-    Built by `Policy.build`, restored by `load_policy`. Holds the acting state of `act` (history, current chunk).
+    Built by `GenerativePolicy.build`, restored by `load_policy`. Holds the acting state of `act` (history, current chunk).
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Policy(nn.Module):
         self.policy_config, self.network_config = config, network_config
         self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
         self.encoder = Encoder(spec)
-        self.process = cast(Process, registry.member_class("process", config.process.name)(config.process))
-        self.network = registry.member_class("network", network_config.name)(
+        self.process = PROCESSES.member_class(config.process.name)(config.process)
+        self.network = NETWORKS.member_class(network_config.name)(
             network_config,
             horizon=config.chunk,
             action_dim=spec.action_dim,
@@ -83,7 +83,7 @@ class Policy(nn.Module):
         self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
 
     @classmethod
-    def build(cls, config: PolicyConfig, network_config: Any, episodes: Any) -> Policy:
+    def build(cls, config: PolicyConfig, network_config: Any, episodes: Any) -> GenerativePolicy:
         """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values.
 
         Pictures and instructions have no statistics, their encoders scale them.
@@ -298,7 +298,7 @@ class Policy(nn.Module):
         return as_windows(self.spec, obs, device or self.device)
 
 
-def load_policy(folder: str | Path) -> Policy:
+def load_policy(folder: str | Path) -> GenerativePolicy:
     """Restore a policy from a folder written by `save`, from a checkpoint, or from a run (its newest checkpoint).
 
     Nothing is unpickled and no name from the file is imported: processes and networks come from the registry.
@@ -312,10 +312,10 @@ def load_policy(folder: str | Path) -> Policy:
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))
     with storage.rebuilding(folder / "config.json"):
         settings = dict(config["policy"])
-        settings["process"] = registry.config_from_json("process", settings["process"])
-        policy = Policy(
+        settings["process"] = PROCESSES.config_from_json(settings["process"])
+        policy = GenerativePolicy(
             PolicyConfig(**settings),
-            registry.config_from_json("network", config["network"]),
+            NETWORKS.config_from_json(config["network"]),
             spec,
             Normalizer.from_config(config["observation_normalizer"]),
             Normalizer.from_config(config["action_normalizer"]),

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ..errors import LaminarError, nearest
 from .acting import History, RecedingHorizon, TemporalEnsemble
+from .generative import GenerativePolicy
 from .networks import Network
-from .generative import Policy
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
 
@@ -87,14 +87,14 @@ class Acting:
         return how if self.noise_scale == 1 else f"{how}, noise x {self.noise_scale:g}"
 
 
-class Guided(Policy):
+class Guided(GenerativePolicy):
     """A policy around the weights of another one, deterministic in its noise like any other (except with `ddpm`).
 
     Its `noise_shape` is (N, H * A + 1): each candidate's noise, and one number that decides the draw of the softmax.
     Weights, normalizers and limits are those of the given policy, not copies; history and pending chunk are its own.
     """
 
-    def __init__(self, policy: Policy, acting: Acting) -> None:
+    def __init__(self, policy: GenerativePolicy, acting: Acting) -> None:
         """Let `policy` act this way.
 
         Raises:
@@ -138,7 +138,7 @@ class Guided(Policy):
         source: Source = None,
         network: Network | None = None,
     ) -> Tensor:
-        """Draw N chunks for each observation window and return the chosen one, (B, H, A); see `Policy.generate`.
+        """Draw N chunks for each observation window and return the chosen one, (B, H, A); see `GenerativePolicy.generate`.
 
         Noise is (B, N, H * A + 1); the rows of the network, and of further noise, are B * N.
         """
@@ -160,7 +160,7 @@ class Guided(Policy):
         return self.critic(cond.flatten(1), normalized.flatten(1)).amin(dim=0)
 
 
-def guide(policy: Policy, acting: Acting) -> Policy:
+def guide(policy: GenerativePolicy, acting: Acting) -> GenerativePolicy:
     """Return the policy itself for a plain single sample, or one that acts as told.
 
     Raises:
@@ -178,7 +178,7 @@ def guide(policy: Policy, acting: Acting) -> Policy:
     return policy if plain and not isinstance(policy, Guided) else Guided(policy, acting)
 
 
-def _check_critic(policy: Policy, acting: Acting) -> None:
+def _check_critic(policy: GenerativePolicy, acting: Acting) -> None:
     if policy.critic is None:
         raise LaminarError(
             f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.episodes import Episodes
-from ..policies import Policy
+from ..policies import GenerativePolicy
 from .update.group import Processes
 from .update.runners import Program, State
 
@@ -36,10 +33,10 @@ class Context:
 
 
 class Improver(ABC):
-    """One training method, in one module of `train/` beside its `Config` dataclass, whose `name` selects it."""
+    """One training method, in one module of `train/methods/` beside its `Config` dataclass, whose `name` selects it."""
 
     @abstractmethod
-    def __init__(self, policy: Policy, episodes: Episodes, config: Any, context: Context) -> None:
+    def __init__(self, policy: GenerativePolicy, episodes: Episodes, config: Any, context: Context) -> None:
         """Take over the policy and put the data on the device."""
 
     @abstractmethod
@@ -56,7 +53,7 @@ class Improver(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no program")
 
     @abstractmethod
-    def policy(self) -> Policy:
+    def policy(self) -> GenerativePolicy:
         """Return the policy to evaluate, save and deploy."""
 
     @abstractmethod
@@ -66,17 +63,3 @@ class Improver(ABC):
     @abstractmethod
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what `state` returned; `policy()` has been loaded from its own file."""
-
-
-def improvers() -> dict[str, tuple[type[Improver], type]]:
-    """Name -> (improver, Config) of every module in `train/` that defines both; there is no list to edit."""
-    found: dict[str, tuple[type[Improver], type]] = {}
-    package = __name__.rpartition(".")[0]
-    for info in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = importlib.import_module(f"{package}.{info.name}")
-        for _, value in inspect.getmembers(module, inspect.isclass):
-            if value.__module__ != module.__name__ or inspect.isabstract(value):
-                continue
-            if issubclass(value, Improver):
-                found[module.Config.name] = (value, module.Config)
-    return found

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Latency: how long a control loop waits for a chunk."""

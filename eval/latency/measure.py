@@ -24,10 +24,10 @@ from torch import Tensor
 
 from ...errors import LaminarError, nearest
 from ...machine import cpu_model
-from ...policies.runtimes import accelerated as realtime
+from ...policies.generative import GenerativePolicy
 from ...policies.guided import Acting, guide
+from ...policies.runtimes import accelerated as realtime
 from ...policies.runtimes.pace import resolve_steps
-from ...policies.generative import Policy
 from ...policies.runtimes.program import Program
 from .roofline import Probe, Work, probes, work_of
 
@@ -112,7 +112,7 @@ class Latencies:
         rate_hz: control rate to hold, None when neither the user nor the Spec names one.
     """
 
-    policy: Policy
+    policy: GenerativePolicy
     rows: list[tuple[Candidate, Timing]]
     kernels: list[tuple[Probe, Timing]]
     left_out: dict[str, str]
@@ -122,7 +122,7 @@ class Latencies:
 
 
 def measure_latency(
-    policy: Policy,
+    policy: GenerativePolicy,
     runtimes: Sequence[str] | None = None,
     steps: Sequence[Any] = (None,),
     batches: Sequence[int] = (1,),
@@ -208,7 +208,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def on_device(policy: Policy, name: str) -> Policy:
+def on_device(policy: GenerativePolicy, name: str) -> GenerativePolicy:
     """Move a policy.
 
     Raises:
@@ -234,7 +234,7 @@ def _check_numbers(**lists: Sequence[Any]) -> None:
                 raise LaminarError(f"{name} must be a whole number of at least 1, got {value}")
 
 
-def _runtimes(policy: Policy, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+def _runtimes(policy: GenerativePolicy, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """Return the runtimes to measure, eager first, and why others are left out."""
     known = sorted(realtime.RUNTIMES, key=lambda name: name != "eager")  # the reference comes first
     for name in names or ():
@@ -253,7 +253,7 @@ def _runtimes(policy: Policy, names: Sequence[str] | None) -> tuple[list[str], d
 
 
 def _candidates(
-    policy: Policy, runtime: str, steps: Sequence[Any], batches: Sequence[int], seed: int
+    policy: GenerativePolicy, runtime: str, steps: Sequence[Any], batches: Sequence[int], seed: int
 ) -> list[Candidate]:
     """Build a runtime for all steps and batches; the first one also makes whole decisions."""
     found: list[Candidate] = []
@@ -263,7 +263,7 @@ def _candidates(
     return found
 
 
-def _build(policy: Policy, case: Case, seed: int, decides: bool) -> list[Candidate]:
+def _build(policy: GenerativePolicy, case: Case, seed: int, decides: bool) -> list[Candidate]:
     steps = resolve_steps(policy, case.steps)
     program, generator = Program(policy, steps), torch.Generator(policy.device).manual_seed(seed + 2)
     inputs = program.example(case.batch, torch.Generator().manual_seed(seed))
@@ -295,7 +295,12 @@ def _build(policy: Policy, case: Case, seed: int, decides: bool) -> list[Candida
 
 
 def _difference(
-    policy: Policy, fast: Policy, steps: Any, observation: Mapping[str, Tensor], noise: Tensor, seed: int
+    policy: GenerativePolicy,
+    fast: GenerativePolicy,
+    steps: Any,
+    observation: Mapping[str, Tensor],
+    noise: Tensor,
+    seed: int,
 ) -> tuple[float, float]:
     """Return the largest |difference| to the eager policy on the same noise, and the largest |action|."""
     # a stochastic solver draws further noise on the way

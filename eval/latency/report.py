@@ -14,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ...policies.guided import Guided
 from ...policies.storage import write_json, write_text
-from .measure import Array, Candidate, Case, Latencies, Timing
 from ..results.result import versions
+from .measure import Array, Candidate, Case, Latencies, Timing
 
 PACKAGES = ("laminar", "torch", "numpy", "onnxruntime")
 ENOUGH = 2000  # calls; the p99 of fewer rests on fewer than 20 of them

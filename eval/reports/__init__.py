@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reports: pages, plots and tables of recorded results."""

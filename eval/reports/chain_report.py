@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import plots
 from ..results.chain_result import LENGTH, ChainResult
+from . import plots
 from .report import illustrations, provenance, training_curve
 
 

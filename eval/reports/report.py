@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from ...data.load import Selection, load_episodes
+from ...envs.fitting import fit_env
 from ...envs.make import control_rate
 from ...envs.rendering import simulator
 from ...errors import LaminarError
+from ...policies.generative import GenerativePolicy, load_policy
 from ...policies.guided import guide
-from ...policies.generative import Policy, load_policy
-from . import plots
-from ...envs.fitting import fit_env
-from ..rollouts.lockstep import Lockstep, observation_dict
 from ..results.result import Result
+from ..rollouts.lockstep import Lockstep, observation_dict
+from . import plots
 
 _SAMPLES = 24  # chunks, or rollouts, drawn as lines in a picture
 _ACTIONS = 500  # single actions, drawn as a histogram
@@ -29,7 +29,7 @@ _ACTIONS = 500  # single actions, drawn as a histogram
 def write_report(
     folder: str | Path,
     result: Result,
-    policy: Policy | str | Path | None = None,
+    policy: GenerativePolicy | str | Path | None = None,
     video: str = "episodes.mp4",
     headline: Sequence[str] = (),
 ) -> Path:
@@ -49,7 +49,7 @@ def write_report(
     result.save(folder)
     pictures: dict[str, Path] = {}
     if policy is not None:
-        loaded = policy if isinstance(policy, Policy) else load_policy(policy)
+        loaded = policy if isinstance(policy, GenerativePolicy) else load_policy(policy)
         pictures |= _behavior(guide(loaded, result.acting), result, folder)
     data, remark = _data_returns(policy)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
@@ -60,7 +60,7 @@ def write_report(
     return page
 
 
-def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str, Path]:
+def training_curve(folder: Path, policy: GenerativePolicy | str | Path | None) -> dict[str, Path]:
     """Draw the training curve of a policy that lies in a run; return its title and file, nothing for others."""
     file = _file_of_run(policy, "metrics.jsonl")
     if file is None:
@@ -70,7 +70,7 @@ def training_curve(folder: Path, policy: Policy | str | Path | None) -> dict[str
     return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
 
 
-def _file_of_run(policy: Policy | str | Path | None, name: str) -> Path | None:
+def _file_of_run(policy: GenerativePolicy | str | Path | None, name: str) -> Path | None:
     """Return a file of the run that a policy's folder is, or lies in; None where there is none."""
     if not isinstance(policy, str | Path):
         return None
@@ -79,7 +79,7 @@ def _file_of_run(policy: Policy | str | Path | None, name: str) -> Path | None:
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _data_returns(policy: Policy | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
+def _data_returns(policy: GenerativePolicy | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
     """Return the returns (E,) of the data that a run was trained on, and a line that says what they are."""
     file = _file_of_run(policy, "run.json")
     if file is None:
@@ -97,7 +97,7 @@ def _data_returns(policy: Policy | str | Path | None) -> tuple[NDArray[Any] | No
     return returns, [f"- returns of the training data: {figures}"]
 
 
-def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
+def _behavior(policy: GenerativePolicy, result: Result, folder: Path) -> dict[str, Path]:
     """Draw what the policy may do from the first seed's start."""
     seed = result.episodes[0].seed
     env = fit_env(result.env_id, policy.spec).env
@@ -115,7 +115,7 @@ def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
 
 
 @torch.inference_mode()
-def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[Any]:
+def _sample_chunks(policy: GenerativePolicy, observation: Mapping[str, Any]) -> NDArray[Any]:
     """Return chunks (S, H, A) for one observation, which is also the whole history."""
     samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
     windows = {
@@ -128,7 +128,7 @@ def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[An
     return policy.sample(windows, noise.to(policy.device)).cpu().numpy()
 
 
-def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def _drive(policy: GenerativePolicy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """Return the paths (T, 2) of several rollouts from one start with different noise, and the goal (2,)."""
     lockstep = Lockstep(policy, env_id, _SAMPLES)
     try:
@@ -153,7 +153,7 @@ def _page(
     result: Result,
     pictures: dict[str, Path],
     video: Path,
-    policy: Policy | str | Path | None,
+    policy: GenerativePolicy | str | Path | None,
     headline: Sequence[str],
 ) -> list[str]:
     stored = result.to_json()
@@ -191,7 +191,7 @@ def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[st
 
 
 def provenance(
-    policy: Policy | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
+    policy: GenerativePolicy | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
 ) -> list[str]:
     """Return the lines that say what was measured, and in what."""
     lines = ["## What was measured", ""]

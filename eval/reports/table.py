@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ..results.scores import Interval, t_interval
 from ..rollouts.compare import SIMULATORS
 from ..rollouts.offline import NUMBERS, PROTOCOL, SINGLE, OfflineResult, load_offline, score
-from ..results.scores import Interval, t_interval
 
 Published = Callable[[str], Mapping[str, Any]]
 

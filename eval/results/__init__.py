@@ -1,1 +1,1 @@
-"""TODO."""
+"""Results: the record of an evaluation, and the intervals of its figures."""

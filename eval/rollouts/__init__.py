@@ -1,1 +1,1 @@
-"""TODO."""
+"""Roll-outs: a policy in its environments, on recorded seeds."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ...envs.fitting import place
 from ...errors import LaminarError
 from ...policies import load_policy
 from ...policies.storage import write_json
-from ...envs.fitting import place
-from .lockstep import Actor
 from ..results.result import Result
-from .episodes import evaluate
 from ..results.scores import Interval, bootstrap, paired_rates
+from .episodes import evaluate
+from .lockstep import Actor
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.
 FEWEST_PAIRS = 6

@@ -15,9 +15,9 @@ import gymnasium
 
 from ...errors import LaminarError
 from ...policies.guided import Acting
+from ..results.result import Episode, Result
 from .lockstep import Actor, Lockstep, Step
 from .measurement import measure
-from ..results.result import Episode, Result
 
 __all__ = ["Actor", "evaluate"]
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data.spec import Spec
+from ...envs.fitting import fit_env
 from ...envs.make import make_env
 from ...errors import LaminarError
-from ...envs.fitting import fit_env
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
 
 
 class Actor(Protocol):
-    """What can be rolled out: a `Policy`, or a baseline with the same four members."""
+    """What can be rolled out: a `GenerativePolicy`, or a baseline with the same four members."""
 
     spec: Spec
 

@@ -14,8 +14,8 @@ import torch
 
 from ...data.spec import Spec
 from ...errors import LaminarError
+from ...policies.generative import GenerativePolicy, load_policy
 from ...policies.guided import Acting, guide
-from ...policies.generative import Policy, load_policy
 from ...policies.runtimes.accelerated import accelerate
 from .lockstep import Actor, Lockstep
 from .video import Recorder
@@ -111,7 +111,7 @@ def _here(
 ) -> Measurement[Record]:
     actor = load_policy(policy) if isinstance(policy, str | Path) else policy
     if acting is not None:
-        if not isinstance(actor, Policy):
+        if not isinstance(actor, GenerativePolicy):
             raise LaminarError(f"{type(actor).__name__} has no critic to choose among candidates; leave acting out")
         actor = guide(actor, acting)
     slots = min(num_envs or 64, len(seeds))
@@ -136,9 +136,9 @@ def _here(
     return Measurement(lockstep.env_id, simulator, records, actor.spec, checkpoint, len(lockstep.envs), how, ran)
 
 
-def _accelerated(actor: Actor, runtime: str, slots: int) -> Policy:
+def _accelerated(actor: Actor, runtime: str, slots: int) -> GenerativePolicy:
     """Build the policy's loop for all slots, and for the few that plan when their chunks end at other times."""
-    if not isinstance(actor, Policy):
+    if not isinstance(actor, GenerativePolicy):
         raise LaminarError(
             f"{type(actor).__name__} is no policy with a sampling loop; leave policy.runtime={runtime} out"
         )

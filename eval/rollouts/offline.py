@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ...policies.generative import GenerativePolicy, load_policy
 from ...policies.guided import Acting
-from ...policies.generative import Policy, load_policy
 from ...policies.processes.direct import Direct
 from ...policies.storage import checkpoints, read_json, rebuilding
 from ..results.result import Result, load_as, save_result
-from .episodes import evaluate
 from ..results.scores import Interval
+from .episodes import evaluate
 
 PROTOCOL = "offline"
 CANDIDATES = 50  # as DQL is evaluated (Wang et al. 2023, their code)
@@ -202,7 +202,7 @@ def evaluate_offline(
     return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
 
 
-def _nothing_to_choose(policy: Policy, acting: Acting) -> str | None:
+def _nothing_to_choose(policy: GenerativePolicy, acting: Acting) -> str | None:
     """Return why a choice among candidates would not differ from the single sample, or None."""
     if policy.critic is None:
         return "the policy has no critic"

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Solver schedules: searched for a policy, and measured where the search did not look."""

@@ -19,13 +19,13 @@ from ...data.batches import Batch, Chunks
 from ...data.episodes import Episodes
 from ...data.load import Selection, load_episodes
 from ...errors import LaminarError, nearest
-from ...policies.generative import Policy, load_policy
+from ...policies.generative import GenerativePolicy, load_policy
 from ...policies.processes import Process
-from .search import Breeder, Distance, Yardstick, search
 from ...policies.processes.solver_schedules import SolverSchedule, Steps, write_schedules
 from ...policies.storage import resolve_checkpoint, write_json, write_text
 from ..config import ScheduleConfig
 from ..results.scores import Interval, t_interval
+from .search import Breeder, Distance, Yardstick, search
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _numbers(config: ScheduleConfig) -> list[int]:
     return calls
 
 
-def _halves(policy: Policy, episodes: Episodes, seed: int) -> tuple[Episodes, Episodes]:
+def _halves(policy: GenerativePolicy, episodes: Episodes, seed: int) -> tuple[Episodes, Episodes]:
     """Split the episodes at random into those to search on and those to report on."""
     for key, feature in policy.spec.observation.items():
         there = episodes.spec.observation.get(key)
@@ -208,7 +208,7 @@ def _halves(policy: Policy, episodes: Episodes, seed: int) -> tuple[Episodes, Ep
     return episodes.select(order[:half]), episodes.select(order[half:])
 
 
-def _draw(policy: Policy, episodes: Episodes, count: int, seed: int) -> Batch:
+def _draw(policy: GenerativePolicy, episodes: Episodes, count: int, seed: int) -> Batch:
     """Draw observation windows {key: (count, h, ...)}, the policy's keys only."""
     windows = Chunks(episodes, policy.spec.history, 1).sample(count, torch.Generator().manual_seed(seed))
     return {key: windows["observation"][key] for key in policy.spec.observation}

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from ...policies.generative import Policy
+from ...policies.generative import GenerativePolicy
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, Step, Steps
 
@@ -55,12 +55,12 @@ class Yardstick:
     The reference is first-order sampling in 100 equal steps of time, or at every level of a coarser discrete schedule.
     """
 
-    def __init__(self, policy: Policy, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
+    def __init__(self, policy: GenerativePolicy, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
         """Sample the reference.
 
         Args:
             policy: whose samples are measured.
-            observation: recorded windows, as `Policy.sample` takes them, M of them.
+            observation: recorded windows, as `GenerativePolicy.sample` takes them, M of them.
             noises: chunks for each observation.
             seed: of the noises and of the directions onto which chunks are projected.
 

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from ...errors import LaminarError, nearest
 from .. import storage
-from .exported import RUNTIMES, VERSION, Call, hash_of, open_artifact
+from ..generative import GenerativePolicy
 from ..guided import Guided
-from ..generative import Policy
-from ..runtimes.program import Program
-from ..runtimes.accelerated import Accelerated
-from ..runtimes import Inputs, onnx, pt2
 from ..processes.solver_schedules import SolverSchedule, Steps
+from ..runtimes import Inputs, onnx, pt2
+from ..runtimes.accelerated import Accelerated
+from ..runtimes.program import Program
+from .exported import RUNTIMES, VERSION, Call, hash_of, open_artifact
 
 FORMATS = tuple(RUNTIMES)
 TOLERANCE = 1e-5  # largest difference from eager, normalized units
@@ -34,7 +34,9 @@ TRIALS = 16  # random inputs of the parity report, and one that is far outside o
 FAR = 100.0
 
 
-def export(policy: Policy, folder: str | Path, kind: str = "onnx", batch: int = 1, steps: Steps = None) -> Path:
+def export(
+    policy: GenerativePolicy, folder: str | Path, kind: str = "onnx", batch: int = 1, steps: Steps = None
+) -> Path:
     """Write `policy` to `folder` as an artifact of one batch size and number of steps, whole or not at all.
 
     Args:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import LaminarError
+from ...registry import Family
 
 
 class Network(nn.Module, ABC):
@@ -80,6 +81,10 @@ class Network(nn.Module, ABC):
         def __call__(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
             """Evaluate `forward`, typed."""
             ...
+
+
+NETWORKS = Family("network", __name__, Network)
+"""All networks, by name."""
 
 
 def check_sizes(network: str, **sizes: int) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import LaminarError
+from ...registry import Family
 from ..networks import Network
 from .solver_schedules import Steps
 from .solvers import Source
@@ -96,6 +97,10 @@ class Process(nn.Module, ABC):
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Metrics]:
         """Same as `loss`."""
         return self.loss(*args, **kwargs)
+
+
+PROCESSES = Family("process", __name__, Process)
+"""All processes, by name."""
 
 
 def check_steps(steps: int) -> int:

@@ -14,10 +14,10 @@ from torch.func import functional_call
 
 from ...errors import LaminarError
 from ..networks import Network
+from . import Draws, Metrics, Process, check_steps, squared_error
 from .noise_schedules import Schedule
 from .solver_schedules import SolverSchedule, Steps
 from .solvers import Level, Source
-from . import Draws, Metrics, Process, check_steps, squared_error
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, H, A), t (B, 1)) -> the clean data (B, H, A) that a teacher sees in x_t."""

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
-from . import solvers
 from ..networks import Network
+from . import Draws, Metrics, Process, solvers, squared_error
 from .noise_schedules import SPACINGS, Schedule, grid, levels_at
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
-from . import Draws, Metrics, Process, squared_error
 
 ODE_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], list[Tensor]]] = {
     "ddim": solvers.ddim,

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
+from . import Draws, Metrics, Process, squared_error
 from .solver_schedules import SolverSchedule, Steps
 from .solvers import Source
-from . import Draws, Metrics, Process, squared_error
 
 
 @dataclass

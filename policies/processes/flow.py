@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
-from . import solvers
 from ..networks import Network
+from . import Draws, Metrics, Process, check_steps, solvers, squared_error
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
-from . import Draws, Metrics, Process, check_steps, squared_error
 
 SOLVERS: dict[str, Callable[[solvers.Velocity, Tensor, list[float]], list[Tensor]]] = {
     "euler": solvers.euler,

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ..networks import Network
+from . import Draws, Metrics, Process, check_steps, squared_error
 from .solver_schedules import SolverSchedule, Steps
 from .solvers import Source
-from . import Draws, Metrics, Process, check_steps, squared_error
 
 
 @dataclass

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from ...errors import LaminarError, nearest
 from .. import runtimes
 from ..acting import History, RecedingHorizon, TemporalEnsemble
+from ..generative import GenerativePolicy, Observation
 from ..networks import Network
-from ..generative import Observation, Policy
-from .prepared import Prepared
-from .program import Program
-from . import Inputs, Run, pt2
 from ..processes.solver_schedules import Steps
 from ..processes.solvers import Source
+from . import Inputs, Run, pt2
+from .prepared import Prepared
+from .program import Program
 
 RUNTIMES = sorted(info.name for info in pkgutil.iter_modules(runtimes.__path__))
 CAPACITY = 8  # loops kept; each holds its buffers, and on a GPU a pool of memory
@@ -38,7 +38,7 @@ TOLERANCE = 1e-5  # of normalized chunks against eager, float32
 PATIENCE = 2.0  # seconds for measuring all candidates of "auto"
 
 
-def unavailable(runtime: str, policy: Policy) -> str | None:
+def unavailable(runtime: str, policy: GenerativePolicy) -> str | None:
     """Return why a runtime cannot run this policy here, or None when it can.
 
     Raises:
@@ -48,7 +48,7 @@ def unavailable(runtime: str, policy: Policy) -> str | None:
 
 
 def accelerate(
-    policy: Policy,
+    policy: GenerativePolicy,
     runtime: str = "auto",
     batch: int | Sequence[int] = 1,
     steps: Steps | str = None,
@@ -94,7 +94,7 @@ def _sizes(batch: Any) -> list[int]:
     return sorted(set(sizes))
 
 
-class Accelerated(Policy):
+class Accelerated(GenerativePolicy):
     """A policy whose sampling loop was built by a runtime; made by `accelerate`.
 
     Weights, normalizers and limits are those of the given policy, not copies; history and pending chunk are its own.
@@ -107,12 +107,12 @@ class Accelerated(Policy):
         why: lines that say what "auto" measured.
     """
 
-    def __init__(self, policy: Policy, runtime: str, sizes: Sequence[int], steps: Steps) -> None:
+    def __init__(self, policy: GenerativePolicy, runtime: str, sizes: Sequence[int], steps: Steps) -> None:
         """Build one loop for each batch size."""
         nn.Module.__init__(self)  # not Policy's, which would draw new weights
         vars(self).update(vars(policy))
         vars(self)["source"] = policy  # past nn.Module, or every weight would have two names
-        self.source: Policy
+        self.source: GenerativePolicy
         self.runtime, self.sizes, self.steps = runtime, list(sizes), steps
         self.why: list[str] = []
         self._loops: OrderedDict[tuple[int, Any], Prepared] = OrderedDict()
@@ -172,7 +172,7 @@ class Accelerated(Policy):
         generator: torch.Generator | None = None,
         steps: Steps = None,
     ) -> Tensor:
-        """Map observation windows and noise to chunks (B, H, A), as `Policy.sample` does, in a new tensor.
+        """Map observation windows and noise to chunks (B, H, A), as `GenerativePolicy.sample` does, in a new tensor.
 
         Other `steps` than those given to `accelerate` are built on their first use, which takes its time.
 
@@ -251,12 +251,12 @@ def _module(runtime: str) -> Any:
     return importlib.import_module(f"{runtimes.__name__}.{runtime}")
 
 
-def suitable(policy: Policy) -> tuple[str, ...]:
+def suitable(policy: GenerativePolicy) -> tuple[str, ...]:
     """Return the runtimes that are worth trying on the policy's device; they may be unavailable."""
     return ("compiled_cuda_graph", "cuda_graph", "eager") if policy.device.type == "cuda" else ("onnx", "pt2", "eager")
 
 
-def _fastest(policy: Policy, sizes: list[int], steps: Steps) -> Accelerated:
+def _fastest(policy: GenerativePolicy, sizes: list[int], steps: Steps) -> Accelerated:
     """Build what suits the device, drop what disagrees with eager, and keep the one with the least median time."""
     built: list[Accelerated] = []
     why: list[str] = []

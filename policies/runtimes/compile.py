@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .program import Program
 from . import Inputs
 from .eager import Direct
+from .program import Program
 
 
 def missing(device: torch.device) -> str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from .program import Program
 from . import Inputs, cuda_graph
 from . import compile as inductor
+from .program import Program
 
 
 def missing(device: torch.device) -> str | None:

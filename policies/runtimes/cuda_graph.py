@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from .program import Program
 from . import Inputs
+from .program import Program
 
 WARM_UPS = 3  # before a capture, in which libraries choose kernels and allocate, as PyTorch advises
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .program import Program
 from . import Inputs
+from .program import Program
 
 
 def missing(device: torch.device) -> str | None:
@@ -32,5 +32,5 @@ class Direct:
 
 
 def build(program: Program, inputs: Inputs) -> Direct:
-    """Return `Policy.generate` itself."""
+    """Return `GenerativePolicy.generate` itself."""
     return Direct(program.reference, inputs)

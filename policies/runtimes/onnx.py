@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .program import Program
 from . import Inputs
+from .program import Program
 
 
 def missing(device: torch.device) -> str | None:

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError, nearest
-from ..generative import Policy
-from .program import Program
-from .accelerated import Accelerated, accelerate
+from ..generative import GenerativePolicy
 from ..processes.solver_schedules import SolverSchedule, Steps
+from .accelerated import Accelerated, accelerate
+from .program import Program
 
 CALLS = 1_000  # timed for each schedule; the 99th percentile of fewer says little
 
 
-def resolve_steps(policy: Policy, value: Any) -> Steps:
+def resolve_steps(policy: GenerativePolicy, value: Any) -> Steps:
     """Return a number of network calls or a schedule as it is, and the schedule of the policy that a name means.
 
     Raises:
@@ -36,7 +36,7 @@ def resolve_steps(policy: Policy, value: Any) -> Steps:
 
 
 def keep_pace(
-    policy: Policy, rate_hz: float | None = None, runtime: str = "auto", batch: int | Sequence[int] = 1
+    policy: GenerativePolicy, rate_hz: float | None = None, runtime: str = "auto", batch: int | Sequence[int] = 1
 ) -> Accelerated:
     """Return the policy accelerated with its best schedule whose chunk is there within a control period at p99.
 
@@ -73,7 +73,7 @@ def keep_pace(
     )
 
 
-def _by_calls(policy: Policy) -> list[tuple[str, Steps, int]]:
+def _by_calls(policy: GenerativePolicy) -> list[tuple[str, Steps, int]]:
     """Name, steps and network calls of every choice, most calls first."""
     choices: list[tuple[str, Steps, int]] = [
         (name, schedule, schedule.calls) for name, schedule in policy.schedules.items()

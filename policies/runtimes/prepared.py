@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from .program import Program
 from . import Inputs, Run
+from .program import Program
 
 
 class Prepared:
@@ -66,7 +66,7 @@ class Prepared:
         self.program.policy.observation_normalizer.check(windows)
 
     def _fill_noise(self, batch: int, noise: Tensor | None, generator: torch.Generator | None) -> None:
-        """Draw what `Policy.sample` would draw, in its order, so that the same generator gives the same chunk."""
+        """Draw what `GenerativePolicy.sample` would draw, in its order, so that the same generator gives the same chunk."""
         start = self.noise[:batch]
         if noise is None:
             start.normal_(generator=generator)

@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..generative import GenerativePolicy
 from ..networks import Network
-from ..generative import Policy
 from ..processes.solver_schedules import Steps
 from ..processes.unrolled import Unrolled, call_times, inner_draws
 
 
 class Program(nn.Module):
-    """Normalize, encode, every step of the solver, unnormalize, clamp: `Policy.generate` without Python's freedom.
+    """Normalize, encode, every step of the solver, unnormalize, clamp: `GenerativePolicy.generate` without Python's freedom.
 
     Shapes, times and solver coefficients are constants of it. What the network computes from times and observation
     alone is computed once a chunk, see `Network.conditions`; where weights are constants too, a compiler folds the time
     part away. Holds the given policy's weights, not copies.
     """
 
-    def __init__(self, policy: Policy, steps: Steps = None) -> None:
+    def __init__(self, policy: GenerativePolicy, steps: Steps = None) -> None:
         """Prepare the program of `steps` network calls, None is the configured number."""
         super().__init__()
         self.policy, self.steps = policy, steps

@@ -23,9 +23,9 @@ from torch import Tensor
 from ...errors import LaminarError
 from ...machine import cpu_model
 from ..guided import Guided
-from .program import Program
 from . import Inputs
 from .compile import missing as missing
+from .program import Program
 
 
 def unloadable() -> None:

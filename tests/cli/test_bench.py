@@ -12,7 +12,7 @@ from laminar.cli import main
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ends=np.array([20]),
         spec=Spec({"observation": Feature((3,))}, Feature((2,)), (-1.0,) * 2, (1.0,) * 2, rate_hz=20.0),
     )
-    config = PolicyConfig(process=registry.config_class("process", "meanflow")(steps=2))
-    policy = Policy.build(config, registry.config_class("network", "mlp")(width=16, depth=1), episodes)
+    config = PolicyConfig(process=PROCESSES.config_class("meanflow")(steps=2))
+    policy = GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes)
     return policy.save(tmp_path_factory.mktemp("policies") / "small")
 
 

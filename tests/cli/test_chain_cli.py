@@ -17,10 +17,10 @@ from laminar.data.instructions import TASKS
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
 from laminar.envs.rendering import rendering_problem
-from laminar.eval.rollouts.chains import evaluate_chains
 from laminar.eval.results.chain_result import load_chain_result
+from laminar.eval.rollouts.chains import evaluate_chains
+from laminar.policies.generative import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config
-from laminar.policies.generative import Policy, PolicyConfig
 
 
 def noise_episodes(spec: Spec, steps: int = 20) -> Episodes:
@@ -50,7 +50,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, query in (("seeing", "?instruction=task"), ("blind", "")):
         env = make_env(f"laminar/Playroom-v0{query}")
         torch.manual_seed(0)
-        policy = Policy.build(
+        policy = GenerativePolicy.build(
             PolicyConfig(chunk=4, execute=4), Config(width=16, depth=1), noise_episodes(env_spec(env))
         )
         env.close()

@@ -17,7 +17,7 @@ import laminar
 from laminar import cli
 from laminar.cli import main
 from laminar.configs.compose import compose
-from laminar.policies import registry
+from laminar.policies import NETWORKS, PROCESSES
 
 ENV = "laminar/PointMaze-v0"
 
@@ -118,8 +118,8 @@ def test_a_list_of_files_is_concatenated(demonstrations: Path, tmp_path: Path) -
 
 def test_composing_leaves_no_state_behind() -> None:
     config = compose("train", ["policy=diffusion", "network=transformer"])
-    assert type(config.policy.process) is registry.config_class("process", "diffusion")
-    assert type(config.network) is registry.config_class("network", "transformer")
+    assert type(config.policy.process) is PROCESSES.config_class("diffusion")
+    assert type(config.network) is NETWORKS.config_class("transformer")
     assert not GlobalHydra.instance().is_initialized()
     assert compose("train", []) == compose("train", [])
 

@@ -5,13 +5,13 @@ from itertools import product
 import pytest
 
 from laminar.configs.compose import compose, options
-from laminar.policies import PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, PolicyConfig
 from laminar.train.config import TrainConfig
 
 GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
 # Options that are another one with a paper's settings.
-PROCESSES = {"dql": "diffusion", "ofql": "meanflow"}
-NETWORKS = {"dql": "mlp", "gelu": "mlp", "relu": "mlp"}
+OWN_PROCESSES = {"dql": "diffusion", "ofql": "meanflow"}
+OWN_NETWORKS = {"dql": "mlp", "gelu": "mlp", "relu": "mlp"}
 
 WORDS = [f"{group}={name}" for group in GROUPS for name in options(group, "train")]
 
@@ -26,8 +26,8 @@ def test_every_choice_composes(word: str) -> None:
 
 def test_every_member_has_a_yaml_file() -> None:
     """A new process or network is one file and one YAML; further YAML files have settings of a member."""
-    assert set(registry.names("process")) <= set(options("policy"))
-    assert set(registry.names("network")) <= set(options("network"))
+    assert set(PROCESSES.names()) <= set(options("policy"))
+    assert set(NETWORKS.names()) <= set(options("network"))
 
 
 @pytest.mark.parametrize(("policy", "network"), list(product(options("policy"), options("network"))))
@@ -37,7 +37,7 @@ def test_axes_are_independent(policy: str, network: str) -> None:
     assert config.policy.process.name == process
     assert config.network.name == ("mlp" if network in ("dql", "gelu", "relu") else network)
     assert (config.policy.chunk, config.seed) == (16, 3)
-    assert type(config.policy.process) is registry.config_class("process", process)
+    assert type(config.policy.process) is PROCESSES.config_class(process)
 
 
 @pytest.mark.parametrize(("method", "process"), [("dql", "diffusion"), ("ofql", "meanflow"), ("fql", "flow")])

@@ -12,7 +12,7 @@ from torch import Tensor
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config
 
@@ -56,10 +56,10 @@ def noise_policy() -> PolicyMaker:
 
 
 @pytest.fixture(scope="session")
-def made_up_policy() -> Callable[..., Policy]:
+def made_up_policy() -> Callable[..., GenerativePolicy]:
     """Return a function from a PolicyConfig to an untrained policy for Hopper, which falls after some ten steps."""
 
-    def make(config: PolicyConfig | None = None, critic: bool = True) -> Policy:
+    def make(config: PolicyConfig | None = None, critic: bool = True) -> GenerativePolicy:
         env = make_env("Hopper-v4")
         spec = env_spec(env)
         env.close()
@@ -75,7 +75,7 @@ def made_up_policy() -> Callable[..., Policy]:
             spec=spec,
         )
         torch.manual_seed(0)
-        policy = Policy.build(config or PolicyConfig(), Config(width=16, depth=1), episodes)
+        policy = GenerativePolicy.build(config or PolicyConfig(), Config(width=16, depth=1), episodes)
         if critic:
             policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
         return policy.eval()

@@ -15,11 +15,11 @@ import torch
 from laminar.cli import main
 from laminar.errors import LaminarError
 from laminar.eval.reports import report
-from laminar.eval.rollouts.offline import evaluate_offline, load_offline
 from laminar.eval.reports.report import write_report
 from laminar.eval.results.result import Result, load_result
 from laminar.eval.rollouts.episodes import evaluate
-from laminar.policies import Policy, PolicyConfig, load_policy
+from laminar.eval.rollouts.offline import evaluate_offline, load_offline
+from laminar.policies import GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.processes.direct import Config as DirectConfig
 
@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., Policy]) -> Path:
+def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., GenerativePolicy]) -> Path:
     """Write the folder of a finished run, with other weights in its best policy."""
     folder = tmp_path / "run"
     settings = {
@@ -107,7 +107,7 @@ def test_acting_is_recorded(
     assert ", single sample, noise x 0.5\n" in capsys.readouterr().out
 
 
-def test_records_without_acting_are_single_samples(made_up_policy: Callable[..., Policy]) -> None:
+def test_records_without_acting_are_single_samples(made_up_policy: Callable[..., GenerativePolicy]) -> None:
     stored = Result(ENV, evaluate(made_up_policy(), ENV, [0]).episodes).to_json()
     del stored["acting"]
     assert Result.from_json(stored).acting == Acting()
@@ -169,7 +169,9 @@ def test_without_noise_there_is_nothing_to_choose_from(run: Path) -> None:
 
 
 @pytest.mark.parametrize("noise", [False, True])
-def test_a_deterministic_actor_has_no_candidates(run: Path, noise: bool, made_up_policy: Callable[..., Policy]) -> None:
+def test_a_deterministic_actor_has_no_candidates(
+    run: Path, noise: bool, made_up_policy: Callable[..., GenerativePolicy]
+) -> None:
     """The one of TD3+BC and ReBRAC; FQL's sees the noise."""
     made_up_policy(PolicyConfig(process=DirectConfig(noise=noise))).save(run / "checkpoints" / "step_00000020")
     found = evaluate_offline(run, ENV, range(2), Acting(3))
@@ -187,7 +189,7 @@ def test_a_run_is_measured_without_noise(run: Path, more: list[str], capsys: pyt
     assert "choice among candidates, last checkpoint: without noise all candidates are the same" in printed
 
 
-def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..., Policy]) -> None:
+def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..., GenerativePolicy]) -> None:
     shutil.rmtree(run / "best")
     shutil.rmtree(run / "checkpoints" / "step_00000020")
     made_up_policy(critic=False).save(run / "checkpoints" / "step_00000015")

@@ -16,13 +16,13 @@ from laminar.data.language import load_instructions
 from laminar.envs.chains import load_chains, start_state
 from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
 from laminar.errors import LaminarError
-from laminar.eval.rollouts import chains as module
-from laminar.eval.rollouts.chains import evaluate_chains
 from laminar.eval.reports.chain_report import write_chain_report
 from laminar.eval.results.chain_result import Chain, ChainResult, load_chain_result
-from laminar.eval.rollouts.lockstep import NOISE_BLOCK
 from laminar.eval.results.result import Episode, Result, load_result
 from laminar.eval.results.scores import bootstrap, wilson
+from laminar.eval.rollouts import chains as module
+from laminar.eval.rollouts.chains import evaluate_chains
+from laminar.eval.rollouts.lockstep import NOISE_BLOCK
 
 ROOM = "laminar-test/Room-v0"
 SILENT = "laminar-test/Silent-v0"

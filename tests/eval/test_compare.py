@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from laminar.errors import LaminarError
-from laminar.eval.rollouts.compare import compare, compare_results
 from laminar.eval.results.result import Episode, Result
+from laminar.eval.rollouts.compare import compare, compare_results
 
 
 def result(totals: list[float], success: list[bool | None] | None = None, env_id: str = "Pendulum-v1") -> Result:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from laminar.data.spec import Feature, Spec
+from laminar.envs.fitting import fit_env, place
 from laminar.envs.make import env_spec, make_env
 from laminar.errors import LaminarError
+from laminar.eval.results.result import Episode, Result
 from laminar.eval.rollouts import compare
 from laminar.eval.rollouts import episodes as rollout
-from laminar.envs.fitting import fit_env, place
-from laminar.eval.results.result import Episode, Result
 
 ROOM = "laminar/Playroom-v0"
 

@@ -20,12 +20,12 @@ from laminar.eval.latency import measure as latency
 from laminar.eval.latency.measure import Candidate, Case, Latencies, Timing, measure_latency, time_calls
 from laminar.eval.latency.report import duration, figures, summary, write_latency_report
 from laminar.eval.latency.roofline import Probe, Work, work_of
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies.processes.solver_schedules import SolverSchedule, Step
 from laminar.policies.runtimes import accelerated as realtime
 from laminar.policies.runtimes.program import Program
-from laminar.policies.processes.solver_schedules import SolverSchedule, Step
 
-NETWORKS = {
+OWN_NETWORKS = {
     "mlp": {"width": 32, "depth": 2},
     "unet1d": {"widths": [16, 32], "groups": 4, "time_width": 16},
     "transformer": {"width": 32, "depth": 2, "heads": 2, "time_width": 16},
@@ -39,7 +39,7 @@ def make_policy(
     rate_hz: float | None = None,
     limit: float | None = 1.0,
     **settings: int,
-) -> Policy:
+) -> GenerativePolicy:
     """Build an untrained policy for a 3-d state and 2-d actions."""
     low, high = ((-limit,) * 2, (limit,) * 2) if limit else (None, None)
     rng = np.random.default_rng(0)
@@ -55,14 +55,14 @@ def make_policy(
         spec=Spec({"observation": Feature((3,))}, Feature((2,)), low, high, rate_hz=rate_hz),
     )
     torch.manual_seed(0)
-    config = PolicyConfig(process=registry.config_class("process", process)(), **settings)
-    return Policy.build(config, registry.config_class("network", network)(**NETWORKS[network]), episodes).eval()
+    config = PolicyConfig(process=PROCESSES.config_class(process)(), **settings)
+    return GenerativePolicy.build(config, NETWORKS.config_class(network)(**OWN_NETWORKS[network]), episodes).eval()
 
 
 class Other:
     """Stands in for an accelerated policy: notes its calls, and adds an error to what the policy says."""
 
-    def __init__(self, name: str, policy: Policy, log: list[str], error: float = 0.0) -> None:
+    def __init__(self, name: str, policy: GenerativePolicy, log: list[str], error: float = 0.0) -> None:
         self.name, self.policy, self.log, self.error = name, policy, log, error
         self.build_seconds = 2.5
         self.chunks: list[torch.Tensor] = []
@@ -128,7 +128,7 @@ def test_work_grows_with_the_batch_and_reading_does_not() -> None:
     assert many.weight_bytes == one.weight_bytes
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", OWN_NETWORKS)
 def test_flops_are_those_of_pytorchs_counter(network: str) -> None:
     program = Program(make_policy("flow", network, chunk=4), 3)
     inputs = program.example(2)

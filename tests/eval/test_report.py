@@ -16,14 +16,13 @@ from laminar.envs import make_env
 from laminar.envs.pointmaze import ENV_ID, collect
 from laminar.envs.rendering import rendering_problem
 from laminar.errors import LaminarError
-from laminar.eval.reports import plots
-from laminar.eval.reports import report
+from laminar.eval.reports import plots, report
 from laminar.eval.reports.report import write_report
 from laminar.eval.results.result import Episode, Result
 from laminar.eval.rollouts.episodes import evaluate
 from laminar.eval.rollouts.video import write_video
+from laminar.policies.generative import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config
-from laminar.policies.generative import Policy, PolicyConfig
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     torch.manual_seed(0)
     episodes = collect(make_env(ENV_ID), 2, seed=0)
-    policy = Policy.build(PolicyConfig(chunk=4, execute=4), Config(width=16, depth=1), episodes)
+    policy = GenerativePolicy.build(PolicyConfig(chunk=4, execute=4), Config(width=16, depth=1), episodes)
     policy.save(folder / "checkpoints" / "step_000010")
     rows = [{"step": step, "loss": 1 / step, "eval/success_rate": step / 10} for step in range(1, 11)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 11, "lo')

@@ -14,8 +14,8 @@ from torch import Tensor
 from laminar.data.spec import Feature
 from laminar.envs import make_env
 from laminar.errors import LaminarError
-from laminar.eval.rollouts import lockstep as module
 from laminar.eval.results.result import Result, load_result
+from laminar.eval.rollouts import lockstep as module
 from laminar.eval.rollouts.episodes import evaluate
 
 HOPPER = "Hopper-v4"

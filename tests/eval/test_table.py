@@ -16,12 +16,12 @@ import pytest
 from laminar.cli import main
 from laminar.envs.d4rl import resolve
 from laminar.errors import LaminarError
-from laminar.eval.results.chain_result import Chain, ChainResult
-from laminar.eval.rollouts.offline import OfflineResult
-from laminar.eval.results.result import Episode, Result
-from laminar.eval.results.scores import bootstrap, t_interval, t_quantile
 from laminar.eval.reports.table import tabulate
 from laminar.eval.reports.table_report import markdown, save_table, to_csv
+from laminar.eval.results.chain_result import Chain, ChainResult
+from laminar.eval.results.result import Episode, Result
+from laminar.eval.results.scores import bootstrap, t_interval, t_quantile
+from laminar.eval.rollouts.offline import OfflineResult
 from laminar.policies.guided import Acting
 
 OFQL = {"name": "q_learning", "recipe": "ofql", "eta": 1.0, "critic": {"width": 256}}

@@ -130,7 +130,7 @@ HEAVY = {
 
 
 def test_policies_are_light() -> None:
-    loaded = loaded_after("import laminar.policies.generative, laminar.policies.registry")
+    loaded = loaded_after("import laminar.policies.generative")
     assert {"laminar", "torch"} <= loaded
     assert not loaded & (HEAVY | {"minari", "wandb", "d4rl"})
 

@@ -7,7 +7,7 @@ import pytest
 
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 
 
 @pytest.fixture
@@ -38,12 +38,14 @@ SMALL_NETWORKS = {
 
 
 @pytest.fixture
-def make_policy(episodes: Episodes) -> Callable[..., Policy]:
+def make_policy(episodes: Episodes) -> Callable[..., GenerativePolicy]:
     """Build an untrained policy: make_policy(process, network, process_settings, **policy settings)."""
 
-    def make(process: str = "flow", network: str = "mlp", settings: dict | None = None, **policy: object) -> Policy:
-        process_config = registry.config_class("process", process)(**(settings or {}))
-        network_config = registry.config_class("network", network)(**SMALL_NETWORKS[network])
-        return Policy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
+    def make(
+        process: str = "flow", network: str = "mlp", settings: dict | None = None, **policy: object
+    ) -> GenerativePolicy:
+        process_config = PROCESSES.config_class(process)(**(settings or {}))
+        network_config = NETWORKS.config_class(network)(**SMALL_NETWORKS[network])
+        return GenerativePolicy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
 
     return make

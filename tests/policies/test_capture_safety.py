@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from laminar.policies import Policy, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.program import Program
 
-PAIRS = [(process, network) for process in registry.names("process") for network in registry.names("network")]
-Make = Callable[..., Policy]
+PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]
+Make = Callable[..., GenerativePolicy]
 
 
 class OneDevice(TorchDispatchMode):
@@ -42,7 +42,7 @@ class OneDevice(TorchDispatchMode):
         return result
 
 
-def trace(policy: Policy, steps: int | None = None, batch: int = 2) -> int:
+def trace(policy: GenerativePolicy, steps: int | None = None, batch: int = 2) -> int:
     """Run the program on the meta device; return the number of operators."""
     program = Program(policy, steps)
     inputs = [tensor.to("meta") for tensor in program.example(batch)]
@@ -89,7 +89,7 @@ def test_a_loop_that_waits_is_caught(make_policy: Make, monkeypatch: pytest.Monk
         trace(policy)
 
 
-@pytest.mark.parametrize("network", registry.names("network"))
+@pytest.mark.parametrize("network", NETWORKS.names())
 def test_observation_and_times_are_embedded_once(make_policy: Make, network: str) -> None:
     """Calls beyond the first cost the same number of operators each, and fewer than the whole network."""
 

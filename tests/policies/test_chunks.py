@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy
+from laminar.policies import GenerativePolicy
 from laminar.policies.acting import History, RecedingHorizon, TemporalEnsemble
 
 
@@ -83,7 +83,7 @@ def test_history_repeats_the_first_observation_of_each_episode() -> None:
     assert history.push({"x": torch.tensor([[4.0]])})["x"][..., 0].tolist() == [[4, 4, 4]]
 
 
-def test_act_executes_the_chunk_that_sample_gives(make_policy: Callable[..., Policy]) -> None:
+def test_act_executes_the_chunk_that_sample_gives(make_policy: Callable[..., GenerativePolicy]) -> None:
     torch.manual_seed(0)
     policy = make_policy("meanflow", history=2, chunk=4, execute=3)
     noise = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
@@ -99,13 +99,13 @@ def test_act_executes_the_chunk_that_sample_gives(make_policy: Callable[..., Pol
     torch.testing.assert_close(again[1], fourth[1, 1])
 
 
-def test_ensembling_policy_acts(make_policy: Callable[..., Policy]) -> None:
+def test_ensembling_policy_acts(make_policy: Callable[..., GenerativePolicy]) -> None:
     policy = make_policy("flow", chunk=4, ensemble=0.01)
     for _ in range(6):
         assert policy.act(torch.zeros(3, 3)).shape == (3, 2)
 
 
-def test_act_refuses_bad_observations(make_policy: Callable[..., Policy]) -> None:
+def test_act_refuses_bad_observations(make_policy: Callable[..., GenerativePolicy]) -> None:
     policy = make_policy("flow")
     with pytest.raises(LaminarError, match="'observation' is not finite"):
         policy.act(torch.tensor([[0.0, float("nan"), 0.0]]))
@@ -117,7 +117,7 @@ def test_act_refuses_bad_observations(make_policy: Callable[..., Policy]) -> Non
         policy.act(torch.zeros(3))
 
 
-def test_act_refuses_another_number_of_robots(make_policy: Callable[..., Policy]) -> None:
+def test_act_refuses_another_number_of_robots(make_policy: Callable[..., GenerativePolicy]) -> None:
     policy = make_policy("flow", history=2)
     policy.act(torch.zeros(2, 3))
     with pytest.raises(LaminarError, match=r"of 3 robots, the last one was of 2; call reset\(\)"):
@@ -126,7 +126,7 @@ def test_act_refuses_another_number_of_robots(make_policy: Callable[..., Policy]
     assert policy.act(torch.zeros(3, 3)).shape == (3, 2)
 
 
-def test_sample_checks_the_history(make_policy: Callable[..., Policy]) -> None:
+def test_sample_checks_the_history(make_policy: Callable[..., GenerativePolicy]) -> None:
     policy = make_policy("flow", history=2)
     with pytest.raises(LaminarError, match="expected a history of 2"):
         policy.sample(torch.zeros(5, 3, 3))
@@ -136,6 +136,6 @@ def test_sample_checks_the_history(make_policy: Callable[..., Policy]) -> None:
     ("settings", "message"),
     [({"chunk": 2, "execute": 3}, "policy.execute=3 is more than policy.chunk=2"), ({"history": 0}, "policy.history")],
 )
-def test_bad_policy_settings(make_policy: Callable[..., Policy], settings: dict, message: str) -> None:
+def test_bad_policy_settings(make_policy: Callable[..., GenerativePolicy], settings: dict, message: str) -> None:
     with pytest.raises(LaminarError, match=message):
         make_policy("flow", **settings)

@@ -8,18 +8,19 @@ import torch
 
 from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
-from laminar.policies import Policy, load_policy, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, load_policy
 from laminar.policies.processes.direct import Direct
 
 HISTORY, CHUNK = 2, 4
-NETWORKS = registry.names("network")
-CLONING = [(process, network, {}) for process in registry.names("process") for network in NETWORKS]
+CLONING = [(process, network, {}) for process in PROCESSES.names() for network in NETWORKS.names()]
 CHUNK_WEIGHTS = {  # multiply nothing but the noisy chunk, which is zeros for a deterministic actor
     "mlp": [],
     "transformer": ["network.action_token.weight"],
     "unet1d": ["network.down.0.first.first.0.weight", "network.down.0.first.skip.weight"],
 }
-DISTILLED = [("direct", network, {"noise": True, "squash": True}) for network in NETWORKS]  # has no loss of its own
+DISTILLED = [
+    ("direct", network, {"noise": True, "squash": True}) for network in NETWORKS.names()
+]  # has no loss of its own
 
 
 def names(case: tuple[str, str, dict]) -> str:
@@ -27,7 +28,7 @@ def names(case: tuple[str, str, dict]) -> str:
 
 
 @pytest.fixture(params=CLONING, ids=names)
-def policy(request: pytest.FixtureRequest, make_policy: Callable[..., Policy]) -> Policy:
+def policy(request: pytest.FixtureRequest, make_policy: Callable[..., GenerativePolicy]) -> GenerativePolicy:
     torch.manual_seed(0)
     return make_policy(*request.param, history=HISTORY, chunk=CHUNK, execute=2)
 
@@ -40,13 +41,13 @@ def batch(episodes: Episodes) -> dict:
     return Chunks(episodes, HISTORY, CHUNK).sample(32, torch.Generator().manual_seed(0))
 
 
-def is_blind(policy: Policy) -> bool:
+def is_blind(policy: GenerativePolicy) -> bool:
     """Whether the network never sees the noise: a deterministic actor."""
     return isinstance(policy.process, Direct) and not policy.process.config.noise
 
 
 @sampling
-def test_shapes_and_limits(policy: Policy, batch: dict) -> None:
+def test_shapes_and_limits(policy: GenerativePolicy, batch: dict) -> None:
     assert policy.noise_shape == (CHUNK, 2)
     chunk = policy.sample(batch["observation"], generator=torch.Generator().manual_seed(0))
     assert chunk.shape == (32, CHUNK, 2)
@@ -55,7 +56,7 @@ def test_shapes_and_limits(policy: Policy, batch: dict) -> None:
 
 
 @sampling
-def test_same_noise_same_chunk(policy: Policy, batch: dict) -> None:
+def test_same_noise_same_chunk(policy: GenerativePolicy, batch: dict) -> None:
     noise = torch.randn(32, *policy.noise_shape, generator=torch.Generator().manual_seed(1))
     first = policy.sample(batch["observation"], noise)
     torch.manual_seed(123)
@@ -65,7 +66,7 @@ def test_same_noise_same_chunk(policy: Policy, batch: dict) -> None:
 
 
 @sampling
-def test_noise_matters(policy: Policy, batch: dict) -> None:
+def test_noise_matters(policy: GenerativePolicy, batch: dict) -> None:
     obs = batch["observation"]
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -75,7 +76,7 @@ def test_noise_matters(policy: Policy, batch: dict) -> None:
     assert same == is_blind(policy)
 
 
-def test_loss_draws_from_the_generator_alone(policy: Policy, batch: dict) -> None:
+def test_loss_draws_from_the_generator_alone(policy: GenerativePolicy, batch: dict) -> None:
     before = torch.get_rng_state()
     first, _ = policy.loss(batch, torch.Generator().manual_seed(3))
     second, _ = policy.loss(batch, torch.Generator().manual_seed(3))
@@ -83,7 +84,7 @@ def test_loss_draws_from_the_generator_alone(policy: Policy, batch: dict) -> Non
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_loss_is_finite_and_falls(policy: Policy, batch: dict) -> None:
+def test_loss_is_finite_and_falls(policy: GenerativePolicy, batch: dict) -> None:
     generator = torch.Generator().manual_seed(4)
     draws = policy.draw(batch, generator)  # fixed noise: what is left of the loss can be learned by heart
     optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
@@ -98,7 +99,7 @@ def test_loss_is_finite_and_falls(policy: Policy, batch: dict) -> None:
     assert losses[-1] < 0.8 * losses[0], losses[::10]
 
 
-def test_every_parameter_learns(policy: Policy, batch: dict) -> None:
+def test_every_parameter_learns(policy: GenerativePolicy, batch: dict) -> None:
     """After one update nothing is stuck: a zero-initialized output hides its inputs for a single step only."""
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
     for seed in range(3):
@@ -110,7 +111,7 @@ def test_every_parameter_learns(policy: Policy, batch: dict) -> None:
     assert dead == (CHUNK_WEIGHTS[policy.network_config.name] if is_blind(policy) else [])
 
 
-def test_padding_does_not_count(policy: Policy, batch: dict) -> None:
+def test_padding_does_not_count(policy: GenerativePolicy, batch: dict) -> None:
     """Other actions under the mask leave the loss alone, except through the network's view of the noisy chunk."""
     masked = {**batch, "mask": torch.zeros_like(batch["mask"])}
     masked["mask"][:, 0] = True
@@ -122,7 +123,7 @@ def test_padding_does_not_count(policy: Policy, batch: dict) -> None:
 
 
 @sampling
-def test_save_and_load_are_bit_equal(policy: Policy, batch: dict, tmp_path: Path) -> None:
+def test_save_and_load_are_bit_equal(policy: GenerativePolicy, batch: dict, tmp_path: Path) -> None:
     restored = load_policy(policy.save(tmp_path / "policy"))
     assert restored.spec == policy.spec
     assert restored.config == policy.config
@@ -131,7 +132,7 @@ def test_save_and_load_are_bit_equal(policy: Policy, batch: dict, tmp_path: Path
     assert torch.equal(policy.sample(batch["observation"], noise), restored.sample(batch["observation"], noise))
 
 
-def test_traces_without_data_dependent_operations(policy: Policy, batch: dict) -> None:
+def test_traces_without_data_dependent_operations(policy: GenerativePolicy, batch: dict) -> None:
     """One graph, no host sync: what `torch.compile` and a CUDA graph need, checked without either's cost."""
     torch._dynamo.reset()  # its limit on recompiling one function counts all policies of the session
     noise = torch.randn(32, *policy.noise_shape, generator=torch.Generator().manual_seed(7))
@@ -147,7 +148,7 @@ def test_traces_without_data_dependent_operations(policy: Policy, batch: dict) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # a U-Net takes a minute to compile on an idle core
-def test_compiles_with_inductor(policy: Policy, batch: dict) -> None:
+def test_compiles_with_inductor(policy: GenerativePolicy, batch: dict) -> None:
     torch._dynamo.reset()
     draws = policy.draw(batch, torch.Generator().manual_seed(8))
     reference, _ = policy.loss(batch, draws=draws)

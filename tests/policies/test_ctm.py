@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies.processes import solvers
 from laminar.policies.networks import Network
 from laminar.policies.networks.mlp import MLP
 from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes import solvers
 from laminar.policies.processes.ctm import CTM, Config
 from laminar.policies.processes.diffusion import Config as DiffusionConfig
 from laminar.policies.processes.diffusion import Diffusion

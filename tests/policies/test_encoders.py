@@ -16,7 +16,7 @@ from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig, load_policy, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks import vision
 from laminar.policies.networks.encoders import Instruction, Vector, encoder_for, takes_raw
 from laminar.policies.networks.mlp import Config as MLPConfig
@@ -57,11 +57,11 @@ def senses(steps: int = 40) -> Episodes:
     return recording(observation, rng.uniform(-1, 1, (steps, 2)))
 
 
-def build(episodes: Episodes, process: str = "meanflow", network: str = "mlp", **settings: Any) -> Policy:
+def build(episodes: Episodes, process: str = "meanflow", network: str = "mlp", **settings: Any) -> GenerativePolicy:
     torch.manual_seed(0)
-    network_config = registry.config_class("network", network)(width=32, depth=2)
-    return Policy.build(
-        PolicyConfig(process=registry.config_class("process", process)(), **settings), network_config, episodes
+    network_config = NETWORKS.config_class(network)(width=32, depth=2)
+    return GenerativePolicy.build(
+        PolicyConfig(process=PROCESSES.config_class(process)(), **settings), network_config, episodes
     )
 
 
@@ -189,7 +189,7 @@ def test_building_a_policy_reads_no_pictures_and_keeps_no_statistics_of_them() -
     assert {key.partition(":")[0] for key in policy.observation_normalizer.state_dict()} == {"robot_obs"}
 
 
-@pytest.mark.parametrize("process", registry.names("process"))
+@pytest.mark.parametrize("process", PROCESSES.names())
 def test_every_process_takes_all_senses(process: str, tmp_path: Path) -> None:
     episodes = senses()
     policy = build(episodes, process, history=HISTORY, chunk=CHUNK)
@@ -273,10 +273,10 @@ def test_another_scene_or_embedding_is_refused(key: str, mine: str, theirs: str)
         specs[0].check_compatible(specs[1], "the policy", "environment 'room'")
 
 
-def clone(episodes: Episodes, updates: int, lr: float) -> Policy:
+def clone(episodes: Episodes, updates: int, lr: float) -> GenerativePolicy:
     """Train a one-call policy of one-step chunks."""
     torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(), MLPConfig(width=64, depth=2), episodes)
+    policy = GenerativePolicy.build(PolicyConfig(), MLPConfig(width=64, depth=2), episodes)
     chunks, generator = Chunks(episodes, 1, 1), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(policy.parameters(), lr=lr)
     for _ in range(updates):
@@ -287,7 +287,7 @@ def clone(episodes: Episodes, updates: int, lr: float) -> Policy:
     return policy.eval()
 
 
-def distance(policy: Policy, episodes: Episodes, task: np.ndarray) -> float:
+def distance(policy: GenerativePolicy, episodes: Episodes, task: np.ndarray) -> float:
     """Mean distance between sampled actions and those of the task; chance is about 1.4."""
     observation = {key: torch.from_numpy(value) for key, value in episodes.observation.items()}
     with torch.no_grad():

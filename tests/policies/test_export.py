@@ -17,22 +17,22 @@ from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.export import write as exporting
-from laminar.policies.export.write import TOLERANCE, export
 from laminar.policies.export.exported import Exported
+from laminar.policies.export.write import TOLERANCE, export
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.accelerated import accelerate
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
-Make = Callable[..., Policy]
+Make = Callable[..., GenerativePolicy]
 EXAMPLE = Path(__file__).parents[2] / "examples/run_onnx.py"
 
 
 @pytest.fixture
-def policy(make_policy: Make) -> Policy:
+def policy(make_policy: Make) -> GenerativePolicy:
     torch.manual_seed(0)
     return make_policy("flow", "mlp", {"steps": 3}, history=2, chunk=4, execute=2).eval()
 
@@ -43,7 +43,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def artifact(policy: Policy, once: Path, tmp_path: Path) -> Path:
+def artifact(policy: GenerativePolicy, once: Path, tmp_path: Path) -> Path:
     """Return a copy of one export, which takes a while: the policy is the same every time."""
     return Path(shutil.copytree(once if once.exists() else export(policy, once, batch=2), tmp_path / "onnx"))
 
@@ -56,7 +56,7 @@ def noise(count: int = 2) -> torch.Tensor:
     return torch.randn(count, 4, 2, generator=torch.Generator().manual_seed(1))
 
 
-def test_says_the_same(policy: Policy, artifact: Path) -> None:
+def test_says_the_same(policy: GenerativePolicy, artifact: Path) -> None:
     exported = Exported(artifact)
     wanted = policy.sample(windows(), noise()).detach()
     torch.testing.assert_close(exported(windows(), noise()), wanted)
@@ -66,7 +66,7 @@ def test_says_the_same(policy: Policy, artifact: Path) -> None:
     torch.testing.assert_close(drawn, policy.sample(windows(), generator=torch.Generator().manual_seed(5)).detach())
 
 
-def test_what_lies_beside_it(policy: Policy, artifact: Path) -> None:
+def test_what_lies_beside_it(policy: GenerativePolicy, artifact: Path) -> None:
     about = json.loads((artifact / "export.json").read_text())
     assert about["checkpoint"] == policy.checkpoint_hash()
     assert about["network_calls"] == 3
@@ -81,7 +81,7 @@ def test_what_lies_beside_it(policy: Policy, artifact: Path) -> None:
     assert not list(artifact.parent.glob(".*"))
 
 
-def test_runs_without_laminar(policy: Policy, artifact: Path, tmp_path: Path) -> None:
+def test_runs_without_laminar(policy: GenerativePolicy, artifact: Path, tmp_path: Path) -> None:
     """In a process where laminar and torch cannot be imported."""
     blocker = (
         "import sys; sys.modules['laminar'] = sys.modules['torch'] = None; import runpy; sys.argv = sys.argv[1:]; "
@@ -117,7 +117,7 @@ def test_ddpm_and_guided(make_policy: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pt2(policy: Policy, tmp_path: Path) -> None:
+def test_pt2(policy: GenerativePolicy, tmp_path: Path) -> None:
     folder = export(policy, tmp_path / "pt2", "pt2", batch=2)
     torch.testing.assert_close(Exported(folder)(windows(), noise()), policy.sample(windows(), noise()).detach())
     about = json.loads((folder / "export.json").read_text())
@@ -167,7 +167,7 @@ def test_a_damaged_model(artifact: Path, content: bytes) -> None:
         Exported(artifact)
 
 
-def test_the_model_of_another_export(policy: Policy, artifact: Path, tmp_path: Path) -> None:
+def test_the_model_of_another_export(policy: GenerativePolicy, artifact: Path, tmp_path: Path) -> None:
     """A robot must not move by weights that the description beside them does not tell of."""
     with torch.no_grad():
         for parameter in policy.parameters():
@@ -193,7 +193,7 @@ def test_another_machine(artifact: Path) -> None:
         Exported(artifact)
 
 
-def test_noise_of_other_types(policy: Policy, artifact: Path) -> None:
+def test_noise_of_other_types(policy: GenerativePolicy, artifact: Path) -> None:
     exported, wanted = Exported(artifact), policy.sample(windows(), noise()).detach()
     for given in (noise().double(), noise().numpy(), noise().requires_grad_(), noise().mT.contiguous().mT):
         torch.testing.assert_close(exported(windows(), given), wanted)
@@ -221,9 +221,9 @@ def test_keys_that_are_names_of_the_graph(episodes: Episodes, tmp_path: Path) ->
         final_observation=dict.fromkeys(NAMES, episodes.final_observation["observation"]),
         spec=spec,
     )
-    networks = registry.config_class("network", "mlp")(width=16, depth=1)
-    policy = Policy.build(
-        PolicyConfig(process=registry.config_class("process", "flow")(steps=2)), networks, many
+    networks = NETWORKS.config_class("mlp")(width=16, depth=1)
+    policy = GenerativePolicy.build(
+        PolicyConfig(process=PROCESSES.config_class("flow")(steps=2)), networks, many
     ).eval()
     obs = {name: torch.full((1, 1, 3), float(index)) for index, name in enumerate(NAMES)}
     exported = Exported(export(policy, tmp_path / "artifact"))
@@ -241,7 +241,7 @@ def test_an_accelerated_policy(make_policy: Make, tmp_path: Path) -> None:
     assert Exported(folder).description["acting"]["candidates"] == 3
 
 
-def test_a_file_is_not_replaced(policy: Policy, tmp_path: Path) -> None:
+def test_a_file_is_not_replaced(policy: GenerativePolicy, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("keep")
     for write in (lambda path: export(policy, path), policy.save):
         with pytest.raises(LaminarError, match=r"notes.txt is a file"):
@@ -250,7 +250,7 @@ def test_a_file_is_not_replaced(policy: Policy, tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "keep"
 
 
-def test_bad_settings(policy: Policy, tmp_path: Path) -> None:
+def test_bad_settings(policy: GenerativePolicy, tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"no export format is called 'onx'.*did you mean 'onnx'"):
         export(policy, tmp_path / "x", "onx")
     with pytest.raises(LaminarError, match="batch must be at least 1"):
@@ -262,7 +262,7 @@ def test_bad_settings(policy: Policy, tmp_path: Path) -> None:
     assert (tmp_path / "notes/mine.txt").read_text() == "keep"
 
 
-def test_what_differs_is_not_written(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_is_not_written(policy: GenerativePolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = exporting.open_artifact
     monkeypatch.setattr(exporting, "open_artifact", lambda path: lambda inputs: opened(path)(inputs) * 1.01)
     with pytest.raises(LaminarError, match=r"differs from eager by .*nothing was written"):
@@ -270,7 +270,7 @@ def test_what_differs_is_not_written(policy: Policy, tmp_path: Path, monkeypatch
     assert not (tmp_path / "x").exists()
 
 
-def test_the_command(policy: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(policy: GenerativePolicy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy.save(tmp_path / "policy")
     words = ["export", f"policy.path={tmp_path / 'policy'}", f"out={tmp_path / 'artifact'}"]
     assert main([*words, "steps=2"]) == 0

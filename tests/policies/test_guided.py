@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, load_policy
+from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.guided import Acting, Guided, choose, guide
 from laminar.policies.networks.critics import CriticConfig
 
-MakePolicy = Callable[..., Policy]
+MakePolicy = Callable[..., GenerativePolicy]
 
 
 @pytest.fixture
 def make_critical(make_policy: MakePolicy) -> MakePolicy:
     """As make_policy, with a critic of random weights."""
 
-    def make(process: str = "flow", settings: dict[str, object] | None = None, **policy: object) -> Policy:
+    def make(process: str = "flow", settings: dict[str, object] | None = None, **policy: object) -> GenerativePolicy:
         torch.manual_seed(0)
         made = make_policy(process, settings=settings, **policy)
         made.critic = made.new_critic(CriticConfig(width=32, depth=2))
@@ -34,11 +34,11 @@ def observations(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
 
 
-def noise_for(policy: Policy, count: int, seed: int = 1) -> Tensor:
+def noise_for(policy: GenerativePolicy, count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
 
 
-def values_of(policy: Policy, obs: Tensor, chunk: Tensor) -> Tensor:
+def values_of(policy: GenerativePolicy, obs: Tensor, chunk: Tensor) -> Tensor:
     """Least value of the heads, computed from the policy's public parts for raw chunks (B, H, A)."""
     assert policy.critic is not None
     cond = policy.encode({"observation": obs[:, None]}).flatten(1)
@@ -202,7 +202,7 @@ def test_it_saves_as_the_policy_it_is(make_critical: MakePolicy, tmp_path: Path)
     guided = Guided(policy, Acting(5))
     assert guided.checkpoint_hash() == policy.checkpoint_hash()
     loaded = load_policy(guided.save(tmp_path / "saved"))
-    assert type(loaded) is Policy
+    assert type(loaded) is GenerativePolicy
     assert loaded.config == policy.config
     noise = noise_for(guided, 4)
     for acting in (Acting(5), Acting(12, "argmax")):

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy
-from laminar.policies.runtimes import pace
-from laminar.policies.runtimes.pace import keep_pace, resolve_steps
-from laminar.policies.runtimes.accelerated import Accelerated, accelerate
+from laminar.policies import GenerativePolicy
 from laminar.policies.processes.solver_schedules import SolverSchedule
+from laminar.policies.runtimes import pace
+from laminar.policies.runtimes.accelerated import Accelerated, accelerate
+from laminar.policies.runtimes.pace import keep_pace, resolve_steps
 
-Make = Callable[..., Policy]
+Make = Callable[..., GenerativePolicy]
 THREE, SEVEN, TEN = (SolverSchedule.at(1 - k / calls for k in range(calls)) for calls in (3, 7, 10))
 
 
 @pytest.fixture
-def policy(make_policy: Make) -> Policy:
+def policy(make_policy: Make) -> GenerativePolicy:
     torch.manual_seed(0)
     policy = make_policy("flow", "mlp", {"steps": 10}).eval()
     policy.schedules = {"nfe3": THREE, "nfe7": SEVEN, "nfe10": TEN}
@@ -31,7 +31,7 @@ def a_millisecond_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(90, TEN), (110, SEVEN), (140, SEVEN), (150, THREE), (330, THREE)])
-def test_most_calls_that_are_in_time(policy: Policy, rate: float, steps: SolverSchedule) -> None:
+def test_most_calls_that_are_in_time(policy: GenerativePolicy, rate: float, steps: SolverSchedule) -> None:
     fast = accelerate(policy, "eager", steps="auto", rate_hz=rate)
     assert fast.steps == steps
     assert f"of {rate} Hz" in fast.why[-1]
@@ -41,18 +41,18 @@ def test_most_calls_that_are_in_time(policy: Policy, rate: float, steps: SolverS
     )
 
 
-def test_the_configured_steps_are_a_choice(policy: Policy) -> None:
+def test_the_configured_steps_are_a_choice(policy: GenerativePolicy) -> None:
     policy.schedules = {"nfe3": THREE}
     assert keep_pace(policy, 50, "eager").steps is None
     assert keep_pace(policy, 200, "eager").steps == THREE
 
 
-def test_nothing_is_fast_enough(policy: Policy) -> None:
+def test_nothing_is_fast_enough(policy: GenerativePolicy) -> None:
     with pytest.raises(LaminarError, match=r"within the 1.67 ms of 600 Hz.*nfe3: 3 calls, 3.000 ms.*run at 300 Hz"):
         keep_pace(policy, 600, "eager")
 
 
-def test_rates(policy: Policy) -> None:
+def test_rates(policy: GenerativePolicy) -> None:
     with pytest.raises(LaminarError, match="needs a control rate"):
         keep_pace(policy, runtime="eager")
     with pytest.raises(LaminarError, match="must be above 0"):
@@ -61,7 +61,7 @@ def test_rates(policy: Policy) -> None:
         accelerate(policy, "eager", rate_hz=50)
 
 
-def test_names(policy: Policy) -> None:
+def test_names(policy: GenerativePolicy) -> None:
     assert resolve_steps(policy, "nfe3") is THREE
     assert resolve_steps(policy, 4) == 4
     assert resolve_steps(policy, None) is None
@@ -71,7 +71,7 @@ def test_names(policy: Policy) -> None:
         resolve_steps(policy, 0)
 
 
-def test_p99_is_measured(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_p99_is_measured(policy: GenerativePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(pace, "CALLS", 50)
     seen: list[float] = []

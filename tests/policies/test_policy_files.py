@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, load_policy, storage
+from laminar.policies import GenerativePolicy, load_policy, storage
 
-MakePolicy = Callable[..., Policy]
+MakePolicy = Callable[..., GenerativePolicy]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def saved(make_policy: MakePolicy, tmp_path: Path) -> Path:
     return make_policy().save(tmp_path / "policy")
 
 
-def another(make_policy: MakePolicy) -> Policy:
+def another(make_policy: MakePolicy) -> GenerativePolicy:
     """Return a policy of the same shapes with other weights."""
     policy = make_policy()
     with torch.no_grad():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks import Network
 from laminar.policies.networks.mlp import MLP
 from laminar.policies.networks.mlp import Config as MLPConfig
@@ -265,25 +265,25 @@ def test_bad_settings_name_the_nearest() -> None:
 def test_mean_flow_refuses_a_network_with_corners(episodes: Episodes) -> None:
     network = MLPConfig(width=8, activation="relu")
     with pytest.raises(LaminarError, match=r"relu is not smooth.*activation=gelu"):
-        Policy.build(PolicyConfig(process=MeanFlowConfig()), network, episodes)
-    Policy.build(PolicyConfig(process=DirectConfig()), network, episodes)
+        GenerativePolicy.build(PolicyConfig(process=MeanFlowConfig()), network, episodes)
+    GenerativePolicy.build(PolicyConfig(process=DirectConfig()), network, episodes)
 
 
-def test_registry_names_are_file_names(make_policy: Callable[..., Policy]) -> None:
-    assert registry.names("process") == ["ctm", "diffusion", "direct", "flow", "meanflow"]
-    for family in registry.FAMILIES:
-        for name in registry.names(family):
-            assert registry.config_class(family, name)().name == name
+def test_registry_names_are_file_names(make_policy: Callable[..., GenerativePolicy]) -> None:
+    assert PROCESSES.names() == ["ctm", "diffusion", "direct", "flow", "meanflow"]
+    for family in (PROCESSES, NETWORKS):
+        for name in family.names():
+            assert family.config_class(name)().name == name
     with pytest.raises(LaminarError, match=r"no process is called 'meanflo'.*did you mean 'meanflow'"):
-        registry.config_class("process", "meanflo")
+        PROCESSES.config_class("meanflo")
     with pytest.raises(LaminarError, match="no setting 'step'; did you mean 'steps'"):
-        registry.config_from_json("process", {"name": "flow", "step": 3})
+        PROCESSES.config_from_json({"name": "flow", "step": 3})
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names("process") if name != "direct"])
+@pytest.mark.parametrize("name", [name for name in PROCESSES.names() if name != "direct"])
 def test_two_modes_keep_their_weights(name: str) -> None:
     """70 % of the data at +0.6, 30 % at -0.6, both with a spread of 0.1; the condition tells nothing."""
-    process: Process = registry.member_class("process", name)(registry.config_class("process", name)())
+    process: Process = PROCESSES.member_class(name)(PROCESSES.config_class(name)())
     network = mlp(process.n_times, width=64, depth=3, action_dim=1)
     updates = 3000
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, fused=True)

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, registry
-from laminar.policies.runtimes import accelerated as realtime
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.processes.direct import Direct
-from laminar.policies.runtimes.program import Program
-from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
+from laminar.policies.runtimes import accelerated as realtime
 from laminar.policies.runtimes import onnx as onnx_runtime
+from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
 from laminar.policies.runtimes.eager import Direct as DirectRun
+from laminar.policies.runtimes.program import Program
 
 HISTORY, CHUNK = 2, 4
-NETWORKS, PROCESSES = registry.names("network"), registry.names("process")
+NETWORKS, PROCESSES = NETWORKS.names(), PROCESSES.names()
 PAIRS = [(process, network) for process in PROCESSES for network in NETWORKS]
 QUICK = [("flow", network) for network in NETWORKS] + [(process, "mlp") for process in PROCESSES if process != "flow"]
 BUILT = ["onnx", "pt2", "compile"]
 needs_onnx = pytest.mark.skipif(
     onnx_runtime.missing(torch.device("cpu")) is not None, reason="laminar[export] is not installed"
 )
-Make = Callable[..., Policy]
+Make = Callable[..., GenerativePolicy]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def randomized(policy: Policy) -> Policy:
+def randomized(policy: GenerativePolicy) -> GenerativePolicy:
     """Every weight random: as they are built, transformers ignore their condition, and critics are near zero."""
     with torch.no_grad():
         for weight in policy.parameters():
@@ -45,7 +45,7 @@ def randomized(policy: Policy) -> Policy:
     return policy.eval()
 
 
-def build(make_policy: Make, process: str, network: str, **settings: object) -> Policy:
+def build(make_policy: Make, process: str, network: str, **settings: object) -> GenerativePolicy:
     torch.manual_seed(0)
     return randomized(make_policy(process, network, history=HISTORY, chunk=CHUNK, execute=2, **settings))
 
@@ -54,11 +54,11 @@ def windows(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, HISTORY, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
 
 
-def noise_of(policy: Policy, count: int, seed: int = 1) -> Tensor:
+def noise_of(policy: GenerativePolicy, count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
 
 
-def normalized_gap(fast: Policy, policy: Policy, seed: int, count: int = 1) -> float:
+def normalized_gap(fast: GenerativePolicy, policy: GenerativePolicy, seed: int, count: int = 1) -> float:
     obs, noise = windows(count, seed), noise_of(policy, count, seed + 1)
     with torch.no_grad():
         return float(((fast.sample(obs, noise) - policy.sample(obs, noise)) / policy.action_scale).abs().max())
@@ -116,7 +116,7 @@ def test_pt2_agrees_also_after_weights_changed(
 
 
 def test_packages_are_told_apart(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key(policy: Policy, steps: int | None = None, batch: int = 1) -> str:
+    def key(policy: GenerativePolicy, steps: int | None = None, batch: int = 1) -> str:
         program = Program(policy, steps)
         return realtime.pt2._key(program, program.example(batch))
 
@@ -183,7 +183,7 @@ def test_same_generator_draws_the_same(make_policy: Make) -> None:
         torch.testing.assert_close(got, wanted.detach())
 
 
-def with_critic(policy: Policy, acting: Acting) -> Policy:
+def with_critic(policy: GenerativePolicy, acting: Acting) -> GenerativePolicy:
     policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
     return guide(randomized(policy), acting)
 

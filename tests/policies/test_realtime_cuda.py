@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, registry
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.guided import Acting, guide
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.runtimes.program import Program
 from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
+from laminar.policies.runtimes.program import Program
 
 pytestmark = pytest.mark.gpu
-PAIRS = [(process, network) for process in registry.names("process") for network in registry.names("network")]
+PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]
 CAPTURED = ["cuda_graph", "compiled_cuda_graph"]
-Make = Callable[..., Policy]
+Make = Callable[..., GenerativePolicy]
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +30,14 @@ def exact_products() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def randomized(policy: Policy) -> Policy:
+def randomized(policy: GenerativePolicy) -> GenerativePolicy:
     with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     return policy.eval()
 
 
-def build(make_policy: Make, process: str = "flow", network: str = "mlp", **settings: object) -> Policy:
+def build(make_policy: Make, process: str = "flow", network: str = "mlp", **settings: object) -> GenerativePolicy:
     torch.manual_seed(0)
     return randomized(make_policy(process, network, history=2, chunk=4, **settings).to("cuda"))
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy
+from laminar.eval.schedules.search import Breeder, Effort, Yardstick, predict, search, sliced_wasserstein
+from laminar.policies import GenerativePolicy
 from laminar.policies.networks import Network
 from laminar.policies.processes import Process
 from laminar.policies.processes.diffusion import Diffusion
-from laminar.eval.schedules.search import Breeder, Effort, Yardstick, predict, search, sliced_wasserstein
 from laminar.policies.processes.solver_schedules import SolverSchedule, Step
 
-MakePolicy = Callable[..., Policy]
+MakePolicy = Callable[..., GenerativePolicy]
 BRIEF = Effort(random=10, stages=3, proposals=60, measured=8, parents=6)
 
 
@@ -27,7 +27,7 @@ def observations(count: int) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
 
 
-def bent(make_policy: MakePolicy, process: str, settings: dict[str, Any] | None = None) -> Policy:
+def bent(make_policy: MakePolicy, process: str, settings: dict[str, Any] | None = None) -> GenerativePolicy:
     """Return a policy whose paths are clearly bent, as those of trained ones are."""
     torch.manual_seed(0)
     policy = make_policy(process, settings=settings).eval().requires_grad_(False)
@@ -58,7 +58,7 @@ class Mixture(Network):
         return noise if isinstance(self.process, Diffusion) else noise - data
 
 
-def trained(make_policy: MakePolicy, process: str) -> Policy:
+def trained(make_policy: MakePolicy, process: str) -> GenerativePolicy:
     policy = make_policy(process).eval()
     policy.network = Mixture(policy.process)
     return policy

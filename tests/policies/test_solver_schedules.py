@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from laminar.errors import LaminarError
-from laminar.policies import Policy, load_policy
+from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.processes.solver_schedules import FILE, SolverSchedule, Step, read_schedules, write_schedules
 
-MakePolicy = Callable[..., Policy]
+MakePolicy = Callable[..., GenerativePolicy]
 
 FIVE = {"levels": 5, "steps": 5}
 MIXED = SolverSchedule((Step(1.0, corrector=True), Step(0.7, 2, "noise", "h", True), Step(0.2, 3, "velocity")))
@@ -27,7 +27,7 @@ def observations(count: int) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
 
 
-def noise_for(policy: Policy, count: int) -> Tensor:
+def noise_for(policy: GenerativePolicy, count: int) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(1))
 
 

@@ -19,10 +19,10 @@ from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
-from laminar.policies import Policy
-from laminar.train.update.group import Processes
+from laminar.policies import GenerativePolicy
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.update.group import Processes
 
 SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
@@ -113,7 +113,7 @@ def learner(rewarded: Episodes) -> Callable[..., QLearning]:
     def build(method: str, *words: str, seed: int = 0, **context: Any) -> QLearning:
         config = compose("train", [f"method={method}", *SMALL_Q, *words])
         torch.manual_seed(seed)
-        policy = Policy.build(config.policy, config.network, rewarded)
+        policy = GenerativePolicy.build(config.policy, config.network, rewarded)
         settings = {"compiled": False, "short_episodes": "error"} | context
         generator = torch.Generator(settings.get("device", "cpu")).manual_seed(seed)
         settings = {"steps": 100, "device": "cpu", "generator": generator, "processes": Processes()} | settings

@@ -19,13 +19,12 @@ from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature
 from laminar.errors import LaminarError
-from laminar.policies import Policy, load_policy
+from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.networks import Network
-from laminar.train.methods.distillation import lesson
-from laminar.train.methods.distillation import Distillation
-from laminar.train.update.group import Processes
 from laminar.train.improver import Context
+from laminar.train.methods.distillation import Distillation, lesson
 from laminar.train.methods.distillation.lesson import Lesson, Pairs
+from laminar.train.update.group import Processes
 
 SMALL = ("network.width=16", "network.depth=2")
 QUICK = ("method.batch_size=32", "method.warmup=5", "method.pairs=200")
@@ -44,11 +43,11 @@ class Analytic(Network):
         return self.function(x, times, cond)
 
 
-def build(episodes: Episodes, *words: str, seed: int = 0) -> Policy:
+def build(episodes: Episodes, *words: str, seed: int = 0) -> GenerativePolicy:
     """Return an untrained policy: as a teacher it is as good as any, its samples are a function of the noise."""
     config = compose("train", [*SMALL, *words])
     torch.manual_seed(seed)
-    return Policy.build(config.policy, config.network, episodes).eval()
+    return GenerativePolicy.build(config.policy, config.network, episodes).eval()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def distillation(episodes: Episodes, teacher: Path, *words: str, seed: int = 0, 
     """Return the improver as a run with that seed would have it."""
     config = compose("train", [*SMALL, *QUICK, f"method.teacher={teacher}", *words])
     torch.manual_seed(seed)
-    policy = Policy.build(config.policy, config.network, episodes)
+    policy = GenerativePolicy.build(config.policy, config.network, episodes)
     generator = torch.Generator().manual_seed(seed)
     settings = {"steps": 100, "compiled": False, "short_episodes": "error"} | context
     return Distillation(
@@ -221,7 +220,7 @@ def test_a_linear_teachers_pairs_are_straight(episodes: Episodes) -> None:
     torch.testing.assert_close(one, ten)
 
 
-def distance(student: Policy, teacher: Policy, episodes: Episodes) -> float:
+def distance(student: GenerativePolicy, teacher: GenerativePolicy, episodes: Episodes) -> float:
     """Mean squared difference of their chunks for the same noise."""
     obs = {"observation": torch.from_numpy(observations(episodes))}
     noise = torch.randn(80, *teacher.noise_shape, generator=torch.Generator().manual_seed(5))
@@ -412,7 +411,7 @@ def test_a_trained_student_is_refused(
 
 def test_several_processes_are_refused(episodes: Episodes, teachers: Callable[..., Path]) -> None:
     config = compose("train", ["method=reflow", f"method.teacher={teachers('policy=flow')}", *SMALL])
-    policy = Policy.build(config.policy, config.network, episodes)
+    policy = GenerativePolicy.build(config.policy, config.network, episodes)
     processes = Processes(rank=0, count=2)
     context = Context(100, "cpu", torch.Generator(), processes, compiled=False, short_episodes="error")
     with pytest.raises(LaminarError, match="reflow runs in one process; start it without torchrun"):

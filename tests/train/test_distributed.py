@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from laminar.cli import main
 from laminar.policies.storage import checkpoints
-from laminar.train.update.group import Processes
 from laminar.train.run.logs import read_rows
+from laminar.train.update.group import Processes
 
 Launch = Callable[..., BaseProcess]
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.update.group import Processes
-from laminar.train.update.flat import FlatParameters, clip_norm
 from laminar.train.improver import Context
+from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
+from laminar.train.update.flat import FlatParameters, clip_norm
+from laminar.train.update.group import Processes
 
 
 def network() -> nn.Sequential:
@@ -27,7 +27,7 @@ def network() -> nn.Sequential:
 
 def cloning(episodes: Episodes, **settings: Any) -> BehaviorCloning:
     torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(), MLPConfig(width=8), episodes)
+    policy = GenerativePolicy.build(PolicyConfig(), MLPConfig(width=8), episodes)
     context = Context(
         steps=100,
         device="cpu",

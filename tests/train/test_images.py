@@ -15,12 +15,12 @@ from laminar.data.episodes import Episodes
 from laminar.data.on_disk import on_disk
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.methods.bc import BehaviorCloning, Config
-from laminar.train.update.group import Processes
 from laminar.train.improver import Context
+from laminar.train.methods.bc import BehaviorCloning, Config
 from laminar.train.run.trainer import train
+from laminar.train.update.group import Processes
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def put_on_disk(episodes: Episodes, folder: Path) -> Episodes:
 
 def cloning(episodes: Episodes) -> BehaviorCloning:
     torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(chunk=4, execute=2), MLPConfig(width=16, depth=1), episodes)
+    policy = GenerativePolicy.build(PolicyConfig(chunk=4, execute=2), MLPConfig(width=16, depth=1), episodes)
     context = Context(
         steps=20,
         device="cpu",

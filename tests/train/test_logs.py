@@ -14,8 +14,8 @@ from laminar.cli import main
 from laminar.errors import LaminarError
 from laminar.policies.storage import checkpoints
 from laminar.train.methods.bc import BehaviorCloning
-from laminar.train.update.group import Processes
 from laminar.train.run.logs import Logs, Means, check_wandb, read_rows
+from laminar.train.update.group import Processes
 
 
 def test_means() -> None:

@@ -17,7 +17,7 @@ from laminar.data.formats import d4rl
 from laminar.data.load import load_episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.methods.q_learning.offline_checks import check_offline
 from laminar.train.methods.q_learning.rewards import tune
@@ -173,7 +173,7 @@ def warnings(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     """Return a function that checks episodes for a policy of theirs and returns the lines on standard error."""
 
     def check(episodes: Episodes, chunk: int = 1, short_episodes: str = "error") -> list[str]:
-        policy = Policy.build(PolicyConfig(chunk=chunk), MLPConfig(width=8), episodes)
+        policy = GenerativePolicy.build(PolicyConfig(chunk=chunk), MLPConfig(width=8), episodes)
         capsys.readouterr()
         check_offline(episodes, policy, episodes.reward, short_episodes)
         return capsys.readouterr().err.splitlines()

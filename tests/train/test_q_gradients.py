@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from laminar.train.update import functional
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.update import functional
 
 
 @pytest.mark.parametrize("method", ["dql", "ofql", "fql", "iql"])

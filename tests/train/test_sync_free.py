@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
 from laminar.train.update.group import Processes
-from laminar.train.improver import Context
 
 BATCH = 32
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values
@@ -46,10 +46,10 @@ def calls_of(update: Callable[[], Any]) -> Counter[str]:
     return calls.count
 
 
-def build(episodes: Episodes, process: str) -> Policy:
+def build(episodes: Episodes, process: str) -> GenerativePolicy:
     torch.manual_seed(0)
-    config = PolicyConfig(process=registry.config_class("process", process)())
-    return Policy.build(config, MLPConfig(width=16), episodes)
+    config = PolicyConfig(process=PROCESSES.config_class(process)())
+    return GenerativePolicy.build(config, MLPConfig(width=16), episodes)
 
 
 def our_update(episodes: Episodes, process: str) -> Callable[[], Any]:
@@ -87,7 +87,7 @@ def usual_update(episodes: Episodes, process: str) -> Callable[[], Any]:
     return update
 
 
-@pytest.mark.parametrize("process", registry.names("process"))
+@pytest.mark.parametrize("process", PROCESSES.names())
 def test_an_update_never_waits_for_the_device(process: str, episodes: Episodes) -> None:
     found = calls_of(our_update(episodes, process))
     assert found["mm"] + found["addmm"] > 0, "nothing was counted"

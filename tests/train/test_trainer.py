@@ -20,12 +20,10 @@ from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
-from laminar.train.run import checkpoint
-from laminar.train.run import seed_run
-from laminar.train.run import trainer
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.run import checkpoint, seed_run, trainer
 from laminar.train.run.checkpoint import Best, read_best, save_best
 from laminar.train.run.logs import read_rows
-from laminar.train.methods.q_learning import QLearning
 
 STEPS = 20
 SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")

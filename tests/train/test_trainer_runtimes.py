@@ -19,12 +19,12 @@ from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
-from laminar.train.update import runners as runtimes
 from laminar.train.methods.bc import BehaviorCloning
 from laminar.train.methods.bc import Config as BCConfig
-from laminar.train.update.group import Processes
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.methods.q_learning.update import Rates
+from laminar.train.update import runners as runtimes
+from laminar.train.update.group import Processes
 from laminar.train.update.runners import Captured, float32_products, matmul_precision, runner
 from laminar.train.update.stacked import stacked
 

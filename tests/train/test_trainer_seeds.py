@@ -17,8 +17,8 @@ from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
-from laminar.train.run.logs import read_rows
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.run.logs import read_rows
 from laminar.train.update.runners import runner
 from laminar.train.update.stacked import stacked
 

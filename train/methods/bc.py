@@ -13,9 +13,9 @@ from ...data.batches import Batch, Chunks
 from ...data.episodes import Episodes
 from ...data.prefetch import Prefetch
 from ...errors import LaminarError
-from ...policies import Policy
-from ..update.flat import FlatParameters
+from ...policies import GenerativePolicy
 from ..improver import Context, Improver
+from ..update.flat import FlatParameters
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Config:
 class BehaviorCloning(Improver):
     """Improver that clones demonstrations. `update` once a step; `policy()` has the averaged weights."""
 
-    def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+    def __init__(self, policy: GenerativePolicy, episodes: Episodes, config: Config, context: Context) -> None:
         _check(config)
         if context.captured:
             raise LaminarError("method=bc cannot be captured in a CUDA graph; use runtime=cuda, or compile")
@@ -91,7 +91,7 @@ class BehaviorCloning(Improver):
         self.average.values.data.lerp_(self.flat.values.data, 1 - decay)
         return {**metrics, "grad_norm": norm}
 
-    def policy(self) -> Policy:
+    def policy(self) -> GenerativePolicy:
         """Return the policy with averaged weights; the one to evaluate, save and deploy."""
         return self.averaged
 

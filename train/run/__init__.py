@@ -1,1 +1,1 @@
-"""TODO."""
+"""The run: one loop, its checkpoints, logs and settings."""

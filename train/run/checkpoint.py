@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from ...policies import Policy
+from ...policies import GenerativePolicy
 from ...policies.storage import (
     CHECKPOINTS,
     aside_of,
@@ -31,7 +31,7 @@ BEST = "best"
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
-def save_checkpoint(run: Path, step: int, policy: Policy, state: dict[str, Tensor]) -> Path:
+def save_checkpoint(run: Path, step: int, policy: GenerativePolicy, state: dict[str, Tensor]) -> Path:
     """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
 
     Args:
@@ -52,7 +52,7 @@ def save_checkpoint(run: Path, step: int, policy: Policy, state: dict[str, Tenso
     return folder
 
 
-def load_checkpoint(folder: Path, policy: Policy, own: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
+def load_checkpoint(folder: Path, policy: GenerativePolicy, own: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
     """Load the averaged policy in place and return the number of updates done and the rest of the state.
 
     Raises:
@@ -120,7 +120,7 @@ def read_best(run: Path) -> Best | None:
         return Best(**read_json(folder / "best.json"))
 
 
-def save_best(run: Path, policy: Policy, best: Best) -> None:
+def save_best(run: Path, policy: GenerativePolicy, best: Best) -> None:
     """Replace RUN/best, a policy folder with best.json; chosen by evaluation, so its score is an optimistic one.
 
     Raises:

@@ -9,8 +9,8 @@ import torch
 
 from ...data.batches import check_short_episodes
 from ...errors import LaminarError
-from .checkpoint import flatten
 from ..config import DataConfig, RuntimeConfig, TrainConfig
+from .checkpoint import flatten
 from .logs import check_wandb
 
 PRECISIONS = ("auto", "highest", "high", "medium")

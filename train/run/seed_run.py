@@ -11,9 +11,9 @@ from typing import Any
 from ...errors import LaminarError
 from ...eval.rollouts.episodes import evaluate
 from ...policies.storage import checkpoints, write_json
-from .checkpoint import Best, check_same_run, drop_after, load_checkpoint, read_best, save_best, save_checkpoint
 from ..config import TrainConfig
 from ..improver import Improver
+from .checkpoint import Best, check_same_run, drop_after, load_checkpoint, read_best, save_best, save_checkpoint
 from .logs import Logs
 
 Row = dict[str, float]

@@ -27,20 +27,21 @@ from tqdm import tqdm
 
 from ...data.episodes import Episodes
 from ...data.load import Selection, load_episodes
-from ...errors import LaminarError
 from ...envs.fitting import fit_env
+from ...errors import LaminarError
 from ...eval.rollouts.episodes import check_ends
-from ...policies import Policy, load_policy
+from ...policies import GenerativePolicy, load_policy
+from ..config import TrainConfig
+from ..improver import Context, Improver
+from ..methods import METHODS
 from ..update import group as distributed
+from ..update.group import Processes
+from ..update.runners import Runner, float32_products, matmul_precision, runner
+from ..update.stacked import stacked
 from .checkpoint import newest_common
 from .checks import check_settings
-from ..config import TrainConfig
-from ..update.group import Processes
-from ..improver import Context, Improver, improvers
 from .logs import Means
-from ..update.runners import Runner, float32_products, matmul_precision, runner
 from .seed_run import SeedRun
-from ..update.stacked import stacked
 
 
 def train(config: TrainConfig) -> Path:
@@ -231,7 +232,7 @@ def _with_settings_of_init(config: TrainConfig) -> TrainConfig:
     return replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
-def _check_environment(config: TrainConfig, policy: Policy) -> None:
+def _check_environment(config: TrainConfig, policy: GenerativePolicy) -> None:
     """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
     if config.env.id is None:
         return
@@ -248,9 +249,9 @@ def _load_episodes(config: TrainConfig) -> Episodes:
     return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
 
 
-def _build_policy(config: TrainConfig, episodes: Episodes) -> Policy:
+def _build_policy(config: TrainConfig, episodes: Episodes) -> GenerativePolicy:
     if config.init is None:
-        return Policy.build(config.policy, config.network, episodes)
+        return GenerativePolicy.build(config.policy, config.network, episodes)
     policy = load_policy(config.init)
     policy.schedules = {}  # searched for weights that change now
     policy.spec.check_compatible(episodes.spec, f"the policy of init={config.init}", str(config.data.path))
@@ -276,5 +277,4 @@ def _build_improver(config: TrainConfig, episodes: Episodes, processes: Processe
         init=config.init,
         like=like,
     )
-    improver, _ = improvers()[config.method.name]
-    return improver(policy, episodes, config.method, context)
+    return METHODS.member_class(config.method.name)(policy, episodes, config.method, context)

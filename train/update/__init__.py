@@ -1,1 +1,1 @@
-"""TODO."""
+"""The update engine: an update is a function of tensors, run eagerly, compiled, captured, or for several seeds at once."""

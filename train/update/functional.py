@@ -13,8 +13,8 @@ from torch.func import grad_and_value
 
 from ...errors import LaminarError
 from ...policies.processes import Metrics
-from .flat import Layout
 from ..improver import Context, Improver
+from .flat import Layout
 from .runners import Program, State, runner
 
 Objective = Callable[[State], tuple[Tensor, Metrics]]

@@ -15,11 +15,11 @@ from laminar import configs
 from laminar.configs.compose import compose, options
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
-from laminar.policies import Policy
+from laminar.policies import GenerativePolicy
 from laminar.train.config import TrainConfig
-from laminar.train.update.group import Processes
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.update.group import Processes
 
 METHODS = Path(configs.__file__).parent / "method"
 SMALL = ("network.width=32", "method.critic.width=32", "method.batch_size=64")
@@ -43,13 +43,13 @@ class QToys:
         """Return an untrained improver; the same seed gives the same weights and draws."""
         config = QToys.settings(method, words)
         torch.manual_seed(seed)
-        policy = Policy.build(config.policy, config.network, episodes)
+        policy = GenerativePolicy.build(config.policy, config.network, episodes)
         generator = torch.Generator().manual_seed(seed)
         context = Context(steps, "cpu", generator, Processes(), compiled, short_episodes="error")
         return QLearning(policy, episodes, config.method, context)
 
     @staticmethod
-    def learn(episodes: Episodes, method: str, *words: str, steps: int, seed: int = 0) -> Policy:
+    def learn(episodes: Episodes, method: str, *words: str, steps: int, seed: int = 0) -> GenerativePolicy:
         """Return the policy after some updates."""
         learner = QToys.learner(episodes, method, *words, steps=steps, seed=seed)
         for step in range(steps):

@@ -9,23 +9,25 @@ import torch
 from torch import Tensor
 
 from laminar.data.transitions import Transitions
-from laminar.policies import Policy, PolicyConfig, registry
+from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.methods.q_learning.agent import Agent, draw
 from laminar.train.methods.q_learning import Config
+from laminar.train.methods.q_learning.agent import Agent, draw
 
 BATCH, CHUNK = 5, 2
 VP = {"schedule": "vp", "levels": 5, "steps": 5, "solver": "ddpm"}
-PROCESSES = {"diffusion": VP, "meanflow": {}, "flow": {"steps": 3}, "direct": {}}
+OWN_PROCESSES = {"diffusion": VP, "meanflow": {}, "flow": {"steps": 3}, "direct": {}}
 
 Case = tuple[Agent, dict[str, Any], dict[str, Any]]
 
 
-def policy_of(q_toys: Any, process: str, **settings: Any) -> Policy:
-    config = registry.config_class("process", process)(**(PROCESSES[process] | settings))
+def policy_of(q_toys: Any, process: str, **settings: Any) -> GenerativePolicy:
+    config = PROCESSES.config_class(process)(**(OWN_PROCESSES[process] | settings))
     episodes = q_toys.random()
-    return Policy.build(PolicyConfig(process=config, chunk=CHUNK), MLPConfig(width=16, activation="mish"), episodes)
+    return GenerativePolicy.build(
+        PolicyConfig(process=config, chunk=CHUNK), MLPConfig(width=16, activation="mish"), episodes
+    )
 
 
 def case(q_toys: Any, process: str, student: bool = False, **settings: Any) -> Case:
@@ -44,7 +46,7 @@ def case(q_toys: Any, process: str, student: bool = False, **settings: Any) -> C
     return agent, batch, draw(agent, BATCH, generator)
 
 
-def act(policy: Policy, observation: Tensor, noise: Tensor, chain: Tensor | None) -> Tensor:
+def act(policy: GenerativePolicy, observation: Tensor, noise: Tensor, chain: Tensor | None) -> Tensor:
     """The chunk (1, H, A) of one observation (1, 1, D), inside the limits."""
     condition = policy.encode({"observation": observation})
     chunk = policy.process.sample(policy.network, noise, condition, generator=chain)
@@ -59,7 +61,7 @@ def row(value: Tensor | None, index: int, axis: int = 0) -> Tensor | None:
     return None if value is None else value.narrow(axis, index, 1)
 
 
-def value_of(critic: Any, policy: Policy, observation: Tensor, chunk: Tensor) -> list[Tensor]:
+def value_of(critic: Any, policy: GenerativePolicy, observation: Tensor, chunk: Tensor) -> list[Tensor]:
     """One number a head."""
     return list(critic(policy.encode({"observation": observation}).flatten(1), chunk.flatten(1))[:, 0])
 
@@ -95,7 +97,7 @@ CRITICS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", OWN_PROCESSES)
 @pytest.mark.parametrize("settings", CRITICS.values(), ids=CRITICS)
 def test_the_critics_loss(q_toys: Any, process: str, settings: dict[str, Any]) -> None:
     agent, batch, draws = case(q_toys, process, **settings)
@@ -196,7 +198,7 @@ def climbed(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> tuple
 
 
 @pytest.mark.parametrize("coin", [0.0, 1.0])
-@pytest.mark.parametrize("process", PROCESSES)
+@pytest.mark.parametrize("process", OWN_PROCESSES)
 @pytest.mark.parametrize("settings", ACTORS.values(), ids=ACTORS)
 def test_the_actors_loss_and_its_gradient(q_toys: Any, process: str, settings: dict[str, Any], coin: float) -> None:
     agent, batch, draws = case(q_toys, process, eta=0.7, behavior_weight=0.3, **settings)
@@ -275,7 +277,7 @@ def test_a_student_climbs_by_its_own_action(q_toys: Any) -> None:
     same_gradients(agent.actor, loss, taught - 0.7 * value / scale)
 
 
-def same_gradients(module: Policy, loss: Tensor, expected: Tensor) -> None:
+def same_gradients(module: GenerativePolicy, loss: Tensor, expected: Tensor) -> None:
     """Two losses move a module alike, and do move it."""
     parameters = list(module.network.parameters())
     theirs = torch.autograd.grad(expected, parameters, retain_graph=True)

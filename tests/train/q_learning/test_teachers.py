@@ -14,7 +14,7 @@ from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature
 from laminar.errors import LaminarError
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.train.methods.q_learning import QLearning, student
@@ -32,7 +32,7 @@ def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None
         spec=replace(rewarded.spec, observation=features),
     )
     torch.manual_seed(0)
-    teacher = Policy.build(PolicyConfig(process=FlowConfig()), MLPConfig(width=16, depth=1), pictured)
+    teacher = GenerativePolicy.build(PolicyConfig(process=FlowConfig()), MLPConfig(width=16, depth=1), pictured)
     made = student(teacher)
     window = {key: torch.as_tensor(value[:2, None]) for key, value in seen.items()}
     torch.testing.assert_close(made.encode(window), teacher.encode(window), rtol=0, atol=0)

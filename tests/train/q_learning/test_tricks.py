@@ -15,12 +15,12 @@ from torch import Tensor
 from laminar.configs.compose import compose
 from laminar.data.spec import Feature
 from laminar.data.transitions import Transitions
-from laminar.policies import Policy, PolicyConfig
+from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.direct import Config as DirectConfig
-from laminar.train.methods.q_learning.agent import Agent, draw
 from laminar.train.methods.q_learning import Config
+from laminar.train.methods.q_learning.agent import Agent, draw
 
 CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False}
 # Wang et al. 2023 and their code; the other methods tell how they differ.
@@ -154,7 +154,7 @@ def test_the_encoder_learns_from_actions_alone(q_toys: Any) -> None:
     }
     instructed = replace(episodes, spec=spec, **renamed)
     torch.manual_seed(0)
-    policy = Policy.build(PolicyConfig(process=DirectConfig()), MLPConfig(width=16, depth=1), instructed)
+    policy = GenerativePolicy.build(PolicyConfig(process=DirectConfig()), MLPConfig(width=16, depth=1), instructed)
     agent = Agent(policy, Config(critic=CriticConfig(width=16), behavior_weight=0.0, q_scale="none"))
     batch = Transitions(instructed).sample(8, torch.Generator().manual_seed(0))
     inputs = draw(agent, 8, torch.Generator().manual_seed(1))

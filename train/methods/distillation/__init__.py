@@ -24,7 +24,7 @@ from torch.func import functional_call
 from ....data.batches import Chunks
 from ....data.episodes import Episodes
 from ....errors import LaminarError
-from ....policies import Policy, load_policy
+from ....policies import GenerativePolicy, load_policy
 from ....policies.processes import Draws, Metrics
 from ....policies.processes.ctm import CTM
 from ....policies.processes.ctm import Config as CTMConfig
@@ -32,13 +32,13 @@ from ....policies.processes.diffusion import Diffusion
 from ....policies.processes.direct import Direct
 from ....policies.processes.flow import Flow
 from ....policies.processes.meanflow import MeanFlow
-from ..bc import Config as CloningConfig
-from ..bc import ema_decay, learning_rate
+from ...improver import Context
 from ...update.flat import Layout, adam, clip_norm
 from ...update.functional import FunctionalImprover, check_capture, check_processes, gradients_of, precision
-from ...improver import Context
-from .lesson import Lesson, Pairs
 from ...update.runners import Program, State
+from ..bc import Config as CloningConfig
+from ..bc import ema_decay, learning_rate
+from .lesson import Lesson, Pairs
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Distillation(FunctionalImprover):
 
     deployed = ("averaged",)
 
-    def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+    def __init__(self, policy: GenerativePolicy, episodes: Episodes, config: Config, context: Context) -> None:
         _check(config)
         check_processes(context, config.recipe)
         if context.init is not None:
@@ -135,12 +135,12 @@ class Distillation(FunctionalImprover):
         new = {"student": student, "averaged": averaged, "first": first, "second": second, "adam_step": step}
         return new, {**metrics, "grad_norm": norm}
 
-    def policy(self) -> Policy:
+    def policy(self) -> GenerativePolicy:
         """Return the student with averaged weights."""
         return self.lesson.averaged.eval()
 
 
-def student_of(teacher: Policy, policy: Policy, config: Config) -> Policy:
+def student_of(teacher: GenerativePolicy, policy: GenerativePolicy, config: Config) -> GenerativePolicy:
     """Return a policy with the settings, process and network of `policy` in the place of the teacher.
 
     Spec, normalizers and encoder are the teacher's. A consistency trajectory takes over the teacher's noise schedule.
@@ -155,7 +155,7 @@ def student_of(teacher: Policy, policy: Policy, config: Config) -> Policy:
         process = _with_schedule(process, teacher)
     normalizers = (deepcopy(teacher.observation_normalizer), deepcopy(teacher.action_normalizer))
     own = replace(policy.policy_config, process=process, **settings)
-    student = Policy(own, policy.network_config, teacher.spec, *normalizers)
+    student = GenerativePolicy(own, policy.network_config, teacher.spec, *normalizers)
     student.encoder.load_state_dict(teacher.encoder.state_dict())
     if config.start == "own":
         student.network.load_state_dict(policy.network.state_dict())
@@ -176,7 +176,7 @@ def student_of(teacher: Policy, policy: Policy, config: Config) -> Policy:
 _NORMALIZED = ("observation", "action")
 
 
-def _with_schedule(process: CTMConfig, teacher: Policy) -> CTMConfig:
+def _with_schedule(process: CTMConfig, teacher: GenerativePolicy) -> CTMConfig:
     theirs = teacher.policy_config.process
     schedule, levels = ("straight", None) if isinstance(teacher.process, Flow) else (theirs.schedule, theirs.levels)
     for name, mine, other in (("schedule", process.schedule, schedule), ("levels", process.levels, levels)):
@@ -187,7 +187,7 @@ def _with_schedule(process: CTMConfig, teacher: Policy) -> CTMConfig:
     return replace(process, schedule=schedule, levels=levels)
 
 
-def _load_teacher(config: Config, policy: Policy) -> Policy:
+def _load_teacher(config: Config, policy: GenerativePolicy) -> GenerativePolicy:
     """Load the teacher and refuse one that cannot teach this student.
 
     Raises:
@@ -222,7 +222,7 @@ def _calls(process: Any) -> str:
     return "diffusion or flow policy" if isinstance(process, Direct) else "teacher"
 
 
-def _check_recipe(config: Config, policy: Policy) -> None:
+def _check_recipe(config: Config, policy: GenerativePolicy) -> None:
     """Refuse a student that the recipe cannot teach."""
     process, name = policy.process, policy.policy_config.process.name
     if config.recipe == "ctm" and not isinstance(process, CTM):

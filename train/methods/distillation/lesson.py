@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ....data.batches import Batch, Chunks
 from ....errors import LaminarError
-from ....policies import Policy
+from ....policies import GenerativePolicy
 from ....policies.processes import Draws, Metrics
 from ....policies.processes.ctm import CTM
 from ....policies.processes.diffusion import Diffusion
@@ -33,7 +33,7 @@ class Lesson(nn.Module):
         teacher: constant.
     """
 
-    def __init__(self, student: Policy, teacher: Policy, denoising_weight: float = 0.1) -> None:
+    def __init__(self, student: GenerativePolicy, teacher: GenerativePolicy, denoising_weight: float = 0.1) -> None:
         """Take both policies; the weight is of the denoising loss in `trajectory`."""
         super().__init__()
         self.denoising_weight = denoising_weight
@@ -109,7 +109,7 @@ class Pairs:
 
     @classmethod
     @torch.no_grad()
-    def make(cls, teacher: Policy, chunks: Chunks, count: int, seed: int) -> Pairs:
+    def make(cls, teacher: GenerativePolicy, chunks: Chunks, count: int, seed: int) -> Pairs:
         """Sample `count` pairs; the same seed gives the same pairs, so that a resumed run goes on with its own.
 
         Raises:

@@ -14,18 +14,18 @@ from ....data.batches import Batch
 from ....data.episodes import Episodes
 from ....data.transitions import Transitions
 from ....errors import LaminarError
-from ....policies import Policy
+from ....policies import GenerativePolicy
 from ....policies.networks.critics import CriticConfig
 from ....policies.processes.diffusion import Diffusion
 from ....policies.processes.direct import Config as DirectConfig
 from ....policies.processes.direct import Direct
-from .agent import HEADS, SCALES, Agent, draw
-from ...update.functional import FunctionalImprover, check_capture, check_processes
 from ...improver import Context
-from .offline_checks import check_offline
-from .update import QUpdate, Rates
-from .rewards import tune
+from ...update.functional import FunctionalImprover, check_capture, check_processes
 from ...update.runners import Program, State
+from .agent import HEADS, SCALES, Agent, draw
+from .offline_checks import check_offline
+from .rewards import tune
+from .update import QUpdate, Rates
 
 
 @dataclass
@@ -70,7 +70,7 @@ class QLearning(FunctionalImprover):
 
     deployed = ("averaged", "target")
 
-    def __init__(self, policy: Policy, episodes: Episodes, config: Config, context: Context) -> None:
+    def __init__(self, policy: GenerativePolicy, episodes: Episodes, config: Config, context: Context) -> None:
         check_processes(context, config.recipe)
         _check(config)
         _check_process(config, policy)
@@ -106,12 +106,12 @@ class QLearning(FunctionalImprover):
         rates = (share * config.lr, share * config.critic_lr, average, ramp * config.eta)
         return rates, step % config.actor_every == 0
 
-    def policy(self) -> Policy:
+    def policy(self) -> GenerativePolicy:
         """Return the policy with averaged weights; it holds the target critic."""
         return self.agent.averaged
 
 
-def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Context) -> Transitions:
+def _transitions(policy: GenerativePolicy, episodes: Episodes, config: Config, context: Context) -> Transitions:
     reward = tune(config.reward, episodes)
     check_offline(episodes, policy, reward, context.short_episodes)
     return Transitions(
@@ -125,19 +125,19 @@ def _transitions(policy: Policy, episodes: Episodes, config: Config, context: Co
     )
 
 
-def student(teacher: Policy) -> Policy:
+def student(teacher: GenerativePolicy) -> GenerativePolicy:
     """Return a policy of one call with a teacher's network, untrained, normalizers and encoder (Park et al. 2025).
 
     The encoder is a copy, because the teacher's network goes on from what the student's encoder sees.
     """
     normalizers = (deepcopy(teacher.observation_normalizer), deepcopy(teacher.action_normalizer))
     config = replace(teacher.policy_config, process=DirectConfig(noise=True))
-    policy = Policy(config, teacher.network_config, teacher.spec, *normalizers)
+    policy = GenerativePolicy(config, teacher.network_config, teacher.spec, *normalizers)
     policy.encoder.load_state_dict(teacher.encoder.state_dict())
     return policy
 
 
-def _check_process(config: Config, policy: Policy) -> None:
+def _check_process(config: Config, policy: GenerativePolicy) -> None:
     """Refuse what a method cannot do with a policy's process."""
     process, name = policy.process, policy.policy_config.process.name
     if config.one_call and not isinstance(process, Diffusion):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....policies import Policy
+from ....policies import GenerativePolicy
 from ....policies.networks.critics import Critic
 from ....policies.processes import Draws, Metrics
 from ....policies.processes.diffusion import Diffusion
@@ -43,7 +43,7 @@ class Agent(nn.Module):
         teacher: the flow clone that a one-call actor is distilled from (FQL), or None.
     """
 
-    def __init__(self, policy: Policy, config: Config, teacher: Policy | None = None) -> None:
+    def __init__(self, policy: GenerativePolicy, config: Config, teacher: GenerativePolicy | None = None) -> None:
         """Build untrained critics around a policy."""
         super().__init__()
         self.config = config
@@ -160,7 +160,7 @@ class Agent(nn.Module):
         metrics = metrics | {"flow_loss": behavior.detach(), "distillation": distance.detach()}
         return behavior + self.config.distill * distance, metrics, action
 
-    def _distance(self, teacher: Policy, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    def _distance(self, teacher: GenerativePolicy, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
         """E || a_pi(s, z) - a_teacher(s, z) ||^2 of one call and the teacher's flow (Park et al. 2025); also a_pi."""
         with torch.no_grad():
             taught = self._sample(teacher, noise, cond, None)  # (B, H, A)
@@ -198,14 +198,14 @@ class Agent(nn.Module):
         """Raw chunks (B, H, A) in the actor's units."""
         return self.actor.action_normalizer({"action": action})["action"]
 
-    def _cond(self, policy: Policy, observation: Mapping[str, Tensor]) -> Tensor:
+    def _cond(self, policy: GenerativePolicy, observation: Mapping[str, Tensor]) -> Tensor:
         return policy.encode(observation)  # (B, h, D)
 
-    def _sample(self, policy: Policy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
+    def _sample(self, policy: GenerativePolicy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
         """Chunks within the limits, since the critic shall judge what the environment will get."""
         return self._bounded(self._unbounded(policy, noise, cond, chain))
 
-    def _unbounded(self, policy: Policy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
+    def _unbounded(self, policy: GenerativePolicy, noise: Tensor, cond: Tensor, chain: Tensor | None) -> Tensor:
         times = self.teacher_times if policy is self.teacher else self.times
         network: Any = Unrolled(policy.network, times)
         return policy.process.sample(network, noise, cond, generator=chain)

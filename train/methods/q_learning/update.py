@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ....policies.processes import Metrics
-from .agent import Agent
 from ...update.flat import Layout, adam, clip_norm
 from ...update.functional import gradients_of, precision
 from ...update.runners import State
+from .agent import Agent
 
 COPIES = {"actor": "averaged", "critic": "target"}
 """What learns -> its slow copy."""
