@@ -30,8 +30,8 @@ class Accelerated:
     """A policy whose sampling loop was built by a runtime; made by `accelerate`.
 
     The weights are those of the given policy, not copies. Samples carry no gradient. Weights that change in place are
-    noticed by PyTorch's count of changes; after a change that it does not count (`tensor.data`), call `refresh`. Not for
-    use by several threads or CUDA streams at once.
+    noticed by PyTorch's count of changes; after a change that it does not count (`tensor.data`), call `refresh`. Not
+    for use by several threads or CUDA streams at once.
 
     Attributes:
         source: the policy.
