@@ -12,7 +12,7 @@ from ..data.spec import Spec
 from ..registry import Family
 from . import storage
 from .module import PolicyModule
-from .processes.solver_schedules import read_schedules
+from .processes.solver_schedules import SolverSchedule, read_schedules, write_schedules
 
 POLICIES = Family("policy", __name__.rpartition(".")[0], PolicyModule, required=("restore",))
 """All kinds of policies, by name: each module has ``restore(config, spec, base)``."""
@@ -60,6 +60,16 @@ def load_weights(policy: PolicyModule, folder: Path) -> None:
         stored = _with_base(stored)
     storage.check_tensors(path, stored, policy.state_dict())
     policy.load_state_dict(stored)
+
+
+def save_schedule(folder: str | Path, name: str, schedule: SolverSchedule) -> Path:
+    """Keep a solver schedule beside the weights that it was searched for, under a name, and return its file.
+
+    Raises:
+        LaminarError: no policy there, or a damaged file of schedules.
+    """
+    place = storage.resolve_checkpoint(Path(folder))
+    return write_schedules(place, read_schedules(place) | {name: schedule})
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from ...policies.generative import GenerativePolicy
+from ...policies.generative import generative
+from ...policies.module import PolicyModule
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, Step, Steps
 
@@ -55,18 +56,19 @@ class Yardstick:
     The reference is first-order sampling in 100 equal steps of time, or at every level of a coarser discrete schedule.
     """
 
-    def __init__(self, policy: GenerativePolicy, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
+    def __init__(self, policy: PolicyModule, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
         """Sample the reference.
 
         Args:
             policy: whose samples are measured.
-            observation: recorded windows, as `GenerativePolicy.sample` takes them, M of them.
+            observation: recorded windows, as `sample` takes them, M of them.
             noises: chunks for each observation.
             seed: of the noises and of the directions onto which chunks are projected.
 
         Raises:
             LaminarError: fewer than two noises, or a policy without a path from noise to data.
         """
+        self.policy = policy = generative(policy)
         process = policy.process
         if "time" not in process.choices:
             raise LaminarError(
@@ -75,7 +77,7 @@ class Yardstick:
             )
         if noises < 2:
             raise LaminarError(f"noises={noises}: a distance between sets of chunks needs at least two for each")
-        self.policy, self.noises = policy, noises
+        self.noises = noises
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             cond = policy.encode(policy.windows(observation))  # (M, h, D)

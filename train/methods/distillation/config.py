@@ -17,9 +17,7 @@ class Config:
     start: str = choice("teacher", "teacher", "own")
     pairs: int = number(250_000, least=1)  # reflow: samples of the teacher to learn from
     pairs_seed: int = number(0, least=0)  # of their noise
-    anneal: float = share(
-        0.0
-    )  # reflow: share of the run from fresh to paired noise (SlimFlow), for start=own
+    anneal: float = share(0.0)  # reflow: share of the run from fresh to paired noise (SlimFlow), for start=own
     denoising_weight: float = number(0.1, least=0)  # ctm: of the denoising loss beside the consistency loss
     batch_size: int = number(256, least=1)  # per process
     lr: float = number(1e-3, above=0)  # peak learning rate of Adam
