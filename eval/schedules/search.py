@@ -29,7 +29,7 @@ from ...errors import LaminarError
 from ...policies.generative import generative
 from ...policies.module import PolicyModule
 from ...policies.processes import Process
-from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, Step, Steps
+from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, SolverStep, Steps
 
 REFERENCE_CALLS = 100
 _DIRECTIONS = 64
@@ -198,30 +198,30 @@ class Breeder:
             times = [(1 - i / self.calls) ** power for i in range(self.calls)]
             for order, corrector in kinds:
                 found += [
-                    self.settle([Step(t, order, kind, "expm1", corrector) for t in times]) for kind in predictions
+                    self.settle([SolverStep(t, order, kind, "expm1", corrector) for t in times]) for kind in predictions
                 ]
         return list(dict.fromkeys(found))
 
     def drawn(self) -> SolverSchedule:
         """Any schedule, with more times near the data than far from it."""
         times = sorted((self.draws.random() ** 1.5 for _ in range(self.calls - 1)), reverse=True)
-        return self.settle([self._other(Step(time), 1.0) for time in (1.0, *times)])
+        return self.settle([self._other(SolverStep(time), 1.0) for time in (1.0, *times)])
 
     def child(self, parents: list[SolverSchedule], width: float) -> SolverSchedule:
         """Times of one parent and choices of the same or another, both mutated."""
         first = self.draws.choice(parents).steps
         second = self.draws.choice(parents).steps if self.draws.random() < 0.3 else first
         share = self.draws.choice((0.0, 0.1, 0.3))
-        steps: list[Step] = []
+        steps: list[SolverStep] = []
         for early, other in zip(first, second, strict=True):
             moved = early.time * math.exp(self.draws.gauss(0.0, width))
             steps.append(self._other(replace(other, time=min(moved, 1.0)), share))
         return self.settle(steps)
 
-    def settle(self, steps: list[Step]) -> SolverSchedule:
+    def settle(self, steps: list[SolverStep]) -> SolverSchedule:
         """Make a legal schedule, and equal what means the same: choices without an effect get their defaults."""
         times = self._fall([step.time for step in steps])
-        settled: list[Step] = []
+        settled: list[SolverStep] = []
         for index, (step, time) in enumerate(zip(steps, times, strict=True)):
             order, last = min(step.order, index + 1), index == len(steps) - 1
             corrector = step.corrector and not last
@@ -229,7 +229,7 @@ class Breeder:
             free = order > 1 or corrector or (index > 0 and settled[-1].corrector)
             prediction = step.prediction if free else "data"
             scaling = step.scaling if pairs and prediction != "velocity" else "expm1"
-            settled.append(Step(time, order, prediction, scaling, corrector))
+            settled.append(SolverStep(time, order, prediction, scaling, corrector))
         return SolverSchedule(tuple(settled))
 
     def _fall(self, times: list[float]) -> list[float]:
@@ -242,7 +242,7 @@ class Breeder:
             places[i] = max(places[i], len(places) - i)
         return [place / grid for place in places]
 
-    def _other(self, step: Step, share: float) -> Step:
+    def _other(self, step: SolverStep, share: float) -> SolverStep:
         """Draw each choice anew with this probability."""
         known: dict[str, tuple[Any, ...]] = {
             "order": ORDERS,
