@@ -24,9 +24,9 @@ from laminar.envs.playroom.disturbance import Disturbance
 from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.feasible import feasible, held_block, lost_block
 from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
+from laminar.envs.playroom.physics import Physics
 from laminar.envs.playroom.play import SHORTEST, Player
 from laminar.envs.playroom.play_recording import record_episode, record_play
-from laminar.envs.playroom.physics import Physics
 from laminar.envs.playroom.snapshot import Snapshot
 from laminar.envs.playroom.starts import REST, sample_start
 from laminar.envs.playroom.tasks import succeeded
