@@ -178,7 +178,7 @@ def collect(words: list[str]) -> None:
     """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
     from .envs.collect import collect as run
-    from .envs.collect import is_play
+    from .envs.suites.playroom import is_play
 
     config = compose("collect", words)
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")

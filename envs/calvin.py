@@ -10,17 +10,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from ..data.calvin.scenes import columns
-from ..data.instructions import TASKS
-from ..data.language import Instructions, load_instructions
-from ..errors import LaminarError
 from .calvin_install import camera_settings, load_simulator, world_settings
-from .playroom.env import ACTION_NAMES, MAX_STEPS, action_space, check_choice
+from .playroom.attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .playroom.layout import COLORS, LAYOUTS, NEUTRAL
-from .playroom.room import state_vector
+from .playroom.physics import state_vector
 from .playroom.starts import sample_start
 
 Array = NDArray[Any]
@@ -70,24 +66,17 @@ class Calvin(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: calvin_env or a package that it needs is missing; unknown scene, task, or kind of action.
         """
-        check_choice("CALVIN", "scene", scene, LAYOUTS)
-        check_choice("CALVIN", "action", action, ("relative", "absolute"))
-        if task is not None:
-            check_choice("CALVIN", "task", task, TASKS)
-        self.layout, self.task, self.render_mode = LAYOUTS[scene], task, render_mode
-        self.max_steps = max_steps if max_steps is not None else MAX_STEPS if task else None
+        self._attempt: Attempt[dict[str, Any]] = Attempt("CALVIN", scene, task, instruction, action, max_steps)
+        self.layout, self.task, self.max_steps = LAYOUTS[scene], task, self._attempt.max_steps
+        self.render_mode = render_mode
         self._relative = action == "relative"
-        self.action_unit = action
-        self._instructions: Instructions | None = load_instructions(instruction) if instruction else None
-        self.observation_units = {"scene_obs": f"scene {scene}"}
-        if self._instructions is not None:
-            self.observation_units["instruction"] = self._instructions.name
+        self.action_unit, self.observation_units = action, self._attempt.units
         self._start_simulation(scene, cameras)
         self.action_space = action_space(self._relative)
-        self.observation_space = spaces.Dict(self._spaces())
-        self._current, self._steps = task, 0
-        self._done: frozenset[str] = frozenset()
-        self._start: dict[str, Any] = {}
+        shown = self._cameras if cameras else {}
+        self.observation_space = self._attempt.spaces(
+            {f"rgb_{name}": (camera.height, camera.width) for name, camera in shown.items()}
+        )
 
     def _start_simulation(self, scene: str, cameras: bool) -> None:
         simulator = load_simulator()
@@ -106,17 +95,6 @@ class Calvin(gymnasium.Env[Any, Array]):
             self._cameras[name] = kinds[name](cid=self._world.cid, robot_id=self._world.robot.robot_uid, **chosen)
         self._show = cameras
 
-    def _spaces(self) -> dict[str, spaces.Space[Any]]:
-        boxes: dict[str, spaces.Space[Any]] = {
-            "robot_obs": spaces.Box(-np.inf, np.inf, (15,), np.float64),
-            "scene_obs": spaces.Box(-np.inf, np.inf, (24,), np.float64),
-        }
-        if self._instructions is not None:
-            boxes["instruction"] = spaces.Box(-np.inf, np.inf, (self._instructions.width,), np.float32)
-        for name, camera in self._cameras.items() if self._show else ():
-            boxes[f"rgb_{name}"] = spaces.Box(0, 255, (camera.height, camera.width, 3), np.uint8)
-        return boxes
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -131,10 +109,7 @@ class Calvin(gymnasium.Env[Any, Array]):
             LaminarError: an unknown option, or a state of the wrong size.
         """
         super().reset(seed=seed)
-        options = dict(options or {})
-        robot, scene = options.pop("robot_obs", None), options.pop("scene_obs", None)
-        if options:
-            raise LaminarError(f"reset knows the options 'robot_obs' and 'scene_obs', got {sorted(options)}")
+        robot, scene = start_options(options)
         start = sample_start(self.layout, self.task, self.np_random)
         neutral = np.array(NEUTRAL)
         held = start.held if robot is None and scene is None else None
@@ -144,8 +119,7 @@ class Calvin(gymnasium.Env[Any, Array]):
         self._restore(neutral if robot is None else robot, start.scene_obs() if scene is None else scene)
         for _ in range(_SETTLE if held is not None else 0):
             self._world.step(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
-        self._steps = 0
-        self._set_reference(self.task)
+        self._attempt.restart(self._world.get_info())
         return self._observation(self._world.get_state_obs()), {}
 
     def _restore(self, robot_obs: Array, scene_obs: Array) -> None:
@@ -167,12 +141,8 @@ class Calvin(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: unknown task.
         """
-        check_choice("CALVIN", "task", task, TASKS)
-        self._set_reference(task)
+        self._attempt.begin(task, self._world.get_info())
         return self._observation(self._world.get_state_obs())
-
-    def _set_reference(self, task: str | None) -> None:
-        self._current, self._start, self._done = task, self._world.get_info(), frozenset()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance 1/30 s.
@@ -181,26 +151,15 @@ class Calvin(gymnasium.Env[Any, Array]):
             LaminarError: the action has not 7 finite numbers.
         """
         state, _, _, moment = self._world.step(world_action(action, self._relative))
-        self._steps += 1
-        done = frozenset(self._oracle.get_task_info(self._start, moment))
-        info: dict[str, Any] = {"completed": tuple(sorted(done - self._done))}
-        self._done = done
-        success = self._current in done
-        if self._current is not None:
-            info["success"] = success
-        terminated = self.task is not None and success and self._current == self.task
-        truncated = self.max_steps is not None and self._steps >= self.max_steps
-        return self._observation(state), float(success), terminated, truncated and not terminated, info
+        booked = self._attempt.book(self._oracle.get_task_info(self._attempt.start, moment))
+        return self._observation(state), *booked
 
     def _observation(self, state: dict[str, Array]) -> Observation:
         observation: Observation = {
             "robot_obs": np.asarray(state["robot_obs"], np.float64),
             "scene_obs": np.asarray(state["scene_obs"], np.float64)[columns(self.block_order, COLORS)],
         }
-        if self._instructions is not None:
-            width = self._instructions.width
-            told = self._instructions.vector(self._current) if self._current else np.zeros(width, np.float32)
-            observation["instruction"] = told
+        observation |= self._attempt.told()
         if self._show:
             observation |= {f"rgb_{name}": self._picture(name) for name in self._cameras}
         return observation
@@ -226,9 +185,7 @@ def world_action(action: Any, relative: bool) -> Any:
     Raises:
         LaminarError: the action has not 7 finite numbers.
     """
-    action = np.array(action, np.float64)
-    if action.shape != (7,) or not np.isfinite(action).all():
-        raise LaminarError(f"an action of CALVIN is 7 finite numbers, got {action}")
+    action = checked_action("CALVIN", action).copy()
     action[6] = 1.0 if action[6] > 0 else -1.0
     if not relative:
         return {"type": "cartesian_abs", "action": action}

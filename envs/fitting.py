@@ -10,7 +10,10 @@ import gymnasium
 
 from ..data.spec import Spec
 from ..errors import LaminarError
-from .make import env_spec, make_env, split_id
+from .ids import split_id
+from .make import make_env
+from .room import as_room
+from .spec import env_spec
 
 _OF_POLICY = ("instruction", "cameras", "action")  # arguments of a room that follow from the policy
 
@@ -47,13 +50,13 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
     """
     env = make_env(env_id, render)
     try:
-        if _is_room(env):
+        if as_room(env) is not None:
             added = {key: text for key, text in _arguments(wanted).items() if key not in split_id(env_id)[1]}
             if added:
                 env.close()
                 env_id, env = _make_with(env_id, added, render)
         spec = env_spec(env)
-        if _is_room(env):
+        if as_room(env) is not None:
             seen = {key: feature for key, feature in spec.observation.items() if key in wanted.observation}
             spec = replace(spec, observation=seen)
         wanted.check_compatible(spec, whose, f"environment '{env_id}'")
@@ -67,10 +70,6 @@ def place(env_id: str) -> tuple[str, dict[str, Any]]:
     """Return name and arguments of an environment without those that follow from the policy."""
     name, arguments = split_id(env_id)
     return name, {key: value for key, value in arguments.items() if key not in _OF_POLICY}
-
-
-def _is_room(env: gymnasium.Env[Any, Any]) -> bool:
-    return hasattr(env.unwrapped, "begin")
 
 
 def _arguments(wanted: Spec) -> dict[str, str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError
 from ..rendering import open_renderer
-from .room import Room
+from .physics import Physics
 
 _NAMES = {"rgb_static": "static", "rgb_gripper": "gripper"}  # key of the observation -> camera of the model
 
@@ -21,7 +21,7 @@ class Cameras:
         sizes: "rgb_static" and "rgb_gripper" -> pixels a side.
     """
 
-    def __init__(self, room: Room, static_size: int, gripper_size: int) -> None:
+    def __init__(self, room: Physics, static_size: int, gripper_size: int) -> None:
         """Prepare; the rendering contexts are opened for the first picture."""
         self._room = room
         self.sizes = {"rgb_static": static_size, "rgb_gripper": gripper_size}

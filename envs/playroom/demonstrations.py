@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...data.episodes import Episodes
 from ...data.spec import Spec
 from ...errors import LaminarError
-from ..make import env_spec
+from ..spec import env_spec
 from .disturbance import Disturbance
 from .env import ENV_ID, Playroom
 from .experts import script

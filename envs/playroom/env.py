@@ -7,17 +7,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ...data.instructions import TASKS
-from ...data.language import Instructions, load_instructions
-from ...errors import LaminarError, nearest
+from .attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .cameras import Cameras
 from .kinematics import euler_to_matrix, matrix_to_euler
 from .layout import BLOCK_WIDTH, COLORS, LAYOUTS, NEUTRAL
 from .model import RATE_HZ
-from .room import REACH, Room
+from .physics import Physics
 from .snapshot import Snapshot
 from .starts import Start, sample_start
 from .tasks import completed
@@ -26,8 +23,6 @@ Array = NDArray[Any]
 Observation = dict[str, Array]
 
 ENV_ID = "laminar/Playroom-v0"
-ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
-MAX_STEPS = 240  # of an episode with one task, as in CALVIN's single-task evaluation
 _SETTLE = 12  # control steps in which the fingers close around a block that a start puts between them
 
 
@@ -82,40 +77,19 @@ class Playroom(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: an unknown scene, task, or kind of action.
         """
-        check_choice("the playroom", "scene", scene, LAYOUTS)
-        check_choice("the playroom", "action", action, ("relative", "absolute"))
-        if task is not None:
-            check_choice("the playroom", "task", task, TASKS)
-        self.layout, self.task, self.render_mode = LAYOUTS[scene], task, render_mode
-        self.room = Room(self.layout)
+        self._attempt: Attempt[Snapshot] = Attempt("the playroom", scene, task, instruction, action, max_steps)
+        self.layout, self.task, self.max_steps = LAYOUTS[scene], task, self._attempt.max_steps
+        self.render_mode = render_mode
+        self.room = Physics(self.layout)
         self.model, self.data = self.room.model, self.room.data
         self.dt = 1.0 / RATE_HZ
-        self.max_steps = max_steps if max_steps is not None else MAX_STEPS if task else None
         self.relative = action == "relative"
-        self.action_unit = action
-        self._instructions: Instructions | None = load_instructions(instruction) if instruction else None
+        self.action_unit, self.observation_units = action, self._attempt.units
         self._cameras = Cameras(self.room, static_size, gripper_size)
         self._show = cameras
         self.action_space = action_space(self.relative)
-        self.observation_space = spaces.Dict(self._spaces())
-        self.observation_units = {"scene_obs": f"scene {scene}"}
-        if self._instructions is not None:
-            self.observation_units["instruction"] = self._instructions.name
-        self._current, self._steps = task, 0
-        self._done: frozenset[str] = frozenset()
-        self._start: Snapshot
-
-    def _spaces(self) -> dict[str, spaces.Space[Any]]:
-        boxes: dict[str, spaces.Space[Any]] = {
-            "robot_obs": spaces.Box(-np.inf, np.inf, (15,), np.float64),
-            "scene_obs": spaces.Box(-np.inf, np.inf, (24,), np.float64),
-        }
-        if self._instructions is not None:
-            boxes["instruction"] = spaces.Box(-np.inf, np.inf, (self._instructions.width,), np.float32)
-        if self._show:
-            sizes = self._cameras.sizes
-            boxes |= {key: spaces.Box(0, 255, (size, size, 3), np.uint8) for key, size in sizes.items()}
-        return boxes
+        pictures = {key: (size, size) for key, size in self._cameras.sizes.items()} if cameras else {}
+        self.observation_space = self._attempt.spaces(pictures)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -131,10 +105,7 @@ class Playroom(gymnasium.Env[Any, Array]):
             LaminarError: an unknown option, or a state of the wrong size.
         """
         super().reset(seed=seed)
-        options = dict(options or {})
-        robot, scene = options.pop("robot_obs", None), options.pop("scene_obs", None)
-        if options:
-            raise LaminarError(f"reset knows the options 'robot_obs' and 'scene_obs', got {sorted(options)}")
+        robot, scene = start_options(options)
         start = sample_start(self.layout, self.task, self.np_random)
         if scene is not None:
             self.room.reset(np.array(NEUTRAL) if robot is None else robot, scene)
@@ -142,8 +113,7 @@ class Playroom(gymnasium.Env[Any, Array]):
             self.room.reset(robot, start.scene_obs())
         else:
             self._begin_at(start)
-        self._steps = 0
-        self._set_reference(self.task)
+        self._attempt.restart(self.room.snapshot())
         return self._observation(), {}
 
     def _begin_at(self, start: Start) -> None:
@@ -170,12 +140,8 @@ class Playroom(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: unknown task.
         """
-        check_choice("the playroom", "task", task, TASKS)
-        self._set_reference(task)
+        self._attempt.begin(task, self.room.snapshot())
         return self._observation()
-
-    def _set_reference(self, task: str | None) -> None:
-        self._current, self._start, self._done = task, self.room.snapshot(), frozenset()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance 1/30 s.
@@ -183,33 +149,18 @@ class Playroom(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: the action has not 7 finite numbers.
         """
-        action = np.asarray(action, np.float64)
-        if action.shape != (7,) or not np.isfinite(action).all():
-            raise LaminarError(f"an action of the playroom is 7 finite numbers, got {action}")
+        action = checked_action("the playroom", action)
         if self.relative:
             self.room.move(action)
         else:
             self.room.move_to(action[:3], action[3:6], action[6])
-        self._steps += 1
-        done = completed(self._start, self.room.snapshot())
-        info: dict[str, Any] = {"completed": tuple(sorted(done - self._done))}
-        self._done = done
-        success = self._current in done
-        if self._current is not None:
-            info["success"] = success
-        terminated = self.task is not None and success and self._current == self.task
-        truncated = self.max_steps is not None and self._steps >= self.max_steps
-        return self._observation(), float(success), terminated, truncated and not terminated, info
+        booked = self._attempt.book(completed(self._attempt.start, self.room.snapshot()))
+        return self._observation(), *booked
 
     def _observation(self) -> Observation:
         observation: Observation = {"robot_obs": self.room.robot_obs(), "scene_obs": self.room.scene_obs()}
-        if self._instructions is not None:
-            width = self._instructions.width
-            told = self._instructions.vector(self._current) if self._current else np.zeros(width)
-            observation["instruction"] = told.astype(np.float32)
-        if self._show:
-            observation |= self._cameras.pictures()
-        return observation
+        observation |= self._attempt.told()
+        return observation | self._cameras.pictures() if self._show else observation
 
     def render(self) -> Any:
         """Return the static camera's picture (200, 200, 3), None without a render mode."""
@@ -218,20 +169,3 @@ class Playroom(gymnasium.Env[Any, Array]):
     def close(self) -> None:
         """Free the rendering contexts."""
         self._cameras.close()
-
-
-def action_space(relative: bool) -> spaces.Box:
-    """Return the space of relative actions, or of absolute poses within reach."""
-    if relative:
-        return spaces.Box(-1.0, 1.0, (7,), np.float32)
-    low, high = REACH
-    angles = [np.pi] * 3
-    return spaces.Box(
-        np.array([*low, *(-angle for angle in angles), -1.0], np.float32), np.array([*high, *angles, 1.0], np.float32)
-    )
-
-
-def check_choice(where: str, what: str, value: str, known: Any) -> None:
-    """Raise LaminarError unless `value` is known."""
-    if value not in known:
-        raise LaminarError(f"{where} has no {what} '{value}' (known: {', '.join(known)}){nearest(value, known)}")

@@ -16,7 +16,7 @@ from .experts import script
 from .experts.grasping import put, retreat, table_spot
 from .experts.hand import CLOSED, Hand, Motion
 from .feasible import feasible, held_block, lost_block
-from .room import Room
+from .physics import Physics
 from .tasks import succeeded
 
 Array = NDArray[Any]
@@ -45,7 +45,7 @@ class Player:
         time: control steps so far.
     """
 
-    def __init__(self, room: Room, random: np.random.Generator, favorite: str) -> None:
+    def __init__(self, room: Physics, random: np.random.Generator, favorite: str) -> None:
         """Take the room as it is."""
         self.room, self.random, self.favorite = room, random, favorite
         self.windows: list[Annotation] = []

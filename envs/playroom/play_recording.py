@@ -27,7 +27,8 @@ from tqdm import tqdm
 from ...data.calvin.writer import Annotation, CalvinWriter
 from ...data.instructions import TASKS
 from ...errors import LaminarError, nearest
-from ..make import make_env, split_id
+from ..creation import make_own
+from ..ids import split_id
 from .disturbance import Disturbance
 from .env import Playroom
 from .play import Player
@@ -80,7 +81,7 @@ class Recorded:
 def record_episode(env_id: str, seed: int, steps: int, number: int) -> Recorded:
     """Play one episode of about `steps` control steps; it depends on nothing but the arguments."""
     random = np.random.default_rng([seed, number])
-    env = make_env(env_id)
+    env = make_own(env_id)
     room = cast(Playroom, env.unwrapped).room
     favorite = TASKS[number % len(TASKS)]  # so that each has its turn, rare or not
     start = sample_start(room.layout, favorite, random)
@@ -165,7 +166,7 @@ def _check(env_id: str, steps: int, seed: int, processes: int | None) -> str:
         raise LaminarError(f"seed must be at least 0, got {seed}")
     if processes is not None and processes < 1:
         raise LaminarError(f"processes must be at least 1, got {processes}")
-    env = make_env(env_id)  # a wrong scene is refused here, before any process starts
+    env = make_own(env_id)  # a wrong scene is refused here, before any process starts
     env.close()
     return cast(Playroom, env.unwrapped).layout.scene
 

@@ -16,6 +16,7 @@ from laminar.envs.collect import collect as collect_file
 from laminar.envs.playroom import demonstrations
 from laminar.envs.playroom.demonstrations import collect
 from laminar.envs.playroom.experts.hand import Hand, Motion
+from laminar.envs.suites import playroom as suite
 from laminar.errors import LaminarError
 
 ENV_ID = "laminar/Playroom-v0?task=turn_on_led"
@@ -144,10 +145,7 @@ def test_the_command_refuses(words: str, message: str, tmp_path: Path, capsys: p
 
 def test_the_line_tells_of_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Episodes) -> None:
     recorded.remarks[:] = ["1 of 5 attempts failed and were left out"]
-    monkeypatch.setattr(demonstrations, "collect", None)
-    from laminar.envs import collect as module
-
-    monkeypatch.setitem(module.COLLECTORS, "laminar/Playroom-v0", lambda env, episodes, seed: recorded)
+    monkeypatch.setattr(suite, "collect", lambda env, episodes, seed: recorded)
     line = collect_file(ENV_ID, 4, 0, tmp_path / "demos.hdf5")
     assert line.endswith("100% successful; 1 of 5 attempts failed and were left out")
 

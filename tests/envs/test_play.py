@@ -24,9 +24,9 @@ from laminar.envs.playroom.disturbance import Disturbance
 from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.feasible import feasible, held_block, lost_block
 from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
+from laminar.envs.playroom.physics import Physics
 from laminar.envs.playroom.play import SHORTEST, Player
 from laminar.envs.playroom.play_recording import record_episode, record_play
-from laminar.envs.playroom.room import Room
 from laminar.envs.playroom.snapshot import Snapshot
 from laminar.envs.playroom.starts import REST, sample_start
 from laminar.envs.playroom.tasks import succeeded
@@ -37,14 +37,14 @@ TURNS = range(len(TASKS))  # of the tasks to be the favorite
 SHELF_LEFT = (-0.24, 0.09)  # scene D
 
 
-def a_room(scene: str = "D", **changes: Any) -> Room:
+def a_room(scene: str = "D", **changes: Any) -> Physics:
     """Everything closed and dark, red and blue on the table, pink on the left of the shelf, then the changes."""
     state: dict[str, Any] = {"slider": 0.0, "drawer": 0.0, "switch": 0.0, "led": 0.0}
     state |= {"red": (0.05, -0.10, REST), "blue": (0.25, -0.10, REST), "pink": (*SHELF_LEFT, REST)} | changes
     scene_obs = [state["slider"], state["drawer"], 0.0, state["switch"], float(state["switch"] > 0.05), state["led"]]
     for color in ("red", "blue", "pink"):
         scene_obs += [*state[color], 0.0, 0.0, np.pi / 2]
-    room = Room(LAYOUTS[scene])
+    room = Physics(LAYOUTS[scene])
     room.reset(np.array(NEUTRAL), np.array(scene_obs))
     return room
 
@@ -56,7 +56,7 @@ def offered(**changes: Any) -> set[str]:
 
 @pytest.mark.parametrize("scene", "ABCD")
 def test_a_task_is_offered_where_its_demonstrations_start(scene: str) -> None:
-    room, found = Room(LAYOUTS[scene]), dict.fromkeys(TASKS, 0)
+    room, found = Physics(LAYOUTS[scene]), dict.fromkeys(TASKS, 0)
     for task in TASKS:
         for seed in range(6):
             start = sample_start(room.layout, task, np.random.default_rng(seed))
@@ -126,7 +126,7 @@ def test_a_block_on_the_floor_is_lost() -> None:
 def watch(seed: int, steps: int, scene: str = "D") -> tuple[Player, list[Snapshot], float]:
     """Play, and return also every moment and the deepest penetration in meters."""
     random = np.random.default_rng([1, seed])
-    room = Room(LAYOUTS[scene])
+    room = Physics(LAYOUTS[scene])
     room.reset(np.array(NEUTRAL), sample_start(room.layout, None, random).scene_obs())
     player, disturbance = Player(room, random, "open_drawer"), Disturbance(random)
     moments, deepest = [room.snapshot()], 0.0

@@ -11,9 +11,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from laminar.data.instructions import TASKS
-from laminar.envs.playroom.env import MAX_STEPS, Playroom
+from laminar.envs.playroom.attempt import MAX_STEPS
+from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.layout import BUTTON_TRAVEL, LAYOUTS, NEUTRAL, SWITCH_TRAVEL
-from laminar.envs.playroom.room import LEASH, TRANSLATION, Room
+from laminar.envs.playroom.physics import LEASH, TRANSLATION, Physics
 from laminar.envs.playroom.starts import REST, sample_start
 from laminar.envs.rendering import rendering_problem
 from laminar.errors import LaminarError
@@ -21,8 +22,8 @@ from laminar.errors import LaminarError
 STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
 
 
-def a_room(scene: str = "D", seed: int = 0, task: str | None = None) -> Room:
-    room = Room(LAYOUTS[scene])
+def a_room(scene: str = "D", seed: int = 0, task: str | None = None) -> Physics:
+    room = Physics(LAYOUTS[scene])
     start = sample_start(room.layout, task, np.random.default_rng(seed))
     room.reset(np.array(NEUTRAL), start.scene_obs())
     return room
@@ -53,7 +54,7 @@ def test_a_state_is_reached_again(scene: str) -> None:
     for _ in range(30):
         room.move(random.uniform(-1, 1, 7))
     robot, world = room.robot_obs(), room.scene_obs()
-    other = Room(LAYOUTS[scene])
+    other = Physics(LAYOUTS[scene])
     other.reset(robot, world)
     np.testing.assert_allclose(other.robot_obs(), robot, atol=1e-9)
     np.testing.assert_allclose(other.scene_obs(), world, atol=1e-9)

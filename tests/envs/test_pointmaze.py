@@ -12,8 +12,8 @@ from laminar.data.episodes import Episodes
 from laminar.data.load import load_episodes
 from laminar.envs import make_env
 from laminar.envs.collect import collect
-from laminar.envs.pointmaze import ENV_ID, WaypointController
-from laminar.envs.pointmaze import collect as record
+from laminar.envs.suites.pointmaze import ENV_ID, WaypointController
+from laminar.envs.suites.pointmaze import collect as record
 from laminar.errors import LaminarError
 
 

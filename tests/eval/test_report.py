@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from laminar.envs import make_env
-from laminar.envs.pointmaze import ENV_ID, collect
 from laminar.envs.rendering import rendering_problem
+from laminar.envs.suites.pointmaze import ENV_ID, collect
 from laminar.errors import LaminarError
 from laminar.eval.reports import plots, report
 from laminar.eval.reports.report import write_report

@@ -5,6 +5,7 @@ Both routes are equally long, so demonstrations have two modes: a policy that av
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
@@ -12,9 +13,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..data.episodes import Episodes
-from ..data.spec import Spec
-from .make import env_spec
+from ...data.episodes import Episodes
+from ...data.spec import Spec
+from ..creation import make_own, register_own
+from ..spec import env_spec
 
 Array = NDArray[Any]
 
@@ -31,6 +33,21 @@ _SPEED = 2.5  # m/s, of the controller
 _AHEAD = 0.5  # m, between the robot and the point it aims at
 _GAIN = 1.0  # action per m/s of missing velocity
 _DISTURBANCE = 0.3  # standard deviation of what is added to the action that is executed
+
+
+def ids() -> Iterable[str]:
+    """Return the one id."""
+    return [ENV_ID]
+
+
+def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
+    """Make the maze."""
+    return make_own(env_id, render)
+
+
+def register() -> None:
+    """Register the maze, with 80 steps an episode."""
+    register_own(ENV_ID, "suites.pointmaze:PointMaze", max_steps=80)
 
 
 class PointMaze(gymnasium.Wrapper[Any, Any, Any, Any]):

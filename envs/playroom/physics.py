@@ -32,7 +32,7 @@ _DIVERGED = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL,
 _JOINTS = ("slide", "drawer", "button", "switch")  # in the order of scene_obs
 
 
-class Room:
+class Physics:
     """A simulated room of one layout.
 
     The gripper follows a commanded target pose, as in CALVIN: actions move the target, not the measured pose, so the

@@ -1,8 +1,9 @@
-"""Wrappers that give today's environments the observations and rewards of the D4RL recordings."""
+"""The benchmark ids of D4RL, and the Adroit hand: today's environments with D4RL's observations and rewards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gymnasium
@@ -10,34 +11,46 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from .d4rl import D4RLTask
-from .mazes import AntMaze, Maze2D
+from ...errors import LaminarError
+from ..creation import check_known, create
+from ..d4rl import D4RLTask, d4rl_table, resolve
+from ..ids import split_id
+from ..mazes import AntMaze, Maze2D, ant_layout
 
 Array = NDArray[Any]
 Step = tuple[Any, float, bool, bool, dict[str, Any]]
 
 
-class FlatKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Flatten nested Dict observations to one level; keys are joined by "/" as in HDF5 files."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Wrap `env`, whose observation space must be a Dict."""
-        super().__init__(env)
-        self.observation_space = spaces.Dict(_flatten(env.observation_space))
-
-    def observation(self, observation: Any) -> dict[str, Array]:
-        """Return one level of keys."""
-        return _flatten(observation)
+def ids() -> Iterable[str]:
+    """Yield D4RL's ids, those too that nothing runs today, and gymnasium's ids of the Adroit hand."""
+    yield from d4rl_table()
+    yield from (name for name in gymnasium.registry if re.match(r"AdroitHand(Door|Hammer|Pen|Relocate)-v", name))
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict | spaces.Dict):
-            flat |= _flatten(value, f"{prefix}{key}/")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
+    """Make an environment with the benchmark's observation, reward and time limit.
+
+    Raises:
+        LaminarError: arguments, or an id that no installed package can run.
+    """
+    name, arguments = split_id(env_id)
+    task = resolve(name)
+    if task is None or task.gymnasium_id is None:
+        raise LaminarError(
+            f"no current package has an environment for D4RL id '{name}' (family {task.family if task else name}); "
+            "its reference scores and data files can be used, rollouts cannot"
+        )
+    if arguments:
+        raise LaminarError(
+            f"'{name}' is a benchmark with a fixed task and takes no arguments, got {sorted(arguments)}; "
+            f"use the id alone, or a gymnasium id of your own (this one runs on '{task.gymnasium_id}')"
+        )
+    kwargs = task.kwargs | ({"maze_map": ant_layout(task)} if task.adapter == "antmaze" else {})
+    if task.max_steps is not None:
+        kwargs["max_episode_steps"] = task.max_steps
+    check_known(task.gymnasium_id, name, d4rl_table())
+    env = create(task.gymnasium_id, kwargs, render)
+    return _ADAPTERS[task.adapter](env, task) if task.adapter else env
 
 
 # the vector from the palm to what it has to reach, from the observation
@@ -90,7 +103,7 @@ class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
         return np.concatenate([values[:9], values[18:39], self._goal])
 
 
-ADAPTERS: dict[str, Callable[[gymnasium.Env[Any, Any], D4RLTask], gymnasium.Env[Any, Any]]] = {
+_ADAPTERS: dict[str, Callable[[gymnasium.Env[Any, Any], D4RLTask], gymnasium.Env[Any, Any]]] = {
     "adroit": AdroitReward,
     "antmaze": AntMaze,
     "kitchen": KitchenObservation,

@@ -1,0 +1,158 @@
+"""Which episode runs in each slot of a world, and what was done in it; so it can be done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LaminarError
+from .world import Array, Observations, World
+
+LONGEST = 256  # steps of a chunk, at most
+SHOWN = "observation/"  # begins the names of observations beside other arrays
+
+
+class Ledger:
+    """The episodes of a world's slots. It refuses what no world can do, and keeps what `replay` needs."""
+
+    def __init__(self, env_id: str, slots: int, width: int) -> None:
+        """Begin without an episode; actions have `width` numbers."""
+        self.env_id, self.slots, self.width = env_id, slots, width
+        self._all = range(slots)
+        self._seeds = [-1] * slots
+        self._running = [False] * slots
+        self._changed = [""] * slots  # what cannot be replayed, in words
+        self._actions: list[list[Array]] = [[] for _ in range(slots)]
+
+    def existing(self, slots: Iterable[int]) -> list[int]:
+        """Return distinct slots.
+
+        Raises:
+            LaminarError: one does not exist, or is named twice.
+        """
+        chosen = list(slots)
+        if any(slot not in self._all for slot in chosen) or len(set(chosen)) < len(chosen):
+            raise LaminarError(f"slots must be distinct and from 0 to {self.slots - 1}, got {chosen}")
+        return chosen
+
+    def running(self, slots: Iterable[int] | None) -> list[int]:
+        """Return the slots to step, all of them where `slots` is None.
+
+        Raises:
+            LaminarError: no episode runs in one of them.
+        """
+        chosen = self._all if slots is None else self.existing(slots)
+        for slot in chosen:
+            if not self._running[slot]:
+                raise LaminarError(f"no episode of '{self.env_id}' runs in slot {slot}; reset it with a seed first")
+        return list(chosen)
+
+    def chunks(self, chunks: Any) -> NDArray[np.float32]:
+        """Return chunks (B, H, A) in float32, which every simulator of laminar is driven with.
+
+        Raises:
+            LaminarError: another shape, or chunks longer than `LONGEST`.
+        """
+        chunks = np.asarray(chunks, np.float32)
+        shape = chunks.shape
+        if len(shape) != 3 or shape[0] != self.slots or shape[2] != self.width or not 1 <= shape[1] <= LONGEST:
+            raise LaminarError(
+                f"chunks for '{self.env_id}' must have shape ({self.slots}, 1 to {LONGEST}, {self.width}), got {shape}"
+            )
+        return chunks
+
+    def begin(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None) -> None:
+        """Book that episodes begin."""
+        for slot, seed in seeds.items():
+            self._seeds[slot], self._running[slot] = seed, True
+            self._changed[slot] = "began with options" if options and options.get(slot) else ""
+            self._actions[slot] = []
+
+    def given(self, slots: Iterable[int]) -> None:
+        """Book that episodes were given a task while they run."""
+        for slot in slots:
+            self._changed[slot] = "was given a task since"
+
+    def book(self, slot: int, actions: Array, ended: bool) -> None:
+        """Book executed actions (steps, A), which are copied."""
+        if not self._changed[slot]:
+            self._actions[slot].append(actions.copy())
+        if ended:
+            self._running[slot] = False
+
+    def forget(self) -> None:
+        """Leave all slots without an episode."""
+        self._seeds, self._running = [-1] * self.slots, [False] * self.slots
+        self._actions = [[] for _ in self._all]
+
+    def state(self, observations: Observations) -> dict[str, Array]:
+        """Return the seeds (-1: no episode), the executed actions, and what the slots show now but for pictures.
+
+        Raises:
+            LaminarError: an episode cannot be replayed; says why.
+        """
+        for slot, reason in enumerate(self._changed):
+            if reason and self._running[slot]:
+                raise LaminarError(f"the episode in slot {slot} of '{self.env_id}' {reason}, so it cannot be resumed")
+        # One that is over and cannot be replayed is left out: its slot has to be reset anyway.
+        seeds = [-1 if reason else seed for seed, reason in zip(self._seeds, self._changed, strict=True)]
+        executed = [np.concatenate([np.zeros((0, self.width), np.float32), *rows]) for rows in self._actions]
+        executed = [rows if seed >= 0 else rows[:0] for seed, rows in zip(seeds, executed, strict=True)]
+        shown = {SHOWN + key: rows.copy() for key, rows in observations.items() if rows.dtype != np.uint8}
+        return {
+            "seeds": np.array(seeds, np.int64),
+            "running": np.array(self._running),
+            "lengths": np.array([len(rows) for rows in executed], np.int64),
+            "actions": np.concatenate(executed),
+            **shown,
+        }
+
+    def check_replayed(self, state: Mapping[str, Array], observations: Observations) -> None:
+        """Raise LaminarError unless the slots stand where they stood in `state`."""
+        for slot in np.flatnonzero(state["seeds"] >= 0).tolist():
+            if self._running[slot] != bool(state["running"][slot]):
+                raise self._differs(slot, "its end")
+            for key, rows in observations.items():
+                stored = state.get(SHOWN + key)
+                if stored is not None and not np.array_equal(stored[slot], rows[slot], equal_nan=True):
+                    raise self._differs(slot, f"observation '{key}'")
+
+    def _differs(self, slot: int, what: str) -> LaminarError:
+        return LaminarError(
+            f"the episode in slot {slot} of '{self.env_id}' did not repeat itself: {what} differs after the same "
+            "actions; the simulator is not deterministic or of another version, so begin new episodes"
+        )
+
+
+def replay(world: World, ledger: Ledger, state: Mapping[str, Array]) -> Observations:
+    """Bring a world to the state that its ledger returned: see `World.load_state`."""
+    _check(ledger, state)
+    seeds, lengths = state["seeds"].tolist(), state["lengths"]
+    rows = np.split(state["actions"], np.cumsum(lengths)[:-1])
+    ledger.forget()
+    observations = world.reset({slot: seed for slot, seed in enumerate(seeds) if seed >= 0})
+    done = np.zeros_like(lengths)
+    while len(behind := np.flatnonzero(done < lengths)):
+        size = min(int((lengths - done)[behind].min()), LONGEST)
+        chunks = np.zeros((ledger.slots, size, ledger.width), np.float32)
+        for slot in behind:
+            chunks[slot] = rows[slot][done[slot] : done[slot] + size]
+        observations = world.step(chunks, behind.tolist()).observation
+        done[behind] += size
+    ledger.check_replayed(state, observations)
+    return observations
+
+
+def _check(ledger: Ledger, state: Mapping[str, Array]) -> None:
+    missing = [key for key in ("seeds", "running", "lengths", "actions") if key not in state]
+    if missing:
+        raise LaminarError(f"the state of '{ledger.env_id}' lacks {missing}; give what `state()` returned")
+    slots, width = len(state["seeds"]), state["actions"].shape[-1]
+    if (slots, width) != (ledger.slots, ledger.width):
+        raise LaminarError(
+            f"the state is of {slots} slots with actions of {width} numbers, '{ledger.env_id}' has {ledger.slots} "
+            f"with {ledger.width}; make the world as it was"
+        )

@@ -1,0 +1,158 @@
+"""The world in this process: B environments, stepped one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.spec import Spec
+from ..errors import LaminarError
+from .fitting import fit_env
+from .ledger import Ledger, replay
+from .make import make_env
+from .room import as_room
+from .world import Array, Observations, Outcome
+
+Watch = Callable[[int, gymnasium.Env[Any, Any]], None]
+
+
+class Slots:
+    """A `World` of environments that fit a policy.
+
+    Attributes:
+        env_id: all arguments included, those too that follow from the policy.
+        spec: of the environment; of a room only the observations that the policy sees.
+        envs: one a slot.
+        watch: called with slot and environment after its reset and after every control step, to film it for example.
+    """
+
+    def __init__(self, env_id: str, wanted: Spec, count: int, render: bool = False, watch: Watch | None = None) -> None:
+        """Make the environments.
+
+        Args:
+            env_id: see `make_env`.
+            wanted: what the policy sees and does, see `fit_env`.
+            count: number of slots.
+            render: make environments without a MuJoCo model able to give pictures.
+            watch: see the attribute.
+
+        Raises:
+            LaminarError: no such environment, or it does not fit; names the key and both sides.
+        """
+        if count < 1:
+            raise LaminarError(f"a world has at least 1 slot, got {count}")
+        fitted = fit_env(env_id, wanted, render)
+        self.env_id, self.spec, self.slots, self.watch = fitted.env_id, fitted.spec, count, watch
+        self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
+        self._closed = False
+        self._ledger = Ledger(self.env_id, count, self.spec.action_dim)
+        self._observations: Observations = {
+            key: np.zeros((count, *feature.shape), feature.dtype) for key, feature in self.spec.observation.items()
+        }
+        try:
+            self.envs += [make_env(self.env_id, render) for _ in range(count - 1)]
+        except BaseException:
+            self.close()
+            raise
+
+    def share(self, observations: Observations) -> None:
+        """Write observations into these arrays (B, ...) from now on."""
+        self._observations = observations
+
+    def reset(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> Observations:
+        """Begin an episode in some slots, see `World.reset`."""
+        for slot in self._ledger.existing(seeds):
+            observation, _ = self.envs[slot].reset(seed=seeds[slot], options=options.get(slot) if options else None)
+            self._store(slot, observation)
+            if self.watch is not None:
+                self.watch(slot, self.envs[slot])
+        self._ledger.begin(seeds, options)
+        return self._observations
+
+    def begin(self, tasks: Mapping[int, str]) -> Observations:
+        """Give some slots (slot -> task) of a room an instruction where they are; nothing moves.
+
+        Raises:
+            LaminarError: the environment takes no instructions, no episode runs in a slot, or the task is unknown.
+        """
+        for slot in self._ledger.running(tasks):
+            room = as_room(self.envs[slot])
+            if room is None:
+                raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
+            self._store(slot, room.begin(tasks[slot]))
+        self._ledger.given(tasks)
+        return self._observations
+
+    def step(self, chunks: Array, slots: Iterable[int] | None = None) -> Outcome:
+        """Execute a chunk in each of some slots, see `World.step`."""
+        chosen = self._ledger.running(slots)
+        chunks = self._ledger.chunks(chunks)
+        outcome = no_outcome(self._observations, self.slots)
+        for slot in chosen:
+            self._execute(slot, chunks[slot], outcome)
+        return outcome
+
+    def _execute(self, slot: int, chunk: NDArray[np.float32], outcome: Outcome) -> None:
+        env, watch = self.envs[slot], self.watch
+        total, steps, told, observation = 0.0, 0, None, None
+        terminated = truncated = False
+        for action in chunk:
+            observation, reward, terminated, truncated, info = env.step(action)
+            total += float(reward)
+            steps += 1
+            success = info.get("success", info.get("is_success"))
+            if success is not None:
+                told = bool(success) or bool(told)
+            if watch is not None:
+                watch(slot, env)
+            if terminated or truncated:
+                break
+        self._store(slot, observation)
+        outcome.reward[slot], outcome.steps[slot] = total, steps
+        if told is not None:
+            outcome.success[slot] = told
+        ended = bool(terminated or truncated)
+        if ended:  # a time limit that is reached by the very step that terminates cuts nothing off
+            outcome.terminated[slot], outcome.truncated[slot] = terminated, truncated and not terminated
+        self._ledger.book(slot, chunk[:steps], ended)
+
+    def _store(self, slot: int, observation: Any) -> None:
+        # A lone array is called "observation", as in Episodes. Assigning casts float64 to the dtype of the spec.
+        shown = observation if isinstance(observation, dict) else {"observation": observation}
+        for key, rows in self._observations.items():
+            rows[slot] = shown[key]
+
+    def state(self) -> dict[str, Array]:
+        """Return what resumes the running episodes, see `World.state`."""
+        return self._ledger.state(self._observations)
+
+    def load_state(self, state: Mapping[str, Array]) -> Observations:
+        """Resume the episodes of `state`, see `World.load_state`; nothing is watched meanwhile."""
+        watch, self.watch = self.watch, None
+        try:
+            return replay(self, self._ledger, state)
+        finally:
+            self.watch = watch
+
+    def close(self) -> None:
+        """Close all environments."""
+        self._ledger.forget()
+        for env in [] if self._closed else self.envs:
+            env.close()
+        self._closed = True
+
+
+def no_outcome(observations: Observations, slots: int) -> Outcome:
+    """Return what a step brings to slots that are not stepped."""
+    return Outcome(
+        observation=observations,
+        reward=np.zeros(slots),
+        steps=np.zeros(slots, np.int64),
+        terminated=np.zeros(slots, np.bool_),
+        truncated=np.zeros(slots, np.bool_),
+        success=np.full(slots, np.nan),
+    )

@@ -1,0 +1,42 @@
+"""laminar's playroom: CALVIN's tasks on MuJoCo, see `laminar.envs.playroom.env`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium
+
+from ...data.episodes import Episodes
+from ..creation import make_own, register_own
+from ..ids import split_id
+
+ENV_ID = "laminar/Playroom-v0"
+
+
+def ids() -> Iterable[str]:
+    """Return the one id."""
+    return [ENV_ID]
+
+
+def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
+    """Make the playroom; see `Playroom` for its arguments."""
+    return make_own(env_id, render)
+
+
+def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
+    """Record demonstrations of one task by its scripted expert, see `playroom.demonstrations`."""
+    from ..playroom.demonstrations import collect as record  # the experts need MuJoCo
+
+    return record(env, episodes, seed)
+
+
+def is_play(env_id: str) -> bool:
+    """Tell whether an environment is the playroom without a task: there is nothing to demonstrate, but much to do."""
+    name, arguments = split_id(env_id)
+    return name == ENV_ID and arguments.get("task") is None
+
+
+def register() -> None:
+    """Register the playroom."""
+    register_own(ENV_ID, "playroom.env:Playroom")
