@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .data.load import load_episodes
     from .eval.rollouts.episodes import evaluate
     from .policies import load_policy
-    from .policies.runtimes.accelerated import accelerate
+    from .policies.runtimes.accelerate import accelerate
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy"]
 
 _HOME = {
-    "accelerate": ".policies.runtimes.accelerated",
+    "accelerate": ".policies.runtimes.accelerate",
     "evaluate": ".eval.rollouts.episodes",
     "load_episodes": ".data.load",
     "load_policy": ".policies",

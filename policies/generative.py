@@ -51,7 +51,7 @@ class GenerativePolicy(PolicyModule):
         action_normalizer: Normalizer,
     ) -> None:
         super().__init__()
-        _check(config, network_config)
+        _check(config)
         self.base = None
         executed = {name: getattr(config, name) for name in ("history", "chunk", "execute", "ensemble")}
         self.spec = replace(spec, **executed)
@@ -59,7 +59,8 @@ class GenerativePolicy(PolicyModule):
         self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
         self.encoder = Encoder(spec)
         self.process = PROCESSES.member_class(config.process.name)(config.process)
-        self.network = NETWORKS.member_class(network_config.name)(
+        network: Any = NETWORKS.member_class(network_config.name)  # built by name, see `Network`
+        self.network: Network = network(
             network_config,
             horizon=config.chunk,
             action_dim=spec.action_dim,
@@ -67,6 +68,7 @@ class GenerativePolicy(PolicyModule):
             condition_dim=self.encoder.output_dim,
             n_times=self.process.n_times,
         )
+        _check_together(self)
         self._add_limits()
 
     @classmethod
@@ -176,7 +178,7 @@ def generative(policy: PolicyModule) -> GenerativePolicy:
     return policy
 
 
-def _check(config: PolicyConfig, network: Any) -> None:
+def _check(config: PolicyConfig) -> None:
     check(config, "policy")
     if config.ensemble is not None and config.execute > 1:
         raise LaminarError(f"policy.ensemble plans at every step: policy.execute must be 1, got {config.execute}")
@@ -185,13 +187,18 @@ def _check(config: PolicyConfig, network: Any) -> None:
             f"policy.execute={config.execute} is more than policy.chunk={config.chunk}; predict at least as many "
             "actions as are executed"
         )
-    if getattr(config.process, "squash", False) and config.action_normalizer == "gaussian":
+
+
+def _check_together(policy: GenerativePolicy) -> None:
+    """Refuse a process that cannot do with its network or its normalizer."""
+    name = policy.policy_config.process.name
+    if policy.process.squashes and policy.policy_config.action_normalizer == "gaussian":
         raise LaminarError(
             "policy.process.squash=true ends in tanh, and with policy.action_normalizer=gaussian no action further "
             "than one deviation from the mean could be learned; choose policy.action_normalizer=minmax, or squash=false"
         )
-    if config.process.name == "meanflow" and getattr(network, "activation", None) == "relu":
+    if policy.process.needs_smooth_network and not policy.network.smooth:
         raise LaminarError(
-            "policy=meanflow learns from a derivative of its network, and relu is not smooth; choose "
+            f"policy={name} learns from a derivative of its network, and relu is not smooth; choose "
             "network.activation=gelu, silu or mish"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -223,6 +223,10 @@ def acting_of(policy: Policy) -> Acting:
     return getattr(policy, "acting", Acting())
 
 
+@overload
+def guide(policy: PolicyModule, acting: Acting) -> PolicyModule: ...
+@overload
+def guide(policy: Policy, acting: Acting) -> Policy: ...
 def guide(policy: Policy, acting: Acting) -> Policy:
     """Return a policy that acts as told, of the same weights: itself where it does so already.
 

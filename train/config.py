@@ -19,6 +19,14 @@ class DataConfig:
 
 
 @dataclass
+class TrainEnvConfig(EnvConfig):
+    """An environment to evaluate in while training, and that a method which acts learns in."""
+
+    slots: int = number(1, least=1)  # environments that a method which acts steps side by side
+    processes: int = number(0, least=0)  # workers that they are spread over; 0 steps them in this process
+
+
+@dataclass
 class EvaluationConfig:
     """Evaluation while training, always with the averaged weights."""
 
@@ -49,7 +57,7 @@ class TrainConfig:
     """A training run."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    env: EnvConfig = field(default_factory=EnvConfig)
+    env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: Any = None  # a PolicyConfig; untyped here, so that each process brings its own settings
     network: Any = None  # the Config of a module in policies/networks/
     method: Any = None  # the Config of an improver in train/

@@ -160,9 +160,7 @@ def measure_latency(
     for value in steps:
         resolve_steps(policy, value)
     # By one candidate a policy with a critic acts by plain samples, however it was told to act before.
-    guided = guide(policy, Acting(candidates))
-    assert isinstance(guided, PolicyModule)
-    policy = guided.eval()
+    policy = guide(policy, Acting(candidates)).eval()
     with _threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         names, left_out = _runtimes(policy, runtimes)

@@ -65,7 +65,7 @@ def _fused(
     beta2: float,
     weight_decay: float,
 ) -> None:
-    kernel: Any = torch._fused_adamw_  # pyright: ignore[reportPrivateUsage]  # what torch.optim.AdamW(fused=True) calls
+    kernel: Any = torch._fused_adamw_  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  # what torch.optim.AdamW(fused=True) calls
     numbers = {"lr": lr, "beta1": BETA1, "beta2": beta2, "weight_decay": weight_decay, "eps": EPSILON}
     buffers = ([values], [gradient], [moments[0]], [moments[1]], [], [step])
     kernel(*buffers, **numbers, amsgrad=False, maximize=False)

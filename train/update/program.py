@@ -52,7 +52,7 @@ class Feed:
     gather: Callable[[Tensor], Any]
     generators: Sequence[torch.Generator]
     reads_disk: bool = False
-    _prefetch: Prefetch | None = field(default=None, init=False)
+    _prefetch: Prefetch[Any, Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Start the thread, if there is something to read; what is in memory comes faster without."""
