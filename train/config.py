@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
+from ..settings import number
 
 
 @dataclass
