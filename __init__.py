@@ -18,13 +18,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .data.load import load_episodes
     from .eval.rollouts.episodes import evaluate
     from .policies import load_policy
     from .policies.runtimes.accelerate import accelerate
 
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy"]
 
