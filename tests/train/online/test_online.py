@@ -82,7 +82,9 @@ def test_what_was_tried_is_kept_beside_the_weights(whole: Path) -> None:
 
 def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    process = subprocess.Popen(words(widths, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    process = subprocess.Popen(
+        words(widths, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+    )
     end = time.monotonic() + 90
     while not (out / "checkpoints" / "step_00000100").exists():
         assert time.monotonic() < end

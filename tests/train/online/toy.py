@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from laminar.data.replay import Replay
 from laminar.policies import Actor
 from laminar.settings import check, number
 from laminar.train.improver import Improver
 from laminar.train.start import clone_of
 from laminar.train.update.learner import Learner
 from laminar.train.update.program import Feed, UpdateProgram
-from laminar.data.replay import Replay
 
 
 @dataclass
@@ -36,8 +36,14 @@ class Toy(Improver):
         self.replay = Replay(self._try(), config.capacity, context.device)  # the first try tells what a row is
         learner = Learner(self.parts, lambda name: "policy")
         state = learner.start(["policy"]) | {"count": torch.zeros(())}
-        feed = Feed(lambda: (self.replay.draw(config.batch_size, context.generator), ()), self.replay.gather, [context.generator])
-        self._learn(UpdateProgram(state, self._update, feed, lambda step: ((config.lr,), True)), learner, context, ("policy",))
+        feed = Feed(
+            lambda: (self.replay.draw(config.batch_size, context.generator), ()),
+            self.replay.gather,
+            [context.generator],
+        )
+        self._learn(
+            UpdateProgram(state, self._update, feed, lambda step: ((config.lr,), True)), learner, context, ("policy",)
+        )
         self.learner = learner
 
     def collect(self, step):
@@ -47,9 +53,15 @@ class Toy(Improver):
 
     def _try(self):
         decision = self.actor.decide(self.observation)
-        chunk = decision.chunk + self.config.exploration * torch.randn(decision.chunk.shape, generator=self.context.generator)
+        chunk = decision.chunk + self.config.exploration * torch.randn(
+            decision.chunk.shape, generator=self.context.generator
+        )
         outcome = self.world.step(chunk.numpy())
-        rows = {"observation": dict(decision.windows), "action": chunk, "reward": torch.from_numpy(outcome.reward).float()}
+        rows = {
+            "observation": dict(decision.windows),
+            "action": chunk,
+            "reward": torch.from_numpy(outcome.reward).float(),
+        }
         ended = outcome.ended.nonzero()[0].tolist()
         self.observation = self.world.reset({slot: self.begun + index for index, slot in enumerate(ended)})
         self.begun += len(ended)
