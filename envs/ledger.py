@@ -45,8 +45,7 @@ class Ledger:
             LaminarError: no episode runs in one of them.
         """
         chosen = list(self._all if slots is None else slots)
-        distinct = set(chosen)
-        if len(distinct) < len(chosen) or not distinct <= self._running:
+        if not self._running.issuperset(chosen) or (len(chosen) > 1 and len(set(chosen)) < len(chosen)):
             idle = [slot for slot in self.existing(chosen) if slot not in self._running]
             raise LaminarError(f"no episode of '{self.env_id}' runs in slot {idle[0]}; reset it with a seed first")
         return chosen
@@ -58,12 +57,12 @@ class Ledger:
             LaminarError: another shape, or chunks longer than `LONGEST`.
         """
         chunks = np.array(chunks, np.float32)
-        shape = chunks.shape
-        if len(shape) != 3 or shape[0] != self.slots or shape[2] != self.width or not 1 <= shape[1] <= LONGEST:
-            raise LaminarError(
-                f"chunks for '{self.env_id}' must have shape ({self.slots}, 1 to {LONGEST}, {self.width}), got {shape}"
-            )
-        return chunks
+        if chunks.ndim == 3:
+            slots, steps, width = chunks.shape
+            if slots == self.slots and width == self.width and 1 <= steps <= LONGEST:
+                return chunks
+        wanted = f"({self.slots}, 1 to {LONGEST}, {self.width})"
+        raise LaminarError(f"chunks for '{self.env_id}' must have shape {wanted}, got {chunks.shape}")
 
     def begin(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None) -> None:
         """Book that episodes begin."""
