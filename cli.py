@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         if verb not in VERBS:
             raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
         if "-h" in rest or "--help" in rest:
-            print(_help(verb))
+            print(_help(verb, [word for word in rest if "=" in word]))
             return 0
         VERBS[verb](rest)
         return 0
@@ -138,7 +138,7 @@ def bench(words: list[str]) -> None:
     from .configs.compose import compose
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
-    from .policies.generative import load_policy
+    from .policies import load_policy
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
@@ -158,8 +158,8 @@ def bench(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
+    from .policies import load_policy
     from .policies.export.write import export as run
-    from .policies.generative import load_policy
     from .policies.guided import Acting, guide
     from .policies.runtimes.pace import resolve_steps
 
@@ -233,6 +233,7 @@ def schedule(words: list[str]) -> None:
     """
     from .configs.compose import compose
     from .eval.schedules.held_out import search_schedules, write_schedule_report
+    from .policies.load import save_schedule
 
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
@@ -240,6 +241,7 @@ def schedule(words: list[str]) -> None:
     out = _folder(config.out, "schedule")
     found = []
     for one in search_schedules(config):
+        save_schedule(config.policy.path, one.name, one.schedule)
         print(one.summary(), flush=True)
         found.append(one)
     if out:
@@ -278,14 +280,14 @@ def _usage() -> str:
     return "\n".join(["laminar VERB key=value …", "", *lines, "", "laminar VERB --help lists the verb's settings."])
 
 
-def _help(verb: str) -> str:
+def _help(verb: str, words: list[str]) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
     if verb in ("inspect", "doctor", "table"):
         return text
     from .configs.compose import GROUPS, describe, options
 
     choices = [f"  {group}={'|'.join(options(group, verb))}" for group in GROUPS[verb] if options(group)]
-    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb)])
+    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb, words)])
 
 
 if __name__ == "__main__":

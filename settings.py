@@ -5,6 +5,7 @@
         lr: float = number(3e-4, above=0)
         clip: float | None = number(1.0, above=0, null=True)
         solver: str = choice("ddim", "ddim", "ddpm")
+        widths: list[int] = numbers([64, 128], least=1)
 
     check(config, "method")   # method.lr must be above 0, got -1
 
@@ -15,7 +16,9 @@ settings are code of whoever owns them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import LaminarError, nearest
@@ -25,7 +28,10 @@ _KEY = "bounds"
 
 @dataclass(frozen=True)
 class Bounds:
-    """Interval of a number; `null` allows None besides, `infinite` numbers without end."""
+    """Interval of a number, or of every number in a list; `null` allows None besides, `infinite` numbers without end.
+
+    Whole numbers are those whose field has a type of int.
+    """
 
     above: float | None = None
     least: float | None = None
@@ -33,15 +39,26 @@ class Bounds:
     most: float | None = None
     null: bool = False
     infinite: bool = False
+    listed: bool = False
 
-    def allow(self, value: Any) -> bool:
-        """Tell whether a value is inside."""
+    def allow(self, value: Any, whole: bool = False) -> bool:
+        """Tell whether a value is inside; `whole` refuses fractions."""
         if value is None:
             return self.null
+        if not self.listed:
+            return self._hold(value, whole)
+        return isinstance(value, list | tuple) and bool(value) and all(self._hold(one, whole) for one in value)
+
+    def _hold(self, value: Any, whole: bool) -> bool:
         return (
             not isinstance(value, bool)
-            and isinstance(value, int | float)
-            and not math.isnan(value)
+            and isinstance(value, Integral if whole else Real)  # NumPy's numbers too
+            and self._inside(float(value))
+        )
+
+    def _inside(self, value: float) -> bool:
+        return (
+            not math.isnan(value)
             and (self.infinite or not math.isinf(value))
             and (self.above is None or value > self.above)
             and (self.least is None or value >= self.least)
@@ -49,11 +66,27 @@ class Bounds:
             and (self.most is None or value <= self.most)
         )
 
+    def refusal(self, value: Any, whole: bool = False) -> str:
+        """Return what a value that is not allowed must be."""
+        if self.listed or value is None or isinstance(value, bool) or not isinstance(value, Real):
+            return str(self)
+        if whole and not isinstance(value, Integral):
+            return f"a whole number, {self}"
+        return self._text(" and finite" if math.isinf(value) and not self.infinite else "")
+
+    def _text(self, further: str = "") -> str:
+        words = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
+        given = {word: value for word, value in words.items() if value is not None}
+        text = " and ".join(f"{word} {value:g}" for word, value in given.items()) + further
+        if given == {"at least": 0, "at most": 1}:
+            text = "a share between 0 and 1"
+        elif not given:
+            text = "a number" if self.infinite else "a finite number"
+        return f"{'a list of numbers, each ' if self.listed else ''}{text}{', or null' if self.null else ''}"
+
     def __str__(self) -> str:
         """Return for example ``above 0 and at most 1, or null``."""
-        words = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
-        text = " and ".join(f"{word} {value:g}" for word, value in words.items() if value is not None)
-        return f"{text or 'a finite number'}{', or null' if self.null else ''}"
+        return self._text()
 
 
 @dataclass(frozen=True)
@@ -63,9 +96,13 @@ class Choices:
     words: tuple[str, ...]
     null: bool = False
 
-    def allow(self, value: Any) -> bool:
+    def allow(self, value: Any, whole: bool = False) -> bool:
         """Tell whether a value is one of the words."""
         return self.null if value is None else value in self.words
+
+    def refusal(self, value: Any, whole: bool = False) -> str:
+        """Return what a value that is not allowed must be."""
+        return str(self)
 
     def __str__(self) -> str:
         """Return for example ``ddim, ddpm or null``."""
@@ -85,6 +122,13 @@ def number(
 ) -> Any:
     """Return a dataclass field whose value is a number within bounds."""
     return field(default=default, metadata={_KEY: Bounds(above, least, below, most, null, infinite)})
+
+
+def numbers(
+    default: Sequence[float], *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> Any:
+    """Return a dataclass field whose value is a list of at least one number, each within bounds."""
+    return field(default_factory=lambda: list(default), metadata={_KEY: Bounds(above, least, None, most, listed=True)})
 
 
 def share(default: float) -> Any:
@@ -107,23 +151,29 @@ def check(config: Any, where: str = "") -> None:
     Raises:
         LaminarError: names the first such setting, what it may be, and its value.
     """
-    for one in fields(config):
-        name, value = f"{where}.{one.name}" if where else one.name, getattr(config, one.name)
-        allowed: Bounds | Choices | None = one.metadata.get(_KEY)
-        if is_dataclass(value):
-            check(value, name)
-        elif allowed is not None and not allowed.allow(value):
+    for name, value, one in _bounded(config, where):
+        allowed: Bounds | Choices = one.metadata[_KEY]
+        whole = _is_whole(one)
+        if not allowed.allow(value, whole):
             hint = nearest(str(value), allowed.words) if isinstance(allowed, Choices) else ""
-            raise LaminarError(f"{name} must be {allowed}, got {value}{hint}")
+            raise LaminarError(f"{name} must be {allowed.refusal(value, whole)}, got {value}{hint}")
 
 
 def bounds(config: Any, where: str = "") -> dict[str, str]:
     """Return what each bounded setting may be, by its dotted name, of a dataclass object and those inside it."""
-    found: dict[str, str] = {}
+    return {name: str(one.metadata[_KEY]) for name, _, one in _bounded(config, where)}
+
+
+def _bounded(config: Any, where: str) -> Iterator[tuple[str, Any, Field[Any]]]:
+    """Go through all settings with bounds: dotted name, value and field."""
     for one in fields(config):
         name, value = f"{where}.{one.name}" if where else one.name, getattr(config, one.name)
         if is_dataclass(value):
-            found |= bounds(value, name)
+            yield from _bounded(value, name)
         elif _KEY in one.metadata:
-            found[name] = str(one.metadata[_KEY])
-    return found
+            yield name, value, one
+
+
+def _is_whole(one: Field[Any]) -> bool:
+    """Tell whether a field's type, which may be a string, is int, int | None or list[int]."""
+    return "int" in str(one.type)

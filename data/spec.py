@@ -44,6 +44,8 @@ class Spec:
         history: number of observations a policy sees, the current one included.
         chunk: number of consecutive actions a policy predicts, the first for the current observation.
         rate_hz: control rate, None when unknown.
+        execute: actions of a chunk that are executed before planning again.
+        ensemble: decay of temporal ensembling, which plans at every step; None executes chunks open loop.
     """
 
     observation: dict[str, Feature]
@@ -53,6 +55,8 @@ class Spec:
     history: int = 1
     chunk: int = 1
     rate_hz: float | None = None
+    execute: int = 1
+    ensemble: float | None = None
 
     def __post_init__(self) -> None:
         """Check that the numbers make sense together.
@@ -96,12 +100,15 @@ class Spec:
             history=stored["history"],
             chunk=stored["chunk"],
             rate_hz=stored["rate_hz"],
+            # Absent in files of before: the policy's own settings say the same.
+            execute=stored.get("execute", 1),
+            ensemble=stored.get("ensemble"),
         )
 
     def check_compatible(self, other: Spec, mine: str = "the policy", theirs: str = "the environment") -> None:
         """Raise unless observations and actions of both specs are the same arrays.
 
-        History, chunk and limits belong to the policy alone and are not compared.
+        History, chunk, its execution and limits belong to the policy alone and are not compared.
 
         Raises:
             LaminarError: names the first key that differs, with both shapes.

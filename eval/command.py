@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import LaminarError, nearest
 from ..policies.guided import Acting
 from .config import EvalConfig
+from .rollouts.options import RolloutOptions
 
 
 def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
@@ -46,8 +47,13 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         raise LaminarError("temperature does not apply to selection=argmax; leave it out")
 
 
-def _acting(config: EvalConfig, candidates: int) -> Acting:
-    return Acting(candidates, config.selection, config.temperature, config.noise_scale)
+def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = "episodes.mp4") -> RolloutOptions:
+    acting = Acting(candidates, config.selection, config.temperature, config.noise_scale)
+    video = _video(config, out, film)
+    if out is not None and video is None:
+        (out / film).unlink(missing_ok=True)  # of an earlier evaluation
+    how = (config.num_envs, config.processes, video, config.video_episodes, acting, config.policy.runtime)
+    return RolloutOptions(*how)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
@@ -55,15 +61,11 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     count = 1 if config.candidates is None else config.candidates
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
-    options = (config.num_envs, config.processes, video, config.video_episodes)
-    result = run(policy, str(config.env.id), seeds, *options, how, config.policy.runtime)
+    result = run(policy, str(config.env.id), seeds, _options(config, out, count))
     print(result.summary())
     if out:
         from .reports.report import write_report
 
-        if video is None:
-            (out / "episodes.mp4").unlink(missing_ok=True)  # of an earlier evaluation
         print(f"report in {write_report(out, result, policy)}")
 
 
@@ -74,15 +76,11 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
     count = CANDIDATES if config.candidates is None else config.candidates
     if config.noise_scale == 0:
         count = min(count, 1)  # the others would be the same; that number is then missing, and says why
-    video, how = _video(config, out, "episodes.mp4"), _acting(config, count)
-    options = (config.num_envs, config.processes, video, config.video_episodes)
-    found = evaluate_offline(run, str(config.env.id), seeds, how, *options, config.policy.runtime)
+    found = evaluate_offline(run, str(config.env.id), seeds, _options(config, out, count))
     print(found.summary())
     if out:
         from .reports.report import write_report
 
-        if video is None:
-            (out / "episodes.mp4").unlink(missing_ok=True)
         page = write_report(out, found.last, run, headline=found.page())
         found.save(out)
         print(f"report in {page}")
@@ -92,15 +90,12 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
     from .rollouts.chains import evaluate_chains as run
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
-    video = _video(config, out, "chains.mp4")
-    options = (config.num_envs, config.processes, video, config.video_episodes, config.policy.runtime)
-    result = run(policy, str(config.env.id), *limits, *options)
+    options = _options(config, out, 1, "chains.mp4")
+    result = run(policy, str(config.env.id), *limits, options)
     print(result.summary())
     if out:
         from .reports.chain_report import write_chain_report
 
-        if video is None:
-            (out / "chains.mp4").unlink(missing_ok=True)
         print(f"report in {write_chain_report(out, result, policy)}")
 
 

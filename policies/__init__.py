@@ -5,8 +5,20 @@ Needs torch, einops, numpy and safetensors only, so that policies also run on a 
 
 from __future__ import annotations
 
-from .generative import GenerativePolicy, PolicyConfig, load_policy
+from .acting import Actor
+from .generative import GenerativePolicy, PolicyConfig
+from .load import POLICIES, load_policy
 from .networks import NETWORKS
+from .policy import Policy
 from .processes import PROCESSES
 
-__all__ = ["NETWORKS", "PROCESSES", "GenerativePolicy", "PolicyConfig", "load_policy"]
+__all__ = [
+    "NETWORKS",
+    "POLICIES",
+    "PROCESSES",
+    "Actor",
+    "GenerativePolicy",
+    "Policy",
+    "PolicyConfig",
+    "load_policy",
+]

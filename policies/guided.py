@@ -1,24 +1,27 @@
 """A policy that acts otherwise than by a plain sample: by its critic's choice among several, or with less noise.
 
 Best of N, and the resampling of DQL (Wang et al. 2023, N = 50) and IDQL (Hansen-Estruch et al. 2023); low-temperature
-sampling as Decision Diffuser's (Ajay et al. 2023). Acting this way is a choice of evaluation and deployment, no part of
-a checkpoint: any saved policy with a critic can act with any N, and most can with any noise.
+sampling as Decision Diffuser's (Ajay et al. 2023). What offline Q-learning gives back is a guided policy that acts by
+plain samples: how it acts is a choice of evaluation and deployment, which `guide` makes anew for the same weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..data.spec import Spec
 from ..errors import LaminarError, nearest
-from .acting import History, RecedingHorizon, TemporalEnsemble
-from .generative import GenerativePolicy
+from .generative import GenerativePolicy, generative
+from .module import PolicyModule
 from .networks import Network
+from .networks.critics import Critic, CriticConfig
+from .policy import Policy
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
 
@@ -65,6 +68,11 @@ class Acting:
                 f"noise_scale=0 makes all {self.candidates} candidates the same; give candidates=1, or more noise"
             )
 
+    @property
+    def plain(self) -> bool:
+        """Whether this is a single sample from all the noise, as the base gives it."""
+        return self.candidates == 1 and self.noise_scale == 1
+
     def to_json(self) -> dict[str, Any]:
         """Return ``{"candidates", "selection", "temperature", "noise_scale"}``; what has no effect is None."""
         chooses, drawn = self.candidates > 1, self.candidates > 1 and self.selection == "softmax"
@@ -87,38 +95,56 @@ class Acting:
         return how if self.noise_scale == 1 else f"{how}, noise x {self.noise_scale:g}"
 
 
-class Guided(GenerativePolicy):
-    """A policy around the weights of another one, deterministic in its noise like any other (except with `ddpm`).
+class Guided(PolicyModule):
+    """A base and a critic of its actions, deterministic in its noise like any other (except with `ddpm`).
 
-    Its `noise_shape` is (N, H * A + 1): each candidate's noise, and one number that decides the draw of the softmax.
-    Weights, normalizers and limits are those of the given policy, not copies; history and pending chunk are its own.
+    Acting by plain samples it is its base. Else its `noise_shape` is (N, n + 1) for a base with n numbers of noise:
+    each candidate's noise, and one number that decides the draw of the softmax.
+
+    Attributes:
+        base: the policy that is sampled.
+        critic: Q of encoded observations and normalized chunks, or None.
+        acting: how a chunk is decided.
     """
 
-    def __init__(self, policy: GenerativePolicy, acting: Acting) -> None:
-        """Let `policy` act this way.
+    def __init__(self, base: PolicyModule, critic: Critic | None = None, acting: Acting | None = None) -> None:
+        """Put a critic behind a policy; weights are shared, not copied.
 
         Raises:
             LaminarError: several candidates and no critic, or one that has diverged; or less noise for a solver that
                 draws more of it on the way.
         """
-        nn.Module.__init__(self)  # not Policy's, which would draw new weights
-        vars(self).update(vars(policy))
-        if acting.candidates > 1:
-            _check_critic(policy, acting)
-        if acting.noise_scale != 1 and policy.process.inner_draws:
+        super().__init__()
+        self.spec = base.spec
+        self.base = base
+        self.critic = critic
+        self.acting = acting or Acting()
+        if self.acting.candidates > 1:
+            _check_critic(critic, self.acting)
+        if self.acting.noise_scale != 1 and generative(base).process.inner_draws:
             raise LaminarError(
-                f"noise_scale={acting.noise_scale:g} needs a policy that is a function of its starting noise, and this "
-                "one's solver draws more on the way; act with noise_scale=1, or train with policy.process.solver=ddim"
+                f"noise_scale={self.acting.noise_scale:g} needs a policy that is a function of its starting noise, and "
+                "this one's solver draws more on the way; act with noise_scale=1, or train with "
+                "policy.process.solver=ddim"
             )
-        self.acting = acting
-        config = policy.policy_config
-        self._history = History(config.history)
-        self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
 
     @property
-    def noise_shape(self) -> tuple[int, int]:
-        """(N, H * A + 1), the shape of one decision's noise."""
-        return (self.candidates, self.spec.chunk * self.spec.action_dim + 1)
+    def guided(self) -> PolicyModule:
+        """The base."""
+        assert self.base is not None
+        return self.base
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of one decision's noise: the base's, or (N, n + 1)."""
+        if self.acting.plain:
+            return self.guided.noise_shape
+        return (self.candidates, math.prod(self.guided.noise_shape) + 1)
+
+    @property
+    def noise_axes(self) -> str:
+        """What the axes of a batch of noise are, for messages."""
+        return self.guided.noise_axes if self.acting.plain else "(batch, candidate, chunk * action + 1)"
 
     @property
     def candidates(self) -> int:
@@ -126,28 +152,39 @@ class Guided(GenerativePolicy):
         return self.acting.candidates
 
     @property
-    def noise_axes(self) -> str:
-        """What the axes of a batch of noise are, for messages."""
-        return "(batch, candidate, chunk * action + 1)"
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.guided.device
 
-    def generate(
-        self,
-        windows: Mapping[str, Tensor],
-        noise: Tensor,
-        steps: Steps = None,
-        source: Source = None,
-        network: Network | None = None,
+    @property
+    def action_scale(self) -> Tensor:
+        """(A,) raw units of one normalized unit of each action dimension."""
+        return self.guided.action_scale
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights and the Spec that `restore` needs, as plain values."""
+        critic = None if self.critic is None else asdict(self.critic.config)
+        return {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "base": self.guided.config}
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Encode as the base does."""
+        return self.guided.encode(observation)
+
+    def decode(
+        self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
     ) -> Tensor:
-        """Draw N chunks for each observation window and return the chosen one, (B, H, A); see `GenerativePolicy.generate`.
+        """Draw N chunks for each condition (B, h, D) and return the chosen one, (B, H, A); see `PolicyModule.generate`.
 
-        Noise is (B, N, H * A + 1); the rows of the network, and of further noise, are B * N.
+        Noise is (B, *noise_shape); the rows of the network, and of further noise, are B * N.
         """
-        cond = self.encode(windows)  # (B, h, D), encoded once for all candidates
+        if self.acting.plain:
+            return self.guided.decode(cond, noise, steps, source, network)
         batch, (count, _) = len(cond), self.noise_shape
         cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
-        start = noise[..., :-1].reshape(-1, self.spec.chunk, self.spec.action_dim)  # (B N, H, A)
+        start = noise[..., :-1].reshape(-1, *self.guided.noise_shape)  # (B N, H, A)
         start = self.acting.noise_scale * start
-        chunks = self._to_raw(self.process.sample(network or self.network, start, cond, steps, source))
+        chunks = self.guided.decode(cond, start, steps, source, network)
         if count == 1:
             return chunks
         chosen = choose(self._values(cond, chunks).view(batch, count), noise[..., -1], self.acting)
@@ -156,35 +193,66 @@ class Guided(GenerativePolicy):
     def _values(self, cond: Tensor, chunks: Tensor) -> Tensor:
         """(B N,) least value of the heads, of what the environment would get."""
         assert self.critic is not None  # checked at the start
-        normalized = self.action_normalizer({"action": chunks})["action"]
+        normalized = generative(self.guided).action_normalizer({"action": chunks})["action"]
         return self.critic(cond.flatten(1), normalized.flatten(1)).amin(dim=0)
 
 
-def guide(policy: GenerativePolicy, acting: Acting) -> GenerativePolicy:
-    """Return the policy itself for a plain single sample, or one that acts as told.
+def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Guided:
+    """Build a guided policy without its weights from its `config`."""
+    if base is None:
+        raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
+    critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]))
+    guided = Guided(base, critic or None)
+    guided.acting = Acting.from_json(config["acting"])
+    return guided
+
+
+def new_critic(policy: GenerativePolicy, config: CriticConfig) -> Critic:
+    """Build an untrained critic of a policy's encoded observations and normalized chunks."""
+    spec = policy.spec
+    return Critic(config, spec.history * policy.encoder.output_dim, spec.chunk * spec.action_dim)
+
+
+def critic_of(policy: Policy) -> Critic | None:
+    """Return the critic that comes with a policy, None where there is none."""
+    return policy.critic if isinstance(policy, Guided) else None
+
+
+def acting_of(policy: Policy) -> Acting:
+    """Return how a policy decides: a plain sample, unless it says otherwise."""
+    return getattr(policy, "acting", Acting())
+
+
+@overload
+def guide(policy: PolicyModule, acting: Acting) -> PolicyModule: ...
+@overload
+def guide(policy: Policy, acting: Acting) -> Policy: ...
+def guide(policy: Policy, acting: Acting) -> Policy:
+    """Return a policy that acts as told, of the same weights: itself where it does so already.
 
     Raises:
-        LaminarError: its critic cannot choose, or the policy is accelerated, and would be run eagerly from here.
+        LaminarError: no critic that could choose; or a policy that acts as it was built, because it is accelerated,
+            exported or elsewhere.
     """
-    from .runtimes.accelerated import Accelerated  # builds its loops of guided policies
-
-    if isinstance(policy, Accelerated):
-        if acting != getattr(policy, "acting", Acting()):
-            raise LaminarError(
-                "an accelerated policy acts as it was built; tell it how before: accelerate(guide(policy, acting))"
-            )
+    if acting == acting_of(policy):
         return policy
-    plain = acting.candidates == 1 and acting.noise_scale == 1
-    return policy if plain and not isinstance(policy, Guided) else Guided(policy, acting)
+    if not isinstance(policy, PolicyModule):
+        raise LaminarError(
+            f"{type(policy).__name__} acts as it was built, and cannot be told to act otherwise; guide the policy that "
+            "it was built of: accelerate(guide(policy, acting))"
+        )
+    if isinstance(policy, Guided):
+        return Guided(policy.guided, policy.critic, acting)
+    return Guided(policy, None, acting)
 
 
-def _check_critic(policy: GenerativePolicy, acting: Acting) -> None:
-    if policy.critic is None:
+def _check_critic(critic: Critic | None, acting: Acting) -> None:
+    if critic is None:
         raise LaminarError(
             f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "
             "method that learns one, such as method=ofql, or act with candidates=1"
         )
-    if not all(bool(weight.isfinite().all()) for weight in policy.critic.parameters()):
+    if not all(bool(weight.isfinite().all()) for weight in critic.parameters()):
         raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +11,32 @@ import torch
 from torch import Tensor
 
 from ..data.spec import Spec
-from ..errors import LaminarError
+from ..errors import LaminarError, nearest
 
 Observation = Mapping[str, Any] | Any
 
 
-def as_tensors(spec: Spec, obs: Observation, device: torch.device) -> dict[str, Tensor]:
-    """Return an observation as tensors {key: (B, ...)} on `device`, floats in single precision.
+class Windows(dict[str, Tensor]):
+    """Observation windows {key: (B, h, ...)} that an actor has checked: whoever gets them need not do it again."""
+
+    def rows(self, index: Tensor) -> Windows:
+        """Return the windows of some rows, given by their numbers (P,)."""
+        return Windows({key: value[index.to(value.device)] for key, value in self.items()})
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the windows on a device, themselves if they are there."""
+        if all(value.device == device for value in self.values()):
+            return self
+        return Windows({key: value.to(device) for key, value in self.items()})
+
+
+def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
+    """Return an observation as tensors {key: (B, ...)}, floats in single precision.
 
     Args:
         spec: names the keys, their shapes and types.
         obs: {key: (B, ...)}; a single array when there is one key. Arrays, tensors or nested lists.
-        device: where the tensors shall be.
+        device: where the tensors shall be; None leaves them where they are.
 
     Raises:
         LaminarError: a value is no array of numbers, has too few axes or other rows than the rest, or is no picture of
@@ -51,12 +66,14 @@ def as_tensors(spec: Spec, obs: Observation, device: torch.device) -> dict[str, 
     return tensors
 
 
-def as_windows(spec: Spec, obs: Observation, device: torch.device) -> dict[str, Tensor]:
+def as_windows(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
     """Return an observation as tensors {key: (B, h, ...)} on `device`; history axis added if left out.
 
     Raises:
         LaminarError: as in `as_tensors`; also if a window has another length than the history, or too many axes.
     """
+    if isinstance(obs, Windows):
+        return obs if device is None else obs.to(device)
     windows = as_tensors(spec, obs, device)
     for key, value in windows.items():
         feature = spec.observation.get(key)
@@ -72,7 +89,43 @@ def as_windows(spec: Spec, obs: Observation, device: torch.device) -> dict[str, 
     return windows
 
 
-def _tensor(key: str, value: Any, device: torch.device) -> Tensor:
+def check_values(spec: Spec, observation: Mapping[str, Tensor]) -> None:
+    """Refuse an observation {key: (B, ...)} that a policy could not make sense of.
+
+    Values on a GPU are not looked at, which would wait for it.
+
+    Raises:
+        LaminarError: a key is missing or unknown, a width is wrong, or a value is not finite; it is named.
+    """
+    for key, feature in spec.observation.items():
+        value = observation.get(key)
+        if value is None:
+            raise LaminarError(f"observation '{key}' is missing (got {sorted(observation)}){nearest(key, observation)}")
+        if value.shape[1:] != feature.shape:
+            raise LaminarError(f"observation '{key}' has shape {tuple(value.shape[1:])}, expected {feature.shape}")
+        # A sum is finite if all its terms are, unless they are huge; where it is not, they deserve a closer look.
+        if value.is_floating_point() and not value.is_cuda and not math.isfinite(value.sum().item()):
+            _check_finite(key, value)
+    unknown = sorted(observation.keys() - spec.observation.keys())
+    if unknown:
+        raise LaminarError(
+            f"the policy has no observation '{unknown[0]}' (it has {sorted(spec.observation)})"
+            f"{nearest(unknown[0], spec.observation)}"
+        )
+
+
+def _check_finite(key: str, value: Tensor) -> None:
+    bad = ~torch.isfinite(value)
+    if bad.any():
+        row, *index = (int(i) for i in bad.nonzero()[0])
+        number = float(value[(row, *index)])
+        raise LaminarError(
+            f"observation '{key}' of robot {row} is not finite ({number} at {tuple(index)}); check the sensor before "
+            "asking the policy"
+        )
+
+
+def _tensor(key: str, value: Any, device: torch.device | None) -> Tensor:
     if isinstance(value, np.ndarray) and not value.flags.writeable:
         value = value.copy()  # PyTorch warns of memory that it may not write to
     try:

@@ -1,65 +1,160 @@
-"""What every training method is: an improver takes a policy and data, and gives back a better policy."""
+"""What every training method is: an improver takes a policy and experience, and gives back something better."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.episodes import Episodes
-from ..policies import GenerativePolicy
-from .update.group import Processes
-from .update.runners import Program, State
+from ..data.replay import Replay
+from ..envs.world import World
+from ..errors import LaminarError
+from ..policies.module import PolicyModule
+from .config import RuntimeConfig
+from .update.group import Group
+from .update.learner import Learner
+from .update.program import Metrics, State, UpdateProgram, check_names
+from .update.runners import Runner, runner
 
 
 @dataclass
 class Context:
     """What a run gives its improver besides policy, data and the method's own settings."""
 
-    steps: int  # updates of the whole run, for schedules
-    device: str
-    generator: torch.Generator  # the only source of randomness, on `device`
-    processes: Processes
-    compiled: bool  # torch.compile the update
-    short_episodes: str  # data.short_episodes
-    autocast: bool = False  # run matrix products in bfloat16
-    captured: bool = False  # capture the update in a CUDA graph
-    updates_per_launch: int = 1  # of a captured update: `update` takes so many at once
+    steps: int  # updates of the whole run, for rates that depend on it
+    generator: torch.Generator  # the only source of randomness, on the device
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)  # device, and how updates are run
+    group: Group = field(default_factory=Group)  # processes that train together
+    short_episodes: str = "error"  # data.short_episodes
     init: str | None = None  # saved policy that the given one is; None when it is untrained
+    world: World | None = None  # where a method that acts does so
     like: Improver | None = None  # replica with another seed, whose data on the device serve this one too
+
+    @property
+    def device(self) -> torch.device:
+        """Where the update runs."""
+        return torch.device(self.runtime.device)
+
+
+class Product(Protocol):
+    """What training gives back: a policy, or another module that writes itself into a folder."""
+
+    def write(self, folder: Path) -> None:
+        """Write weights (model.safetensors) and all that opening them needs into an existing folder."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All tensors that `write` writes."""
+        ...
 
 
 class Improver(ABC):
-    """One training method, in one module of `train/methods/` beside its `Config` dataclass, whose `name` selects it."""
+    """One training method, in a module of `train/methods/` beside its `Config` dataclass, whose `name` selects it.
+
+    The usual method learns by an `UpdateProgram`: its constructor ends with `self._learn(…)`, and it says what its
+    `product` is. Compilation, capture, several seeds, several processes and resume then come by themselves. A method
+    that learns in another way leaves that out, and has `update`, `state` and `load_state` of its own.
+
+    Attributes:
+        acts: whether the method collects experience in a world.
+        renamed: names in saved states of earlier versions -> today's.
+        program: the update as a function of tensors; None for a method that learns in another way.
+        replay: experience that grows, which is saved beside the state; None where all was recorded before.
+        world: where it acts, whose running episodes are saved too; None for a method that does not act.
+    """
+
+    acts: ClassVar[bool] = False
+    renamed: ClassVar[Mapping[str, str]] = {}
+    program: UpdateProgram | None = None
+    replay: Replay | None = None
+    world: World | None = None
 
     @abstractmethod
-    def __init__(self, policy: GenerativePolicy, episodes: Episodes, config: Any, context: Context) -> None:
-        """Take over the policy and put the data on the device."""
+    def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Any, context: Context) -> None:
+        """Take over the policy and put the data on the device.
+
+        Args:
+            policy: that is to become better.
+            recorded: demonstrations or logs; None where the run has none.
+            config: the method's own settings.
+            context: of the run.
+        """
 
     @abstractmethod
-    def update(self, step: int) -> dict[str, Tensor]:
-        """Take one update and return detached metrics without waiting for the device; "loss" is the policy's."""
+    def product(self) -> nn.Module:
+        """Return what is saved, a `Product`; if it is a policy, it is also evaluated and deployed."""
 
-    @property
-    def program(self) -> Program | None:
-        """The update as a function of tensors, of a method that can be captured and trained with several seeds."""
-        return None
+    def collect(self, step: int) -> Metrics:
+        """Act in the world before update number `step`; return what was seen there, () each, maybe nothing."""
+        return {}
+
+    def update(self, step: int) -> Metrics:
+        """Take update number `step`, or one launch of several; return detached metrics without waiting for the device.
+
+        "loss" is the policy's.
+        """
+        if "_runner" not in vars(self):
+            assert self.program is not None
+            self._runner: Runner = runner(self.program, self._context.runtime, self._context.group.size == 1)
+        return self._runner(step)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all tensors, besides `product()` and the replay, that an exact resume needs."""
+        assert self.program is not None
+        kept = {name: value for name, value in self.program.state.items() if name not in self._deployed}
+        return kept | {"generator": self.program.feed.state()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned; `product()` has been loaded from its own file."""
+        assert self.program is not None
+        for name, value in check_names(state, self.renamed).items():
+            if name != "generator":
+                self.program.state[name].copy_(value)
+        self.program.feed.load_state(state["generator"])
+
+    def _learn(
+        self, program: UpdateProgram, learner: Learner, context: Context, deployed: tuple[str, ...] = ()
+    ) -> None:
+        """Learn by a program from now on.
+
+        Args:
+            program: the update.
+            learner: whose parameters are parts of its state.
+            context: of the run.
+            deployed: parts that `product()` holds, so that they are saved with it.
+        """
+        self.program, self._learner, self._context, self._deployed = program, learner, context, deployed
+        learner.bind(program.state)
 
     def move(self, state: State) -> None:
-        """Go on with tensors that lie elsewhere and have the same values, as `program.state` from now on."""
-        raise NotImplementedError(f"{type(self).__name__} has no program")
+        """Go on with tensors that lie elsewhere and have the same values, as the program's state from now on."""
+        assert self.program is not None
+        self.program.state = state
+        self._learner.bind(state)
 
-    @abstractmethod
-    def policy(self) -> GenerativePolicy:
-        """Return the policy to evaluate, save and deploy."""
 
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """Return all tensors, besides `policy()`, that an exact resume needs."""
+def need(recorded: Episodes | None, method: str) -> Episodes:
+    """Return the recordings that a method cannot do without.
 
-    @abstractmethod
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state` returned; `policy()` has been loaded from its own file."""
+    Raises:
+        LaminarError: there are none.
+    """
+    if recorded is None:
+        raise LaminarError(f"method={method} learns from recordings: give data.path=FILE")
+    return recorded
+
+
+def alone(context: Context, method: str) -> None:
+    """Refuse to run a method data parallel that cannot.
+
+    Raises:
+        LaminarError: there is more than one process.
+    """
+    if context.group.size > 1:
+        raise LaminarError(f"method={method} runs in one process; start it without torchrun")

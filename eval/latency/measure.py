@@ -24,11 +24,14 @@ from torch import Tensor
 
 from ...errors import LaminarError, nearest
 from ...machine import cpu_model
-from ...policies.generative import GenerativePolicy
 from ...policies.guided import Acting, guide
-from ...policies.runtimes import accelerated as realtime
+from ...policies.module import PolicyModule
+from ...policies.runtimes import RUNTIMES
+from ...policies.runtimes.accelerate import accelerate
+from ...policies.runtimes.accelerated import Accelerated, unavailable
+from ...policies.runtimes.fastest import suitable
 from ...policies.runtimes.pace import resolve_steps
-from ...policies.runtimes.program import Program
+from ...policies.runtimes.program import SamplingProgram
 from .roofline import Probe, Work, probes, work_of
 
 Array = NDArray[Any]
@@ -43,7 +46,7 @@ class Case:
     """One way to ask the policy.
 
     Attributes:
-        runtime: of `realtime.RUNTIMES`.
+        runtime: one of `policies.runtimes.RUNTIMES`.
         steps: network calls, name of a schedule, or None for the configured number.
         batch: robots a call.
         what: "sample", a chunk from an observation; or "act", a whole decision that plans: the checks of the
@@ -112,7 +115,7 @@ class Latencies:
         rate_hz: control rate to hold, None when neither the user nor the Spec names one.
     """
 
-    policy: GenerativePolicy
+    policy: PolicyModule
     rows: list[tuple[Candidate, Timing]]
     kernels: list[tuple[Probe, Timing]]
     left_out: dict[str, str]
@@ -122,7 +125,7 @@ class Latencies:
 
 
 def measure_latency(
-    policy: GenerativePolicy,
+    policy: PolicyModule,
     runtimes: Sequence[str] | None = None,
     steps: Sequence[Any] = (None,),
     batches: Sequence[int] = (1,),
@@ -156,6 +159,7 @@ def measure_latency(
         raise LaminarError(f"rate_hz must be above 0 and finite, got {rate_hz}")
     for value in steps:
         resolve_steps(policy, value)
+    # By one candidate a policy with a critic acts by plain samples, however it was told to act before.
     policy = guide(policy, Acting(candidates)).eval()
     with _threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -208,7 +212,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def on_device(policy: GenerativePolicy, name: str) -> GenerativePolicy:
+def on_device(policy: PolicyModule, name: str) -> PolicyModule:
     """Move a policy.
 
     Raises:
@@ -234,17 +238,17 @@ def _check_numbers(**lists: Sequence[Any]) -> None:
                 raise LaminarError(f"{name} must be a whole number of at least 1, got {value}")
 
 
-def _runtimes(policy: GenerativePolicy, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+def _runtimes(policy: PolicyModule, names: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """Return the runtimes to measure, eager first, and why others are left out."""
-    known = sorted(realtime.RUNTIMES, key=lambda name: name != "eager")  # the reference comes first
+    known = sorted(RUNTIMES.names(), key=lambda name: name != "eager")  # the reference comes first
     for name in names or ():
         if name not in known:
             raise LaminarError(f"no runtime is called '{name}' (known: {', '.join(known)}){nearest(str(name), known)}")
-    suits = [name for name in known if name in realtime.suitable(policy)]
+    suits = [name for name in known if name in suitable(policy)]
     wanted = suits if names is None else list(dict.fromkeys(names))
     if not wanted:
         raise LaminarError(f"runtimes=[] leaves nothing to measure; name some of {', '.join(known)}")
-    reasons = {name: realtime.unavailable(name, policy) for name in wanted}
+    reasons = {name: unavailable(name, policy) for name in wanted}
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     if names is not None and left_out:
         name, reason = next(iter(left_out.items()))
@@ -253,7 +257,7 @@ def _runtimes(policy: GenerativePolicy, names: Sequence[str] | None) -> tuple[li
 
 
 def _candidates(
-    policy: GenerativePolicy, runtime: str, steps: Sequence[Any], batches: Sequence[int], seed: int
+    policy: PolicyModule, runtime: str, steps: Sequence[Any], batches: Sequence[int], seed: int
 ) -> list[Candidate]:
     """Build a runtime for all steps and batches; the first one also makes whole decisions."""
     found: list[Candidate] = []
@@ -263,16 +267,16 @@ def _candidates(
     return found
 
 
-def _build(policy: GenerativePolicy, case: Case, seed: int, decides: bool) -> list[Candidate]:
+def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[Candidate]:
     steps = resolve_steps(policy, case.steps)
-    program, generator = Program(policy, steps), torch.Generator(policy.device).manual_seed(seed + 2)
+    program, generator = SamplingProgram(policy, steps), torch.Generator(policy.device).manual_seed(seed + 2)
     inputs = program.example(case.batch, torch.Generator().manual_seed(seed))
     windows = inputs[-len(program.keys) :]
     # on the host, where a robot's sensors leave it
     observation = {key: value.cpu() for key, value in zip(program.keys, windows, strict=True)}
     # What users do without any of this is the reference: the policy itself, not a runtime called eager around it.
     plain = case.runtime == "eager"
-    fast = policy if plain else realtime.accelerate(policy, case.runtime, case.batch, steps)
+    fast = policy if plain else accelerate(policy, case.runtime, case.batch, steps)
     more: dict[str, Any] = {"steps": steps} if plain else {}
 
     def sample() -> Tensor:
@@ -287,7 +291,7 @@ def _build(policy: GenerativePolicy, case: Case, seed: int, decides: bool) -> li
     if decides:
         now = {key: value[:, -1] for key, value in observation.items()}
         # the policy's own `act` knows its configured number of steps alone
-        actor = realtime.accelerate(policy, "eager", case.batch, steps) if plain and steps is not None else fast
+        actor = accelerate(policy, "eager", case.batch, steps) if plain and steps is not None else fast
         # After a reset a chunk is due: without it, most decisions of a policy that executes several actions wait for
         # nothing, and the one that matters hides behind them.
         found.append(Candidate(replace(case, what="act"), lambda: actor.act(now).cpu(), actor.reset, *costs))
@@ -295,8 +299,8 @@ def _build(policy: GenerativePolicy, case: Case, seed: int, decides: bool) -> li
 
 
 def _difference(
-    policy: GenerativePolicy,
-    fast: GenerativePolicy,
+    policy: PolicyModule,
+    fast: PolicyModule | Accelerated,
     steps: Any,
     observation: Mapping[str, Tensor],
     noise: Tensor,

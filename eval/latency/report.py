@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ...policies.guided import Guided
+from ...policies.generative import generative
+from ...policies.guided import acting_of
 from ...policies.storage import write_json, write_text
 from ..results.result import versions
 from .measure import Array, Candidate, Case, Latencies, Timing
@@ -28,13 +29,13 @@ def figures(found: Latencies) -> dict[str, Any]:
     """Return everything that was measured as plain values: the content of `bench.json`."""
     policy, (bandwidth, rate) = found.policy, _rates(found)
     return {
-        "process": policy.policy_config.process.name,
-        "network": policy.network_config.name,
+        "process": generative(policy).policy_config.process.name,
+        "network": generative(policy).network_config.name,
         "parameters": sum(weight.numel() for weight in policy.parameters()),
         "checkpoint": policy.checkpoint_hash(),
         "history": policy.spec.history,
         "chunk": [policy.spec.chunk, policy.spec.action_dim],
-        "acting": policy.acting.to_json() if isinstance(policy, Guided) else None,
+        "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
         "spec_rate_hz": policy.spec.rate_hz,
         "rate_hz": found.rate_hz,
         "machine": found.machine,
@@ -230,7 +231,8 @@ def latency_histogram(found: Latencies, path: Path) -> Path:
         _draw_periods(axis, found.rate_hz, low, high)
     axes[-1].set_xlabel("wall time of one call")
     policy = found.policy
-    title = f"{policy.policy_config.process.name} x {policy.network_config.name}, {found.calls} calls each"
+    made = generative(policy)
+    title = f"{made.policy_config.process.name} x {made.network_config.name}, {found.calls} calls each"
     figure.suptitle(f"{title}, {found.machine['cpu']}", fontsize=10)
     figure.savefig(path, dpi=120)
     return path

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ...policies.generative import GenerativePolicy
+from ...policies.module import PolicyModule
 
 # A GPU is measured from its memory, out of reach of its cache, and with enough work to fill it.
 _SIDE = {"cpu": 256, "cuda": 8192}  # of the matrices
@@ -105,7 +105,7 @@ class Probe:
     unit: str
 
 
-def probes(policy: GenerativePolicy, work: Work) -> list[Probe]:
+def probes(policy: PolicyModule, work: Work) -> list[Probe]:
     """Return the kernels that measure bandwidth and rate on the policy's device.
 
     The second one is also the fixed kernel of every table, which shows the drift of a machine between two runs.

@@ -16,10 +16,11 @@ from ...envs.fitting import fit_env
 from ...envs.make import control_rate
 from ...envs.rendering import simulator
 from ...errors import LaminarError
-from ...policies.generative import GenerativePolicy, load_policy
+from ...policies import Policy, load_policy
 from ...policies.guided import guide
+from ...policies.module import PolicyModule
 from ..results.result import Result
-from ..rollouts.lockstep import Lockstep, observation_dict
+from ..rollouts.lockstep import Lockstep
 from . import plots
 
 _SAMPLES = 24  # chunks, or rollouts, drawn as lines in a picture
@@ -29,7 +30,7 @@ _ACTIONS = 500  # single actions, drawn as a histogram
 def write_report(
     folder: str | Path,
     result: Result,
-    policy: GenerativePolicy | str | Path | None = None,
+    policy: PolicyModule | str | Path | None = None,
     video: str = "episodes.mp4",
     headline: Sequence[str] = (),
 ) -> Path:
@@ -49,7 +50,7 @@ def write_report(
     result.save(folder)
     pictures: dict[str, Path] = {}
     if policy is not None:
-        loaded = policy if isinstance(policy, GenerativePolicy) else load_policy(policy)
+        loaded = policy if isinstance(policy, PolicyModule) else load_policy(policy)
         pictures |= _behavior(guide(loaded, result.acting), result, folder)
     data, remark = _data_returns(policy)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
@@ -60,7 +61,7 @@ def write_report(
     return page
 
 
-def training_curve(folder: Path, policy: GenerativePolicy | str | Path | None) -> dict[str, Path]:
+def training_curve(folder: Path, policy: PolicyModule | str | Path | None) -> dict[str, Path]:
     """Draw the training curve of a policy that lies in a run; return its title and file, nothing for others."""
     file = _file_of_run(policy, "metrics.jsonl")
     if file is None:
@@ -70,7 +71,7 @@ def training_curve(folder: Path, policy: GenerativePolicy | str | Path | None) -
     return {"Training": plots.training_curve(rows, folder / "training.png")} if rows else {}
 
 
-def _file_of_run(policy: GenerativePolicy | str | Path | None, name: str) -> Path | None:
+def _file_of_run(policy: PolicyModule | str | Path | None, name: str) -> Path | None:
     """Return a file of the run that a policy's folder is, or lies in; None where there is none."""
     if not isinstance(policy, str | Path):
         return None
@@ -79,7 +80,7 @@ def _file_of_run(policy: GenerativePolicy | str | Path | None, name: str) -> Pat
     return next((place / name for place in places if (place / name).is_file()), None)
 
 
-def _data_returns(policy: GenerativePolicy | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
+def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any] | None, list[str]]:
     """Return the returns (E,) of the data that a run was trained on, and a line that says what they are."""
     file = _file_of_run(policy, "run.json")
     if file is None:
@@ -97,12 +98,12 @@ def _data_returns(policy: GenerativePolicy | str | Path | None) -> tuple[NDArray
     return returns, [f"- returns of the training data: {figures}"]
 
 
-def _behavior(policy: GenerativePolicy, result: Result, folder: Path) -> dict[str, Path]:
+def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
     """Draw what the policy may do from the first seed's start."""
     seed = result.episodes[0].seed
     env = fit_env(result.env_id, policy.spec).env
     try:
-        chunks = _sample_chunks(policy, observation_dict(env.reset(seed=seed)[0]))
+        chunks = _sample_chunks(policy, _named(env.reset(seed=seed)[0]))
         pictures = {"Sampled chunks": plots.action_chunks(chunks, control_rate(env), folder / "chunks.png")}
         maze = getattr(env.unwrapped, "maze", None)
     finally:
@@ -115,35 +116,41 @@ def _behavior(policy: GenerativePolicy, result: Result, folder: Path) -> dict[st
 
 
 @torch.inference_mode()
-def _sample_chunks(policy: GenerativePolicy, observation: Mapping[str, Any]) -> NDArray[Any]:
+def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[Any]:
     """Return chunks (S, H, A) for one observation, which is also the whole history."""
     samples = _SAMPLES if policy.spec.chunk > 1 else _ACTIONS
     windows = {
-        key: torch.as_tensor(np.asarray(observation[key], feature.dtype), device=policy.device).expand(
+        key: torch.as_tensor(np.asarray(observation[key], feature.dtype)).expand(
             samples, policy.spec.history, *feature.shape
         )
         for key, feature in policy.spec.observation.items()
     }
-    noise = torch.randn(samples, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
-    return policy.sample(windows, noise.to(policy.device)).cpu().numpy()
+    shape, generator = policy.noise_shape, torch.Generator().manual_seed(0)
+    noise = None if shape is None else torch.randn(samples, *shape, generator=generator)
+    return policy.sample(windows, noise).cpu().numpy()
 
 
-def _drive(policy: GenerativePolicy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+def _named(observation: Any) -> Mapping[str, Any]:
+    """Name a lone array "observation", as Episodes do."""
+    return observation if isinstance(observation, Mapping) else {"observation": observation}
+
+
+def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """Return the paths (T, 2) of several rollouts from one start with different noise, and the goal (2,)."""
     lockstep = Lockstep(policy, env_id, _SAMPLES)
     try:
         driven: list[list[NDArray[Any]]] = [[] for _ in range(_SAMPLES)]
-        owners = [simulator(env) for env in lockstep.envs]
+        owners = [simulator(env) for env in lockstep.world.envs]
         lockstep.start(dict.fromkeys(range(_SAMPLES), seed), {slot: slot for slot in range(_SAMPLES)})
         running = set(range(_SAMPLES))
         while running:
             for slot in running:
                 driven[slot].append(owners[slot].data.qpos[:2].copy())
-            actions = lockstep.act()
-            running -= {slot for slot in running if lockstep.step(slot, actions[slot]).ended}
+            moments = lockstep.step(running, lockstep.act())
+            running -= {slot for slot, moment in moments.items() if moment.ended}
         for path, owner in zip(driven, owners, strict=True):
             path.append(owner.data.qpos[:2].copy())
-        goal: Any = lockstep.envs[0].unwrapped
+        goal: Any = lockstep.world.envs[0].unwrapped
         return [np.array(path) for path in driven], np.asarray(goal.goal)
     finally:
         lockstep.close()
@@ -153,7 +160,7 @@ def _page(
     result: Result,
     pictures: dict[str, Path],
     video: Path,
-    policy: GenerativePolicy | str | Path | None,
+    policy: PolicyModule | str | Path | None,
     headline: Sequence[str],
 ) -> list[str]:
     stored = result.to_json()
@@ -191,7 +198,7 @@ def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[st
 
 
 def provenance(
-    policy: GenerativePolicy | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
+    policy: PolicyModule | str | Path | None, checkpoint: str | None, environment: str, versions: Mapping[str, str]
 ) -> list[str]:
     """Return the lines that say what was measured, and in what."""
     lines = ["## What was measured", ""]

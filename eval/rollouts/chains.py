@@ -15,23 +15,23 @@ from typing import Any
 
 from ...envs.chains import load_chains, start_state
 from ...envs.make import split_id
+from ...envs.room import as_room
 from ...errors import LaminarError
+from ...policies.policy import Policy
 from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
-from .lockstep import Actor, Lockstep, Step
+from .lockstep import Lockstep, Moment
 from .measurement import measure
+from .options import DEFAULTS, RolloutOptions
 
 
 def evaluate_chains(
-    policy: Actor | str | Path,
+    policy: Policy | str | Path,
     env_id: str = "laminar/Playroom-v0?scene=D",
     chains: int = CHAINS,
     seed: int = 0,
     max_steps: int = MAX_STEPS,
-    num_envs: int | None = None,
-    processes: int = 0,
-    video: str | Path | None = None,
-    video_chains: int = 3,
-    runtime: str = "eager",
+    options: RolloutOptions = DEFAULTS,
+    **settings: Any,
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
 
@@ -44,11 +44,8 @@ def evaluate_chains(
         chains: the first so many of the protocol's 1,000.
         seed: chain i draws its noise from `seed` + i.
         max_steps: limit of each instruction.
-        num_envs: environments that step together, at most 64 by default; it does not change the chains.
-        processes: 0 runs in this process; N shards the chains over N workers, which load the policy themselves.
-        video: MP4 file to write, with the first `video_chains` chains; the instruction is written into the picture.
-        video_chains: how many chains to film.
-        runtime: of the sampling loop, see `evaluate`.
+        options: how it is rolled out; a video has the first `video_episodes` chains, with the instructions.
+        settings: fields of `RolloutOptions` that differ from `options`.
 
     Raises:
         LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
@@ -58,8 +55,7 @@ def evaluate_chains(
         raise LaminarError(f"chains need seed >= 0 and max_steps >= 1, got {seed} and {max_steps}")
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
-    numbers = range(chains)
-    found = measure(protocol, policy, env_id, numbers, num_envs, processes, video, video_chains, None, runtime)
+    found = measure(protocol, policy, env_id, range(chains), options.but(**settings))
     instruction = found.spec.observation.get("instruction")
     return ChainResult(
         env_id=found.env_id,
@@ -77,8 +73,8 @@ def evaluate_chains(
 
 def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int) -> list[Chain]:
     """Run the chains with the given numbers; their noise is seeded with `seed` + number."""
-    room: Any = lockstep.envs[0].unwrapped
-    if not hasattr(room, "begin"):
+    room = as_room(lockstep.world.envs[0])
+    if room is None:
         raise LaminarError(
             f"'{lockstep.env_id}' takes no instructions, so it has no chains; use env.id=laminar/Playroom-v0?scene=D"
         )
@@ -98,9 +94,9 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
         lockstep.start(fresh, {slot: seed + number for slot, number in fresh.items()}, options)
         begin(fresh)
 
-    def advance(slot: int, number: int, step: Step) -> bool:
+    def advance(slot: int, number: int, moment: Moment) -> bool:
         chain = chains[number]
-        over = _book(chain, step, max_steps, lockstep.env_id)
+        over = _book(chain, moment, max_steps, lockstep.env_id)
         if not over and len(chain.steps) == chain.completed:
             begin({slot: number})
         return over
@@ -109,15 +105,15 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
     return [chains[number] for number in numbers]
 
 
-def _book(chain: Chain, step: Step, max_steps: int, env_id: str) -> bool:
+def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:
     """Book one step of a chain; return whether the chain is over."""
     chain.steps[-1] += 1
-    if step.success is None:
+    if moment.success is None:
         raise LaminarError(f"'{env_id}' does not tell success after begin(task), so chains cannot be counted in it")
-    if step.success:
+    if moment.success:
         chain.completed += 1
         return chain.completed == len(chain.tasks)
-    if step.ended and chain.steps[-1] < max_steps:
+    if moment.ended and chain.steps[-1] < max_steps:
         raise LaminarError(
             f"'{env_id}' ended by itself at step {sum(chain.steps)} of chain {chain.index}; "
             "chains need an environment without a task or a step limit of its own: leave them out of env.id"

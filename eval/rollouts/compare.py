@@ -11,12 +11,12 @@ import numpy as np
 
 from ...envs.fitting import place
 from ...errors import LaminarError
-from ...policies import load_policy
+from ...policies import Policy, load_policy
 from ...policies.storage import write_json
 from ..results.result import Result
 from ..results.scores import Interval, bootstrap, paired_rates
 from .episodes import evaluate
-from .lockstep import Actor
+from .options import DEFAULTS, RolloutOptions
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.
 FEWEST_PAIRS = 6
@@ -68,11 +68,11 @@ class Comparison:
 
 
 def compare(
-    policy_a: Actor | str | Path,
-    policy_b: Actor | str | Path,
+    policy_a: Policy | str | Path,
+    policy_b: Policy | str | Path,
     env_id: str,
     seeds: Sequence[int],
-    num_envs: int | None = None,
+    options: RolloutOptions = DEFAULTS,
 ) -> Comparison:
     """Evaluate two policies on the same seeds (same resets, same noise) and compare them in pairs.
 
@@ -81,7 +81,7 @@ def compare(
     """
     # Both are loaded before either is evaluated: a wrong path is told at once.
     a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
-    first, second = evaluate(a, env_id, seeds, num_envs), evaluate(b, env_id, seeds, num_envs)
+    first, second = evaluate(a, env_id, seeds, options), evaluate(b, env_id, seeds, options)
     return compare_results(first, second, _names(policy_a, policy_b))
 
 
@@ -127,7 +127,7 @@ def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: in
     return f"No difference between {a} and {b} in {what} is shown: {difference.mean:+.4g} {interval}."
 
 
-def _names(policy_a: Actor | str | Path, policy_b: Actor | str | Path) -> tuple[str, str]:
+def _names(policy_a: Policy | str | Path, policy_b: Policy | str | Path) -> tuple[str, str]:
     paths = [Path(policy) for policy in (policy_a, policy_b) if isinstance(policy, str | Path)]
     if len(paths) < 2 or paths[0].absolute() == paths[1].absolute():
         return ("A", "B")

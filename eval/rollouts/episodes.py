@@ -14,24 +14,15 @@ from typing import Any
 import gymnasium
 
 from ...errors import LaminarError
-from ...policies.guided import Acting
+from ...policies.policy import Policy
 from ..results.result import Episode, Result
-from .lockstep import Actor, Lockstep, Step
+from .lockstep import Lockstep, Moment
 from .measurement import measure
-
-__all__ = ["Actor", "evaluate"]
+from .options import DEFAULTS, RolloutOptions
 
 
 def evaluate(
-    policy: Actor | str | Path,
-    env_id: str,
-    seeds: Sequence[int],
-    num_envs: int | None = None,
-    processes: int = 0,
-    video: str | Path | None = None,
-    video_episodes: int = 3,
-    acting: Acting | None = None,
-    runtime: str = "eager",
+    policy: Policy | str | Path, env_id: str, seeds: Sequence[int], options: RolloutOptions = DEFAULTS, **settings: Any
 ) -> Result:
     """Measure a policy: one episode a seed.
 
@@ -43,21 +34,13 @@ def evaluate(
         policy: a policy, or a folder with one (a checkpoint or a run).
         env_id: gymnasium or D4RL id.
         seeds: one episode each; the same seeds give the same resets and the same noise.
-        num_envs: environments that step together, at most 64 by default. It does not change the episodes, up to
-            floating-point differences between batch sizes.
-        processes: 0 runs in this process, which is fastest for cheap simulators; N shards the seeds over N
-            workers, which load the policy themselves, so `policy` must then be a folder.
-        video: MP4 file to write, with the first `video_episodes` episodes one after the other.
-        video_episodes: how many episodes to film.
-        acting: lets the critic of the policy choose among candidates, as a `Guided` policy does; None leaves the
-            policy as it is.
-        runtime: of the sampling loop, see `policies.realtime.accelerate`; "auto" takes the fastest. The same numbers up
-            to rounding, so single episodes may differ where an environment is chaotic.
+        options: how it is rolled out.
+        settings: fields of `RolloutOptions` that differ from `options`, such as ``num_envs=8``.
 
     Raises:
         LaminarError: the policy does not fit the environment or gave a non-finite action; no or repeated seeds.
     """
-    found = measure(run_episodes, policy, env_id, seeds, num_envs, processes, video, video_episodes, acting, runtime)
+    found = measure(run_episodes, policy, env_id, seeds, options.but(**settings))
     figures = (found.checkpoint, found.num_envs, found.seconds)
     result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
     return replace(result, acting=found.acting, runtime=found.runtime)
@@ -65,16 +48,16 @@ def evaluate(
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
     """Run one episode a seed."""
-    check_ends(lockstep.env_id, lockstep.envs[0])
+    check_ends(lockstep.env_id, lockstep.world.envs[0])
     episodes = {seed: Episode(seed, 0.0, 0, None) for seed in seeds}
 
-    def advance(_: int, seed: int, step: Step) -> bool:
+    def advance(_: int, seed: int, moment: Moment) -> bool:
         episode = episodes[seed]
-        episode.total += step.reward
+        episode.total += moment.reward
         episode.length += 1
-        if step.success is not None:
-            episode.success = step.success or bool(episode.success)
-        return step.ended
+        if moment.success is not None:
+            episode.success = moment.success or bool(episode.success)
+        return moment.ended
 
     lockstep.run(seeds, lockstep.start, advance)
     return [episodes[seed] for seed in seeds]

@@ -1,10 +1,10 @@
-"""Environment slots that step together, with one batched policy call a step."""
+"""Slots that step together, with one actor for all of them: one batched policy call a step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -12,36 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...data.spec import Spec
-from ...envs.fitting import fit_env
-from ...envs.make import make_env
+from ...envs.slots import Slots
 from ...errors import LaminarError
+from ...policies.acting import Actor
+from ...policies.policy import Policy
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
 
 
-class Actor(Protocol):
-    """What can be rolled out: a `GenerativePolicy`, or a baseline with the same four members."""
-
-    spec: Spec
-
-    @property
-    def noise_shape(self) -> tuple[int, ...] | None:
-        """Shape of one episode's noise at one step; None for a policy without noise."""
-        ...
-
-    def act(self, obs: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
-        """Return actions (B, A) for current observations (B, ...)."""
-        ...
-
-    def reset(self, mask: Tensor | None = None) -> None:
-        """Forget history and pending chunk of the slots in `mask` (B,); None: of all."""
-        ...
-
-
 @dataclass(frozen=True)
-class Step:
+class Moment:
     """What one control step of one slot brought; `success` is None where the environment does not tell."""
 
     reward: float
@@ -50,51 +31,45 @@ class Step:
 
 
 class Lockstep:
-    """B environments and one policy. `start` some slots, then `act` once and `step` each slot, again and again."""
+    """A world of B slots and an actor. `start` some slots, then `act` once and `step` them, again and again."""
 
-    def __init__(self, policy: Actor, env_id: str, slots: int, recorder: Recorder | None = None) -> None:
+    def __init__(self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None) -> None:
         """Make the environments.
 
         Raises:
             LaminarError: the policy does not fit the environment; names the key and both shapes.
         """
         self.policy, self.recorder = policy, recorder
-        render = recorder is not None
-        fitted = fit_env(env_id, policy.spec, render)
-        self.env_id = fitted.env_id
-        self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
-        self.envs += [make_env(self.env_id, render) for _ in range(slots - 1)]
+        film = None if recorder is None else self._film
+        self.world = Slots(env_id, policy.spec, slots, render=recorder is not None, watch=film)
+        self.env_id = self.world.env_id
+        self.actor = Actor(policy)
         self.seeds: list[int | None] = [None] * slots
-        self.observations = {
-            key: np.zeros((slots, *feature.shape), feature.dtype) for key, feature in fitted.spec.observation.items()
-        }
-        self.device = torch.device(getattr(policy, "device", "cpu"))
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
-        policy.reset()  # whatever it did before, with another number of slots
+        self._observations: dict[str, NDArray[Any]] = {}
 
     def run(
         self,
         seeds: Sequence[int],
         start: Callable[[dict[int, int]], None],
-        advance: Callable[[int, int, Step], bool],
+        advance: Callable[[int, int, Moment], bool],
     ) -> None:
         """Work through all seeds; a slot takes the next one as soon as its own is done.
 
         Args:
             seeds: distinct.
             start: begins some slots, given slot -> seed.
-            advance: books one step, given slot, seed and step; returns whether the seed is done.
+            advance: books one step, given slot, seed and moment; returns whether the seed is done.
         """
         pending = list(reversed(seeds))
         running: dict[int, int] = {}
         while pending or running:
-            free = [slot for slot in range(len(self.envs)) if slot not in running] if pending else []
+            free = [slot for slot in range(self.world.slots) if slot not in running] if pending else []
             fresh = {slot: pending.pop() for slot in free if pending}
             start(fresh)
             running |= fresh
-            actions = self.act()
-            for slot, seed in list(running.items()):
-                if advance(slot, seed, self.step(slot, actions[slot])):
+            for slot, moment in self.step(running, self.act()).items():
+                if advance(slot, running[slot], moment):
                     del running[slot]
 
     def start(
@@ -111,29 +86,24 @@ class Lockstep:
             options: slot -> options of the environment's reset.
         """
         for slot, seed in seeds.items():
-            observation, _ = self.envs[slot].reset(seed=seed, options=None if options is None else options[slot])
-            self._store(slot, observation)
             self.seeds[slot] = seed
             self.noise.reset(slot, seed if noise_seeds is None else noise_seeds[slot])
-            if self.recorder is not None:
-                self.recorder.film(seed, self.envs[slot])
+        self._observations = self.world.reset(seeds, options)
         self._forget(seeds)
 
     def begin(self, tasks: Mapping[int, str]) -> None:
         """Give some slots (slot -> task) an instruction where they are.
 
-        Nothing moves and the noise goes on, but the policy starts afresh.
+        Nothing moves and the noise goes on, but the actor starts afresh.
         """
-        for slot, task in tasks.items():
-            room: Any = self.envs[slot].unwrapped
-            self._store(slot, room.begin(task))
+        self._observations = self.world.begin(tasks)
         self._forget(tasks)
 
     def _forget(self, slots: Iterable[int]) -> None:
-        mask = torch.zeros(len(self.envs), dtype=torch.bool)
+        mask = np.zeros(self.world.slots, bool)
         mask[list(slots)] = True
         if mask.any():
-            self.policy.reset(mask.to(self.device))
+            self.actor.reset(mask)
 
     @torch.inference_mode()
     def act(self) -> NDArray[Any]:
@@ -142,10 +112,7 @@ class Lockstep:
         Raises:
             LaminarError: an action is not finite; names the seed.
         """
-        # a copy, because a policy may keep observations as its history while the buffers are overwritten
-        observations = {key: torch.tensor(value, device=self.device) for key, value in self.observations.items()}
-        noise = self.noise.next()
-        actions = self.policy.act(observations, noise=None if noise is None else noise.to(self.device)).cpu().numpy()
+        actions = self.actor.act(self._observations, self.noise.next()).numpy()
         finite = np.isfinite(actions).all(axis=1)
         if not finite.all():
             seed = self.seeds[int(np.flatnonzero(~finite)[0])]
@@ -155,32 +122,26 @@ class Lockstep:
             )
         return actions
 
-    def step(self, slot: int, action: NDArray[Any]) -> Step:
-        """Advance one slot."""
-        env = self.envs[slot]
-        observation, reward, terminated, truncated, info = env.step(action)
-        self._store(slot, observation)
+    def step(self, slots: Iterable[int], actions: NDArray[Any]) -> dict[int, Moment]:
+        """Advance some slots by one control step, each with its row of the actions (B, A)."""
+        slots = list(slots)
+        outcome = self.world.step(actions[:, None], slots)
+        ended = outcome.ended
+        moments: dict[int, Moment] = {}
+        for slot in slots:
+            told = outcome.success[slot]
+            success = None if np.isnan(told) else bool(told)
+            moments[slot] = Moment(float(outcome.reward[slot]), bool(ended[slot]), success)
+        return moments
+
+    def _film(self, slot: int, env: gymnasium.Env[Any, Any]) -> None:
         seed = self.seeds[slot]
         if self.recorder is not None and seed is not None:
             self.recorder.film(seed, env)
-        success = info.get("success", info.get("is_success"))
-        return Step(float(reward), bool(terminated or truncated), None if success is None else bool(success))
-
-    def _store(self, slot: int, observation: Any) -> None:
-        shown = observation_dict(observation)
-        for key, values in self.observations.items():
-            values[slot] = shown[key]
 
     def close(self) -> None:
-        """Close all environments, and leave no tensors of the inference mode in the policy."""
-        self.policy.reset()
-        for env in self.envs:
-            env.close()
-
-
-def observation_dict(observation: Any) -> dict[str, Any]:
-    """Name a lone array "observation", as Episodes do."""
-    return observation if isinstance(observation, dict) else {"observation": observation}
+        """Close all environments."""
+        self.world.close()
 
 
 class _EpisodeNoise:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
-from ...policies.generative import GenerativePolicy, load_policy
-from ...policies.guided import Acting
-from ...policies.processes.direct import Direct
+from ...policies import load_policy
+from ...policies.generative import generative
+from ...policies.guided import Acting, critic_of
+from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_json, rebuilding
 from ..results.result import Result, load_as, save_result
 from ..results.scores import Interval
 from .episodes import evaluate
+from .options import DEFAULTS, RolloutOptions
 
 PROTOCOL = "offline"
 CANDIDATES = 50  # as DQL is evaluated (Wang et al. 2023, their code)
@@ -142,15 +144,7 @@ def score(result: Result) -> tuple[str, Interval]:
 
 
 def evaluate_offline(
-    run: str | Path,
-    env_id: str,
-    seeds: range,
-    acting: Acting | None = None,
-    num_envs: int | None = None,
-    processes: int = 0,
-    video: str | Path | None = None,
-    video_episodes: int = 3,
-    runtime: str = "eager",
+    run: str | Path, env_id: str, seeds: range, options: RolloutOptions = DEFAULTS, **settings: Any
 ) -> OfflineResult:
     """Measure a run: its last checkpoint by single samples and by its critic's choice, and its best checkpoint.
 
@@ -162,18 +156,16 @@ def evaluate_offline(
         run: `out=` folder of `laminar train`.
         env_id: gymnasium or D4RL id.
         seeds: one episode each, the same for every number.
-        acting: of the second number; None is a softmax of Q among 50. Its `noise_scale` is that of all three. A single
-            candidate is only for noise_scale=0, where there is nothing to choose from.
-        num_envs: see `evaluate`.
-        processes: see `evaluate`.
-        video: see `evaluate`; of the single sample of the last checkpoint.
-        video_episodes: see `evaluate`.
-        runtime: see `evaluate`.
+        options: how it is rolled out. `acting` is that of the second number; None is a softmax of Q among 50. Its
+            `noise_scale` is that of all three. A single candidate is only for noise_scale=0, where there is nothing to
+            choose from. A video is of the single sample of the last checkpoint.
+        settings: fields of `RolloutOptions` that differ from `options`.
 
     Raises:
         LaminarError: the folder is no run, one candidate only although there is noise, or as `evaluate` does.
     """
-    acting = acting or Acting(CANDIDATES)
+    options = options.but(**settings)
+    acting = options.acting or Acting(CANDIDATES)
     if acting.candidates == 1 and acting.noise_scale > 0:
         raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
     run = Path(run)
@@ -196,19 +188,19 @@ def evaluate_offline(
         missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
     numbers: dict[str, Result] = {}
     for name, (folder, how, _) in jobs.items():
-        film = video if name == SINGLE else None
-        numbers[name] = evaluate(folder, env_id, seeds, num_envs, processes, film, video_episodes, how, runtime)
+        film = options.video if name == SINGLE else None
+        numbers[name] = evaluate(folder, env_id, seeds, options.but(video=film, acting=how))
     updates = {name: step for name, (_, _, step) in jobs.items()}
     return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
 
 
-def _nothing_to_choose(policy: GenerativePolicy, acting: Acting) -> str | None:
+def _nothing_to_choose(policy: PolicyModule, acting: Acting) -> str | None:
     """Return why a choice among candidates would not differ from the single sample, or None."""
-    if policy.critic is None:
+    if critic_of(policy) is None:
         return "the policy has no critic"
     if acting.candidates == 1:
         return "without noise all candidates are the same"
-    if isinstance(policy.process, Direct) and not policy.process.config.noise:
+    if generative(policy).process.deterministic:
         return "the actor is deterministic, all its candidates are the same"
     return None
 

@@ -19,10 +19,11 @@ from ...data.batches import Batch, Chunks
 from ...data.episodes import Episodes
 from ...data.load import Selection, load_episodes
 from ...errors import LaminarError, nearest
-from ...policies.generative import GenerativePolicy, load_policy
+from ...policies import Policy, load_policy
+from ...policies.generative import generative
 from ...policies.processes import Process
-from ...policies.processes.solver_schedules import SolverSchedule, Steps, write_schedules
-from ...policies.storage import resolve_checkpoint, write_json, write_text
+from ...policies.processes.solver_schedules import SolverSchedule, Steps
+from ...policies.storage import write_json, write_text
 from ..config import ScheduleConfig
 from ..results.scores import Interval, t_interval
 from .search import Breeder, Distance, Yardstick, search
@@ -114,14 +115,14 @@ class Found:
 
 
 def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
-    """Search a schedule for each number of calls, and save it in the policy's folder as soon as it is found.
+    """Search a schedule for each number of calls; nothing is saved.
 
     Raises:
         LaminarError: no such policy or data, data that do not fit the policy, or a bad number.
     """
     calls = _numbers(config)
-    folder = resolve_checkpoint(Path(str(config.policy.path)))
-    policy = load_policy(folder)
+    policy = load_policy(str(config.policy.path))
+    process = generative(policy).process
     episodes = load_episodes(config.data.path, Selection(config.data.observation, None, config.data.instruction))
     searched, held_out = _halves(policy, episodes, config.seed)
     yardstick = Yardstick(policy, _draw(policy, searched, config.observations, config.seed), config.noises, config.seed)
@@ -133,13 +134,10 @@ def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
 
     for count in calls:
         best, measured = search(yardstick, count, config.seed)
-        same = [one for one in Breeder(policy.process, count, Random(0)).regular() if one in measured]
+        same = [one for one in Breeder(process, count, Random(0)).regular() if one in measured]
         regular = min(same, key=lambda one: measured[one].sliced)
-        fixed = {name: row(None, process) for name, process in policy.process.fixed(count).items()}
-        found = Found(count, best, len(measured), row(best), regular, row(regular), fixed)
-        policy.schedules[found.name] = best
-        write_schedules(folder, policy.schedules)
-        yield found
+        fixed = {name: row(None, one) for name, one in process.fixed(count).items()}
+        yield Found(count, best, len(measured), row(best), regular, row(regular), fixed)
 
 
 def write_schedule_report(folder: str | Path, found: Sequence[Found], config: ScheduleConfig) -> Path:
@@ -190,7 +188,7 @@ def _numbers(config: ScheduleConfig) -> list[int]:
     return calls
 
 
-def _halves(policy: GenerativePolicy, episodes: Episodes, seed: int) -> tuple[Episodes, Episodes]:
+def _halves(policy: Policy, episodes: Episodes, seed: int) -> tuple[Episodes, Episodes]:
     """Split the episodes at random into those to search on and those to report on."""
     for key, feature in policy.spec.observation.items():
         there = episodes.spec.observation.get(key)
@@ -208,7 +206,7 @@ def _halves(policy: GenerativePolicy, episodes: Episodes, seed: int) -> tuple[Ep
     return episodes.select(order[:half]), episodes.select(order[half:])
 
 
-def _draw(policy: GenerativePolicy, episodes: Episodes, count: int, seed: int) -> Batch:
+def _draw(policy: Policy, episodes: Episodes, count: int, seed: int) -> Batch:
     """Draw observation windows {key: (count, h, ...)}, the policy's keys only."""
     windows = Chunks(episodes, policy.spec.history, 1).sample(count, torch.Generator().manual_seed(seed))
     return {key: windows["observation"][key] for key in policy.spec.observation}

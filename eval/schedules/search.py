@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
-from ...policies.generative import GenerativePolicy
+from ...policies.generative import generative
+from ...policies.module import PolicyModule
 from ...policies.processes import Process
-from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, Step, Steps
+from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, SolverStep, Steps
 
 REFERENCE_CALLS = 100
 _DIRECTIONS = 64
@@ -55,18 +56,19 @@ class Yardstick:
     The reference is first-order sampling in 100 equal steps of time, or at every level of a coarser discrete schedule.
     """
 
-    def __init__(self, policy: GenerativePolicy, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
+    def __init__(self, policy: PolicyModule, observation: Mapping[str, Any] | Any, noises: int, seed: int) -> None:
         """Sample the reference.
 
         Args:
             policy: whose samples are measured.
-            observation: recorded windows, as `GenerativePolicy.sample` takes them, M of them.
+            observation: recorded windows, as `sample` takes them, M of them.
             noises: chunks for each observation.
             seed: of the noises and of the directions onto which chunks are projected.
 
         Raises:
             LaminarError: fewer than two noises, or a policy without a path from noise to data.
         """
+        self.policy = policy = generative(policy)
         process = policy.process
         if "time" not in process.choices:
             raise LaminarError(
@@ -75,7 +77,7 @@ class Yardstick:
             )
         if noises < 2:
             raise LaminarError(f"noises={noises}: a distance between sets of chunks needs at least two for each")
-        self.policy, self.noises = policy, noises
+        self.noises = noises
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             cond = policy.encode(policy.windows(observation))  # (M, h, D)
@@ -196,30 +198,30 @@ class Breeder:
             times = [(1 - i / self.calls) ** power for i in range(self.calls)]
             for order, corrector in kinds:
                 found += [
-                    self.settle([Step(t, order, kind, "expm1", corrector) for t in times]) for kind in predictions
+                    self.settle([SolverStep(t, order, kind, "expm1", corrector) for t in times]) for kind in predictions
                 ]
         return list(dict.fromkeys(found))
 
     def drawn(self) -> SolverSchedule:
         """Any schedule, with more times near the data than far from it."""
         times = sorted((self.draws.random() ** 1.5 for _ in range(self.calls - 1)), reverse=True)
-        return self.settle([self._other(Step(time), 1.0) for time in (1.0, *times)])
+        return self.settle([self._other(SolverStep(time), 1.0) for time in (1.0, *times)])
 
     def child(self, parents: list[SolverSchedule], width: float) -> SolverSchedule:
         """Times of one parent and choices of the same or another, both mutated."""
         first = self.draws.choice(parents).steps
         second = self.draws.choice(parents).steps if self.draws.random() < 0.3 else first
         share = self.draws.choice((0.0, 0.1, 0.3))
-        steps: list[Step] = []
+        steps: list[SolverStep] = []
         for early, other in zip(first, second, strict=True):
             moved = early.time * math.exp(self.draws.gauss(0.0, width))
             steps.append(self._other(replace(other, time=min(moved, 1.0)), share))
         return self.settle(steps)
 
-    def settle(self, steps: list[Step]) -> SolverSchedule:
+    def settle(self, steps: list[SolverStep]) -> SolverSchedule:
         """Make a legal schedule, and equal what means the same: choices without an effect get their defaults."""
         times = self._fall([step.time for step in steps])
-        settled: list[Step] = []
+        settled: list[SolverStep] = []
         for index, (step, time) in enumerate(zip(steps, times, strict=True)):
             order, last = min(step.order, index + 1), index == len(steps) - 1
             corrector = step.corrector and not last
@@ -227,7 +229,7 @@ class Breeder:
             free = order > 1 or corrector or (index > 0 and settled[-1].corrector)
             prediction = step.prediction if free else "data"
             scaling = step.scaling if pairs and prediction != "velocity" else "expm1"
-            settled.append(Step(time, order, prediction, scaling, corrector))
+            settled.append(SolverStep(time, order, prediction, scaling, corrector))
         return SolverSchedule(tuple(settled))
 
     def _fall(self, times: list[float]) -> list[float]:
@@ -240,7 +242,7 @@ class Breeder:
             places[i] = max(places[i], len(places) - i)
         return [place / grid for place in places]
 
-    def _other(self, step: Step, share: float) -> Step:
+    def _other(self, step: SolverStep, share: float) -> SolverStep:
         """Draw each choice anew with this probability."""
         known: dict[str, tuple[Any, ...]] = {
             "order": ORDERS,

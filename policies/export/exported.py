@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from torch import Tensor
 from ...data.spec import Spec
 from ...errors import LaminarError
 from .. import storage
+from ..observations import Observation
 from ..runtimes import onnx, pt2
 
 VERSION = 2
-RUNTIMES = {"onnx": onnx, "pt2": pt2}  # by format
+FORMATS = {"onnx": onnx, "pt2": pt2}
 Call = Callable[[list[Any]], Any]
 
 
 class Exported:
-    """An artifact, ready to be called: ``chunk = exported(obs, noise)``, on the CPU.
+    """An artifact, ready to be called: ``chunk = exported(obs, noise)``, on the CPU. A policy like any other.
 
     Attributes:
         spec: of the policy.
@@ -43,9 +45,10 @@ class Exported:
             self.description: Any = storage.read_json(folder / "export.json")
             _check_version(folder, self.description)
             shapes = [tuple(argument["shape"]) for argument in self.description["inputs"]]
-            runtime, digest = RUNTIMES[self.description["format"]], self.description["sha256"]
+            runtime, digest = FORMATS[self.description["format"]], self.description["sha256"]
         with storage.rebuilding(folder / "spec.json"):
-            self.spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+            spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+            self.spec = replace(spec, execute=self.description["execute"])
         path = folder / f"policy.{self.description['format']}"
         if not path.is_file():
             raise LaminarError(f"{path} is missing; export again")
@@ -60,10 +63,19 @@ class Exported:
         self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
         self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
 
-    @torch.no_grad()
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise of one chunk."""
+        return self._noise[1:]
+
     def __call__(
-        self, obs: Mapping[str, Any] | Any, noise: Tensor | None = None, generator: torch.Generator | None = None
+        self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
+        """Same as `sample`."""
+        return self.sample(obs, noise, generator)
+
+    @torch.no_grad()
+    def sample(self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Map observation windows, each exactly the shape in `description`, to chunks (B, H, A).
 
         Raises:

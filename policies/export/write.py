@@ -19,23 +19,24 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
+from ...version import __version__
 from .. import storage
-from ..generative import GenerativePolicy
-from ..guided import Guided
+from ..generative import generative
+from ..guided import acting_of
+from ..module import PolicyModule
 from ..processes.solver_schedules import SolverSchedule, Steps
 from ..runtimes import Inputs, onnx, pt2
 from ..runtimes.accelerated import Accelerated
-from ..runtimes.program import Program
-from .exported import RUNTIMES, VERSION, Call, hash_of, open_artifact
+from ..runtimes.program import SamplingProgram
+from .exported import FORMATS, VERSION, Call, hash_of, open_artifact
 
-FORMATS = tuple(RUNTIMES)
 TOLERANCE = 1e-5  # largest difference from eager, normalized units
 TRIALS = 16  # random inputs of the parity report, and one that is far outside of what the policy was fitted to
 FAR = 100.0
 
 
 def export(
-    policy: GenerativePolicy, folder: str | Path, kind: str = "onnx", batch: int = 1, steps: Steps = None
+    policy: PolicyModule | Accelerated, folder: str | Path, kind: str = "onnx", batch: int = 1, steps: Steps = None
 ) -> Path:
     """Write `policy` to `folder` as an artifact of one batch size and number of steps, whole or not at all.
 
@@ -49,11 +50,11 @@ def export(
     Raises:
         LaminarError: unknown format, a package is missing, or what was built differs from eager by more than 1e-5.
     """
-    policy = policy.source if isinstance(policy, Accelerated) else policy
+    source = policy.source if isinstance(policy, Accelerated) else policy
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise LaminarError(f"no export format is called '{kind}' (known: {known}){nearest(kind, FORMATS)}")
-    reason = RUNTIMES[kind].missing(policy.device)
+    reason = FORMATS[kind].missing(source.device)
     if reason is not None:
         raise LaminarError(f"format={kind} cannot be written: {reason}")
     if type(batch) is not int or batch < 1:
@@ -61,7 +62,7 @@ def export(
     target = Path(folder)
     if target.is_dir() and any(target.iterdir()) and not (target / "export.json").is_file():
         raise LaminarError(f"{target} holds something else than an export; choose a new folder")
-    program = Program(policy, steps)
+    program = SamplingProgram(source, steps)
     inputs = program.example(batch, torch.Generator().manual_seed(0))
     with storage.replacing(target) as temporary:
         path = temporary / f"policy.{kind}"
@@ -72,7 +73,7 @@ def export(
         parity = _parity(program, open_artifact(path), batch)
         if not parity["largest_difference"] <= TOLERANCE:
             raise LaminarError(f"format={kind} differs from eager by {parity['largest_difference']:.1e}; {_SEE}")
-        storage.write_json(temporary / "spec.json", policy.spec.to_json())
+        storage.write_json(temporary / "spec.json", source.spec.to_json())
         about = _description(program, inputs, kind) | {"sha256": hash_of(path)}
         storage.write_json(temporary / "export.json", about)
         storage.write_json(temporary / "parity.json", parity)
@@ -82,7 +83,7 @@ def export(
 _SEE = "nothing was written; try the other format, and please report it"
 
 
-def _onnx(program: Program, inputs: Inputs) -> bytes:
+def _onnx(program: SamplingProgram, inputs: Inputs) -> bytes:
     try:
         return onnx.to_onnx(program, inputs).model_proto.SerializeToString()
     except Exception as error:  # exporters have many types of their own
@@ -90,9 +91,7 @@ def _onnx(program: Program, inputs: Inputs) -> bytes:
         raise LaminarError(f"format=onnx cannot be written ({reason}); {_SEE}") from error
 
 
-def _description(program: Program, inputs: Inputs, kind: str) -> dict[str, Any]:
-    from ... import __version__
-
+def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[str, Any]:
     policy, steps = program.policy, program.steps
     named = zip(program.input_names, inputs, strict=True)
     return {
@@ -102,17 +101,17 @@ def _description(program: Program, inputs: Inputs, kind: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "machine": pt2.machine(),
         "checkpoint": policy.checkpoint_hash(),
-        "process": policy.policy_config.process.name,
+        "process": generative(policy).policy_config.process.name,
         "network_calls": len(program.times),
         "steps": steps.to_json() if isinstance(steps, SolverSchedule) else steps,
-        "acting": policy.acting.to_json() if isinstance(policy, Guided) else None,
-        "execute": policy.policy_config.execute,
+        "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
+        "execute": policy.spec.execute,
         "inputs": [{"name": name, "shape": list(t.shape), "dtype": str(t.dtype).split(".")[1]} for name, t in named],
         "output": {"name": "chunk", "shape": [len(inputs[0]), policy.spec.chunk, policy.spec.action_dim]},
     }
 
 
-def _parity(program: Program, call: Call, batch: int) -> dict[str, Any]:
+def _parity(program: SamplingProgram, call: Call, batch: int) -> dict[str, Any]:
     """Compare with eager, in normalized units."""
     gaps: list[Tensor] = []
     for trial in range(TRIALS + 1):

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import LaminarError
 from ...registry import Family
+from ...settings import check
+
+CORNERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.Hardtanh)
+"""Activations with a jump in their derivative."""
 
 
 class Network(nn.Module, ABC):
@@ -21,6 +24,24 @@ class Network(nn.Module, ABC):
     graph. So a network is smooth in `times`, has no dropout and no batch statistics, and never branches on
     the values of tensors.
     """
+
+    def __init__(self, config: Any = None) -> None:
+        """Take the settings; a subclass calls this first.
+
+        Args:
+            config: the network's `Config`; None for a stand-in that has no settings.
+
+        Raises:
+            LaminarError: a setting is outside its bounds.
+        """
+        super().__init__()
+        if config is not None:
+            check(config, "network")
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the network's derivative is continuous; not so with activations such as relu."""
+        return not any(isinstance(module, CORNERS) for module in self.modules())
 
     @abstractmethod
     def forward(self, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
@@ -85,14 +106,3 @@ class Network(nn.Module, ABC):
 
 NETWORKS = Family("network", __name__, Network)
 """All networks, by name."""
-
-
-def check_sizes(network: str, **sizes: int) -> None:
-    """Refuse sizes below one.
-
-    Raises:
-        LaminarError: names the network, the setting and its value.
-    """
-    for name, size in sizes.items():
-        if size < 1:
-            raise LaminarError(f"{network}: {name} must be at least 1, got {size}")

@@ -93,7 +93,8 @@ class Mish(nn.Module):
         return tangent * (n / m + 4.0 * x * (e / m) * ((e + 1.0) / m))
 
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "mish": Mish, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "mish": Mish, "relu": nn.ReLU}
+"""By the names that settings have."""
 
 
 def activation(name: str) -> nn.Module:
@@ -102,7 +103,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         LaminarError: for any other name.
     """
-    if name not in _ACTIVATIONS:
-        known = sorted(_ACTIVATIONS)
+    if name not in ACTIVATIONS:
+        known = sorted(ACTIVATIONS)
         raise LaminarError(f"unknown activation '{name}', expected one of {known}{nearest(name, known)}")
-    return _ACTIVATIONS[name]()
+    return ACTIVATIONS[name]()

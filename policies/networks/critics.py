@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import LaminarError
+from ...settings import check, choice, number
+from .activations import ACTIVATIONS
 from .activations import activation as activation_by_name
 
 
@@ -49,10 +50,10 @@ class EnsembleLayerNorm(nn.Module):
 class CriticConfig:
     """Settings of a critic; the defaults are the twin critic of DQL (Wang et al. 2023)."""
 
-    width: int = 256
-    depth: int = 3  # hidden layers
-    heads: int = 2  # independent critics
-    activation: str = "mish"  # silu, gelu, mish or relu
+    width: int = number(256, least=1)
+    depth: int = number(3, least=1)  # hidden layers
+    heads: int = number(2, least=1)  # independent critics
+    activation: str = choice("mish", *ACTIVATIONS)
     layer_norm: bool = False  # normalize before every activation
 
 
@@ -66,11 +67,10 @@ class Critic(nn.Module):
         """Build the perceptrons.
 
         Raises:
-            LaminarError: without a head, a hidden layer or a unit in it.
+            LaminarError: a setting is outside its bounds.
         """
         super().__init__()
-        if min(config.heads, config.depth, config.width) < 1:
-            raise LaminarError(f"a critic needs at least one head, one hidden layer and one unit in it, got {config}")
+        check(config, "critic")
         self.config, self.heads = config, config.heads
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []

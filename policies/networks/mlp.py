@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import Network, check_sizes
-from .activations import activation
+from ...settings import choice, number
+from . import Network
+from .activations import ACTIVATIONS, activation
 from .embeddings import TimeEmbedding
 from .layers import LayerNorm, Residual, push_forward
 
@@ -19,14 +20,14 @@ class Config:
     """Settings; activation="mish" with the other defaults is the network of DQL (Wang et al. 2023)."""
 
     name: str = "mlp"
-    width: int = 256  # of every hidden layer
-    depth: int = 3  # hidden layers, or residual blocks of two layers each
-    activation: str = "silu"  # silu, gelu or mish
+    width: int = number(256, least=1)  # of every hidden layer
+    depth: int = number(3, least=1)  # hidden layers, or residual blocks of two layers each
+    activation: str = choice("silu", *ACTIVATIONS)  # relu is for policy=direct only
     residual: bool = False  # pre-activation residual blocks
     layer_norm: bool = False  # before every activation (residual: at the start of each block)
-    time_width: int = 16  # sinusoids per time
-    min_frequency: float = 0.3  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = 5.0
+    time_width: int = number(16, least=2)  # even; sinusoids per time
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
+    max_frequency: float = number(5.0, above=0)
 
 
 def residual_block(config: Config) -> Residual:
@@ -61,8 +62,7 @@ class MLP(Network):
         self, config: Config, *, horizon: int, action_dim: int, history: int, condition_dim: int, n_times: int
     ) -> None:
         """Build for chunks (H, A), observations (h, D) and `n_times` times; initialized as PyTorch does."""
-        super().__init__()
-        check_sizes(config.name, width=config.width, depth=config.depth)
+        super().__init__(config)
         time_dim = n_times * config.time_width
         self.time_embedding = TimeEmbedding(
             n_times,

@@ -8,8 +8,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...errors import LaminarError
-from . import Network, check_sizes
-from .activations import activation
+from ...settings import choice, number
+from . import Network
+from .activations import ACTIVATIONS, activation
 from .embeddings import TimeEmbedding
 from .layers import normalize
 
@@ -19,14 +20,14 @@ class Config:
     """Settings; small enough to train on a CPU."""
 
     name: str = "transformer"
-    width: int = 128  # of a token
-    depth: int = 4  # blocks
-    heads: int = 4  # divides width
-    mlp_ratio: int = 4  # hidden width of a block's perceptron over the width of a token
-    activation: str = "gelu"  # silu, gelu or mish
-    time_width: int = 64  # sinusoids per time
-    min_frequency: float = 0.3  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = 5.0
+    width: int = number(128, least=1)  # of a token
+    depth: int = number(4, least=1)  # blocks
+    heads: int = number(4, least=1)  # divides width
+    mlp_ratio: int = number(4, least=1)  # hidden width of a block's perceptron over the width of a token
+    activation: str = choice("gelu", *ACTIVATIONS)  # relu is for policy=direct only
+    time_width: int = number(64, least=2)  # even; sinusoids per time
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
+    max_frequency: float = number(5.0, above=0)
 
 
 class Attention(nn.Module):
@@ -85,9 +86,8 @@ class Transformer(Network):
         Raises:
             LaminarError: when the heads do not divide the width.
         """
-        super().__init__()
+        super().__init__(config)
         width = config.width
-        check_sizes(config.name, width=width, depth=config.depth, heads=config.heads, mlp_ratio=config.mlp_ratio)
         if width % config.heads:
             raise LaminarError(f"transformer: width={width} is not divisible by heads={config.heads}")
         self.history = history

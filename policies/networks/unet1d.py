@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Config is read by OmegaConf, which needs real types.
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import LaminarError
-from . import Network, check_sizes
-from .activations import activation
+from ...settings import choice, number, numbers
+from . import Network
+from .activations import ACTIVATIONS, activation
 from .embeddings import TimeEmbedding
 from .layers import GroupNorm
 
@@ -21,13 +22,14 @@ class Config:
     """Settings; the paper's large network is widths=[256, 512, 1024] with activation="mish"."""
 
     name: str = "unet1d"
-    widths: list[int] = field(default_factory=lambda: [64, 128, 256])  # channels of each level, finest first
-    kernel: int = 5  # odd
-    groups: int = 8  # of every group normalization; divides all widths
-    activation: str = "silu"  # silu, gelu or mish
-    time_width: int = 256  # sinusoids per time, and width of the embedding
-    min_frequency: float = 0.3  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = 5.0
+    # channels of each level, finest first
+    widths: list[int] = numbers([64, 128, 256], least=1)  # noqa: RUF009  # makes a new list for each object
+    kernel: int = number(5, least=1)  # odd
+    groups: int = number(8, least=1)  # of every group normalization; divides all widths
+    activation: str = choice("silu", *ACTIVATIONS)  # relu is for policy=direct only
+    time_width: int = number(256, least=2)  # even; sinusoids per time, and width of the embedding
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
+    max_frequency: float = number(5.0, above=0)
 
 
 class ConvBlock(nn.Sequential):
@@ -88,7 +90,7 @@ class UNet1D(Network):
         Raises:
             LaminarError: when the chunk cannot be halved at every level, or the widths do not fit the groups.
         """
-        super().__init__()
+        super().__init__(config)
         _check(config, horizon)
         self.time_embedding = TimeEmbedding(
             n_times,
@@ -150,9 +152,6 @@ class UNet1D(Network):
 
 
 def _check(config: Config, horizon: int) -> None:
-    if not config.widths:
-        raise LaminarError("unet1d: widths is empty; give at least one level")
-    check_sizes(config.name, width=min(config.widths), kernel=config.kernel, groups=config.groups)
     factor = 2 ** (len(config.widths) - 1)
     if horizon % factor:
         raise LaminarError(

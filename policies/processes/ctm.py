@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,9 +12,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ...errors import LaminarError
+from ...settings import choice, number, share
 from ..networks import Network
-from . import Draws, Metrics, Process, check_steps, squared_error
-from .noise_schedules import Schedule
+from . import Draws, Metrics, Process, check_steps, even_times, squared_error
+from .noise_schedules import SCHEDULES, NoiseSchedule
 from .solver_schedules import SolverSchedule, Steps
 from .solvers import Level, Source
 
@@ -28,13 +28,16 @@ class Config:
     """Settings of consistency trajectories."""
 
     name: str = "ctm"
-    schedule: str | None = None  # straight, cosine, linear or vp; null is the teacher's, and straight without one
-    levels: int | None = None  # discrete noise levels of a diffusion's schedule; the teacher's, if it has any
-    steps: int = 1  # network calls per sample
-    times: int = 10  # training times are k / times; a teacher solves from one to the next
-    solver_steps: int = 10  # most of the teacher's steps in one target; the student's own jump does the rest
-    one_call_share: float = 0.25  # of a batch that jumps from t = 1 to s = 0, where one-call sampling is
-    data_std: float = 0.5  # of normalized actions, for the scales around the network
+    # null is the teacher's, and straight without one
+    schedule: str | None = choice(None, "straight", *SCHEDULES, null=True)
+    # discrete noise levels of a diffusion's schedule; the teacher's, if it has any
+    levels: int | None = number(None, least=1, null=True)
+    steps: int = number(1, least=1)  # network calls per sample
+    times: int = number(10, least=1)  # training times are k / times; a teacher solves from one to the next
+    # most of the teacher's steps in one target; the student's own jump does the rest
+    solver_steps: int = number(10, least=1)
+    one_call_share: float = share(0.25)  # of a batch that jumps from t = 1 to s = 0, where one-call sampling is
+    data_std: float = number(0.5, above=0)  # of normalized actions, for the scales around the network
 
 
 class CTM(Process):
@@ -49,12 +52,12 @@ class CTM(Process):
     n_times = 2
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        check_steps(config.steps)
-        _check(config)
-        self.config = config
+        super().__init__(config)
+        _check_levels(config)
+        self.config: Config = config
         straight = config.schedule in (None, "straight")
-        self.schedule = None if straight else Schedule(str(config.schedule), config.levels)
+        self.schedule = None if straight else NoiseSchedule(str(config.schedule), config.levels)
+        self.noise_path = (config.schedule or "straight", config.levels)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times t > u >= s on the grid k / times, (B, 1) each.
@@ -84,7 +87,7 @@ class CTM(Process):
         frozen = _Frozen(network)
 
         def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.denoise(frozen, x_t, t, t, cond)
+            return self.aim(frozen, x_t, t, t, cond)
 
         return self.consistency(network, frozen, denoiser, x, cond, mask, draws)
 
@@ -117,12 +120,12 @@ class CTM(Process):
         noise, t, u, s = draws
         alpha, sigma = self.alpha_sigma(t)  # (B, 1, 1)
         x_t = alpha * x + sigma * noise  # (B, H, A)
-        both = self.denoise(network, _twice(x_t), _twice(t), torch.cat([s, t]), _twice(cond))
+        both = self.aim(network, _twice(x_t), _twice(t), torch.cat([s, t]), _twice(cond))
         jumped, denoised = both.chunk(2)  # g(x_t, t, s) and g(x_t, t, t)
         estimate = self._to_data(slow, self.move(x_t, jumped, t, s), s, cond)
         with torch.no_grad():
             x_u = self._solve(teacher, x_t, t, u)
-            x_s = self.move(x_u, self.denoise(slow, x_u, u, s, cond), u, s)
+            x_s = self.move(x_u, self.aim(slow, x_u, u, s, cond), u, s)
             target = self._to_data(slow, x_s, s, cond)
         consistency = squared_error(estimate, target, mask).mean()
         denoising = squared_error(denoised, x, mask).mean()
@@ -130,7 +133,7 @@ class CTM(Process):
         metrics = {"loss": loss, "consistency": consistency, "denoising": denoising}
         return loss, {name: value.detach() for name, value in metrics.items()}
 
-    def denoise(
+    def aim(
         self, network: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, t: Tensor, s: Tensor, cond: Tensor
     ) -> Tensor:
         """g(x_t, t, s) (B, H, A) at times (B, 1): the data that the jump from t to s aims at."""
@@ -174,21 +177,27 @@ class CTM(Process):
                     "ctm follows the times of a solver schedule only, and this one has steps of higher order or "
                     "correctors; search a schedule for this policy"
                 )
-            times = steps.times[:-1]
+            times = steps.times
         else:
-            steps = self.config.steps if steps is None else check_steps(steps)
-            times = tuple(1 - i / steps for i in range(steps))
-        levels = [*(self._level(t) for t in times), Level(0.0, 1.0, 0.0)]
-        x, path = noise, [noise]
-        for now, after in pairwise(levels):
-            both = torch.cat([x.new_full((len(x), 1), now.time), x.new_full((len(x), 1), after.time)], dim=1)
-            inside, skip, outside = self._scales(now.alpha, now.sigma)
-            ratio = after.sigma / now.sigma
-            gain = after.alpha - ratio * now.alpha
-            # G = ratio x + gain g, with the scales of g multiplied out: numbers, not operations
-            x = (ratio + gain * skip) * x + gain * outside * network(inside * x, both, cond)
-            path.append(x)
+            times = even_times(self.config.steps if steps is None else check_steps(steps))
+        path = [noise]
+        for now, after in pairwise(self._levels(times)):
+            path.append(self._jump(network, path[-1], now, after, cond))
         return path
+
+    def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
+        """Return the jump k of `path`."""
+        self.check_step(k)
+        now, after = self._levels(even_times(self.config.steps))[k : k + 2]
+        return self._jump(network, x, now, after, cond), 0.0
+
+    def _jump(self, network: Network, x: Tensor, now: Level, after: Level, cond: Tensor) -> Tensor:
+        """G(x, now, after) (B, H, A) at levels that are known: numbers, not operations, multiplied out."""
+        both = torch.cat([x.new_full((len(x), 1), now.time), x.new_full((len(x), 1), after.time)], dim=1)
+        inside, skip, outside = self._scales(now.alpha, now.sigma)
+        ratio = after.sigma / now.sigma
+        gain = after.alpha - ratio * now.alpha
+        return (ratio + gain * skip) * x + gain * outside * network(inside * x, both, cond)
 
     def _scales(self, alpha: Any, sigma: Any) -> tuple[Any, Any, Any]:
         """c_in, c_skip and c_out of g = c_skip x + c_out F(c_in x), of numbers or tensors (Karras et al. 2022)."""
@@ -196,15 +205,18 @@ class CTM(Process):
         variance = (alpha * std) ** 2 + sigma**2  # of x_t
         return variance**-0.5, alpha * std**2 / variance, sigma * std * variance**-0.5
 
-    def _level(self, t: float) -> Level:
-        return Level(t, 1 - t, t) if self.schedule is None else self.schedule.level(t)
+    def _levels(self, times: Sequence[float]) -> list[Level]:
+        """Levels at falling times; the last is the data."""
+        if self.schedule is None:
+            return [Level(t, 1 - t, t) for t in times]
+        return [*(self.schedule.level(t) for t in times[:-1]), Level(0.0, 1.0, 0.0)]
 
     def _to_data(
         self, network: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, s: Tensor, cond: Tensor
     ) -> Tensor:
         """G(x_s, s, 0), which is x_s itself at s = 0."""
         zero = torch.zeros_like(s)
-        return self.move(x, self.denoise(network, x, s, zero, cond), s, zero)
+        return self.move(x, self.aim(network, x, s, zero, cond), s, zero)
 
     def _solve(self, teacher: Denoiser, x: Tensor, t: Tensor, u: Tensor) -> Tensor:
         """Follow the teacher's ODE from t to u, one grid step after the other; rows that are there stay."""
@@ -233,21 +245,14 @@ def _twice(value: Tensor) -> Tensor:
     return torch.cat([value, value])
 
 
-def _check(config: Config) -> None:
-    allowed = {
-        "times": (config.times >= 1, "at least 1"),
-        "solver_steps": (config.solver_steps >= 1, "at least 1"),
-        "one_call_share": (0 <= config.one_call_share <= 1, "a share between 0 and 1"),
-        "data_std": (0 < config.data_std < math.inf, "above 0 and finite"),
-    }
-    for name, (good, expected) in allowed.items():
-        if not good:
-            raise LaminarError(f"ctm: {name} must be {expected}, got {getattr(config, name)}")
-    if config.levels is not None:
-        if config.schedule in (None, "straight"):
-            raise LaminarError("ctm: levels belong to a diffusion's schedule, a straight path has none; leave it out")
-        if config.levels % config.times:
-            raise LaminarError(
-                f"ctm: the {config.levels} levels of the schedule are no multiple of times={config.times}, so that the "
-                "teacher does not know all times; choose a divisor"
-            )
+def _check_levels(config: Config) -> None:
+    """Refuse levels that the training times do not fall on."""
+    if config.levels is None:
+        return
+    if config.schedule in (None, "straight"):
+        raise LaminarError("ctm: levels belong to a diffusion's schedule, a straight path has none; leave it out")
+    if config.levels % config.times:
+        raise LaminarError(
+            f"ctm: the {config.levels} levels of the schedule are no multiple of times={config.times}, so that the "
+            "teacher does not know all times; choose a divisor"
+        )

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...errors import LaminarError, nearest
+from ...settings import choice, number
 from ..networks import Network
-from . import Draws, Metrics, Process, solvers, squared_error
-from .noise_schedules import SPACINGS, Schedule, grid, levels_at
+from . import Draws, Metrics, Process, no_kernel, solvers, squared_error
+from .noise_schedules import SCHEDULES, SPACINGS, NoiseSchedule, grid, levels_at
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
 
@@ -22,6 +22,11 @@ ODE_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], l
     "dpmpp_2m": solvers.dpmpp_2m,
     "unipc": solvers.unipc,
 }
+STEPS: dict[str, Callable[[Tensor, Tensor, Level, Level], Tensor]] = {
+    "ddim": solvers.ddim_step,
+    "dpmpp_1": solvers.exponential_step,
+}
+"""Deterministic solvers whose steps stand alone; each is the kernel of its solver."""
 PREDICTIONS = ("epsilon", "data", "velocity")
 
 
@@ -30,33 +35,28 @@ class Config:
     """Settings of the diffusion process."""
 
     name: str = "diffusion"
-    schedule: str = "cosine"  # cosine, linear, or vp (Diffusion-QL's)
-    levels: int | None = 100  # discrete noise levels in training; null trains in continuous time
-    prediction: str = "epsilon"  # what the network predicts: epsilon, data, or velocity
-    solver: str = "ddim"  # ddim, ddpm (stochastic), dpmpp_1, dpmpp_2s, dpmpp_2m, unipc
-    steps: int = 10  # network calls per sample, at most `levels`
-    spacing: str = "uniform"  # of the sampling steps: uniform, quadratic, logsnr
-    clip: float | None = 1.0  # bound of the predicted data in normalized units; null does not clip
+    schedule: str = choice("cosine", *SCHEDULES)  # vp is Diffusion-QL's
+    levels: int | None = number(100, least=1, null=True)  # discrete noise levels in training; null: continuous time
+    prediction: str = choice("epsilon", *PREDICTIONS)  # what the network predicts
+    solver: str = choice("ddim", "ddpm", *ODE_SOLVERS)  # ddpm is stochastic
+    steps: int = number(10, least=1)  # network calls per sample, at most `levels`
+    spacing: str = choice("uniform", *SPACINGS)  # of the sampling steps
+    # bound of the predicted data in normalized units; null does not clip
+    clip: float | None = number(1.0, above=0, null=True, infinite=True)
 
 
 class Diffusion(Process):
     """x_t = alpha_t x + sigma_t eps with alpha_t^2 + sigma_t^2 = 1."""
 
     choices = ALL_CHOICES
+    denoises = True
+    estimates_data = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        known = ["ddpm", *ODE_SOLVERS]
-        if config.solver not in known:
-            raise LaminarError(
-                f"diffusion has no solver '{config.solver}' (known: {known}){nearest(config.solver, known)}"
-            )
-        if config.prediction not in PREDICTIONS:
-            raise LaminarError(f"diffusion cannot predict '{config.prediction}' (known: {', '.join(PREDICTIONS)})")
-        if config.clip is not None and not config.clip > 0:
-            raise LaminarError(f"diffusion: clip must be above 0, or null, got {config.clip}")
-        self.config = config
-        self.schedule = Schedule(config.schedule, config.levels)
+        super().__init__(config)
+        self.config: Config = config
+        self.schedule = NoiseSchedule(config.schedule, config.levels)
+        self.noise_path = (config.schedule, config.levels)
         self.time_levels = config.levels
         # Made once, not in every sample; and a bad combination fails here, before training.
         self.levels = grid(self.schedule, config.steps, config.spacing)
@@ -121,6 +121,19 @@ class Diffusion(Process):
         if self.config.solver == "ddpm":
             return solvers.ddpm(predict, noise, levels, solvers.standard_normal(generator))
         return ODE_SOLVERS[self.config.solver](predict, noise, levels)
+
+    def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
+        """Return the posterior of step k for `ddpm`, and the step itself for `ddim` and `dpmpp_1`; see `Process`.
+
+        Raises:
+            LaminarError: there is no step k, or the solver's steps take several network calls.
+        """
+        self.check_step(k)
+        now, after, solver = self.levels[k], self.levels[k + 1], self.config.solver
+        if solver != "ddpm" and solver not in STEPS:
+            raise no_kernel(solver, ["ddpm", *STEPS])
+        data = self.predict_data(network, x, now, cond)
+        return solvers.ddpm_step(data, x, now, after) if solver == "ddpm" else (STEPS[solver](data, x, now, after), 0.0)
 
     def fixed(self, calls: int) -> dict[str, Process]:
         """Return every solver with every spacing, named like "dpmpp_2m quadratic"."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import LaminarError
@@ -30,8 +31,10 @@ class Direct(Process):
     """
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.config: Config = config
+        self.deterministic, self.squashes = not config.noise, config.squash
+        self.learns_from_data, self.teachable = not config.noise, config.noise
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return nothing: regression has no randomness."""
@@ -70,7 +73,26 @@ class Direct(Process):
             raise LaminarError("direct has no path for a solver schedule to divide; leave steps at 1")
         if steps not in (None, 1):
             raise LaminarError(f"direct samples with one network call, not with {steps}; leave steps at 1")
-        return [noise, self._action(network, noise if self.config.noise else torch.zeros_like(noise), cond)]
+        return [noise, self._action(network, self._start(noise), cond)]
+
+    def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
+        """Return the action, the only step."""
+        self.check_step(k)
+        return self._action(network, self._start(x), cond), 0.0
+
+    def draw_pair(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
+        """Return noise (B, H, A)."""
+        return (torch.randn(x.shape, generator=generator, device=x.device),)
+
+    def pair_loss(
+        self, network: Network, noise: Tensor, x: Tensor, cond: Tensor, draws: Draws
+    ) -> tuple[Tensor, Metrics]:
+        """Mean squared error of the only call (Park et al. 2025, the distillation of FQL)."""
+        loss = F.mse_loss(self.sample(network, noise, cond), x)
+        return loss, {"loss": loss.detach()}
+
+    def _start(self, noise: Tensor) -> Tensor:
+        return noise if self.config.noise else torch.zeros_like(noise)
 
     def _action(self, network: Network, start: Tensor, cond: Tensor) -> Tensor:
         action = network(start, start.new_ones(len(start), 1), cond)  # (B, H, A)

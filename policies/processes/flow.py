@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ...errors import LaminarError, nearest
+from ...settings import choice, number
 from ..networks import Network
-from . import Draws, Metrics, Process, check_steps, solvers, squared_error
+from . import Draws, Metrics, Process, check_steps, even_times, no_kernel, solvers, squared_error
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
 
-SOLVERS: dict[str, Callable[[solvers.Velocity, Tensor, list[float]], list[Tensor]]] = {
+SOLVERS: dict[str, Callable[[solvers.Velocity, Tensor, Sequence[float]], list[Tensor]]] = {
     "euler": solvers.euler,
     "heun": solvers.heun,
 }
-DATA_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, list[Level]], list[Tensor]]] = {
+DATA_SOLVERS: dict[str, Callable[[solvers.DataPrediction, Tensor, Sequence[Level]], list[Tensor]]] = {
     "unipc": solvers.unipc,
 }
 
@@ -28,22 +28,21 @@ class Config:
     """Settings of the flow process."""
 
     name: str = "flow"
-    solver: str = "euler"  # euler, heun (second order, 2 * steps - 1 network calls), or unipc (multistep)
-    steps: int = 10  # integration steps from noise to data
+    solver: str = choice("euler", *SOLVERS, *DATA_SOLVERS)  # heun: second order, 2 steps - 1 network calls
+    steps: int = number(10, least=1)  # integration steps from noise to data
 
 
 class Flow(Process):
     """x_t = (1 - t) x + t eps; the network learns the velocity eps - x."""
 
     choices = ALL_CHOICES
+    teachable = True
+    denoises = True
+    noise_path = ("straight", None)
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        known = [*SOLVERS, *DATA_SOLVERS]
-        if config.solver not in known:
-            raise LaminarError(f"flow has no solver '{config.solver}' (known: {known}){nearest(config.solver, known)}")
-        check_steps(config.steps)
-        self.config = config
+        super().__init__(config)
+        self.config: Config = config
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and uniform times (B, 1)."""
@@ -76,20 +75,39 @@ class Flow(Process):
         """Integrate dx/dt = v from t = 1 to t = 0 in equal steps, or as a solver schedule says."""
 
         def velocity(x: Tensor, t: float) -> Tensor:
-            return network(x, x.new_full((len(x), 1), t), cond)
+            return self._velocity(network, x, t, cond)
 
         def data(x: Tensor, level: Level) -> Tensor:
             return x - level.time * velocity(x, level.time)
 
         if isinstance(steps, SolverSchedule):
             return solvers.unified(data, noise, [Level(t, 1 - t, t) for t in steps.times], steps.steps)
-        steps = self.config.steps if steps is None else check_steps(steps)
-        times = [1 - i / steps for i in range(steps + 1)]
+        times = even_times(self.config.steps if steps is None else check_steps(steps))
         if self.config.solver in DATA_SOLVERS:
             return DATA_SOLVERS[self.config.solver](data, noise, [Level(t, 1 - t, t) for t in times])
         return SOLVERS[self.config.solver](velocity, noise, times)
+
+    def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
+        """Return Euler's step k.
+
+        Raises:
+            LaminarError: there is no step k, or the solver's steps take several network calls.
+        """
+        self.check_step(k)
+        if self.config.solver != "euler":
+            raise no_kernel(self.config.solver, ["euler"])
+        now, after = even_times(self.config.steps)[k : k + 2]
+        return solvers.euler_step(self._velocity(network, x, now, cond), x, now, after), 0.0
+
+    def draw_pair(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
+        """Return noise (B, H, A) and times (B, 1); of one step where the only call is (Liu et al. 2023, sec. 2.2)."""
+        noise, t = self.draw(x, generator)
+        return (noise, torch.ones_like(t)) if self.config.steps == 1 else (noise, t)
 
     def fixed(self, calls: int) -> dict[str, Process]:
         """Return every solver that can make so many calls; Heun's makes an odd number."""
         steps = {"euler": calls, "unipc": calls} | ({"heun": (calls + 1) // 2} if calls % 2 else {})
         return {solver: Flow(replace(self.config, solver=solver, steps=count)) for solver, count in steps.items()}
+
+    def _velocity(self, network: Network, x: Tensor, t: float, cond: Tensor) -> Tensor:
+        return network(x, x.new_full((len(x), 1), t), cond)

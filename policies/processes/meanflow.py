@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
+from ...settings import number, share
 from ..networks import Network
-from . import Draws, Metrics, Process, check_steps, squared_error
+from . import Draws, Metrics, Process, check_steps, even_times, squared_error
 from .solver_schedules import SolverSchedule, Steps
 from .solvers import Source
 
@@ -21,12 +21,12 @@ class Config:
     """Settings of the mean-flow process."""
 
     name: str = "meanflow"
-    steps: int = 1  # network calls per sample
-    flow_ratio: float = 0.5  # share of a batch with r = t, where the loss is plain flow matching
-    one_step_share: float = 0.0  # share at (r, t) = (0, 1), where one-call sampling is and no random pair
-    time_mean: float = -0.4  # of the normal variable whose sigmoid is a time
-    time_std: float = 1.0
-    adaptive_power: float = 0.0  # p of the weight 1 / (error + 0.001)^p; 0 is the plain squared error
+    steps: int = number(1, least=1)  # network calls per sample
+    flow_ratio: float = share(0.5)  # share of a batch with r = t, where the loss is plain flow matching
+    one_step_share: float = share(0.0)  # share at (r, t) = (0, 1), where one-call sampling is and no random pair
+    time_mean: float = number(-0.4)  # of the normal variable whose sigmoid is a time
+    time_std: float = number(1.0, above=0)
+    adaptive_power: float = number(0.0)  # p of the weight 1 / (error + 0.001)^p; 0 is the plain squared error
 
 
 class MeanFlow(Process):
@@ -37,20 +37,18 @@ class MeanFlow(Process):
 
     n_times = 2
     choices = ("time",)
+    teachable = True
+    needs_smooth_network = True
+    noise_path = ("straight", None)
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        if not 0 <= config.flow_ratio <= 1:
-            raise LaminarError(f"meanflow: flow_ratio is a share between 0 and 1, got {config.flow_ratio}")
-        if not (config.one_step_share >= 0 and config.one_step_share + config.flow_ratio <= 1):
+        super().__init__(config)
+        if config.one_step_share + config.flow_ratio > 1:
             raise LaminarError(
-                "meanflow: one_step_share is a share of at least 0 and, together with flow_ratio="
-                f"{config.flow_ratio}, at most 1, got {config.one_step_share}"
+                f"policy.process.one_step_share={config.one_step_share} and flow_ratio={config.flow_ratio} are shares "
+                "of one batch, their sum must be at most 1; lower one of them"
             )
-        if not 0 < config.time_std < math.inf:
-            raise LaminarError(f"meanflow: time_std must be finite and above 0, got {config.time_std}")
-        check_steps(config.steps)
-        self.config = config
+        self.config: Config = config
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times t >= r, (B, 1) each.
@@ -123,17 +121,24 @@ class MeanFlow(Process):
                     "meanflow follows the times of a solver schedule only, and this one has steps of higher order or "
                     "correctors; search a schedule for this policy"
                 )
-            times: tuple[float, ...] = steps.times
+            times = steps.times
         else:
-            steps = self.config.steps if steps is None else check_steps(steps)
-            times = tuple(1 - i / steps for i in range(steps + 1))
-        x, path = noise, [noise]
+            times = even_times(self.config.steps if steps is None else check_steps(steps))
+        path = [noise]
         for t, r in pairwise(times):
-            # Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.
-            both = torch.cat([x.new_full((len(x), 1), t), x.new_full((len(x), 1), t - r)], dim=1)
-            x = x - (t - r) * network(x, both, cond)
-            path.append(x)
+            path.append(self._jump(network, path[-1], t, r, cond))
         return path
+
+    def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
+        """Return the jump k of `path`."""
+        self.check_step(k)
+        t, r = even_times(self.config.steps)[k : k + 2]
+        return self._jump(network, x, t, r, cond), 0.0
+
+    def _jump(self, network: Network, x: Tensor, t: float, r: float, cond: Tensor) -> Tensor:
+        # Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.
+        both = torch.cat([x.new_full((len(x), 1), t), x.new_full((len(x), 1), t - r)], dim=1)
+        return x - (t - r) * network(x, both, cond)
 
     def fixed(self, calls: int) -> dict[str, Process]:
         """Return the process with equal steps."""

@@ -1,4 +1,7 @@
-"""Noise schedules of variance-preserving diffusion: alpha(t)^2 + sigma(t)^2 = 1, t = 0 data, t = 1 noise."""
+"""Noise schedules of variance-preserving diffusion: alpha(t)^2 + sigma(t)^2 = 1, t = 0 data, t = 1 noise.
+
+What belongs here: how much data and noise there is at which time, and which times a sampler visits.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def discrete(name: str, levels: int) -> tuple[float, ...]:
     return tuple(products)
 
 
-class Schedule(nn.Module):
+class NoiseSchedule(nn.Module):
     """A schedule with `levels` discrete steps at t = k / levels, or in continuous time (`levels` None).
 
     Raises:
@@ -114,7 +117,7 @@ class Schedule(nn.Module):
         return alpha_bar.clamp(min=SMALLEST_ALPHA_BAR)
 
 
-def grid(schedule: Schedule, steps: int, spacing: str) -> list[Level]:
+def grid(schedule: NoiseSchedule, steps: int, spacing: str) -> list[Level]:
     """`steps` + 1 levels from t = 1 to t = 0: "uniform" or "quadratic" in time, or uniform in log SNR ("logsnr").
 
     Quadratic puts more steps near the data. A discrete schedule rounds to its own grid.
@@ -141,7 +144,7 @@ def grid(schedule: Schedule, steps: int, spacing: str) -> list[Level]:
     return [*(schedule.level(t) for t in times[:-1]), Level(0.0, 1.0, 0.0)]
 
 
-def levels_at(schedule: Schedule, times: Sequence[float]) -> list[Level]:
+def levels_at(schedule: NoiseSchedule, times: Sequence[float]) -> list[Level]:
     """Levels at falling times that end at 0, as a solver schedule has them; a discrete schedule rounds to its grid.
 
     Raises:
@@ -167,7 +170,7 @@ def _distinct(times: list[float], levels: int) -> list[float]:
     return [k / levels for k in rounded]
 
 
-def _log_snr_times(schedule: Schedule, steps: int) -> list[float]:
+def _log_snr_times(schedule: NoiseSchedule, steps: int) -> list[float]:
     """Times whose log SNR is evenly spaced between t = 1 and t = 0.001 (or the first grid level), then 0."""
     first = 0.001 if schedule.levels is None else 1 / schedule.levels
     # A capped schedule drops far in its last level alone: the even spacing begins at the level before.
@@ -177,7 +180,7 @@ def _log_snr_times(schedule: Schedule, steps: int) -> list[float]:
     return [1.0, *(_time_of(schedule, value) for value in wanted), 0.0]
 
 
-def _time_of(schedule: Schedule, log_snr: float) -> float:
+def _time_of(schedule: NoiseSchedule, log_snr: float) -> float:
     """Time of a log SNR: the nearest level of a discrete schedule, else by bisection, as it falls with time."""
     if schedule.levels is not None:
         times = [k / schedule.levels for k in range(1, schedule.levels + 1)]

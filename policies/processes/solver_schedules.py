@@ -23,7 +23,7 @@ ORDERS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Step:
+class SolverStep:
     """One network call and the step from there to the next one's time.
 
     Attributes:
@@ -43,7 +43,7 @@ class Step:
     corrector: bool = False
 
 
-ALL_CHOICES = tuple(field.name for field in fields(Step))
+ALL_CHOICES = tuple(field.name for field in fields(SolverStep))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SolverSchedule:
             step, which has no evaluation at its end.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[SolverStep, ...]
 
     def __post_init__(self) -> None:
         """Refuse what cannot be followed."""
@@ -91,7 +91,7 @@ class SolverSchedule:
     @classmethod
     def at(cls, times: Iterable[float], **choices: Any) -> SolverSchedule:
         """Return a schedule with calls at these times, 1 first and 0 left out, and the same choices in every step."""
-        return cls(tuple(Step(time, **choices) for time in times))
+        return cls(tuple(SolverStep(time, **choices) for time in times))
 
     def to_json(self) -> dict[str, Any]:
         """Return ``{"steps": [{"time", "order", "prediction", "scaling", "corrector"}, …]}``."""
@@ -109,7 +109,7 @@ class SolverSchedule:
             raise LaminarError(f"'steps' of a solver schedule is a list, got {stored['steps']!r}")
         for number, step in enumerate(stored["steps"], start=1):
             _check_keys(step, [*ALL_CHOICES], f"step {number} of the solver schedule")
-        return cls(tuple(Step(**step) for step in stored["steps"]))
+        return cls(tuple(SolverStep(**step) for step in stored["steps"]))
 
 
 Steps = int | SolverSchedule | None
@@ -152,7 +152,7 @@ def _named(name: str, stored: Any) -> SolverSchedule:
         raise LaminarError(f"schedule '{name}': {error}") from error
 
 
-def _check(step: Step, where: str) -> None:
+def _check(step: SolverStep, where: str) -> None:
     # A wrong type must not pass either: the values come from a file.
     values: dict[str, Any] = vars(step)
     if type(values["time"]) not in (int, float) or not 0 < step.time <= 1:

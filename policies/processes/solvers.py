@@ -1,9 +1,10 @@
-"""Pure integrators from noise to data; no network, no schedule, no randomness of their own.
+"""Solvers: pure integrators from noise to data; no network, no noise schedule, no randomness of their own.
 
 Every solver returns the whole path, a list whose first entry is the start and whose last is the sample, so that
 one implementation serves sampling, steering and plots. Coefficients are Python floats: a captured or compiled
 loop holds them as constants and never waits for the device. Nothing survives a call, so a multistep history
-cannot leak from one sample into the next.
+cannot leak from one sample into the next. The solvers whose steps stand alone have their step as a function of its
+own, which is also the kernel of a process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .solver_schedules import Step
+from .solver_schedules import SolverStep
 
 
 class Level(NamedTuple):
@@ -47,11 +48,15 @@ def ddim(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[Te
     """
     path = [x]
     for now, after in pairwise(levels):
-        data = predict(x, now)
-        noise = (x - now.alpha * data) / now.sigma
-        x = after.alpha * data + after.sigma * noise
+        x = ddim_step(predict(x, now), x, now, after)
         path.append(x)
     return path
+
+
+def ddim_step(data: Tensor, x: Tensor, now: Level, after: Level) -> Tensor:
+    """One step of `ddim` from x (B, H, A) at `now`, with the predicted data (B, H, A)."""
+    noise = (x - now.alpha * data) / now.sigma
+    return after.alpha * data + after.sigma * noise
 
 
 def ddpm(predict: DataPrediction, x: Tensor, levels: Sequence[Level], draw: Draw) -> list[Tensor]:
@@ -65,23 +70,34 @@ def ddpm(predict: DataPrediction, x: Tensor, levels: Sequence[Level], draw: Draw
     """
     path = [x]
     for now, after in pairwise(levels):
-        data = predict(x, now)
-        noise = (x - now.alpha * data) / now.sigma
-        variance = (after.sigma / now.sigma) ** 2 * (1 - (now.alpha / after.alpha) ** 2)
-        x = after.alpha * data + math.sqrt(max(after.sigma**2 - variance, 0.0)) * noise
-        if variance > 0:
-            x = x + math.sqrt(variance) * draw(x)
+        x, std = ddpm_step(predict(x, now), x, now, after)
+        if std > 0:
+            x = x + std * draw(x)
         path.append(x)
     return path
+
+
+def ddpm_step(data: Tensor, x: Tensor, now: Level, after: Level) -> tuple[Tensor, float]:
+    """Mean (B, H, A) and deviation of q(x_after | x_now, data), one step of `ddpm` (Ho et al. 2020, eq. 6-7)."""
+    noise = (x - now.alpha * data) / now.sigma
+    variance = (after.sigma / now.sigma) ** 2 * (1 - (now.alpha / after.alpha) ** 2)
+    mean = after.alpha * data + math.sqrt(max(after.sigma**2 - variance, 0.0)) * noise
+    return mean, math.sqrt(max(variance, 0.0))
 
 
 def dpmpp_1(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[Tensor]:
     """DPM-Solver++ of first order (Lu et al. 2022, section 4); the same map as `ddim`."""
     path = [x]
     for now, after in pairwise(levels):
-        x = _exponential_step(x, predict(x, now), now, after)
+        x = exponential_step(predict(x, now), x, now, after)
         path.append(x)
     return path
+
+
+def exponential_step(data: Tensor, x: Tensor, now: Level, after: Level) -> Tensor:
+    """One step of `dpmpp_1`: the linear part of the diffusion ODE exactly, while the data prediction stays fixed."""
+    decay = (after.sigma * now.alpha) / (after.alpha * now.sigma)  # e^{-h}, h = lambda_after - lambda_now
+    return (after.sigma / now.sigma) * x - after.alpha * (decay - 1) * data
 
 
 def dpmpp_2s(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[Tensor]:
@@ -96,13 +112,13 @@ def dpmpp_2s(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> lis
     while index < len(levels) - 1:
         now, middle = levels[index], levels[index + 1]
         data = predict(x, now)
-        halfway = _exponential_step(x, data, now, middle)
+        halfway = exponential_step(data, x, now, middle)
         path.append(halfway)
         if index + 2 < len(levels) and levels[index + 2].sigma > 0:
             after = levels[index + 2]
             ratio = (middle.log_snr - now.log_snr) / (after.log_snr - now.log_snr)
             slope = (predict(halfway, middle) - data) / (2 * ratio)
-            x = _exponential_step(x, data + slope, now, after)
+            x = exponential_step(data + slope, x, now, after)
             path.append(x)
             index += 2
         else:
@@ -125,7 +141,7 @@ def dpmpp_2m(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> lis
         target = data
         if previous is not None and math.isfinite(step):
             target = data + (data - previous) * (0.5 * step / previous_step)
-        x = _exponential_step(x, target, now, after)
+        x = exponential_step(target, x, now, after)
         previous, previous_step = data, step
         path.append(x)
     return path
@@ -139,11 +155,11 @@ class Evaluation(NamedTuple):
     data: Tensor
 
 
-def unified(predict: DataPrediction, x: Tensor, levels: Sequence[Level], steps: Sequence[Step]) -> list[Tensor]:
+def unified(predict: DataPrediction, x: Tensor, levels: Sequence[Level], steps: Sequence[SolverStep]) -> list[Tensor]:
     """Follow the choices of a solver schedule, one evaluation a step (Liu et al. 2024).
 
-    A step of order p integrates the polynomial through its last p evaluations, see `Step`; a corrected one is repeated
-    with the evaluation at its end too, at which the network is not called again (Zhao et al. 2023, algorithm 1).
+    A step of order p integrates the polynomial through its last p evaluations, see `SolverStep`; a corrected one is
+    repeated with the evaluation at its end too, at which the network is not called again (Zhao et al. 2023, alg. 1).
     Orders 1 and 2 with the defaults are `dpmpp_1` and `dpmpp_2m`; at sigma = 0 and alpha = 0 see `_weights`.
 
     Args:
@@ -170,7 +186,7 @@ def unipc(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[T
     The order rises with the evaluations there are, and falls to 1 towards the end as in the authors' code.
     """
     count = len(levels) - 1
-    steps = [Step(1.0, order=min(3, i + 1, count - i), corrector=i < count - 1) for i in range(count)]
+    steps = [SolverStep(1.0, order=min(3, i + 1, count - i), corrector=i < count - 1) for i in range(count)]
     return unified(predict, x, levels, steps)
 
 
@@ -178,9 +194,14 @@ def euler(velocity: Velocity, x: Tensor, times: Sequence[float]) -> list[Tensor]
     """Explicit Euler for dx/dt = velocity(x, t) through the given times."""
     path = [x]
     for now, after in pairwise(times):
-        x = x + (after - now) * velocity(x, now)
+        x = euler_step(velocity(x, now), x, now, after)
         path.append(x)
     return path
+
+
+def euler_step(slope: Tensor, x: Tensor, now: float, after: float) -> Tensor:
+    """One step of `euler` from x (B, H, A) at time `now`, with the velocity there."""
+    return x + (after - now) * slope
 
 
 def heun(velocity: Velocity, x: Tensor, times: Sequence[float]) -> list[Tensor]:
@@ -195,13 +216,7 @@ def heun(velocity: Velocity, x: Tensor, times: Sequence[float]) -> list[Tensor]:
     return path
 
 
-def _exponential_step(x: Tensor, data: Tensor, now: Level, after: Level) -> Tensor:
-    """Solve the linear part of the diffusion ODE exactly while the data prediction stays fixed."""
-    decay = (after.sigma * now.alpha) / (after.alpha * now.sigma)  # e^{-h}, h = lambda_after - lambda_now
-    return (after.sigma / now.sigma) * x - after.alpha * (decay - 1) * data
-
-
-def _multistep(x: Tensor, now: Level, after: Level, seen: Sequence[Evaluation], step: Step) -> Tensor:
+def _multistep(x: Tensor, now: Level, after: Level, seen: Sequence[Evaluation], step: SolverStep) -> Tensor:
     """Go from x at `now` to `after` along the polynomial through what was seen."""
     carry, terms = _weights(now, after, tuple(one.level for one in seen), step.prediction, step.scaling)
     # Without a correction the newest evaluation was made at x itself.

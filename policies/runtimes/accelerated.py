@@ -1,16 +1,7 @@
-"""Real-time sampling: any saved policy as a fast callable, with the same numbers as `policy.sample`.
-
-    fast = accelerate(load_policy("runs/flow"), runtime="auto", batch=1)
-    chunk = fast(observation)                  # (1, H, A), as policy.sample(observation)
-    action = fast.act(observation)             # history, receding horizon, checks: as policy.act
-
-A loop is built once for each (batch, steps) and then runs without Python in between, see `runtimes/`.
-"""
+"""A policy whose sampling loop was built by a runtime: the same numbers, without Python in between."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,107 +10,44 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from ...data.spec import Spec
 from ...errors import LaminarError, nearest
-from .. import runtimes
-from ..acting import History, RecedingHorizon, TemporalEnsemble
-from ..generative import GenerativePolicy, Observation
-from ..networks import Network
+from ..acting import Actor
+from ..guided import Acting, acting_of
+from ..module import PolicyModule
+from ..observations import Observation
 from ..processes.solver_schedules import Steps
-from ..processes.solvers import Source
-from . import Inputs, Run, pt2
+from . import RUNTIMES, Inputs, Run
 from .prepared import Prepared
-from .program import Program
+from .program import SamplingProgram
 
-RUNTIMES = sorted(info.name for info in pkgutil.iter_modules(runtimes.__path__))
 CAPACITY = 8  # loops kept; each holds its buffers, and on a GPU a pool of memory
-TOLERANCE = 1e-5  # of normalized chunks against eager, float32
-PATIENCE = 2.0  # seconds for measuring all candidates of "auto"
 
 
-def unavailable(runtime: str, policy: GenerativePolicy) -> str | None:
-    """Return why a runtime cannot run this policy here, or None when it can.
-
-    Raises:
-        LaminarError: no runtime has this name.
-    """
-    return _module(runtime).missing(policy.device)
-
-
-def accelerate(
-    policy: GenerativePolicy,
-    runtime: str = "auto",
-    batch: int | Sequence[int] = 1,
-    steps: Steps | str = None,
-    rate_hz: float | None = None,
-) -> Accelerated:
-    """Return `policy` as a fast callable; its weights stay shared with it.
-
-    Args:
-        policy: any policy, also a guided one.
-        runtime: "eager", "compile", "cuda_graph", "compiled_cuda_graph", "pt2", "onnx"; or "auto", which builds those
-            that suit the device and are built in seconds, measures them and keeps the fastest that agrees with eager.
-        batch: observations a call. Several sizes may be given; a call with fewer is padded to the next of them.
-        steps: network calls a sample, a solver schedule, or the name of one of the policy's; None is the policy's own
-            number. "auto" takes the best schedule that is in time for the control rate, see `pace.keep_pace`.
-        rate_hz: control rate for "auto", chunks a second; None is the rate of the policy's Spec.
-
-    Raises:
-        LaminarError: the runtime is unknown, cannot be used here, or failed to build; the reason is given.
-    """
-    from .pace import keep_pace, resolve_steps
-
-    if isinstance(policy, Accelerated):
-        policy = policy.source
-    sizes = _sizes(batch)
-    if steps == "auto":
-        return keep_pace(policy, rate_hz, runtime, sizes)
-    if rate_hz is not None:
-        raise LaminarError(f"rate_hz={rate_hz:g} has an effect with steps=auto only; leave one of them out")
-    steps = resolve_steps(policy, steps)
-    if runtime == "auto":
-        return _fastest(policy, sizes, steps)
-    reason = unavailable(runtime, policy)
-    if reason is not None:
-        raise LaminarError(f"runtime={runtime} cannot be used: {reason}; choose another one, or runtime=auto")
-    return Accelerated(policy, runtime, sizes, steps)
-
-
-def _sizes(batch: Any) -> list[int]:
-    """Return the batch sizes to prepare, ascending."""
-    sizes = list(batch) if isinstance(batch, Sequence) else [batch]
-    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise LaminarError(f"batch must be a whole number of at least 1, or several, got {batch!r}")
-    return sorted(set(sizes))
-
-
-class Accelerated(GenerativePolicy):
+class Accelerated:
     """A policy whose sampling loop was built by a runtime; made by `accelerate`.
 
-    Weights, normalizers and limits are those of the given policy, not copies; history and pending chunk are its own.
-    Samples carry no gradient. Weights that change in place are noticed by PyTorch's count of changes; after a change
-    that it does not count (`tensor.data`), call `refresh`. Not for use by several threads or CUDA streams at once.
+    The weights are those of the given policy, not copies. Samples carry no gradient. Weights that change in place are
+    noticed by PyTorch's count of changes; after a change that it does not count (`tensor.data`), call `refresh`. Not
+    for use by several threads or CUDA streams at once.
 
     Attributes:
         source: the policy.
+        sizes: batches that were prepared, ascending.
+        steps: as they were given.
         runtime: name of the runtime.
         why: lines that say what "auto" measured.
     """
 
-    def __init__(self, policy: GenerativePolicy, runtime: str, sizes: Sequence[int], steps: Steps) -> None:
+    def __init__(self, policy: PolicyModule, runtime: str, sizes: Sequence[int], steps: Steps) -> None:
         """Build one loop for each batch size."""
-        nn.Module.__init__(self)  # not Policy's, which would draw new weights
-        vars(self).update(vars(policy))
-        vars(self)["source"] = policy  # past nn.Module, or every weight would have two names
-        self.source: GenerativePolicy
-        self.runtime, self.sizes, self.steps = runtime, list(sizes), steps
+        self.source, self.runtime, self.sizes, self.steps = policy, runtime, list(sizes), steps
         self.why: list[str] = []
         self._loops: OrderedDict[tuple[int, Any], Prepared] = OrderedDict()
         self._build_seconds = 0.0
-        config = policy.policy_config
-        self._history = History(config.history)
-        self._chunks = RecedingHorizon(config.execute) if config.ensemble is None else TemporalEnsemble(config.ensemble)
+        self._actor: Actor | None = None
         for size in self.sizes:
             self.loop(size)
 
@@ -129,30 +57,38 @@ class Accelerated(GenerativePolicy):
         return self._build_seconds
 
     @property
-    def noise_shape(self) -> tuple[int, int]:
-        """Shape of the noise of one decision; (H, A), or as `Guided` needs it."""
+    def spec(self) -> Spec:
+        """That of the source."""
+        return self.source.spec
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise of one chunk, that of the source."""
         return self.source.noise_shape
 
     @property
-    def noise_axes(self) -> str:
-        """What the axes of a batch of noise are, for messages."""
-        return self.source.noise_axes
+    def acting(self) -> Acting:
+        """How the source decides."""
+        return acting_of(self.source)
 
     @property
-    def candidates(self) -> int:
-        """Chunks that are drawn for one decision."""
-        return self.source.candidates
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.source.device
 
-    def generate(
-        self,
-        windows: Mapping[str, Tensor],
-        noise: Tensor,
-        steps: Steps = None,
-        source: Source = None,
-        network: Network | None = None,
-    ) -> Tensor:
-        """Do what the source does, eagerly."""
-        return self.source.generate(windows, noise, steps, source, network)
+    def checkpoint_hash(self) -> str:
+        """Hash of the source's weights."""
+        return self.source.checkpoint_hash()
+
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
+        """Return the actions (B, A) of this moment, as `PolicyModule.act` does."""
+        self._actor = self._actor or Actor(self)
+        return self._actor.act(obs, noise)
+
+    def reset(self, mask: Any = None) -> None:
+        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all."""
+        if self._actor is not None:
+            self._actor.reset(mask)
 
     def __call__(
         self,
@@ -161,7 +97,7 @@ class Accelerated(GenerativePolicy):
         generator: torch.Generator | None = None,
         steps: Steps = None,
     ) -> Tensor:
-        """Same as `sample`, without the detour through nn.Module."""
+        """Same as `sample`."""
         return self.sample(obs, noise, generator, steps)
 
     @torch.no_grad()
@@ -172,7 +108,7 @@ class Accelerated(GenerativePolicy):
         generator: torch.Generator | None = None,
         steps: Steps = None,
     ) -> Tensor:
-        """Map observation windows and noise to chunks (B, H, A), as `GenerativePolicy.sample` does, in a new tensor.
+        """Map observation windows and noise to chunks (B, H, A), as the source does, in a new tensor.
 
         Other `steps` than those given to `accelerate` are built on their first use, which takes its time.
 
@@ -205,7 +141,7 @@ class Accelerated(GenerativePolicy):
         loop = self._loops.get(key)
         if loop is None:
             started = time.perf_counter()
-            loop = self._loops[key] = Prepared(Program(self.source, key[1]), size, self._build)
+            loop = self._loops[key] = Prepared(SamplingProgram(self.source, key[1]), size, self._build)
             self._build_seconds += time.perf_counter() - started
             if len(self._loops) > CAPACITY:
                 self._loops.popitem(last=False)
@@ -213,10 +149,10 @@ class Accelerated(GenerativePolicy):
             self._loops.move_to_end(key)
         return loop
 
-    def _build(self, program: Program, inputs: Inputs) -> Run:
+    def _build(self, program: SamplingProgram, inputs: Inputs) -> Run:
         """Let the runtime build; what exporters and compilers raise is of many types, and told as one."""
         try:
-            return _module(self.runtime).build(program, inputs)
+            return RUNTIMES.module(self.runtime).build(program, inputs)
         except LaminarError:
             raise
         except Exception as error:
@@ -244,76 +180,13 @@ def _on_host(obs: Observation) -> bool:
     return not (isinstance(value, Tensor) and value.is_cuda)
 
 
-def _module(runtime: str) -> Any:
-    if runtime not in RUNTIMES:
-        known = ", ".join([*RUNTIMES, "auto"])
-        raise LaminarError(f"no runtime is called '{runtime}' (known: {known}){nearest(runtime, [*RUNTIMES, 'auto'])}")
-    return importlib.import_module(f"{runtimes.__name__}.{runtime}")
+def unavailable(runtime: str, policy: PolicyModule) -> str | None:
+    """Return why a runtime cannot run this policy here, or None when it can.
 
-
-def suitable(policy: GenerativePolicy) -> tuple[str, ...]:
-    """Return the runtimes that are worth trying on the policy's device; they may be unavailable."""
-    return ("compiled_cuda_graph", "cuda_graph", "eager") if policy.device.type == "cuda" else ("onnx", "pt2", "eager")
-
-
-def _fastest(policy: GenerativePolicy, sizes: list[int], steps: Steps) -> Accelerated:
-    """Build what suits the device, drop what disagrees with eager, and keep the one with the least median time."""
-    built: list[Accelerated] = []
-    why: list[str] = []
-    for name in suitable(policy):
-        reason = unavailable(name, policy)
-        if name == "pt2" and reason is None and not all(pt2.is_built(Program(policy, steps), size) for size in sizes):
-            reason = "it takes long to build; runtime=pt2 does so once, and auto then measures it"
-        if reason is None:
-            try:
-                candidate = Accelerated(policy, name, sizes, steps)
-            except LaminarError as error:
-                reason = str(error)
-            else:
-                gap = disagreement(candidate)
-                reason = None if gap <= TOLERANCE else f"differs from eager by {gap:.1e} in normalized units"
-                built += [candidate] if reason is None else []
-        if reason is not None:
-            why.append(f"{name}: not used, {reason}")
-    if not built:
-        raise LaminarError(f"no runtime gives finite chunks ({'; '.join(why)}); look for weights that are not finite")
-    medians = _medians(built)
-    for candidate, median in zip(built, medians, strict=True):
-        why.append(f"{candidate.runtime}: {median * 1e6:.0f} us a call, built in {candidate.build_seconds:.1f} s")
-    chosen = built[medians.index(min(medians))]
-    chosen.why = [*why, f"chosen: {chosen.runtime}"]
-    return chosen
-
-
-def disagreement(fast: Accelerated, seed: int = 0) -> float:
-    """Largest difference between an accelerated policy and eager for the same inputs, in normalized units.
-
-    Measured on random observations and noise, one batch of each prepared size.
+    Raises:
+        LaminarError: no runtime has this name.
     """
-    worst, scale = 0.0, fast.source.action_scale
-    for size in fast.sizes:
-        loop = fast.loop(size)
-        fresh = loop.program.example(size, torch.Generator().manual_seed(seed + 1))
-        with torch.no_grad():
-            for buffer, value in zip(loop.inputs, fresh, strict=True):
-                buffer.copy_(value)
-            wanted, got = loop.program.reference(*loop.inputs), loop.call()
-        gap = (got - wanted).abs() / scale
-        worst = max(worst, float(gap.max())) if bool(gap.isfinite().all()) else float("inf")
-    return worst
-
-
-def _medians(candidates: list[Accelerated]) -> list[float]:
-    """Median seconds of a call at the first batch size, measured in turns for at most `PATIENCE` seconds in all."""
-    times: list[list[float]] = [[] for _ in candidates]
-    calls = [candidate.loop(candidate.sizes[0]).call for candidate in candidates]
-    end = time.perf_counter() + PATIENCE
-    with torch.no_grad():
-        while not times[-1] or (time.perf_counter() < end and len(times[-1]) < 200):
-            for call, seconds in zip(calls, times, strict=True):
-                started = time.perf_counter()
-                call()
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                seconds.append(time.perf_counter() - started)
-    return [sorted(seconds)[len(seconds) // 2] for seconds in times]
+    known = [*RUNTIMES.names(), "auto"]
+    if runtime not in known[:-1]:
+        raise LaminarError(f"no runtime is called '{runtime}' (known: {', '.join(known)}){nearest(runtime, known)}")
+    return RUNTIMES.module(runtime).missing(policy.device)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from . import Inputs
-from .eager import Direct
-from .program import Program
+from .eager import BoundFunction
+from .program import SamplingProgram
 
 
 def missing(device: torch.device) -> str | None:
@@ -20,7 +20,7 @@ def missing(device: torch.device) -> str | None:
     return None
 
 
-def compiled(program: Program) -> Callable[..., Tensor]:
+def compiled(program: SamplingProgram) -> Callable[..., Tensor]:
     """Return the program as a compiled function: one graph, shapes fixed, compiled on its first call."""
 
     def sample(*inputs: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ def compiled(program: Program) -> Callable[..., Tensor]:
     return torch.compile(sample, fullgraph=True, dynamic=False)
 
 
-def build(program: Program, inputs: Inputs) -> Direct:
+def build(program: SamplingProgram, inputs: Inputs) -> BoundFunction:
     """Compile now."""
-    run = Direct(compiled(program), inputs)
+    run = BoundFunction(compiled(program), inputs)
     for _ in range(2):
         run()
     return run

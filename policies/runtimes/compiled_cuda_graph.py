@@ -6,7 +6,7 @@ import torch
 
 from . import Inputs, cuda_graph
 from . import compile as inductor
-from .program import Program
+from .program import SamplingProgram
 
 
 def missing(device: torch.device) -> str | None:
@@ -14,6 +14,6 @@ def missing(device: torch.device) -> str | None:
     return cuda_graph.missing(device) or inductor.missing(device)
 
 
-def build(program: Program, inputs: Inputs) -> cuda_graph.Captured:
+def build(program: SamplingProgram, inputs: Inputs) -> cuda_graph.CapturedProgram:
     """Compile in the warm-up of the capture, then capture."""
-    return cuda_graph.Captured(inductor.compiled(program), inputs)
+    return cuda_graph.CapturedProgram(inductor.compiled(program), inputs)

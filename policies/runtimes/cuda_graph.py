@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from . import Inputs
-from .program import Program
+from .program import SamplingProgram
 
 WARM_UPS = 3  # before a capture, in which libraries choose kernels and allocate, as PyTorch advises
 
@@ -21,7 +21,7 @@ def missing(device: torch.device) -> str | None:
     return None if device.type == "cuda" else f"the policy is on {device}; move it with policy.to('cuda')"
 
 
-class Captured:
+class CapturedProgram:
     """A captured function; reads weights and inputs where they lie, so changes in place are seen by the next replay."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: Inputs) -> None:
@@ -79,6 +79,6 @@ def _first(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def build(program: Program, inputs: Inputs) -> Captured:
+def build(program: SamplingProgram, inputs: Inputs) -> CapturedProgram:
     """Capture the program."""
-    return Captured(program, inputs)
+    return CapturedProgram(program, inputs)

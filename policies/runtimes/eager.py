@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import Inputs
-from .program import Program
+from .program import SamplingProgram
 
 
 def missing(device: torch.device) -> str | None:
@@ -16,7 +16,7 @@ def missing(device: torch.device) -> str | None:
     return None
 
 
-class Direct:
+class BoundFunction:
     """Calls a function of the inputs; sees changed weights because it reads them."""
 
     def __init__(self, function: Callable[..., Tensor], inputs: Inputs) -> None:
@@ -31,6 +31,6 @@ class Direct:
         """Do nothing."""
 
 
-def build(program: Program, inputs: Inputs) -> Direct:
-    """Return `GenerativePolicy.generate` itself."""
-    return Direct(program.reference, inputs)
+def build(program: SamplingProgram, inputs: Inputs) -> BoundFunction:
+    """Return the policy's own `generate`."""
+    return BoundFunction(program.reference, inputs)

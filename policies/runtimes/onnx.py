@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import Inputs
-from .program import Program
+from .program import SamplingProgram
 
 
 def missing(device: torch.device) -> str | None:
@@ -35,7 +35,7 @@ def _absent(*packages: str) -> str | None:
 class Session:
     """An inference session bound to its inputs and to one output tensor."""
 
-    def __init__(self, program: Program, inputs: Inputs) -> None:
+    def __init__(self, program: SamplingProgram, inputs: Inputs) -> None:
         """Export, and load what was exported."""
         self.program, self.inputs = program, inputs
         self.output = torch.empty(len(inputs[0]), program.policy.spec.chunk, program.policy.spec.action_dim)
@@ -57,12 +57,12 @@ class Session:
         self.binding.bind_output(name, "cpu", 0, np.float32, tuple(self.output.shape), self.output.data_ptr())
 
 
-def build(program: Program, inputs: Inputs) -> Session:
+def build(program: SamplingProgram, inputs: Inputs) -> Session:
     """Export the program and open a session on it."""
     return Session(program, inputs)
 
 
-def to_onnx(program: Program, inputs: Inputs) -> Any:
+def to_onnx(program: SamplingProgram, inputs: Inputs) -> Any:
     """Return the program as a torch.onnx.ONNXProgram with inputs named noise, inner_noise and as the Spec's keys."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

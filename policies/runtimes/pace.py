@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ...errors import LaminarError, nearest
-from ..generative import GenerativePolicy
+from ..module import PolicyModule
 from ..processes.solver_schedules import SolverSchedule, Steps
-from .accelerated import Accelerated, accelerate
-from .program import Program
+from .accelerated import Accelerated
+from .program import SamplingProgram
 
 CALLS = 1_000  # timed for each schedule; the 99th percentile of fewer says little
 
 
-def resolve_steps(policy: GenerativePolicy, value: Any) -> Steps:
+def resolve_steps(policy: PolicyModule, value: Any) -> Steps:
     """Return a number of network calls or a schedule as it is, and the schedule of the policy that a name means.
 
     Raises:
@@ -35,9 +35,7 @@ def resolve_steps(policy: GenerativePolicy, value: Any) -> Steps:
     return value
 
 
-def keep_pace(
-    policy: GenerativePolicy, rate_hz: float | None = None, runtime: str = "auto", batch: int | Sequence[int] = 1
-) -> Accelerated:
+def keep_pace(policy: PolicyModule, build: Callable[[Steps], Accelerated], rate_hz: float | None = None) -> Accelerated:
     """Return the policy accelerated with its best schedule whose chunk is there within a control period at p99.
 
     The policy's own number of calls and all its named schedules are tried, most calls first, since more calls are
@@ -45,9 +43,8 @@ def keep_pace(
 
     Args:
         policy: any policy.
+        build: accelerates the policy with so many steps, or a schedule.
         rate_hz: control rate, chunks a second; None is the rate of the policy's Spec.
-        runtime: as `accelerate` takes it.
-        batch: observations a call.
 
     Raises:
         LaminarError: no rate is known, or nothing is fast enough; the fastest is named.
@@ -60,7 +57,7 @@ def keep_pace(
     told: list[str] = []
     best = float("inf")
     for name, steps, calls in _by_calls(policy):
-        fast = accelerate(policy, runtime, batch, steps)
+        fast = build(steps)
         late = _p99(fast)
         told.append(f"{name}: {calls} calls, {late * 1e3:.3f} ms at p99 with {fast.runtime}")
         if late <= 1 / rate:
@@ -73,12 +70,12 @@ def keep_pace(
     )
 
 
-def _by_calls(policy: GenerativePolicy) -> list[tuple[str, Steps, int]]:
+def _by_calls(policy: PolicyModule) -> list[tuple[str, Steps, int]]:
     """Name, steps and network calls of every choice, most calls first."""
     choices: list[tuple[str, Steps, int]] = [
         (name, schedule, schedule.calls) for name, schedule in policy.schedules.items()
     ]
-    choices.append(("the configured steps", None, len(Program(policy).times)))
+    choices.append(("the configured steps", None, len(SamplingProgram(policy).times)))
     return sorted(choices, key=lambda choice: (-choice[2], not isinstance(choice[1], SolverSchedule)))
 
 

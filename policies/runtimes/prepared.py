@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from ..generative import generative
+from ..observations import Windows
 from . import Inputs, Run
-from .program import Program
+from .program import SamplingProgram
 
 
 class Prepared:
     """The loop for one batch size and number of steps; its inputs lie in buffers that are written in place."""
 
-    def __init__(self, program: Program, size: int, build: Callable[[Program, Inputs], Run]) -> None:
+    def __init__(self, program: SamplingProgram, size: int, build: Callable[[SamplingProgram, Inputs], Run]) -> None:
         """Build the loop for `size` observations."""
         self.program, self.size = program, size
         # What is made in inference mode could not be filled outside of it, and this may be built in a caller's.
@@ -36,7 +38,8 @@ class Prepared:
         Raises:
             LaminarError: a key is missing or unknown, a width is wrong, or a value on the host is not finite.
         """
-        self._check(windows, batch)
+        if not isinstance(windows, Windows):
+            self._check(windows, batch)
         for key, buffer in self.windows.items():
             buffer.write(windows[key])
         self._fill_noise(batch, noise, generator)
@@ -63,10 +66,10 @@ class Prepared:
         fits = windows.keys() == self.windows.keys()
         if fits and all(buffer.takes(windows[key], batch) for key, buffer in self.windows.items()):
             return
-        self.program.policy.observation_normalizer.check(windows)
+        generative(self.program.policy).observation_normalizer.check(windows)
 
     def _fill_noise(self, batch: int, noise: Tensor | None, generator: torch.Generator | None) -> None:
-        """Draw what `GenerativePolicy.sample` would draw, in its order, so that the same generator gives the same chunk."""
+        """Draw what `sample` of the policy would, in its order, so that the same generator gives the same chunk."""
         start = self.noise[:batch]
         if noise is None:
             start.normal_(generator=generator)

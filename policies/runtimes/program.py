@@ -8,35 +8,38 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..generative import GenerativePolicy
+from ..generative import generative
+from ..module import PolicyModule
 from ..networks import Network
 from ..processes.solver_schedules import Steps
 from ..processes.unrolled import Unrolled, call_times, inner_draws
 
 
-class Program(nn.Module):
-    """Normalize, encode, every step of the solver, unnormalize, clamp: `GenerativePolicy.generate` without Python's freedom.
+class SamplingProgram(nn.Module):
+    """Normalize, encode, every step of the solver, unnormalize, clamp: `generate` without Python's freedom.
 
     Shapes, times and solver coefficients are constants of it. What the network computes from times and observation
     alone is computed once a chunk, see `Network.conditions`; where weights are constants too, a compiler folds the time
     part away. Holds the given policy's weights, not copies.
     """
 
-    def __init__(self, policy: GenerativePolicy, steps: Steps = None) -> None:
+    def __init__(self, policy: PolicyModule, steps: Steps = None) -> None:
         """Prepare the program of `steps` network calls, None is the configured number."""
         super().__init__()
-        self.policy, self.steps = policy, steps
+        self.policy: PolicyModule = policy
+        self.steps = steps
+        self._generative = (generative(policy),)  # in a tuple, or its weights would have two names
         self.keys = list(policy.spec.observation)
-        self.inner_draws = inner_draws(policy.process, steps)
+        self.inner_draws = inner_draws(generative(policy).process, steps)
         with torch.inference_mode(False):  # a compiler would refuse one that was made in a caller's inference mode
-            self.times = call_times(policy.process, steps, policy.device)  # (K, n_times)
+            self.times = call_times(generative(policy).process, steps, policy.device)  # (K, n_times)
 
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
         """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
 
         The windows are in the order of the Spec. Returns (B, H, A), raw units.
         """
-        network: Any = Unrolled(self.policy.network, self.times)
+        network: Any = Unrolled(self._generative[0].network, self.times)
         return self._generate(noise, others, network)
 
     def reference(self, noise: Tensor, *others: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class Program(nn.Module):
             normal = torch.randn(shape, generator=generator)
             pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
             windows[key] = (pixels if feature.dtype == "uint8" else normal).to(device)
-        windows = policy.observation_normalizer.inverse(windows)  # around what the policy was fitted to
+        windows = self._generative[0].observation_normalizer.inverse(windows)  # around what the policy was fitted to
         return (*(tensor.to(device) for tensor in noise), *(windows[key] for key in self.keys))
 
     def inner_shapes(self, batch: int) -> list[tuple[int, ...]]:

@@ -12,7 +12,6 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ...machine import cpu_model
-from ..guided import Guided
+from ...version import __version__
 from . import Inputs
 from .compile import missing as missing
-from .program import Program
+from .program import SamplingProgram
 
 
 def unloadable() -> None:
@@ -35,7 +34,7 @@ def unloadable() -> None:
 class Package:
     """A loaded package. Weights and all that follows from them alone are its constants."""
 
-    def __init__(self, path: Path, program: Program, inputs: Inputs) -> None:
+    def __init__(self, path: Path, program: SamplingProgram, inputs: Inputs) -> None:
         """Load a package and give it the program's weights."""
         from torch._inductor import aoti_load_package
 
@@ -59,7 +58,7 @@ class Package:
         return {name: own[name].detach().contiguous() for name in names}
 
 
-def build(program: Program, inputs: Inputs) -> Package:
+def build(program: SamplingProgram, inputs: Inputs) -> Package:
     """Load the package of this program, compiled now if it is not in the cache."""
     path = _path(program, inputs)
     if path.is_file():
@@ -78,12 +77,12 @@ def build(program: Program, inputs: Inputs) -> Package:
     return Package(path, program, inputs)
 
 
-def is_built(program: Program, batch: int) -> bool:
+def is_built(program: SamplingProgram, batch: int) -> bool:
     """Tell whether the package of a program is in the cache."""
     return _path(program, program.example(batch)).is_file()
 
 
-def compile_package(program: Program, inputs: Inputs, path: Path) -> None:
+def compile_package(program: SamplingProgram, inputs: Inputs, path: Path) -> None:
     """Write an AOTInductor package of the program.
 
     Raises:
@@ -104,7 +103,7 @@ def compile_package(program: Program, inputs: Inputs, path: Path) -> None:
         os.replace(written, path)
 
 
-def _path(program: Program, inputs: Inputs) -> Path:
+def _path(program: SamplingProgram, inputs: Inputs) -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root) / "laminar" / "pt2" / f"{_key(program, inputs)}.pt2"
 
@@ -124,14 +123,11 @@ def _source() -> str:
     return digest.hexdigest()
 
 
-def _key(program: Program, inputs: Inputs) -> str:
+def _key(program: SamplingProgram, inputs: Inputs) -> str:
     """Hash of all that the code of a package depends on."""
-    from ... import __version__
-
     policy = program.policy
-    acting = asdict(policy.acting) if isinstance(policy, Guided) else None
     shapes = [(str(tensor.dtype), list(tensor.shape)) for tensor in inputs]
     # The compiler fixes the number of threads in the code.
     versions = [machine(), str(policy.device), torch.get_num_threads(), torch.__version__, __version__, _source()]
-    content = [policy.config, acting, policy.spec.to_json(), shapes, program.steps, versions]
+    content = [policy.config, policy.spec.to_json(), shapes, program.steps, versions]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:24]

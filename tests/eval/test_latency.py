@@ -21,7 +21,7 @@ from laminar.eval.latency.measure import Candidate, Case, Latencies, Timing, mea
 from laminar.eval.latency.report import duration, figures, summary, write_latency_report
 from laminar.eval.latency.roofline import Probe, Work, work_of
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
-from laminar.policies.processes.solver_schedules import SolverSchedule, Step
+from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
 from laminar.policies.runtimes import accelerated as realtime
 from laminar.policies.runtimes.program import Program
 
@@ -270,7 +270,9 @@ def test_a_wrong_runtime_is_found_out(log: list[str]) -> None:
 
 def test_the_report(tmp_path: Path) -> None:
     policy = make_policy("flow", rate_hz=50.0)
-    policy.schedules["quick"] = SolverSchedule((Step(1.0, prediction="velocity"), Step(0.5, prediction="velocity")))
+    policy.schedules["quick"] = SolverSchedule(
+        (SolverStep(1.0, prediction="velocity"), SolverStep(0.5, prediction="velocity"))
+    )
     found = measure_latency(policy, ["eager"], [None, "quick"], [1, 2], calls=20)
     page = write_latency_report(tmp_path / "bench", found, "runs/door")
     assert page.read_text().startswith("# Latency of runs/door\n")

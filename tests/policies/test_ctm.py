@@ -19,7 +19,7 @@ from laminar.policies.processes.diffusion import Config as DiffusionConfig
 from laminar.policies.processes.diffusion import Diffusion
 from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.policies.processes.flow import Flow
-from laminar.policies.processes.solver_schedules import SolverSchedule, Step
+from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
 from laminar.policies.processes.solvers import Level
 
 PATHS = {
@@ -139,7 +139,7 @@ def test_sampling_multiplies_the_scales_out_rightly(settings: dict) -> None:
     x = noise = normal(4, 1, 2)
     for t, s in ((1.0, 0.5), (0.5, 0.0)):
         both = torch.full((4, 1), t), torch.full((4, 1), s)
-        x = process.move(x, process.denoise(network, x, *both, cond), *both)
+        x = process.move(x, process.aim(network, x, *both, cond), *both)
     torch.testing.assert_close(process.sample(network, noise, cond, 2), x, rtol=1e-4, atol=1e-5)
 
 
@@ -243,7 +243,7 @@ def test_slow_weights_get_no_gradient_and_the_input_does() -> None:
     expected = small()
 
     def own(x: Tensor, t: Tensor) -> Tensor:
-        return alone.denoise(copy, x, t, t, inputs[2])
+        return alone.aim(copy, x, t, t, inputs[2])
 
     alone.consistency(expected, copy, own, *inputs[1:], draws)[0].backward()
     for mine, theirs in zip(network.parameters(), expected.parameters(), strict=True):
@@ -253,12 +253,12 @@ def test_slow_weights_get_no_gradient_and_the_input_does() -> None:
 @paths
 def test_a_schedules_times_are_followed_and_no_more(settings: dict) -> None:
     process, network, noise, cond = CTM(Config(**settings)), small(), normal(4, 1, 2), normal(4, 1, 1, seed=2)
-    halves = SolverSchedule((Step(1.0), Step(0.5)))
+    halves = SolverSchedule((SolverStep(1.0), SolverStep(0.5)))
     assert torch.equal(process.sample(network, noise, cond, halves), process.sample(network, noise, cond, 2))
-    uneven = process.sample(network, noise, cond, SolverSchedule((Step(1.0), Step(0.8))))
+    uneven = process.sample(network, noise, cond, SolverSchedule((SolverStep(1.0), SolverStep(0.8))))
     assert not torch.equal(uneven, process.sample(network, noise, cond, 2))
     with pytest.raises(LaminarError, match="times of a solver schedule only"):
-        process.sample(network, noise, cond, SolverSchedule((Step(1.0), Step(0.5, order=2))))
+        process.sample(network, noise, cond, SolverSchedule((SolverStep(1.0), SolverStep(0.5, order=2))))
 
 
 @paths
@@ -273,12 +273,12 @@ def test_levels_of_the_path_are_those_of_the_loss(settings: dict) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "at least one step"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"times": 0}, "times must be at least 1, got 0"),
         ({"solver_steps": 0}, "solver_steps must be at least 1"),
         ({"one_call_share": 1.5}, "one_call_share must be a share"),
         ({"data_std": 0.0}, "data_std must be above 0"),
-        ({"schedule": "sine"}, "no noise schedule is called 'sine'"),
+        ({"schedule": "sine"}, "schedule must be straight, cosine, linear, vp or null, got sine"),
         ({"levels": 100}, "a straight path has none"),
         ({"schedule": "cosine", "levels": 50, "times": 7}, "no multiple of times=7"),
     ],

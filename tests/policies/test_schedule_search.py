@@ -17,7 +17,7 @@ from laminar.policies import GenerativePolicy
 from laminar.policies.networks import Network
 from laminar.policies.processes import Process
 from laminar.policies.processes.diffusion import Diffusion
-from laminar.policies.processes.solver_schedules import SolverSchedule, Step
+from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
 
 MakePolicy = Callable[..., GenerativePolicy]
 BRIEF = Effort(random=10, stages=3, proposals=60, measured=8, parents=6)
@@ -198,10 +198,10 @@ def test_regular_schedules_contain_fixed_solvers(make_policy: MakePolicy) -> Non
 
 def test_choices_without_an_effect_are_not_told_apart(make_policy: MakePolicy) -> None:
     breeder = Breeder(make_policy("flow").process, 2, Random(0))
-    plain = breeder.settle([Step(1.0), Step(0.5)])
-    assert plain == breeder.settle([Step(1.0, 3, "noise", "h"), Step(0.5, 1, "velocity", "exact", True)])
-    assert plain != breeder.settle([Step(1.0, 1, "noise", "h", True), Step(0.5)])
-    assert breeder.settle([Step(1.0), Step(0.5, 2, "velocity", "h")]).steps[1].scaling == "expm1"
+    plain = breeder.settle([SolverStep(1.0), SolverStep(0.5)])
+    assert plain == breeder.settle([SolverStep(1.0, 3, "noise", "h"), SolverStep(0.5, 1, "velocity", "exact", True)])
+    assert plain != breeder.settle([SolverStep(1.0, 1, "noise", "h", True), SolverStep(0.5)])
+    assert breeder.settle([SolverStep(1.0), SolverStep(0.5, 2, "velocity", "h")]).steps[1].scaling == "expm1"
 
 
 def test_only_times_are_proposed_for_mean_flow(make_policy: MakePolicy) -> None:
@@ -217,7 +217,10 @@ def test_the_predictor_learns_an_order() -> None:
         return 0.1 * math.exp(3 * abs(schedule.steps[1].time - 0.3) + (schedule.steps[1].order == 1))
 
     draws = Random(0)
-    drawn = [SolverSchedule((Step(1.0), Step(draws.uniform(0.01, 0.99), draws.choice((1, 2))))) for _ in range(120)]
+    drawn = [
+        SolverSchedule((SolverStep(1.0), SolverStep(draws.uniform(0.01, 0.99), draws.choice((1, 2)))))
+        for _ in range(120)
+    ]
     known, unseen = drawn[:60], drawn[60:]
     guess = predict(known, [truth(one) for one in known], unseen)
     pairs = [(i, j) for i in range(60) for j in range(60) if truth(unseen[i]) < truth(unseen[j])]

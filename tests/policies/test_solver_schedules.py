@@ -15,12 +15,20 @@ from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.guided import Acting, Guided
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.processes.solver_schedules import FILE, SolverSchedule, Step, read_schedules, write_schedules
+from laminar.policies.processes.solver_schedules import (
+    FILE,
+    SolverSchedule,
+    SolverStep,
+    read_schedules,
+    write_schedules,
+)
 
 MakePolicy = Callable[..., GenerativePolicy]
 
 FIVE = {"levels": 5, "steps": 5}
-MIXED = SolverSchedule((Step(1.0, corrector=True), Step(0.7, 2, "noise", "h", True), Step(0.2, 3, "velocity")))
+MIXED = SolverSchedule(
+    (SolverStep(1.0, corrector=True), SolverStep(0.7, 2, "noise", "h", True), SolverStep(0.2, 3, "velocity"))
+)
 
 
 def observations(count: int) -> Tensor:
@@ -38,24 +46,24 @@ def noise_for(policy: GenerativePolicy, count: int) -> Tensor:
     ("steps", "message"),
     [
         ((), "at least one step"),
-        ((Step(0.9),), "starts at time 1, where the noise is, not at 0.9"),
-        ((Step(1.0), Step(0.5), Step(0.5)), "must fall, but 0.5 follows 0.5"),
-        ((Step(1.0), Step(0.5), Step(0.6)), "must fall, but 0.6 follows 0.5"),
-        ((Step(1.0), Step(0.0)), "step 2 .* time is a number above 0 and at most 1, got 0.0"),
-        ((Step(float("nan")),), "step 1 .* time .* got nan"),
-        ((Step(float("inf")),), "step 1 .* time .* got inf"),
-        ((Step("1"),), "step 1 .* time .* got '1'"),
-        ((Step(True),), "step 1 .* time .* got True"),
-        ((Step(1.0), Step(0.5, order=4)), "step 2 .* order is 1, 2 or 3, got 4"),
-        ((Step(1.0, order=0),), "order is 1, 2 or 3, got 0"),
-        ((Step(1.0, order=2.0),), "order is 1, 2 or 3, got 2.0"),
-        ((Step(1.0, prediction="score"),), "no prediction is called 'score' .known: data, noise, velocity"),
-        ((Step(1.0, scaling="bh1"),), "no scaling is called 'bh1' .known: exact, expm1, h"),
-        ((Step(1.0, corrector=1), Step(0.5)), "corrector is true or false, got 1"),
-        ((Step(1.0, corrector=True),), "the last step .* no evaluation at its end"),
+        ((SolverStep(0.9),), "starts at time 1, where the noise is, not at 0.9"),
+        ((SolverStep(1.0), SolverStep(0.5), SolverStep(0.5)), "must fall, but 0.5 follows 0.5"),
+        ((SolverStep(1.0), SolverStep(0.5), SolverStep(0.6)), "must fall, but 0.6 follows 0.5"),
+        ((SolverStep(1.0), SolverStep(0.0)), "step 2 .* time is a number above 0 and at most 1, got 0.0"),
+        ((SolverStep(float("nan")),), "step 1 .* time .* got nan"),
+        ((SolverStep(float("inf")),), "step 1 .* time .* got inf"),
+        ((SolverStep("1"),), "step 1 .* time .* got '1'"),
+        ((SolverStep(True),), "step 1 .* time .* got True"),
+        ((SolverStep(1.0), SolverStep(0.5, order=4)), "step 2 .* order is 1, 2 or 3, got 4"),
+        ((SolverStep(1.0, order=0),), "order is 1, 2 or 3, got 0"),
+        ((SolverStep(1.0, order=2.0),), "order is 1, 2 or 3, got 2.0"),
+        ((SolverStep(1.0, prediction="score"),), "no prediction is called 'score' .known: data, noise, velocity"),
+        ((SolverStep(1.0, scaling="bh1"),), "no scaling is called 'bh1' .known: exact, expm1, h"),
+        ((SolverStep(1.0, corrector=1), SolverStep(0.5)), "corrector is true or false, got 1"),
+        ((SolverStep(1.0, corrector=True),), "the last step .* no evaluation at its end"),
     ],
 )
-def test_schedules_that_cannot_be_followed(steps: tuple[Step, ...], message: str) -> None:
+def test_schedules_that_cannot_be_followed(steps: tuple[SolverStep, ...], message: str) -> None:
     with pytest.raises(LaminarError, match=message):
         SolverSchedule(steps)
 
@@ -172,7 +180,7 @@ def test_data_stay_inside_the_clip(make_policy: MakePolicy) -> None:
     policy = make_policy("diffusion").eval().requires_grad_(False)
     for parameter in policy.network.parameters():
         parameter *= 20
-    steps = SolverSchedule((Step(1.0, corrector=True), Step(0.7, 2, corrector=True), Step(0.2)))
+    steps = SolverSchedule((SolverStep(1.0, corrector=True), SolverStep(0.7, 2, corrector=True), SolverStep(0.2)))
     cond = policy.encode(policy.windows(observations(64)))
     sample = policy.process.sample(policy.network, noise_for(policy, 64), cond, steps)
     assert float(sample.abs().max()) <= 1 + 1e-6

@@ -8,7 +8,7 @@ import torch
 
 from laminar.errors import LaminarError
 from laminar.policies.processes import solvers
-from laminar.policies.processes.noise_schedules import SCHEDULES, Schedule, discrete, grid
+from laminar.policies.processes.noise_schedules import SCHEDULES, NoiseSchedule, discrete, grid
 from laminar.policies.processes.solvers import Level
 
 MEAN, STD = 0.7, 0.5
@@ -30,7 +30,7 @@ def exact(x: torch.Tensor, start: Level, end: Level) -> torch.Tensor:
 
 
 def levels(count: int, last: float = 0.05) -> list[Level]:
-    schedule = Schedule("vp", None)
+    schedule = NoiseSchedule("vp", None)
     return [schedule.level(1 + (last - 1) * i / count) for i in range(count + 1)]
 
 
@@ -56,7 +56,7 @@ def test_order_of_convergence(solver: str, order: int, noise: torch.Tensor) -> N
 @pytest.mark.parametrize("solver", ["ddim", "dpmpp_1", "dpmpp_2s", "dpmpp_2m"])
 def test_gaussian_mean_and_variance_on_discrete_levels(name: str, solver: str) -> None:
     x = torch.randn(20_000, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    path = grid(Schedule(name, 100), 50, "uniform")
+    path = grid(NoiseSchedule(name, 100), 50, "uniform")
     start = path[0].alpha * MEAN + marginal_std(path[0]) * x  # at t = 1 a little of the data is left, most with vp
     sample = getattr(solvers, solver)(denoise, start, path)[-1]
     assert abs(float(sample.mean()) - MEAN) < 0.02
@@ -66,14 +66,14 @@ def test_gaussian_mean_and_variance_on_discrete_levels(name: str, solver: str) -
 def test_ddpm_mean_and_variance() -> None:
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(20_000, 1, 1, dtype=torch.float64, generator=generator)
-    path = solvers.ddpm(denoise, x, grid(Schedule("vp", 100), 100, "uniform"), solvers.standard_normal(generator))
+    path = solvers.ddpm(denoise, x, grid(NoiseSchedule("vp", 100), 100, "uniform"), solvers.standard_normal(generator))
     assert abs(float(path[-1].mean()) - MEAN) < 0.02
     assert abs(float(path[-1].std()) - STD) < 0.03
 
 
 def test_ddpm_step_is_the_published_posterior() -> None:
     """One step equals (sqrt(abar') beta x0 + sqrt(a) (1 - abar') x) / (1 - abar) + sqrt(beta~) z (Ho et al. eq. 7)."""
-    now, after = grid(Schedule("cosine", 20), 20, "uniform")[7:9]
+    now, after = grid(NoiseSchedule("cosine", 20), 20, "uniform")[7:9]
     x = torch.tensor([[[0.3]], [[-1.2]]], dtype=torch.float64)
     data = torch.tensor([[[0.5]], [[-0.4]]], dtype=torch.float64)
     z = torch.tensor([[[1.0]], [[-2.0]]], dtype=torch.float64)
@@ -90,14 +90,14 @@ def test_ddpm_draws_no_noise_in_the_last_step() -> None:
     solvers.ddpm(
         denoise,
         torch.zeros(1, 1, 1),
-        grid(Schedule("vp", 5), 5, "uniform"),
+        grid(NoiseSchedule("vp", 5), 5, "uniform"),
         lambda like: draws.append(like) or torch.zeros_like(like),
     )
     assert len(draws) == 4
 
 
 def test_dpmpp_1_is_ddim(noise: torch.Tensor) -> None:
-    path = grid(Schedule("cosine", 100), 10, "quadratic")
+    path = grid(NoiseSchedule("cosine", 100), 10, "quadratic")
     for a, b in zip(solvers.ddim(denoise, noise, path), solvers.dpmpp_1(denoise, noise, path), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
@@ -106,14 +106,14 @@ def test_dpmpp_1_is_ddim(noise: torch.Tensor) -> None:
 @pytest.mark.parametrize("solver", ["dpmpp_2s", "dpmpp_2m"])
 def test_few_steps_stay_finite(solver: str, count: int, noise: torch.Tensor) -> None:
     """Second-order solvers end at first order, where sigma = 0 makes the correction undefined."""
-    sample = getattr(solvers, solver)(denoise, noise, grid(Schedule("vp", 5), count, "uniform"))[-1]
+    sample = getattr(solvers, solver)(denoise, noise, grid(NoiseSchedule("vp", 5), count, "uniform"))[-1]
     assert torch.isfinite(sample).all()
     if count == 1:
-        torch.testing.assert_close(sample, solvers.ddim(denoise, noise, grid(Schedule("vp", 5), 1, "uniform"))[-1])
+        torch.testing.assert_close(sample, solvers.ddim(denoise, noise, grid(NoiseSchedule("vp", 5), 1, "uniform"))[-1])
 
 
 def test_multistep_history_does_not_survive_a_call(noise: torch.Tensor) -> None:
-    path = grid(Schedule("vp", None), 10, "uniform")
+    path = grid(NoiseSchedule("vp", None), 10, "uniform")
     first = solvers.dpmpp_2m(denoise, noise, path)[-1]
     solvers.dpmpp_2m(denoise, 100 * noise, path)
     assert torch.equal(first, solvers.dpmpp_2m(denoise, noise, path)[-1])
@@ -156,7 +156,7 @@ def test_discrete_and_continuous_views_agree(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("count", [None, 7, 100])
 def test_tensor_and_float_levels_agree(name: str, count: int | None) -> None:
-    schedule = Schedule(name, count)
+    schedule = NoiseSchedule(name, count)
     times = (
         torch.tensor([[1 / 7 * k] for k in range(1, 8)]) if count in (None, 7) else torch.tensor([[0.01], [0.5], [1.0]])
     )
@@ -171,7 +171,7 @@ def test_tensor_and_float_levels_agree(name: str, count: int | None) -> None:
 @pytest.mark.parametrize("count", [1, 2, 5, 20, 100])
 @pytest.mark.parametrize("total", [100, None])
 def test_grids_fall_strictly_from_noise_to_data(spacing: str, count: int, total: int | None) -> None:
-    path = grid(Schedule("cosine", total), count, spacing)
+    path = grid(NoiseSchedule("cosine", total), count, spacing)
     assert len(path) == count + 1
     assert path[0].time == 1.0
     assert path[-1] == Level(0.0, 1.0, 0.0)
@@ -180,16 +180,16 @@ def test_grids_fall_strictly_from_noise_to_data(spacing: str, count: int, total:
 
 def test_bad_grids_are_refused() -> None:
     with pytest.raises(LaminarError, match=r"6 sampling steps.*5 levels"):
-        grid(Schedule("vp", 5), 6, "uniform")
+        grid(NoiseSchedule("vp", 5), 6, "uniform")
     with pytest.raises(LaminarError, match="known: uniform, quadratic, logsnr"):
-        grid(Schedule("vp", 5), 2, "squared")
+        grid(NoiseSchedule("vp", 5), 2, "squared")
     with pytest.raises(LaminarError, match="did you mean 'cosine'"):
-        Schedule("cosin", 5)
+        NoiseSchedule("cosin", 5)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_logsnr_spacing_is_even_after_the_first_step(name: str) -> None:
     """Also on a discrete, capped schedule, whose last level lies far out."""
-    path = grid(Schedule(name, 1000), 10, "logsnr")
+    path = grid(NoiseSchedule(name, 1000), 10, "logsnr")
     gaps = [after.log_snr - before.log_snr for before, after in pairwise(path[1:-1])]
     assert max(gaps) < 1.3 * min(gaps), gaps

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from laminar.policies.processes import solvers
-from laminar.policies.processes.noise_schedules import Schedule, grid
-from laminar.policies.processes.solver_schedules import PREDICTIONS, SCALINGS, Step
+from laminar.policies.processes.noise_schedules import NoiseSchedule, grid
+from laminar.policies.processes.solver_schedules import PREDICTIONS, SCALINGS, SolverStep
 from laminar.policies.processes.solvers import Level
 
 MEAN, STD = 0.7, 0.5
@@ -23,7 +23,7 @@ def flow_level(t: float) -> Level:
 
 
 def vp_levels(count: int, first: float = 1.0, last: float = 0.05) -> list[Level]:
-    schedule = Schedule("vp", None)
+    schedule = NoiseSchedule("vp", None)
     return [schedule.level(first + (last - first) * i / count) for i in range(count + 1)]
 
 
@@ -56,10 +56,10 @@ def same(first: Tensor, second: Tensor) -> None:
 # what it reduces to
 
 
-@pytest.mark.parametrize("levels", [grid(Schedule("cosine", 100), 7, "quadratic"), flow_levels(7, 1.0, 0.0)])
+@pytest.mark.parametrize("levels", [grid(NoiseSchedule("cosine", 100), 7, "quadratic"), flow_levels(7, 1.0, 0.0)])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_first_order_is_ddim_whatever_is_predicted(levels: list[Level], prediction: str, noise: Tensor) -> None:
-    path = solvers.unified(denoise, noise, levels, [Step(1.0, prediction=prediction)] * 7)
+    path = solvers.unified(denoise, noise, levels, [SolverStep(1.0, prediction=prediction)] * 7)
     for one, other in zip(path, solvers.ddim(denoise, noise, levels), strict=True):
         same(one, other)
 
@@ -72,14 +72,14 @@ def test_first_order_is_euler_on_straight_paths(noise: Tensor) -> None:
         return x - level.time * velocity(x, level.time)
 
     times = [1.0, 0.6, 0.5, 0.1, 0.0]
-    path = solvers.unified(data, noise, [flow_level(t) for t in times], [Step(1.0)] * 4)
+    path = solvers.unified(data, noise, [flow_level(t) for t in times], [SolverStep(1.0)] * 4)
     for one, other in zip(path, solvers.euler(velocity, noise, times), strict=True):
         same(one, other)
 
 
 def test_second_order_is_dpmpp_2m(noise: Tensor) -> None:
-    levels = grid(Schedule("cosine", 100), 9, "uniform")
-    path = solvers.unified(denoise, noise, levels, [Step(1.0, order=2)] * 9)
+    levels = grid(NoiseSchedule("cosine", 100), 9, "uniform")
+    path = solvers.unified(denoise, noise, levels, [SolverStep(1.0, order=2)] * 9)
     for one, other in zip(path, solvers.dpmpp_2m(denoise, noise, levels), strict=True):
         same(one, other)
 
@@ -94,9 +94,9 @@ def test_second_order_in_velocity_is_adams_bashforth(noise: Tensor) -> None:
     first = velocity(noise, levels[0])
     middle = noise + h * first
     second = velocity(middle, levels[1])
-    plain = [Step(1.0, 1, "velocity"), Step(0.75, 2, "velocity")]
+    plain = [SolverStep(1.0, 1, "velocity"), SolverStep(0.75, 2, "velocity")]
     same(solvers.unified(denoise, noise, levels, plain)[-1], middle + h * (3 * second - first) / 2)
-    corrected = [Step(1.0, 1, "velocity", corrector=True), plain[1]]
+    corrected = [SolverStep(1.0, 1, "velocity", corrector=True), plain[1]]
     base = noise + h * (first + second) / 2
     same(solvers.unified(denoise, noise, levels, corrected)[-1], base + h * (3 * second - first) / 2)
 
@@ -139,7 +139,7 @@ def published_step(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
 def test_unipc_is_the_published_one(count: int, noise: Tensor) -> None:
-    levels = grid(Schedule("cosine", 100), count, "uniform")
+    levels = grid(NoiseSchedule("cosine", 100), count, "uniform")
     same(solvers.unipc(denoise, noise, levels)[-1], published_unipc(denoise, noise, levels))
 
 
@@ -156,7 +156,7 @@ def test_order_of_convergence(
     errors: list[float] = []
     for count in (200, 400, 800):
         corrected = [corrector or (order == 3 and i < 2) for i in range(count - 1)] + [False]
-        steps = [Step(1.0, order, prediction, "exact", flag) for flag in corrected]
+        steps = [SolverStep(1.0, order, prediction, "exact", flag) for flag in corrected]
         path = levels(count)
         error = solvers.unified(denoise, noise, path, steps)[-1] - exact(noise, path[0], path[-1])
         errors.append(float(error.abs().max()))
@@ -170,7 +170,7 @@ def test_every_scaling_is_of_second_order(scaling: str, prediction: str, noise: 
     errors: list[float] = []
     for count in (200, 400):
         path = flow_levels(count)
-        sample = solvers.unified(denoise, noise, path, [Step(1.0, 2, prediction, scaling)] * count)[-1]
+        sample = solvers.unified(denoise, noise, path, [SolverStep(1.0, 2, prediction, scaling)] * count)[-1]
         errors.append(float((sample - exact(noise, path[0], path[-1])).abs().max()))
     assert math.log2(errors[0] / errors[1]) > 1.75, errors
 
@@ -213,7 +213,7 @@ def test_polynomials_are_integrated_exactly(prediction: str, order: int, correct
         return (x - level.sigma * q) / (level.alpha + level.sigma)
 
     levels = [flow_level(t) for t in (0.9, 0.7, 0.55, 0.4, 0.3)]
-    steps = [Step(1.0, order, prediction, "exact", corrector)] * 3 + [Step(1.0, order, prediction, "exact")]
+    steps = [SolverStep(1.0, order, prediction, "exact", corrector)] * 3 + [SolverStep(1.0, order, prediction, "exact")]
     path = solvers.unified(predict, torch.full((1, 1, 1), 0.4, dtype=torch.float64), levels, steps)
     start, end = (2, 3) if corrector else (3, 4)  # the last step of all is not corrected
     wanted = integral(value, prediction, levels[start], levels[end], float(path[start]))
@@ -233,7 +233,7 @@ def test_infinite_log_snr_at_both_ends(
 ) -> None:
     """A flow starts at alpha = 0 and ends at sigma = 0; a point mass is reached exactly whatever is chosen."""
     levels = flow_levels(count, 1.0, 0.0)
-    steps = [Step(1.0, order, prediction, scaling, corrector and i < count - 1) for i in range(count)]
+    steps = [SolverStep(1.0, order, prediction, scaling, corrector and i < count - 1) for i in range(count)]
     same(solvers.unified(lambda x, level: torch.full_like(x, 0.3), noise, levels, steps)[-1], 0 * noise + 0.3)
     assert torch.isfinite(solvers.unified(denoise, noise, levels, steps)[-1]).all()
 
@@ -247,7 +247,7 @@ def test_the_limit_of_a_correction_from_pure_noise(
     """From alpha nearly 0 the weights of a corrected step come ever closer to those at 0 (h alone has no limit)."""
     values = iter((1.0, -2.0))
     end = flow_level(0.4)
-    steps = [Step(1.0, 1, "data", scaling, True), Step(0.4)]
+    steps = [SolverStep(1.0, 1, "data", scaling, True), SolverStep(0.4)]
 
     def predict(x: Tensor, level: Level) -> Tensor:
         return torch.full_like(x, next(values))
@@ -263,7 +263,7 @@ def test_the_limit_of_a_correction_from_pure_noise(
 
 def test_a_corrector_costs_no_call(noise: Tensor) -> None:
     calls: list[float] = []
-    steps = [Step(1.0, 3, corrector=True)] * 4 + [Step(1.0, 3)]
+    steps = [SolverStep(1.0, 3, corrector=True)] * 4 + [SolverStep(1.0, 3)]
 
     def predict(x: Tensor, level: Level) -> Tensor:
         calls.append(level.time)
@@ -275,7 +275,7 @@ def test_a_corrector_costs_no_call(noise: Tensor) -> None:
 
 
 def test_history_does_not_survive_a_call(noise: Tensor) -> None:
-    steps = [Step(1.0, 3, corrector=True)] * 4 + [Step(1.0, 3)]
+    steps = [SolverStep(1.0, 3, corrector=True)] * 4 + [SolverStep(1.0, 3)]
     first = solvers.unified(denoise, noise, vp_levels(5), steps)[-1]
     solvers.unified(denoise, 100 * noise, vp_levels(5), steps)
     assert torch.equal(first, solvers.unified(denoise, noise, vp_levels(5), steps)[-1])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...errors import LaminarError
-from ...policies import GenerativePolicy
+from ...policies.load import load_weights
+from ...policies.module import PolicyModule
 from ...policies.storage import (
     CHECKPOINTS,
     aside_of,
@@ -26,43 +26,63 @@ from ...policies.storage import (
     write_json,
     write_tensors,
 )
+from ..improver import Improver
+from ..update.program import check_names
 
 BEST = "best"
+STATE, REPLAY, WORLD = "train.safetensors", "replay.safetensors", "world.safetensors"
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
-def save_checkpoint(run: Path, step: int, policy: GenerativePolicy, state: dict[str, Tensor]) -> Path:
+def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
     """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
+
+    It holds the product in a form that its loader reads, train.safetensors with all else that a resume needs, and of a
+    method that acts replay.safetensors and world.safetensors.
 
     Args:
         run: the run's folder.
         step: number of updates done.
-        policy: averaged policy, in a form that `load_policy` reads.
-        state: everything else that a resume needs, see `BehaviorCloning.state`.
+        improver: what is saved.
 
     Raises:
         LaminarError: the disk is full; older checkpoints are untouched.
     """
     folder = run / CHECKPOINTS / f"step_{step:08d}"
+    product: Any = improver.product()
     with replacing(folder) as temporary:
-        policy.write(temporary)
-        write_tensors(temporary / "train.safetensors", {**state, "step": torch.tensor(step)})
+        product.write(temporary)
+        write_tensors(temporary / STATE, {**improver.state(), "step": torch.tensor(step)})
+        if improver.replay is not None:
+            write_tensors(temporary / REPLAY, improver.replay.state())
+        if improver.world is not None:
+            write_tensors(temporary / WORLD, {k: torch.as_tensor(v) for k, v in improver.world.state().items()})
     for old in [*checkpoints(run)[:-KEPT], *folder.parent.glob(".step_*")]:  # the latter: leftovers of kills
         shutil.rmtree(old)
     return folder
 
 
-def load_checkpoint(folder: Path, policy: GenerativePolicy, own: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
-    """Load the averaged policy in place and return the number of updates done and the rest of the state.
+def load_checkpoint(folder: Path, improver: Improver) -> int:
+    """Go on from a checkpoint, and return the number of updates done.
 
     Raises:
-        LaminarError: names the first tensor that does not fit the policy, or the present state `own`.
+        LaminarError: names the first tensor that does not fit the product, or the improver's state.
     """
-    load_into(policy, folder / "model.safetensors")
-    path = folder / "train.safetensors"
-    state = read_tensors(path)
-    check_tensors(path, state, {**own, "step": torch.tensor(0)})
-    return int(state.pop("step")), state
+    product = improver.product()
+    if isinstance(product, PolicyModule):
+        load_weights(product, folder)
+    else:
+        load_into(product, folder / "model.safetensors")
+    path = folder / STATE
+    state = check_names(read_tensors(path), improver.renamed)
+    check_tensors(path, state, {**improver.state(), "step": torch.tensor(0)})
+    step = int(state.pop("step"))
+    improver.load_state(state)
+    if improver.replay is not None:
+        improver.replay.load_state(read_tensors(folder / REPLAY))
+    if improver.world is not None:
+        improver.world.load_state({name: value.numpy() for name, value in read_tensors(folder / WORLD).items()})
+    return step
 
 
 def step_of(checkpoint: Path) -> int:
@@ -120,7 +140,7 @@ def read_best(run: Path) -> Best | None:
         return Best(**read_json(folder / "best.json"))
 
 
-def save_best(run: Path, policy: GenerativePolicy, best: Best) -> None:
+def save_best(run: Path, policy: PolicyModule, best: Best) -> None:
     """Replace RUN/best, a policy folder with best.json; chosen by evaluation, so its score is an optimistic one.
 
     Raises:
@@ -131,13 +151,18 @@ def save_best(run: Path, policy: GenerativePolicy, best: Best) -> None:
         write_json(temporary / "best.json", asdict(best))
 
 
-def check_same_run(run: Path, config: dict[str, Any]) -> None:
+def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Compare a run's stored configuration with the one that wants to resume it.
+
+    Args:
+        run: the run's folder.
+        config: nested settings.
+        defaults: of the settings; one that a run of an earlier version does not know had this value.
 
     Raises:
         LaminarError: names the first setting that differs, with both values.
     """
-    stored = flatten(read_json(run / "run.json"))
+    stored = flatten(defaults) | flatten(read_json(run / "run.json"))
     wanted = flatten(config)
     for key in sorted(stored.keys() | wanted.keys()):
         if key.split(".")[0] in {"out", "resume", "wandb"}:
@@ -147,6 +172,18 @@ def check_same_run(run: Path, config: dict[str, Any]) -> None:
                 f"cannot resume {run}: {key} was {stored.get(key)!r} and is now {wanted.get(key)!r}; "
                 "resume with the same settings, or choose another out="
             )
+
+
+def defaults_of(config: Any) -> dict[str, Any]:
+    """Return the default of every setting in nested dataclass objects that has a plain one."""
+    found: dict[str, Any] = {}
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if is_dataclass(value):
+            found[one.name] = defaults_of(value)
+        elif one.default is not MISSING:
+            found[one.name] = one.default
+    return found
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

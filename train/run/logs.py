@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ...policies.storage import write_text
-from ..update.group import Processes
+from ..update.group import Group
 
 
 class Means:
@@ -40,7 +40,7 @@ class Means:
         self._counts[names] += 1
         self.count += 1
 
-    def read(self, processes: Processes) -> list[dict[str, float]]:
+    def read(self, group: Group) -> list[dict[str, float]]:
         """Return the means over updates and processes, a row for each seed; none before the first update."""
         if not self.count:
             return []
@@ -51,7 +51,7 @@ class Means:
                 sums[name] = total + sums.get(name, 0.0)
                 counts[name] += self._counts[names]
         values = torch.stack([torch.as_tensor(total) / counts[name] for name, total in sums.items()])  # (M, S)
-        processes.average(values)
+        group.average(values)
         return [dict(zip(sums, row, strict=True)) for row in values.T.tolist()]
 
     def first_bad(self, seed: int) -> int:

@@ -10,10 +10,20 @@ from typing import Any
 
 from ...errors import LaminarError
 from ...eval.rollouts.episodes import evaluate
+from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, write_json
 from ..config import TrainConfig
 from ..improver import Improver
-from .checkpoint import Best, check_same_run, drop_after, load_checkpoint, read_best, save_best, save_checkpoint
+from .checkpoint import (
+    Best,
+    check_same_run,
+    defaults_of,
+    drop_after,
+    load_checkpoint,
+    read_best,
+    save_best,
+    save_checkpoint,
+)
 from .logs import Logs
 
 Row = dict[str, float]
@@ -45,14 +55,13 @@ class SeedRun:
                 raise LaminarError(
                     f"{self.folder} already holds a run: add resume=true to continue it, or choose another out="
                 )
-            check_same_run(self.folder, self.settings)
+            check_same_run(self.folder, self.settings, defaults_of(config))
 
     def load(self, step: int) -> None:
         """Continue from the checkpoint of an update; from nothing if it is 0."""
         for folder in checkpoints(self.folder):
             if folder.name == f"step_{step:08d}":
-                _, state = load_checkpoint(folder, self.improver.policy(), self.improver.state())
-                self.improver.load_state(state)
+                load_checkpoint(folder, self.improver)
 
     def open(self, step: int) -> None:
         """Write the settings and open the logs of a run that continues after `step` updates.
@@ -85,25 +94,26 @@ class SeedRun:
         Raises:
             LaminarError: a weight is not finite, or the disk is full.
         """
-        policy, state = self.improver.policy(), self.improver.state()
-        for name, value in chain(policy.state_dict().items(), state.items()):
+        for name, value in chain(self.improver.product().state_dict().items(), self.improver.state().items()):
             if not value.isfinite().all():
                 raise LaminarError(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
-        save_checkpoint(self.folder, step, policy, state)
+        save_checkpoint(self.folder, step, self.improver)
 
     def evaluate(self, step: int) -> None:
         """Measure the averaged policy, log the figures, and keep it if it is the best so far."""
         assert self.config.env.id is not None  # checked with the settings
         first = self.config.evaluation.seed
         seeds = list(range(first, first + self.config.evaluation.episodes))
-        result = evaluate(self.improver.policy(), self.config.env.id, seeds)
+        policy = self.improver.product()
+        assert isinstance(policy, PolicyModule)  # checked with the environment
+        result = evaluate(policy, self.config.env.id, seeds)
         figures = {"return": result.mean_return, "success_rate": result.success_rate}
         figures["normalized_score"] = result.normalized_score
         row = {name: figure.mean for name, figure in figures.items() if figure is not None}
         metric = next(name for name in ("normalized_score", "success_rate", "return") if name in row)
         best = read_best(self.folder)
         if best is None or row[metric] > best.value:
-            save_best(self.folder, self.improver.policy(), Best(step, metric, row[metric]))
+            save_best(self.folder, policy, Best(step, metric, row[metric]))
         if self._logs:
             self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
 

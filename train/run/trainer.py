@@ -17,7 +17,6 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,19 +24,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ...data.episodes import Episodes
-from ...data.load import Selection, load_episodes
-from ...envs.fitting import fit_env
 from ...errors import LaminarError
-from ...eval.rollouts.episodes import check_ends
-from ...policies import GenerativePolicy, load_policy
 from ..config import TrainConfig
-from ..improver import Context, Improver
-from ..methods import METHODS
-from ..update import group as distributed
-from ..update.group import Processes
-from ..update.runners import Runner, float32_products, matmul_precision, runner
-from ..update.stacked import stacked
+from ..update.group import Group, join, leave
+from ..update.runners import Metrics, Runner, float32_products, matmul_precision, runner
+from ..update.stacked import rows, stacked
+from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init
 from .checkpoint import newest_common
 from .checks import check_settings
 from .logs import Means
@@ -56,42 +48,42 @@ def train(config: TrainConfig) -> Path:
     """
     check_settings(config)
     torch.set_num_threads(config.runtime.threads)
-    processes = distributed.join(config.runtime.device)
+    group = join(config.runtime.device)
     try:
-        return _Run(config, processes).go()
+        return _Run(config, group).go()
     finally:
-        distributed.leave(processes)
+        leave(group)
 
 
 class _Run:
     """One run in one process, of one or more seeds: what the loop needs at hand."""
 
-    def __init__(self, config: TrainConfig, processes: Processes) -> None:
-        self.config, self.processes = config, processes
-        self.seeds = [SeedRun(one, processes.count) for one in _one_a_seed(_with_settings_of_init(config))]
-        episodes = _load_episodes(config)
+    def __init__(self, config: TrainConfig, group: Group) -> None:
+        self.config, self.group = config, group
+        self.seeds = [SeedRun(one, group.size) for one in one_a_seed(with_settings_of_init(config))]
+        recorded = load_recorded(config)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
-            seed.improver = _build_improver(seed.config, episodes, processes, like)
+            seed.improver = build_improver(seed.config, recorded, group, like)
+        check_environment(config, self.seeds[0].improver.product())
         self._update = self._join_updates()
-        _check_environment(config, self.seeds[0].improver.policy())
         self.means = Means()
         self.stopped = False
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
         for seed in self.seeds:
             seed.load(self.step)
-        processes.barrier()  # or a late process would find the folder taken by its own run
+        group.barrier()  # or a late process would find the folder taken by its own run
 
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
-        if config.resume and self.step == 0 and self.processes.first:
+        if config.resume and self.step == 0 and self.group.first:
             print(f"nothing to resume in {config.out}: starting at update 0")
         precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), self._bar() as bar:
-            while self.step < config.steps and not self.processes.any(self.stopped):
+            while self.step < config.steps and not self.group.any(self.stopped):
                 with matmul_precision(precision), self._stopping():
-                    self.means.add(self._update(self.step))
+                    self.means.add(self._collect(self.step) | self._update(self.step))
                 self.step += config.runtime.updates_per_launch
                 bar.update(config.runtime.updates_per_launch)
                 done = self.step == config.steps
@@ -102,7 +94,7 @@ class _Run:
                         bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
                     for seed, row in zip(self.seeds, rows, strict=True):
                         seed.log(self.step, row)
-                evaluates = config.evaluation.every and self.processes.first
+                evaluates = config.evaluation.every and self.group.first
                 if evaluates and (self.step % config.evaluation.every == 0 or done):
                     for seed in self.seeds:
                         seed.evaluate(self.step)
@@ -110,7 +102,7 @@ class _Run:
                     self._save()
             if self.step < config.steps:
                 self._interrupted()
-            elif self.processes.first:
+            elif self.group.first:
                 print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
 
@@ -124,28 +116,47 @@ class _Run:
                 raise KeyboardInterrupt from error
             raise
 
+    def _collect(self, step: int) -> Metrics:
+        """Let the seeds act before their update; metrics () or, of several seeds, (S,)."""
+        found = [seed.improver.collect(step) for seed in self.seeds]
+        if len(found) == 1:
+            return found[0]
+        common = [name for name in found[0] if all(name in one for one in found)]
+        return {name: torch.stack([one[name] for one in found]) for name in common}
+
     def _join_updates(self) -> Runner:
-        """Return what takes one update, of all seeds together."""
-        replicas, runtime = [seed.improver for seed in self.seeds], self.config.runtime
-        if len(replicas) == 1:
-            return replicas[0].update
-        return runner(stacked(replicas), runtime.compiled, runtime.captured, runtime.updates_per_launch)
+        """Return what takes one update, of all seeds together.
+
+        Raises:
+            LaminarError: the method's update is not a function of tensors.
+        """
+        improvers = [seed.improver for seed in self.seeds]
+        if len(improvers) == 1:
+            return improvers[0].update
+        programs = [improver.program for improver in improvers if improver.program is not None]
+        if len(programs) < len(improvers):
+            name = type(improvers[0]).__name__
+            raise LaminarError(f"{name} trains one seed at a time; give seed=K and another out= for each of the seeds")
+        together = stacked(programs)
+        for index, improver in enumerate(improvers):  # each of them still saves, loads and deploys by itself
+            improver.move(rows(together.state, index))
+        return runner(together, self.config.runtime)
 
     def _opened(self) -> AbstractContextManager[Any]:
         """Write the settings and open the logs: only now, a run that cannot start leaves nothing behind."""
         with ExitStack() as stack:
-            for seed in self.seeds if self.processes.first else []:
+            for seed in self.seeds if self.group.first else []:
                 stack.enter_context(closing(seed))
                 seed.open(self.step)
-            self.processes.barrier()
+            self.group.barrier()
             return stack.pop_all()
 
     def _save(self) -> None:
         self._read_means()  # raises before bad weights push a good checkpoint out
-        if self.processes.first:
+        if self.group.first:
             for seed in self.seeds:
                 seed.save(self.step)
-        self.processes.barrier()
+        self.group.barrier()
         self.saved = self.step
 
     def _read_means(self) -> list[dict[str, float]]:
@@ -154,7 +165,7 @@ class _Run:
         Raises:
             LaminarError: one is not finite.
         """
-        rows = self.means.read(self.processes)
+        rows = self.means.read(self.group)
         for index, (seed, row) in enumerate(zip(self.seeds, rows, strict=False)):
             seed.check(row, self._when(index))
         return rows
@@ -163,7 +174,7 @@ class _Run:
         """Update at which a seed first gave a number that is not finite, as exactly as it is known."""
         launch = self.config.runtime.updates_per_launch
         before = self.step - self.means.count * launch
-        if self.processes.count > 1:  # it may be another process that saw it
+        if self.group.size > 1:  # it may be another process that saw it
             return f"between updates {before} and {self.step}"
         last = before + (self.means.first_bad(index) + 1) * launch
         return f"at update {last}" if launch == 1 else f"between updates {last - launch} and {last}"
@@ -171,9 +182,9 @@ class _Run:
     def _interrupted(self) -> None:
         if self.step != self.saved:
             self._save()
-        if self.processes.first:
-            count = self.processes.count
-            program = ["laminar"] if count == 1 else f"torchrun --nproc-per-node {count} -m laminar.cli".split()
+        if self.group.first:
+            size = self.group.size
+            program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
             arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
             command = shlex.join([*program, *arguments, "resume=true"])
             print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}")
@@ -186,7 +197,7 @@ class _Run:
             unit="update",
             mininterval=1.0,
             dynamic_ncols=True,
-            disable=not self.processes.first,
+            disable=not self.group.first,
         )
 
 
@@ -209,72 +220,3 @@ class _Signals:
         if self._run.stopped:
             raise KeyboardInterrupt
         self._run.stopped = True
-
-
-def _one_a_seed(config: TrainConfig) -> list[TrainConfig]:
-    """Return the settings with which each seed's run could have been started by itself."""
-    if config.seeds is None:
-        return [config]
-    if not config.out:
-        raise LaminarError("train needs out=FOLDER, in which each of the seeds gets a folder of its own")
-    if (Path(config.out) / "run.json").exists():
-        raise LaminarError(
-            f"{config.out} already holds a run of one seed; choose another out= for seeds={config.seeds}"
-        )
-    return [replace(config, seeds=None, seed=k, out=str(Path(config.out) / f"seed_{k}")) for k in config.seeds]
-
-
-def _with_settings_of_init(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the policy and network that are really used."""
-    if config.init is None:
-        return config
-    policy = load_policy(config.init)
-    return replace(config, policy=policy.policy_config, network=policy.network_config)
-
-
-def _check_environment(config: TrainConfig, policy: GenerativePolicy) -> None:
-    """Find out now, not at the first evaluation, whether the data are of the environment to evaluate in."""
-    if config.env.id is None:
-        return
-    env = fit_env(config.env.id, policy.spec, whose=str(config.data.path)).env
-    try:
-        if config.evaluation.every:
-            check_ends(config.env.id, env)
-    finally:
-        env.close()
-
-
-def _load_episodes(config: TrainConfig) -> Episodes:
-    data = config.data
-    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
-
-
-def _build_policy(config: TrainConfig, episodes: Episodes) -> GenerativePolicy:
-    if config.init is None:
-        return GenerativePolicy.build(config.policy, config.network, episodes)
-    policy = load_policy(config.init)
-    policy.schedules = {}  # searched for weights that change now
-    policy.spec.check_compatible(episodes.spec, f"the policy of init={config.init}", str(config.data.path))
-    policy.critic = None
-    return policy
-
-
-def _build_improver(config: TrainConfig, episodes: Episodes, processes: Processes, like: Improver | None) -> Improver:
-    # Weight initialization is the one use of the global generator; all else draws from an explicit one.
-    torch.manual_seed(config.seed)
-    policy = _build_policy(config, episodes)
-    device, runtime = config.runtime.device, config.runtime
-    context = Context(
-        steps=config.steps,
-        device=device,
-        generator=torch.Generator(device).manual_seed(config.seed),
-        processes=processes,
-        compiled=runtime.compiled,
-        short_episodes=config.data.short_episodes,
-        autocast=runtime.autocast,
-        captured=runtime.captured,
-        updates_per_launch=runtime.updates_per_launch,
-        init=config.init,
-        like=like,
-    )
-    return METHODS.member_class(config.method.name)(policy, episodes, config.method, context)

@@ -1,1 +1,1 @@
-"""The update engine: an update is a function of tensors, run eagerly, compiled, captured, or for several seeds at once."""
+"""The update engine: an update is a function of tensors, run eagerly, compiled, captured, or for many seeds."""

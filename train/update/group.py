@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,30 +17,32 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process among all: `rank` of `count`."""
+class Group:
+    """The processes that train one policy together; this one is `rank` of `size`."""
 
     rank: int = 0
-    count: int = 1
+    size: int = 1
 
     @property
     def first(self) -> bool:
         """Whether this process writes files and prints."""
         return self.rank == 0
 
-    def share(self, whole: Tensor) -> Tensor:
-        """Rows of the whole batch that belong to this process."""
-        return whole if self.count == 1 else whole[self.rank :: self.count]
+    def share(self, whole: Tensor, dim: int = 0) -> Tensor:
+        """Rows of the whole batch, which runs along `dim`, that belong to this process."""
+        if self.size == 1:
+            return whole
+        return whole.index_select(dim, torch.arange(self.rank, whole.shape[dim], self.size, device=whole.device))
 
     def average(self, value: Tensor) -> None:
         """Replace `value` by its mean over all processes, in place."""
-        if self.count > 1:
-            dist.all_reduce(value)
-            value.div_(self.count)
+        if self.size > 1:
+            _sum_over_processes(value)
+            value.div_(self.size)
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
-        if self.count == 1:
+        if self.size == 1:
             return flag
         votes = torch.tensor(int(flag))
         dist.all_reduce(votes)
@@ -47,24 +50,28 @@ class Processes:
 
     def barrier(self) -> None:
         """Wait for all processes."""
-        if self.count > 1:
+        if self.size > 1:
             dist.barrier()
 
 
-def join(device: str) -> Processes:
+# A compiler splits its graph here, so that the collective is the same one in all runtimes.
+_sum_over_processes: Any = torch.compiler.disable(dist.all_reduce)
+
+
+def join(device: str) -> Group:
     """Join the group that `torchrun` describes in the environment; alone without it."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        return Processes()
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Group()
     if device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # from now on "cuda" is this process's own device
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
-    return Processes(dist.get_rank(), count)
+    return Group(dist.get_rank(), size)
 
 
-def leave(processes: Processes) -> None:
+def leave(group: Group) -> None:
     """Leave the group."""
-    if processes.count > 1:
+    if group.size > 1:
         dist.destroy_process_group()

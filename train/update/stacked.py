@@ -16,43 +16,38 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map  # the only public-enough name; `torch.func.vmap` uses the same trees
 
-from ...errors import LaminarError
-from ..improver import Improver
-from .runners import Metrics, Program, State
+from .program import Feed, Metrics, State, UpdateProgram
 
 
-def stacked(replicas: Sequence[Improver]) -> Program:
-    """Join the programs of S replicas into one whose state and metrics have S rows.
-
-    The replicas' own states become views of the rows, so each of them still saves, loads and deploys by itself.
-
-    Raises:
-        LaminarError: the method's update is not a function of tensors.
-    """
-    programs = [replica.program for replica in replicas if replica.program is not None]
-    if len(programs) < len(replicas):
-        name = type(replicas[0]).__name__
-        raise LaminarError(f"{name} trains one seed at a time; give seed=K and another out= for each of the seeds")
+def stacked(programs: Sequence[UpdateProgram]) -> UpdateProgram:
+    """Join the programs of S replicas into one whose state and metrics have S rows; their batches are read at once."""
     first = programs[0]
     state = {name: torch.stack([program.state[name] for program in programs]) for name in first.state}
-    for row, replica in enumerate(replicas):
-        replica.move({name: value[row] for name, value in state.items()})
 
-    def function(state: State, batch: Any, draws: Any, rates: Tensor, act: bool) -> tuple[State, Metrics]:
-        def one(state: State, batch: Any, draws: Any) -> Any:
-            return first.function(state, batch, draws, rates, act)
+    def function(state: State, batch: Any, draws: Any, rates: Any, variant: bool) -> Metrics:
+        def one(state: State, batch: Any, draws: Any) -> tuple[State, Metrics]:
+            new = dict(state)
+            metrics = first.function(new, batch, draws, rates, variant)
+            return {name: value for name, value in new.items() if value is not state[name]}, metrics
 
         axes = tuple(tree_map(_axis, tree) for tree in (state, batch, draws))
-        return torch.func.vmap(one, in_dims=axes)(state, batch, draws)
+        new, metrics = torch.func.vmap(one, in_dims=axes)(state, batch, draws)
+        state.update(new)
+        return metrics
 
     def draw() -> tuple[Tensor, Any]:
-        return tree_map(_stack, *(program.draw() for program in programs))
+        return tree_map(_stack, *(program.feed.draw() for program in programs))
 
     def gather(index: Tensor) -> Any:  # (S, B): one read for all
-        return tree_map(lambda value: value.unflatten(0, index.shape), first.gather(index.flatten()))
+        return tree_map(lambda value: value.unflatten(0, index.shape), first.feed.gather(index.flatten()))
 
-    generators = [generator for program in programs for generator in program.generators]
-    return Program(state, function, draw, gather, first.schedule, generators)
+    generators = [generator for program in programs for generator in program.feed.generators]
+    return UpdateProgram(state, function, Feed(draw, gather, generators, first.feed.reads_disk), first.rates)
+
+
+def rows(state: State, index: int) -> State:
+    """Return views of one replica's row."""
+    return {name: value[index] for name, value in state.items()}
 
 
 def _axis(leaf: Any) -> int | None:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ....data.episodes import Episodes
 from ....errors import LaminarError
-from ....policies import GenerativePolicy
+from ....policies import Policy
 
 _SLACK = 1e-5  # of the range of an action, for limits that went through float32
 
 
 def check_offline(
-    episodes: Episodes, policy: GenerativePolicy, reward: NDArray[np.float32], short_episodes: str = "error"
+    episodes: Episodes, policy: Policy, reward: NDArray[np.float32], short_episodes: str = "error"
 ) -> None:
     """Refuse data that teach a critic nothing, and print a warning for each thing that may not be meant.
 

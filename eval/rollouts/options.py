@@ -1,0 +1,62 @@
+"""How a policy is rolled out: the arguments that all evaluations share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import LaminarError, nearest
+from ...policies.guided import Acting
+from ...settings import check, number
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """Arguments of an evaluation beside policy, environment and seeds.
+
+    Attributes:
+        num_envs: environments that step together, at most 64 by default. It does not change the episodes, up to
+            floating-point differences between batch sizes.
+        processes: 0 runs in this process, which is fastest for cheap simulators; N shards the seeds over N workers,
+            which load the policy themselves, so it must then be a folder.
+        video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
+        video_episodes: how many to film.
+        acting: how the policy decides, for example by its critic's choice among candidates; None leaves it as it is.
+        runtime: of the sampling loop, see `policies.runtimes.accelerate`; "auto" takes the fastest. The same numbers up
+            to rounding, so single episodes may differ where an environment is chaotic.
+    """
+
+    num_envs: int | None = number(None, least=1, null=True)
+    processes: int = number(0, least=0)
+    video: str | Path | None = None
+    video_episodes: int = number(3, least=0)
+    acting: Acting | None = None
+    runtime: str = "eager"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no sense.
+
+        Raises:
+            LaminarError: names the argument.
+        """
+        check(self)
+        if self.video is not None and self.processes:
+            raise LaminarError("a video needs processes=0; film a few episodes in a second evaluation")
+
+    def but(self, **changed: Any) -> RolloutOptions:
+        """Return these options with some changed.
+
+        Raises:
+            LaminarError: an unknown one, with the nearest that there is.
+        """
+        known = list(vars(self))
+        for name in changed:
+            if name not in known:
+                raise LaminarError(
+                    f"an evaluation has no option '{name}' (known: {', '.join(known)}){nearest(name, known)}"
+                )
+        return replace(self, **changed)
+
+
+DEFAULTS = RolloutOptions()

@@ -1,0 +1,85 @@
+"""Saved policies, opened again: strictly, by names of the registry, and those of earlier versions too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..data.spec import Spec
+from ..registry import Family
+from . import storage
+from .module import PolicyModule
+from .processes.solver_schedules import SolverSchedule, read_schedules, write_schedules
+
+POLICIES = Family("policy", __name__.rpartition(".")[0], PolicyModule, required=("restore",))
+"""All kinds of policies, by name: each module has ``restore(config, spec, base)``."""
+
+
+def load_policy(folder: str | Path) -> PolicyModule:
+    """Restore a policy from a folder written by `save`, from a checkpoint, or from a run (its newest checkpoint).
+
+    Nothing is unpickled and no name from the file is imported: kinds, processes and networks come from the registry.
+
+    Raises:
+        LaminarError: a file or tensor is missing, unexpected or has another shape; it is named.
+    """
+    folder = storage.resolve_checkpoint(Path(folder))
+    config = storage.read_json(folder / "config.json")
+    with storage.rebuilding(folder / "spec.json"):
+        spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+    with storage.rebuilding(folder / "config.json"):
+        policy = restore(_of_today(config), spec)
+    load_weights(policy, folder)
+    policy.schedules = read_schedules(folder)
+    return policy.eval()
+
+
+def restore(config: Mapping[str, Any], spec: Spec) -> PolicyModule:
+    """Build a policy without its weights from its `config`, the policies that it is composed of first.
+
+    Raises:
+        LaminarError: an unknown kind, process, network or setting.
+    """
+    base = restore(config["base"], spec) if config.get("base") else None
+    return POLICIES.module(config["kind"]).restore(config, spec, base)
+
+
+def load_weights(policy: PolicyModule, folder: Path) -> None:
+    """Load the weights in a policy's folder into a policy in place; names and shapes must match exactly.
+
+    Raises:
+        LaminarError: names the file and the first tensor that is missing, unexpected or of another shape.
+    """
+    path = folder / "model.safetensors"
+    stored = storage.read_tensors(path)
+    config = storage.read_json(folder / "config.json")
+    if "kind" not in config and config.get("critic"):
+        stored = _with_base(stored)
+    storage.check_tensors(path, stored, policy.state_dict())
+    policy.load_state_dict(stored)
+
+
+def save_schedule(folder: str | Path, name: str, schedule: SolverSchedule) -> Path:
+    """Keep a solver schedule beside the weights that it was searched for, under a name, and return its file.
+
+    Raises:
+        LaminarError: no policy there, or a damaged file of schedules.
+    """
+    place = storage.resolve_checkpoint(Path(folder))
+    return write_schedules(place, read_schedules(place) | {name: schedule})
+
+
+def _of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with its kind: of old, a policy had no kind, and maybe a critic inside."""
+    if "kind" in config:
+        return config
+    critic = config.get("critic")
+    plain = {"kind": "generative"} | {name: value for name, value in config.items() if name != "critic"}
+    return {"kind": "guided", "acting": {}, "critic": critic, "base": plain} if critic else plain
+
+
+def _with_base(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name if name.startswith("critic.") else f"base.{name}": value for name, value in stored.items()}

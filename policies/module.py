@@ -1,0 +1,209 @@
+"""Policies made of tensors: what they share whatever they are composed of, and their files."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.spec import Spec
+from ..errors import LaminarError
+from . import storage
+from .acting import Actor
+from .networks import Network
+from .observations import Observation, as_windows
+from .processes.solver_schedules import SolverSchedule, Steps, write_schedules
+from .processes.solvers import Source
+
+
+class PolicyModule(nn.Module, ABC):
+    """A policy whose chunks are a function of tensors, so that it can be saved, exported and captured as one.
+
+    The generative policy is the only one without a base. A composed policy (guided, steered, planning) stands in front
+    of a base, which it holds as `base` and saves with its own weights; whoever composes, evaluates or deploys does not
+    know which it is. A kind of policy is a module of this room with one such class and a function
+    ``restore(config, spec, base)``; its file name is its kind.
+
+    Attributes:
+        spec: what the policy sees and does.
+        base: the policy that this one is composed of, or None.
+    """
+
+    spec: Spec
+    base: PolicyModule | None
+
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise of one chunk."""
+
+    @property
+    @abstractmethod
+    def noise_axes(self) -> str:
+        """What the axes of a batch of noise are, for messages."""
+
+    @property
+    def candidates(self) -> int:
+        """Chunks that are drawn for one decision."""
+        return 1
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    @abstractmethod
+    def action_scale(self) -> Tensor:
+        """(A,) raw units of one normalized unit of each action dimension."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Everything but the weights and the Spec that `load.load_policy` needs, as plain values; "kind" is one."""
+
+    @abstractmethod
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
+
+    @abstractmethod
+    def decode(
+        self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
+    ) -> Tensor:
+        """Map conditions (B, h, D) and noise (B, *noise_shape) to chunks (B, H, A), raw units; see `generate`."""
+
+    def generate(
+        self,
+        windows: Mapping[str, Tensor],
+        noise: Tensor,
+        steps: Steps = None,
+        source: Source = None,
+        network: Network | None = None,
+    ) -> Tensor:
+        """Map checked windows {key: (B, h, ...)} and noise to chunks (B, H, A): `sample` as a function of tensors.
+
+        Args:
+            windows: as `windows` returns them, raw units.
+            noise: (B, *noise_shape).
+            steps: as in `sample`.
+            source: further noise of a stochastic solver: a generator, or (inner_draws, rows, H, A) drawn before.
+            network: evaluated in place of the generative policy's own, and has to mean the same.
+        """
+        return self.decode(self.encode(windows), noise, steps, source, network)
+
+    def sample(
+        self,
+        obs: Observation,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        steps: Steps = None,
+    ) -> Tensor:
+        """Map observation windows and noise to chunks; the same noise gives the same chunk (except with `ddpm`).
+
+        Args:
+            obs: {key: (B, h, ...)} raw units; a single array when there is one key; with history 1 the axis h may
+                be left out.
+            noise: (B, *noise_shape) standard normal; drawn from `generator` when None.
+            generator: source of the noise, None is torch's default one.
+            steps: network calls, None is the configured number; or a solver schedule, such as one of `schedules`.
+
+        Returns:
+            (B, H, A) actions in raw units, inside the action limits.
+        """
+        windows = self.windows(obs)
+        return self.generate(windows, self.noise_for(windows, noise, generator), steps, generator)
+
+    def windows(self, obs: Observation, device: torch.device | None = None) -> dict[str, Tensor]:
+        """Return an observation as tensors {key: (B, h, ...)}, history axis added if left out.
+
+        Args:
+            obs: as `sample` takes it.
+            device: where the tensors shall be, None is the policy's device.
+
+        Raises:
+            LaminarError: a window has another length than the policy's history, or a wrong number of axes.
+        """
+        return as_windows(self.spec, obs, device or self.device)
+
+    def noise_for(
+        self, windows: Mapping[str, Tensor], noise: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return noise (B, *noise_shape) for B observation windows: the given one, checked, or a new draw.
+
+        Raises:
+            LaminarError: the given noise has another shape.
+        """
+        batch = len(next(iter(windows.values())))
+        if noise is None:
+            return torch.randn(batch, *self.noise_shape, device=self.device, generator=generator)
+        expected = (batch, *self.noise_shape)
+        if noise.shape != expected:
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: {self.noise_axes}")
+        return noise.to(self.device)
+
+    @property
+    def schedules(self) -> dict[str, SolverSchedule]:
+        """Solver schedules by name, which were searched for these weights."""
+        if self.base is not None:
+            return self.base.schedules
+        return vars(self).setdefault("_schedules", {})
+
+    @schedules.setter
+    def schedules(self, value: dict[str, SolverSchedule]) -> None:
+        root = self
+        while root.base is not None:
+            root = root.base
+        vars(root)["_schedules"] = value
+
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
+        """Return the actions (B, A) of this moment: `acting.Actor.act` of an actor that comes with the policy."""
+        if "_actor" not in vars(self):
+            vars(self)["_actor"] = Actor(self)
+        return vars(self)["_actor"].act(obs, noise)
+
+    def reset(self, mask: Any = None) -> None:
+        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""
+        if "_actor" in vars(self):
+            vars(self)["_actor"].reset(mask)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the actor of `act` out of copies: a copy acts on its own."""
+        return {name: value for name, value in vars(self).items() if name != "_actor"}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write weights, configuration and Spec to `folder` as a whole or not at all.
+
+        Raises:
+            LaminarError: the disk is full, or `folder` holds something else than a policy; nothing is changed.
+        """
+        target = Path(folder)
+        if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
+            raise LaminarError(f"{target} holds something else than a policy; choose a new folder to save to")
+        with storage.replacing(folder) as temporary:
+            self.write(temporary)
+        return Path(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write the policy's files into an existing folder (`save` and checkpoints share this)."""
+        storage.write_tensors(folder / "model.safetensors", self.state_dict())
+        storage.write_json(folder / "config.json", self.config)
+        storage.write_json(folder / "spec.json", self.spec.to_json())
+        if self.schedules:
+            write_schedules(folder, self.schedules)
+
+    def checkpoint_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 over all tensors, in the order of their names.
+
+        The weights of a base count under their own names, so that composing does not make them others.
+        """
+        digest = hashlib.sha256()
+        named = {name.replace("base.", ""): value for name, value in self.state_dict().items()}
+        for name, value in sorted(named.items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,121 @@
+"""The actor's losses of offline improvement, as the papers write them.
+
+    DQL   (Wang et al. 2023)            cloning       E[Q(s, a_pi)], a_pi through all steps of the diffusion
+    OFQL  (one-step flow Q-learning)    cloning       the same for a mean flow, whose a_pi is one call
+    EDP   (Kang et al. 2023)            one_call      E[Q] at the estimate of the very call that clones
+    FQL   (Park et al. 2025)            distillation  E[Q] at a one-call actor, taught by the flow that clones
+    IDQL  (Hansen-Estruch et al. 2023)  cloning       eta = 0: the critic (targets.implicit_value) only chooses later
+    TD3+BC (Fujimoto and Gu 2021), ReBRAC (Tarasov et al. 2023): cloning with a deterministic actor
+
+Which of them a run takes is chosen once, by `behavior_of` and `targets.next_value_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....policies.processes import Metrics
+from .agent import Agent
+from .config import Config
+from .targets import Batch, Draws
+
+
+class Behavior(NamedTuple):
+    """What keeps the actor near the data.
+
+    Attributes:
+        loss: () of this batch.
+        metrics: detached.
+        action: (B, H, A) of the actor, if the loss came by one; the critic then judges it.
+    """
+
+    loss: Tensor
+    metrics: Metrics
+    action: Tensor | None = None
+
+
+BehaviorTerm = Callable[[Agent, Tensor, Batch, Draws], Behavior]
+"""(agent, condition (B, h, D), batch, draws) -> Behavior."""
+
+
+def behavior_of(config: Config) -> BehaviorTerm:
+    """Choose the behavior loss."""
+    if config.one_call:
+        return one_call
+    return distillation if config.distill > 0 else cloning
+
+
+def actor_loss(
+    agent: Agent, batch: Batch, draws: Draws, behavior: BehaviorTerm, eta: Any = None
+) -> tuple[Tensor, Metrics]:
+    """L = w L_behavior - eta E[Q(s, a_pi)] / scale; `eta` is the weight of this update, None is the configured one."""
+    config = agent.config
+    cond = agent.actor.encode(batch["observation"])  # (B, h, D)
+    near = behavior(agent, cond, batch, draws)
+    loss = config.behavior_weight * near.loss
+    metrics = {"behavior_loss": near.loss.detach(), **{k: v for k, v in near.metrics.items() if k != "loss"}}
+    if config.eta > 0:
+        a = near.action
+        if a is None:
+            a = agent.bounded(agent.sample(agent.actor, draws["noise"], cond, draws["chain"]))  # (B, H, A)
+        gain, more = critic_term(agent, cond, agent.normalized(batch["action"]), a, draws["coin"])
+        loss, metrics = loss - (config.eta if eta is None else eta) * gain, metrics | more
+    return loss, {"loss": loss.detach(), **metrics}
+
+
+def cloning(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Behavior:
+    """The process's own loss on the data's chunks: DDPM's, flow matching, mean flow, or a squared error."""
+    a = agent.normalized(batch["action"])  # (B, H, A)
+    actor = agent.actor
+    return Behavior(*actor.process.objective(actor.network, a, cond, batch.get("mask"), draws["behavior"]))
+
+
+def one_call(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Behavior:
+    """Cloning, and the clean action that its network call estimates (Kang et al. 2023, eq. 8)."""
+    process: Any = agent.actor.process
+    inputs = (agent.normalized(batch["action"]), cond, batch.get("mask"), draws["behavior"])
+    loss, metrics, a = process.one_call(agent.actor.network, *inputs)
+    return Behavior(loss, metrics, agent.bounded(a))
+
+
+def distillation(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Behavior:
+    """L_flow + alpha E || a_pi(s, z) - a_flow(s, z) ||^2: the flow clones, the actor follows it (Park et al. 2025)."""
+    flow, a = agent.teacher, agent.normalized(batch["action"])
+    assert flow is not None
+    flow_loss, metrics = flow.process.objective(flow.network, a, cond, batch.get("mask"), draws["behavior"])
+    with torch.no_grad():
+        taught = agent.bounded(agent.sample(flow, draws["noise"], cond, None))  # (B, H, A)
+    own = agent.sample(agent.actor, draws["noise"], cond, None)  # (B, H, A)
+    distance = F.mse_loss(own, taught)
+    metrics = metrics | {"flow_loss": flow_loss.detach(), "distillation": distance.detach()}
+    return Behavior(flow_loss + agent.config.distill * distance, metrics, agent.bounded(own))
+
+
+def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: Tensor) -> tuple[Tensor, Metrics]:
+    """E[Q(s, a_pi)] over its scale; the critic's weights are constants here.
+
+    `coin` is 0 or 1: with random heads one leads and the other scales, as in DQL's public code.
+    """
+    s = cond.detach().flatten(1)
+    q = agent.critic(s, action.flatten(1))  # (heads, B)
+    if agent.config.q_head == "random":
+        chosen, other = torch.lerp(q[0], q[1], coin), torch.lerp(q[1], q[0], coin)
+    else:
+        chosen = {"first": q[0], "mean": q.mean(dim=0), "min": q.amin(dim=0)}[agent.config.q_head]
+        other = chosen
+    scale = scale_of(agent, other, s, data)
+    return chosen.mean() / scale, {"actor_q": chosen.detach().mean(), "q_scale": scale}
+
+
+@torch.no_grad()
+def scale_of(agent: Agent, q: Tensor, s: Tensor, data: Tensor) -> Tensor:
+    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), or 1."""
+    if agent.config.q_scale == "none":
+        return torch.ones((), device=q.device)
+    values = agent.critic(s, data.flatten(1)).mean(dim=0) if agent.config.q_scale == "data" else q
+    return values.abs().mean().clamp(min=1e-6)  # a critic that says 0 everywhere has no scale

@@ -1,0 +1,79 @@
+"""What the critic learns to say: values of the next observation, and the critic's losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....policies.processes import Metrics
+from .agent import Agent
+from .config import Config
+
+Batch = Mapping[str, Any]
+Draws = Mapping[str, Any]
+NextValue = Callable[[Agent, Batch, Draws], Tensor]
+"""(agent, batch, draws) -> (B,) value of the next observation."""
+
+
+def next_value_of(config: Config) -> NextValue:
+    """Choose the value of the next observation: V(s') of implicit Q-learning, or Q(s', a') of an action's."""
+    return sampled_value if config.expectile is None else implicit_value
+
+
+def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue) -> tuple[Tensor, Metrics]:
+    """L_Q = sum_i mean (Q_i(s, a) - y)^2 over the heads, with y = r + gamma^n (1 - done) V'(s')."""
+    s, a = agent.encode(batch["observation"]), agent.normalized(batch["action"])  # (B, h D), (B, H, A)
+    with torch.no_grad():
+        next_q = next_value(agent, batch, draws)  # (B,)
+        y = batch["reward"] + batch["discount"] * next_q  # (B,)
+    q = agent.critic(s, a.flatten(1))  # (heads, B)
+    loss = F.mse_loss(q, y.expand_as(q), reduction="none").mean(dim=1).sum()
+    metrics = {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": y.mean(), "next_q": next_q.mean()}
+    if "return" in batch:
+        metrics["q_minus_return"] = _excess(q.detach(), batch)
+    if agent.value is not None:
+        value_loss = expectile_loss(agent, s, a)
+        loss, metrics["value_loss"] = loss + value_loss, value_loss.detach()
+    return loss, metrics
+
+
+def sampled_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
+    """Q_target(s', a') with a' from the averaged actor; of several a' each head takes its best (max-Q backup)."""
+    config, count = agent.config, agent.config.backup_actions
+    cond = agent.averaged.encode(batch["next_observation"])  # (B, h, D)
+    cond = cond.repeat_interleave(count, dim=0) if count > 1 else cond
+    a = agent.bounded(agent.sample(agent.averaged, draws["next_noise"], cond, draws["next_chain"]))  # (B count, H, A)
+    if config.target_noise > 0:
+        limit = config.target_noise_clip
+        a = agent.bounded(a + (config.target_noise * draws["smoothing"]).clamp(-limit, limit))
+    q = agent.target(cond.flatten(1), a.flatten(1)).view(agent.target.heads, -1, count).amax(dim=2)  # (heads, B)
+    next_q = q.amin(dim=0) if config.target_value == "min" else q.mean(dim=0)
+    if config.target_penalty > 0:  # ReBRAC (Tarasov et al. 2023, eq. 5): a' should be what the data do next
+        apart = (a - agent.normalized(batch["next_action"])).square().sum(dim=(1, 2))  # (B,)
+        next_q = next_q - config.target_penalty * apart
+    return next_q
+
+
+def implicit_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
+    """V(s'), which no action of a policy enters (Kostrikov et al. 2022, eq. 6)."""
+    return agent.values(agent.encode(batch["next_observation"]))
+
+
+def expectile_loss(agent: Agent, s: Tensor, a: Tensor) -> Tensor:
+    """L_V = mean |tau - 1(u < 0)| u^2 with u = Q_target(s, a) - V(s) (Kostrikov et al. 2022, eq. 5)."""
+    tau = agent.config.expectile
+    assert tau is not None
+    with torch.no_grad():
+        q = agent.target(s, a.flatten(1)).amin(dim=0)
+    u = q - agent.values(s)
+    return (torch.where(u < 0, 1 - tau, tau) * u.square()).mean()
+
+
+def _excess(q: Tensor, batch: Batch) -> Tensor:
+    """By how much Q (heads, B) is above the returns of the recording, where these are known."""
+    known = batch["return_known"]
+    return ((q.mean(dim=0) - batch["return"]) * known).sum() / known.sum().clamp(min=1.0)

@@ -1,0 +1,119 @@
+"""What a run is made of: recordings, the policy that it starts from, the world that it acts in, the improver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...data.episodes import Episodes
+from ...data.load import Selection, load_episodes
+from ...data.spec import Spec
+from ...envs.fitting import fit_env
+from ...envs.slots import Slots
+from ...envs.workers import WorkerSlots
+from ...envs.world import World
+from ...errors import LaminarError
+from ...eval.rollouts.episodes import check_ends
+from ...policies import Policy, load_policy
+from ...policies.generative import generative
+from ..config import TrainConfig
+from ..improver import Context, Improver
+from ..methods import METHODS
+from ..start import starting_policy
+from ..update.group import Group
+
+
+def one_a_seed(config: TrainConfig) -> list[TrainConfig]:
+    """Return the settings with which each seed's run could have been started by itself.
+
+    Raises:
+        LaminarError: no folder for the seeds, or one that holds a run of a single seed.
+    """
+    if config.seeds is None:
+        return [config]
+    if not config.out:
+        raise LaminarError("train needs out=FOLDER, in which each of the seeds gets a folder of its own")
+    if (Path(config.out) / "run.json").exists():
+        raise LaminarError(
+            f"{config.out} already holds a run of one seed; choose another out= for seeds={config.seeds}"
+        )
+    return [replace(config, seeds=None, seed=k, out=str(Path(config.out) / f"seed_{k}")) for k in config.seeds]
+
+
+def with_settings_of_init(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the policy and network that are really used."""
+    if config.init is None:
+        return config
+    policy = generative(load_policy(config.init))
+    return replace(config, policy=policy.policy_config, network=policy.network_config)
+
+
+def load_recorded(config: TrainConfig) -> Episodes | None:
+    """Read the demonstrations or logs of a run, if it has any."""
+    data = config.data
+    if data.path is None:
+        return None
+    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
+
+
+def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group, like: Improver | None) -> Improver:
+    """Build the policy, the world if the method acts in one, and the improver.
+
+    Args:
+        config: of one seed.
+        recorded: demonstrations or logs.
+        group: processes that train together.
+        like: the first seed's improver, whose data on the device serve the others.
+
+    Raises:
+        LaminarError: whatever does not fit together.
+    """
+    method = METHODS.member_class(config.method.name)
+    # Weight initialization is the one use of the global generator; all else draws from an explicit one.
+    torch.manual_seed(config.seed)
+    policy = starting_policy(config, recorded)
+    context = Context(
+        steps=config.steps,
+        generator=torch.Generator(config.runtime.device).manual_seed(config.seed),
+        runtime=config.runtime,
+        group=group,
+        short_episodes=config.data.short_episodes,
+        init=config.init,
+        world=_world(config, policy.spec) if method.acts else None,
+        like=like,
+    )
+    return method(policy, recorded, config.method, context)
+
+
+def _world(config: TrainConfig, wanted: Spec) -> World:
+    env = config.env
+    if env.id is None:
+        raise LaminarError(f"method={config.method.name} acts while it learns: give env.id=ENVIRONMENT")
+    if env.processes:
+        return WorkerSlots(env.id, wanted, env.slots, env.processes)
+    return Slots(env.id, wanted, env.slots)
+
+
+def check_environment(config: TrainConfig, product: nn.Module) -> None:
+    """Find out now, not at the first evaluation, whether what is trained fits the environment to evaluate in.
+
+    Raises:
+        LaminarError: it does not; or it is no policy and is to be evaluated.
+    """
+    if not isinstance(product, Policy):
+        if config.evaluation.every:
+            raise LaminarError(
+                f"method={config.method.name} trains no policy that could be evaluated; set evaluation.every=0"
+            )
+        return
+    if config.env.id is None:
+        return
+    env = fit_env(config.env.id, product.spec, whose=str(config.data.path)).env
+    try:
+        if config.evaluation.every:
+            check_ends(config.env.id, env)
+    finally:
+        env.close()
