@@ -135,9 +135,10 @@ class WorkerSlots:
         outcome = no_outcome(self._observations, self.slots)
         for name in _OUTCOME:
             getattr(outcome, name)[chosen] = self._board[name][chosen]
-        ended = outcome.ended
         for slot in chosen:
-            self._ledger.book(slot, chunks[slot, : outcome.steps[slot]], bool(ended[slot]))
+            self._ledger.book(slot, chunks, int(outcome.steps[slot]))
+        for slot in np.flatnonzero(outcome.ended).tolist():
+            self._ledger.end(slot)
         return outcome
 
     def state(self) -> dict[str, Array]:

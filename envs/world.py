@@ -17,7 +17,7 @@ Observations = dict[str, Array]
 overwrites them with the next reset or step: copy what has to last."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # made for every step, and freezing it would take longer than all of its arrays
 class Outcome:
     """What one chunk brought to each slot; rows of slots that were not stepped are zero (`success`: NaN).
 
