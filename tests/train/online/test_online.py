@@ -76,7 +76,7 @@ def test_it_learns(whole: Path) -> None:
 def test_what_was_tried_is_kept_beside_the_weights(whole: Path) -> None:
     last = whole / "checkpoints" / f"step_{STEPS:08d}"
     replay = load_file(last / "replay.safetensors")
-    assert int(replay["added"]) == 8 * (STEPS + 1)
+    assert int(replay["added"]) == 8 * STEPS
     assert len(replay["reward"]) == 2_000, "the oldest made room"
 
 
