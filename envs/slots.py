@@ -70,9 +70,9 @@ class Slots:
         for slot in self._ledger.existing(seeds):
             observation, _ = self.envs[slot].reset(seed=seeds[slot], options=options.get(slot) if options else None)
             self._store(slot, observation)
+            self._ledger.begin({slot: seeds[slot]}, options)
             if self.watch is not None:
                 self.watch(slot, self.envs[slot])
-        self._ledger.begin(seeds, options)
         return self.observations
 
     def begin(self, tasks: Mapping[int, str]) -> Observations:
