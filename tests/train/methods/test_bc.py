@@ -17,7 +17,7 @@ from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
 from laminar.train.update.flat import FlatParameters, clip_norm
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 
 def network() -> nn.Sequential:
@@ -32,7 +32,7 @@ def cloning(episodes: Episodes, **settings: Any) -> BehaviorCloning:
         steps=100,
         device="cpu",
         generator=torch.Generator().manual_seed(0),
-        processes=Processes(),
+        processes=Group(),
         compiled=False,
         short_episodes="error",
     )
@@ -152,18 +152,18 @@ def test_the_average_follows_its_formula(episodes: Episodes) -> None:
         bc.update(step)
         decay = min(0.5, 1 - 1 / (1 + step))
         expected = decay * expected + (1 - decay) * bc.flat.values.detach()
-    averaged = torch.cat([p.flatten() for p in bc.policy().parameters()])
+    averaged = torch.cat([p.flatten() for p in bc.product().parameters()])
     torch.testing.assert_close(averaged, expected)
     assert not torch.equal(averaged, bc.flat.values.detach())
 
 
 def test_the_averaged_policy_shares_nothing_with_the_trained_one(episodes: Episodes) -> None:
     bc = cloning(episodes)
-    before = bc.policy().checkpoint_hash()
+    before = bc.product().checkpoint_hash()
     bc.flat.values.data.add_(1.0)
-    assert bc.policy().checkpoint_hash() == before
-    assert not bc.policy().training
-    assert not any(parameter.requires_grad for parameter in bc.policy().parameters())
+    assert bc.product().checkpoint_hash() == before
+    assert not bc.product().training
+    assert not any(parameter.requires_grad for parameter in bc.product().parameters())
 
 
 def test_an_update_applies_learning_rate_and_clipping(episodes: Episodes) -> None:
@@ -194,12 +194,12 @@ def test_state_round_trip(episodes: Episodes) -> None:
         first.update(step)
     state = {name: value.clone() for name, value in first.state().items()}
     second.load_state(state)
-    second.policy().load_state_dict(first.policy().state_dict())
+    second.product().load_state_dict(first.product().state_dict())
     for bc in (first, second):
         bc.update(3)
     assert first.state().keys() == second.state().keys()
     assert all(torch.equal(value, second.state()[name]) for name, value in first.state().items())
-    assert first.policy().checkpoint_hash() == second.policy().checkpoint_hash()
+    assert first.product().checkpoint_hash() == second.product().checkpoint_hash()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 BATCH = 32
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values
@@ -54,7 +54,7 @@ def build(episodes: Episodes, process: str) -> GenerativePolicy:
 
 def our_update(episodes: Episodes, process: str) -> Callable[[], Any]:
     generator = torch.Generator().manual_seed(0)
-    context = Context(100, "cpu", generator, Processes(), compiled=False, short_episodes="error")
+    context = Context(100, "cpu", generator, Group(), compiled=False, short_episodes="error")
     bc = BehaviorCloning(build(episodes, process), episodes, Config(batch_size=BATCH), context)
     return lambda: bc.update(10)
 
@@ -108,7 +108,7 @@ def test_an_update_takes_at_most_half_the_calls_of_the_usual_one(process: str, e
 def test_both_updates_compute_the_same(episodes: Episodes) -> None:
     """The comparison is fair: from the same weights and batch, both take the same step."""
     generator = torch.Generator().manual_seed(0)
-    context = Context(100, "cpu", generator, Processes(), compiled=False, short_episodes="error")
+    context = Context(100, "cpu", generator, Group(), compiled=False, short_episodes="error")
     policy = build(episodes, "flow")
     bc = BehaviorCloning(deepcopy(policy), episodes, Config(batch_size=BATCH), context)
     batch, draws = bc.batch()
