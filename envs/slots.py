@@ -28,6 +28,7 @@ class Slots:
         env_id: all arguments included, those too that follow from the policy.
         spec: of the environment; of a room only the observations that the policy sees.
         envs: one a slot.
+        observations: what the last reset or step left in view.
         watch: called with slot and environment after its reset and after every control step, to film it for example.
     """
 
@@ -51,7 +52,7 @@ class Slots:
         self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
         self._closed = False
         self._ledger = Ledger(self.env_id, count, self.spec.action_dim)
-        self._observations: Observations = {
+        self.observations: Observations = {
             key: np.zeros((count, *feature.shape), feature.dtype) for key, feature in self.spec.observation.items()
         }
         try:
@@ -62,7 +63,7 @@ class Slots:
 
     def share(self, observations: Observations) -> None:
         """Write observations into these arrays (B, ...) from now on."""
-        self._observations = observations
+        self.observations = observations
 
     def reset(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> Observations:
         """Begin an episode in some slots, see `World.reset`."""
@@ -72,7 +73,7 @@ class Slots:
             self._ledger.begin({slot: seeds[slot]}, options)
             if self.watch is not None:
                 self.watch(slot, self.envs[slot])
-        return self._observations
+        return self.observations
 
     def begin(self, tasks: Mapping[int, str]) -> Observations:
         """Give some slots (slot -> task) of a room an instruction where they are; nothing moves.
@@ -86,13 +87,13 @@ class Slots:
                 raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
             self._store(slot, room.begin(tasks[slot]))
         self._ledger.given(tasks)
-        return self._observations
+        return self.observations
 
     def step(self, chunks: Array, slots: Iterable[int] | None = None) -> Outcome:
         """Execute a chunk in each of some slots, see `World.step`."""
         chosen = self._ledger.running(slots)
         chunks = self._ledger.chunks(chunks)
-        outcome = no_outcome(self._observations, self.slots)
+        outcome = no_outcome(self.observations, self.slots)
         for slot in chosen:
             self._execute(slot, chunks, outcome)
         return outcome
@@ -125,12 +126,12 @@ class Slots:
     def _store(self, slot: int, observation: Any) -> None:
         # A lone array is called "observation", as in Episodes. Assigning casts float64 to the dtype of the spec.
         shown = observation if isinstance(observation, dict) else {"observation": observation}
-        for key, rows in self._observations.items():
+        for key, rows in self.observations.items():
             rows[slot] = shown[key]
 
     def state(self) -> dict[str, Array]:
         """Return what resumes the running episodes, see `World.state`."""
-        return self._ledger.state(self._observations)
+        return self._ledger.state(self.observations)
 
     def load_state(self, state: Mapping[str, Array]) -> Observations:
         """Resume the episodes of `state`, see `World.load_state`; nothing is watched meanwhile."""

@@ -55,6 +55,11 @@ class World(Protocol):
     spec: Spec
     slots: int
 
+    @property
+    def observations(self) -> Observations:
+        """What the last reset or step left in view, of all slots."""
+        ...
+
     def reset(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> Observations:
         """Begin an episode in some slots.
 

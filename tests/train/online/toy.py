@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from laminar.data.replay import Replay
 from laminar.policies import Actor
@@ -11,7 +10,6 @@ from laminar.settings import check, number
 from laminar.train.improver import Improver
 from laminar.train.start import clone_of
 from laminar.train.update.learner import Learner
-from laminar.train.update.program import Feed, UpdateProgram
 
 
 @dataclass
@@ -19,8 +17,7 @@ class Config:
     name: str = "toy"
     batch_size: int = number(64, least=1)
     lr: float = number(3e-3, above=0)
-    capacity: int = number(2_000, least=1)
-    exploration: float = number(0.3, least=0)  # deviation of what is added to actions, raw units
+    exploration: float = number(0.3, least=0)  # deviation of what is added to actions
     temperature: float = number(0.05, above=0)  # of the rewards' weights
 
 
@@ -29,22 +26,12 @@ class Toy(Improver):
 
     def __init__(self, policy, recorded, config, context):
         check(config, "method")
-        self.config, self.context, self.world = config, context, context.world
-        self.parts = nn.ModuleDict({"policy": clone_of(policy)}).to(context.device)
-        self.actor, self.begun = Actor(self.product(), context.generator), context.world.slots
-        self.observation = self.world.reset({slot: slot for slot in range(self.begun)})
-        self.replay = Replay(self._try(), config.capacity, context.device)  # the first try tells what a row is
-        learner = Learner(self.parts, lambda name: "policy")
-        state = learner.start(["policy"]) | {"count": torch.zeros(())}
-        feed = Feed(
-            lambda: (self.replay.draw(config.batch_size, context.generator), ()),
-            self.replay.gather,
-            [context.generator],
-        )
-        self._learn(
-            UpdateProgram(state, self._update, feed, lambda step: ((config.lr,), True)), learner, context, ("policy",)
-        )
-        self.learner = learner
+        self.config, self.world, self.generator = config, context.world, context.generator
+        self.policy = clone_of(policy).to(context.device)
+        self.actor, self.begun = Actor(self.policy, context.generator), context.world.slots
+        self.world.reset({slot: slot for slot in range(self.begun)})
+        self.replay = Replay(self._try(), 2_000, context.device)  # the first try tells what a row is
+        self._learn(context, Learner(self.policy, lambda _: "policy"), self.replay, ["policy"], ["count"], ["policy"])
 
     def collect(self, step):
         rows = self._try()
@@ -52,36 +39,36 @@ class Toy(Improver):
         return {"reward": rows["reward"].mean()}
 
     def _try(self):
-        decision = self.actor.decide(self.observation)
-        chunk = decision.chunk + self.config.exploration * torch.randn(
-            decision.chunk.shape, generator=self.context.generator
-        )
-        outcome = self.world.step(chunk.numpy())
-        rows = {
-            "observation": dict(decision.windows),
-            "action": chunk,
-            "reward": torch.from_numpy(outcome.reward).float(),
-        }
-        ended = outcome.ended.nonzero()[0].tolist()
-        self.observation = self.world.reset({slot: self.begun + index for index, slot in enumerate(ended)})
-        self.begun += len(ended)
         self.actor.reset()
-        return rows
+        decision = self.actor.decide(self.world.observations)
+        noise = torch.randn(decision.chunk.shape, generator=self.generator)
+        chunk = decision.chunk + self.config.exploration * noise
+        outcome = self.world.step(chunk.numpy())
+        ended = outcome.ended.nonzero()[0].tolist()
+        self.world.reset({slot: self.begun + index for index, slot in enumerate(ended)})
+        self.begun += len(ended)
+        reward = torch.from_numpy(outcome.reward).float()
+        return {"observation": dict(decision.windows), "action": chunk, "reward": reward}
+
+    def _draw(self):
+        return self.replay.draw(self.config.batch_size, self.generator), ()
+
+    def _rates(self, step):
+        return (self.config.lr,), True
 
     def _update(self, state, batch, draws, rates, variant):
         return self.learner.descend(state, ["policy"], self._loss, (batch,), rates[0], "count")
 
-    def _loss(self, parts, batch):
+    def _loss(self, policy, batch):
         """Imitate each try with the weight exp(reward / temperature) (reward-weighted regression)."""
-        policy, weight = parts["policy"], torch.exp(batch["reward"] / self.config.temperature)
+        weight = torch.exp(batch["reward"] / self.config.temperature)
         wanted = policy.action_normalizer({"action": batch["action"]})["action"]
-        cond = policy.encode(batch["observation"])
-        own = policy.process.sample(policy.network, torch.zeros_like(wanted), cond)
+        own = policy.process.sample(policy.network, torch.zeros_like(wanted), policy.encode(batch["observation"]))
         loss = (weight * (own - wanted).square().mean(dim=(1, 2))).sum() / weight.sum()
         return loss, {"loss": loss.detach()}
 
     def product(self):
-        return self.parts["policy"]
+        return self.policy
 
     def state(self):
         return super().state() | {"begun": torch.tensor(self.begun)}
