@@ -58,7 +58,7 @@ def register(family: str, module: ModuleType) -> str:
     Args:
         family: process, network, method, suite, format, runtime or policy.
         module: defines what the modules of that axis in laminar define; it is known by the name of its `Config`, or
-            else of its file.
+            else by its `NAME`, or else by its file's.
 
     Returns:
         The name to choose it by.

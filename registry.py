@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -14,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from .errors import LaminarError, nearest
 
 Member = TypeVar("Member")
+_FAMILIES: dict[str, Family[Any]] = {}  # all that this process has loaded, by their packages
 
 
 class Family(Generic[Member]):
@@ -35,11 +38,12 @@ class Family(Generic[Member]):
         """
         self.noun, self.package, self.base, self.required = noun, package, base, tuple(required)
         self._registered: dict[str, ModuleType] = {}
+        _FAMILIES[package] = self
 
     def register(self, module: ModuleType) -> str:
         """Add a module from elsewhere for the life of this process, and return its name.
 
-        The name is that of its `Config`, or else its file's.
+        The name is that of its `Config`, or else its `NAME`, or else its file's.
 
         Raises:
             LaminarError: it lacks what a member defines, or the name is taken.
@@ -49,7 +53,7 @@ class Family(Generic[Member]):
             raise LaminarError(f"{module.__name__} is no {self.noun}: it does not define {', '.join(missing)}")
         if self.base is not None:
             self._class_in(module)
-        name = str(getattr(getattr(module, "Config", None), "name", None) or _file_name(module))
+        name = _name_of(module)
         if name in self.names() and self._registered.get(name) is not module:
             raise LaminarError(f"there is a {self.noun} called '{name}' already; choose another name")
         self._registered[name] = module
@@ -63,6 +67,11 @@ class Family(Generic[Member]):
     def registered(self) -> list[str]:
         """Names of the members that come from elsewhere."""
         return sorted(self._registered)
+
+    def name_of(self, module: ModuleType) -> str:
+        """Return the name of a member by its module."""
+        mine = [name for name, one in self._registered.items() if one is module]
+        return mine[0] if mine else module.__name__.rpartition(".")[2]
 
     def module(self, name: str) -> ModuleType:
         """Return a member's module.
@@ -119,6 +128,74 @@ class Family(Generic[Member]):
         return classes[0]
 
 
-def _file_name(module: ModuleType) -> str:
-    file = getattr(module, "__file__", None)  # none where a module was made by hand
-    return Path(file).stem if file else module.__name__.rpartition(".")[2]
+@dataclass(frozen=True)
+class Elsewhere:
+    """A member that was registered, as another process can find it.
+
+    Attributes:
+        family: package of its family.
+        name: of the module.
+        file: of the module; "" where there is none.
+    """
+
+    family: str
+    name: str
+    file: str
+
+
+def from_elsewhere(*nouns: str) -> list[Elsewhere]:
+    """Return the members that were registered in this process, for `register_again` in one that it starts.
+
+    Args:
+        nouns: of the axes; none for all of them.
+    """
+    return [
+        Elsewhere(family.package, family.module(name).__name__, _file(family.module(name)))
+        for family in _FAMILIES.values()
+        if not nouns or family.noun in nouns
+        for name in family.registered
+    ]
+
+
+def register_again(members: Iterable[Elsewhere]) -> None:
+    """Register in this process what `from_elsewhere` returned in its parent.
+
+    Raises:
+        LaminarError: a module can be imported neither by its name nor from its file.
+    """
+    for member in members:
+        importlib.import_module(member.family)
+        family = _FAMILIES[member.family]
+        module = _import(member, family.noun)
+        if member.file not in [_file(family.module(name)) for name in family.registered]:  # its import may have done so
+            family.register(module)
+
+
+def _import(member: Elsewhere, noun: str) -> ModuleType:
+    """Import a module by its name, or from its file where it is not on the path or another one has its name there."""
+    name = "__mp_main__" if member.name == "__main__" else member.name  # what a started process calls its script
+    try:
+        module = importlib.import_module(name)
+        if _file(module) == member.file:
+            return module
+        reason = f"another module has its name, {_file(module) or 'one without a file'}"
+    except ImportError as error:
+        reason = str(error)
+    found = spec_from_file_location(name, member.file) if member.file else None
+    if found is None or found.loader is None:
+        raise LaminarError(
+            f"{noun} '{member.name}' cannot be imported in a worker process: {reason}; keep it in a file of its own"
+        )
+    module = sys.modules[name] = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def _name_of(module: ModuleType) -> str:
+    config = getattr(module, "Config", None)
+    named = getattr(config, "name", None) or getattr(module, "NAME", None)
+    return str(named or Path(_file(module)).stem or module.__name__.rpartition(".")[2])
+
+
+def _file(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or ""  # none where a module was made by hand

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .episodes import Episodes
+from .formats import FORMATS
 from .load import existing_file, find_format
 from .on_disk import is_on_disk
 
@@ -25,7 +26,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     """
     file = existing_file(path)
     module = find_format(file)
-    name = module.__name__.rpartition(".")[2]
+    name = FORMATS.name_of(module)
     return {"path": str(file), "format": name, **describe(module.read(file))}
 
 

@@ -30,7 +30,7 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
         module = find_format(file)
         if getattr(module, "SELECTS", False):
             return module.read(file, selection)
-        selection.check_plain(str(file), module.__name__.rpartition(".")[2])
+        selection.check_plain(str(file), FORMATS.name_of(module))
         return selection.keep(module.read(file))
     if not path:
         raise LaminarError("no demonstration file given; set data.path to a file or a list of files")

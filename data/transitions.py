@@ -87,6 +87,11 @@ class Transitions(Sampler):
         self._mask = torch.ones(1, chunk, dtype=torch.bool, device=self.device)
         self.reads_disk = bool(self._observations.on_disk)
 
+    @property
+    def returns(self) -> Tensor:
+        """(starts,) "return" of every start, by its index."""
+        return self._numbers[2]
+
     def gather(self, index: Tensor) -> Batch:
         """Return the transitions with the given indices (B,)."""
         size = len(index)

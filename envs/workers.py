@@ -23,10 +23,10 @@ import numpy as np
 
 from ..data.spec import Spec
 from ..errors import LaminarError
+from ..registry import Elsewhere, from_elsewhere, register_again
 from .fitting import fit_env
 from .ledger import LONGEST, SHOWN, Ledger, replay
 from .slots import Slots, no_outcome
-from .suites import from_elsewhere, register_again
 from .world import Array, Observations, Outcome
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -56,7 +56,7 @@ class _Job:
     first: int
     last: int
     fields: tuple[_Field, ...]
-    suites: list[tuple[str, str]]
+    suites: list[Elsewhere]
 
 
 class WorkerSlots:
@@ -101,7 +101,7 @@ class WorkerSlots:
         self._free = weakref.finalize(self, _free, self._processes, self._pipes)
         with _one_thread():
             for slots in self._ranges:
-                job = _Job(self.env_id, wanted, slots.start, slots.stop, fields, from_elsewhere())
+                job = _Job(self.env_id, wanted, slots.start, slots.stop, fields, from_elsewhere("suite"))
                 here, there = context.Pipe()
                 self._pipes.append(here)
                 process = context.Process(target=_serve, args=(there, memory, job), daemon=True)

@@ -139,7 +139,7 @@ class Guided(PolicyModule):
         """Shape of one decision's noise: the base's, or (N, n + 1)."""
         if self.acting.plain:
             return self.guided.noise_shape
-        return (self.candidates, math.prod(self.guided.noise_shape) + 1)
+        return (self.acting.candidates, math.prod(self.guided.noise_shape) + 1)
 
     @property
     def noise_axes(self) -> str:
@@ -149,7 +149,7 @@ class Guided(PolicyModule):
     @property
     def candidates(self) -> int:
         """Chunks that are drawn for one decision."""
-        return self.acting.candidates
+        return self.acting.candidates * self.guided.candidates
 
     @property
     def device(self) -> torch.device:

@@ -21,6 +21,7 @@ from ...policies.module import PolicyModule
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
+from ...registry import Elsewhere, from_elsewhere, register_again
 from .lockstep import Lockstep
 from .options import DEFAULTS, RolloutOptions
 from .video import Recorder
@@ -145,8 +146,9 @@ def _in_workers(
     shards = [seeds[worker::workers] for worker in range(workers)]
     # spawned, because a forked child inherits locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
+    members = from_elsewhere()
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_here, protocol, str(policy), env_id, shard, options) for shard in shards]
+        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options) for shard in shards]
         parts = [job.result() for job in jobs]
     found = {
         seed: record
@@ -154,3 +156,16 @@ def _in_workers(
         for seed, record in zip(shard, part.records, strict=True)
     }
     return replace(parts[0], records=[found[seed] for seed in seeds], num_envs=sum(part.num_envs for part in parts))
+
+
+def _in_worker(
+    members: Sequence[Elsewhere],
+    protocol: EvaluationProtocol[Record],
+    policy: str | Path,
+    env_id: str,
+    seeds: Sequence[int],
+    options: RolloutOptions,
+) -> Measurement[Record]:
+    """Do the share of one worker, which knows the members that its parent has registered before it loads the policy."""
+    register_again(members)
+    return _here(protocol, policy, env_id, seeds, options)

@@ -15,10 +15,11 @@ from laminar.cli import main
 from laminar.data.load import load_episodes
 from laminar.envs import make_env
 from laminar.envs.d4rl import d4rl_table
-from laminar.envs.suites import FALLBACK, SUITES, from_elsewhere, register_again, suite_of
+from laminar.envs.suites import FALLBACK, SUITES, suite_of
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config
+from laminar.registry import Elsewhere, from_elsewhere, register_again
 
 ENV_ID = "user/Count-v0?terminal=10&success=10"
 
@@ -99,7 +100,7 @@ def test_a_suite_must_be_complete() -> None:
 
 
 def test_a_suite_is_registered_again_from_its_file(counter: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = from_elsewhere()
+    modules = from_elsewhere("suite")
     register_again(modules)
     assert SUITES.module("counter_suite") is counter, "one that is there already stays"
     monkeypatch.setattr(SUITES, "_registered", {})
@@ -108,7 +109,7 @@ def test_a_suite_is_registered_again_from_its_file(counter: ModuleType, monkeypa
     assert list(SUITES.module("counter_suite").ids()) == ["user/Count-v0"]
     monkeypatch.setattr(SUITES, "_registered", {})
     with pytest.raises(LaminarError, match="suite 'typed_in' cannot be imported in a worker process"):
-        register_again([("typed_in", "")])
+        register_again([Elsewhere("laminar.envs.suites", "typed_in", "")])
 
 
 def test_collect_and_eval_work_with_a_user_s_suite(
