@@ -152,24 +152,10 @@ class Guided(PolicyModule):
         return self.acting.candidates * self.guided.candidates
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.guided.device
-
-    @property
-    def action_scale(self) -> Tensor:
-        """(A,) raw units of one normalized unit of each action dimension."""
-        return self.guided.action_scale
-
-    @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         critic = None if self.critic is None else asdict(self.critic.config)
         return {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "base": self.guided.config}
-
-    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encode as the base does."""
-        return self.guided.encode(observation)
 
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None

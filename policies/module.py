@@ -26,8 +26,8 @@ class PolicyModule(nn.Module, ABC):
 
     The generative policy is the only one without a base. A composed policy (guided, steered, planning) stands in front
     of a base, which it holds as `base` and saves with its own weights; whoever composes, evaluates or deploys does not
-    know which it is. A kind of policy is a module of this room with one such class and a function
-    ``restore(config, spec, base)``; its file name is its kind.
+    know which it is; what a composed policy does not define, its base does. A kind of policy is a module of this room
+    with one such class and a function ``restore(config, spec, base)``; its file name is its kind.
 
     Attributes:
         spec: what the policy sees and does.
@@ -43,33 +43,39 @@ class PolicyModule(nn.Module, ABC):
         """Shape of the noise of one chunk."""
 
     @property
-    @abstractmethod
     def noise_axes(self) -> str:
-        """What the axes of a batch of noise are, for messages."""
+        """What the axes of a batch of noise are, for messages; those of the base, unless a policy has others."""
+        return self._composed_of.noise_axes
 
     @property
     def candidates(self) -> int:
-        """Chunks that are drawn for one decision."""
-        return 1
+        """Chunks that are drawn for one decision; as many as of the base, unless a policy draws several of those."""
+        return 1 if self.base is None else self.base.candidates
 
     @property
-    @abstractmethod
     def device(self) -> torch.device:
         """Where the weights are."""
+        return self._composed_of.device
 
     @property
-    @abstractmethod
     def action_scale(self) -> Tensor:
         """(A,) raw units of one normalized unit of each action dimension."""
+        return self._composed_of.action_scale
+
+    @property
+    def _composed_of(self) -> PolicyModule:
+        """The base, of a policy that leaves to it what it does not do itself."""
+        assert self.base is not None, "a policy without a base has all of these itself"
+        return self.base
 
     @property
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `load.load_policy` needs, as plain values; "kind" is one."""
 
-    @abstractmethod
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
+        return self._composed_of.encode(observation)
 
     @abstractmethod
     def decode(
