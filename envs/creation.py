@@ -111,7 +111,7 @@ def _parameters(gymnasium_id: str, evaluate: bool = False) -> Mapping[str, inspe
     return inspect.signature(creator, eval_str=evaluate).parameters if creator else {}
 
 
-_WORDS = {str: "text", int: "a whole number", bool: "true or false", type(None): "none"}
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "none"}
 
 
 def _check_types(name: str, arguments: dict[str, Any]) -> None:
@@ -120,6 +120,6 @@ def _check_types(name: str, arguments: dict[str, Any]) -> None:
     for key, value in arguments.items():
         annotation = parameters[key].annotation if key in parameters else type(value)
         kinds = get_args(annotation) or (annotation,)
-        if type(value) not in kinds:
+        if type(value) not in kinds and not (float in kinds and type(value) is int):
             expected = " or ".join(_WORDS[kind] for kind in kinds)
             raise LaminarError(f"argument '{key}' of environment '{name}' is {value!r}, expected {expected}")

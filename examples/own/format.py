@@ -57,6 +57,10 @@ def read(path: Path) -> Episodes:
     if not seen or not done:
         raise LaminarError(f"{path}: needs columns o.NAME and a.NAME, it has {', '.join(names)}")
     column = dict(zip(names, values.T, strict=True))
+    for name, of_steps in column.items():
+        if not np.isfinite(of_steps).all():
+            row = int(np.flatnonzero(~np.isfinite(of_steps))[0])
+            raise LaminarError(f"{path}: column '{name}' is not finite, first in line {row + 2}; repair or remove it")
     ends = np.flatnonzero(np.diff(column["episode"], append=np.inf)) + 1
     if len(np.unique(column["episode"])) < len(ends):
         raise LaminarError(f"{path}: the rows of an episode do not stand together; sort them by episode and time")

@@ -61,9 +61,9 @@ class TimeEmbedding(nn.Sequential):
         *,
         hidden: int,
         output: int,
-        activation_name: str,
-        min_frequency: float,
-        max_frequency: float,
+        activation_name: str = "silu",
+        min_frequency: float = 0.3,
+        max_frequency: float = 5.0,
     ) -> None:
         """Embed `n_times` times with `width` sinusoids each."""
         super().__init__(
