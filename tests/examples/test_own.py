@@ -403,18 +403,16 @@ def test_a_file_is_the_command_with_its_member_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
-def test_the_folder_is_the_command_with_all_of_them_also_in_workers(tmp_path: Path) -> None:
-    data, out = tmp_path / "reach.hdf5", tmp_path / "run"
-    steps = [
-        ["collect", f"env.id={ENV_ID}", "episodes=5", f"out={data}"],
-        ["train", "policy=trigonometric", "network=gated", "network.width=8", f"data.path={data}", "steps=5"],
-        ["eval", f"policy.path={out}", f"env.id={ENV_ID}", "episodes=2", "processes=2"],
-    ]
-    steps[1].append(f"out={out}")
-    for words in steps:
-        done = command(OWN, *words)
-        assert done.returncode == 0, done.stderr
-    done = command(OWN / "process.py", "eval", f"policy.path={out}", f"env.id={ENV_ID}", "episodes=2", "processes=2")
-    assert done.returncode == 2
-    assert "no network is called 'gated'" in done.stderr
+def test_workers_know_a_script_s_own_member(reach: Path, tmp_path: Path) -> None:
+    """The member is a module called `__main__` here, and `__mp_main__` there."""
+    policy = GenerativePolicy.build(PolicyConfig(), NETWORKS.config_class("mlp")(width=8), load_episodes(reach))
+    path = policy.save(tmp_path / "policy")
+    done = command(OWN / "suite.py", "eval", f"policy.path={path}", f"env.id={ENV_ID}", "episodes=1", "processes=1")
+    assert done.returncode == 0, done.stderr
+    assert "mean return" in done.stdout or "success" in done.stdout, done.stdout
+
+
+@pytest.mark.slow
+def test_the_folder_is_the_command_with_all_of_them(run: Path) -> None:
+    done = command(OWN, "eval", f"policy.path={run}", f"env.id={ENV_ID}", "episodes=1", "processes=1")
+    assert done.returncode == 0, done.stderr
