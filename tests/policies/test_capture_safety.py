@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
-from laminar.policies.guided import Acting, guide
+from laminar.policies.guided import Acting, Guided, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes.program import SamplingProgram
 
 PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]
 Make = Callable[..., GenerativePolicy]
@@ -42,9 +43,9 @@ class OneDevice(TorchDispatchMode):
         return result
 
 
-def trace(policy: GenerativePolicy, steps: int | None = None, batch: int = 2) -> int:
+def trace(policy: PolicyModule, steps: int | None = None, batch: int = 2) -> int:
     """Run the program on the meta device; return the number of operators."""
-    program = Program(policy, steps)
+    program = SamplingProgram(policy, steps)
     inputs = [tensor.to("meta") for tensor in program.example(batch)]
     program.times = program.times.to("meta")
     program.to("meta")
@@ -67,8 +68,8 @@ def test_solvers(make_policy: Make, solver: str) -> None:
 @pytest.mark.parametrize("selection", ["softmax", "argmax"])
 def test_guided(make_policy: Make, selection: str) -> None:
     policy = make_policy("meanflow", "mlp")
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    trace(guide(policy, Acting(8, selection)))
+    critic = new_critic(policy, CriticConfig(width=16, depth=1))
+    trace(Guided(policy, critic, Acting(8, selection)))
 
 
 @pytest.mark.parametrize(

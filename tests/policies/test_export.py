@@ -21,9 +21,9 @@ from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.export import write as exporting
 from laminar.policies.export.exported import Exported
 from laminar.policies.export.write import TOLERANCE, export
-from laminar.policies.guided import Acting, guide
+from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.runtimes.accelerated import accelerate
+from laminar.policies.runtimes.accelerate import accelerate
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -107,8 +107,7 @@ def test_ddpm_and_guided(make_policy: Make, tmp_path: Path) -> None:
     wanted = policy.generate({"observation": windows()}, first, source=further).detach()
     torch.testing.assert_close(got, wanted)
     policy = make_policy("meanflow", "mlp", history=2, chunk=4)
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    guided = guide(policy, Acting(5))
+    guided = Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), Acting(5))
     exported = Exported(export(guided, tmp_path / "guided", batch=1))
     torch.testing.assert_close(
         exported(windows(1), torch.ones(1, 5, 9)), guided.sample(windows(1), torch.ones(1, 5, 9)).detach()
@@ -236,8 +235,8 @@ def test_keys_that_are_names_of_the_graph(episodes: Episodes, tmp_path: Path) ->
 
 def test_an_accelerated_policy(make_policy: Make, tmp_path: Path) -> None:
     policy = make_policy("meanflow", "mlp")
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    folder = export(accelerate(guide(policy, Acting(3)), "eager"), tmp_path / "artifact")
+    guided = Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), Acting(3))
+    folder = export(accelerate(guided, "eager"), tmp_path / "artifact")
     assert Exported(folder).description["acting"]["candidates"] == 3
 
 

@@ -7,9 +7,10 @@ import torch
 
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy
-from laminar.policies.processes.solver_schedules import SolverSchedule
+from laminar.policies.processes.solver_schedules import SolverSchedule, Steps
 from laminar.policies.runtimes import pace
-from laminar.policies.runtimes.accelerated import Accelerated, accelerate
+from laminar.policies.runtimes.accelerate import accelerate
+from laminar.policies.runtimes.accelerated import Accelerated
 from laminar.policies.runtimes.pace import keep_pace, resolve_steps
 
 Make = Callable[..., GenerativePolicy]
@@ -22,6 +23,10 @@ def policy(make_policy: Make) -> GenerativePolicy:
     policy = make_policy("flow", "mlp", {"steps": 10}).eval()
     policy.schedules = {"nfe3": THREE, "nfe7": SEVEN, "nfe10": TEN}
     return policy
+
+
+def eager(policy: GenerativePolicy) -> Callable[[Steps], Accelerated]:
+    return lambda steps: accelerate(policy, "eager", steps=steps)
 
 
 @pytest.fixture(autouse=True)
@@ -43,20 +48,20 @@ def test_most_calls_that_are_in_time(policy: GenerativePolicy, rate: float, step
 
 def test_the_configured_steps_are_a_choice(policy: GenerativePolicy) -> None:
     policy.schedules = {"nfe3": THREE}
-    assert keep_pace(policy, 50, "eager").steps is None
-    assert keep_pace(policy, 200, "eager").steps == THREE
+    assert keep_pace(policy, eager(policy), 50).steps is None
+    assert keep_pace(policy, eager(policy), 200).steps == THREE
 
 
 def test_nothing_is_fast_enough(policy: GenerativePolicy) -> None:
     with pytest.raises(LaminarError, match=r"within the 1.67 ms of 600 Hz.*nfe3: 3 calls, 3.000 ms.*run at 300 Hz"):
-        keep_pace(policy, 600, "eager")
+        keep_pace(policy, eager(policy), 600)
 
 
 def test_rates(policy: GenerativePolicy) -> None:
     with pytest.raises(LaminarError, match="needs a control rate"):
-        keep_pace(policy, runtime="eager")
+        keep_pace(policy, eager(policy))
     with pytest.raises(LaminarError, match="must be above 0"):
-        keep_pace(policy, 0, "eager")
+        keep_pace(policy, eager(policy), 0)
     with pytest.raises(LaminarError, match="rate_hz=50 has an effect with steps=auto only"):
         accelerate(policy, "eager", rate_hz=50)
 

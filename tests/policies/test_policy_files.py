@@ -136,7 +136,7 @@ def test_json_that_is_something_else(name: str, content: str, saved: Path) -> No
         (("policy", "process", "stepz"), 3, "process 'flow' has no setting 'stepz'; did you mean 'steps'"),
         (("policy", "hitsory"), 3, "config.json"),
         (("policy", "history"), 0, "policy.history must be at least 1"),
-        (("network", "width"), "wide", "config.json"),
+        (("network", "width"), "wide", r"network\.width must be at least 1, got wide"),
         (("network", "width"), 33, "tensor 'network.* has shape"),
     ],
 )
@@ -260,7 +260,7 @@ def test_act_refuses_observations_that_are_not_finite(value: float, make_policy:
     policy = make_policy()
     observation = torch.zeros(4, 3)
     observation[2, 1] = value
-    with pytest.raises(LaminarError, match=rf"'observation' is not finite at index \(2, 1\) \({value}\)"):
+    with pytest.raises(LaminarError, match=rf"'observation' of robot 2 is not finite \({value} at \(1,\)\)"):
         policy.act(observation)
     assert policy.act(torch.zeros(4, 3)).isfinite().all(), "the bad observation is not in the history"
 

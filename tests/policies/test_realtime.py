@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
-from laminar.policies.guided import Acting, guide
+from laminar.policies.guided import Acting, Guided, guide, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.processes.direct import Direct
-from laminar.policies.runtimes import accelerated as realtime
+from laminar.policies.runtimes import RUNTIMES, Inputs, fastest, pt2
 from laminar.policies.runtimes import onnx as onnx_runtime
-from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
-from laminar.policies.runtimes.eager import Direct as DirectRun
-from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes.accelerate import accelerate
+from laminar.policies.runtimes.accelerated import CAPACITY, Accelerated, unavailable
+from laminar.policies.runtimes.eager import BoundFunction
+from laminar.policies.runtimes.fastest import TOLERANCE, disagreement
+from laminar.policies.runtimes.program import SamplingProgram
 
 HISTORY, CHUNK = 2, 4
 NETWORKS, PROCESSES = NETWORKS.names(), PROCESSES.names()
@@ -29,6 +33,7 @@ needs_onnx = pytest.mark.skipif(
     onnx_runtime.missing(torch.device("cpu")) is not None, reason="laminar[export] is not installed"
 )
 Make = Callable[..., GenerativePolicy]
+Module = TypeVar("Module", bound=PolicyModule)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def randomized(policy: GenerativePolicy) -> GenerativePolicy:
+def randomized(policy: Module) -> Module:
     """Every weight random: as they are built, transformers ignore their condition, and critics are near zero."""
     with torch.no_grad():
         for weight in policy.parameters():
@@ -54,11 +59,11 @@ def windows(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, HISTORY, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
 
 
-def noise_of(policy: GenerativePolicy, count: int, seed: int = 1) -> Tensor:
+def noise_of(policy: PolicyModule, count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
 
 
-def normalized_gap(fast: GenerativePolicy, policy: GenerativePolicy, seed: int, count: int = 1) -> float:
+def normalized_gap(fast: Accelerated, policy: PolicyModule, seed: int, count: int = 1) -> float:
     obs, noise = windows(count, seed), noise_of(policy, count, seed + 1)
     with torch.no_grad():
         return float(((fast.sample(obs, noise) - policy.sample(obs, noise)) / policy.action_scale).abs().max())
@@ -67,7 +72,7 @@ def normalized_gap(fast: GenerativePolicy, policy: GenerativePolicy, seed: int, 
 @pytest.mark.parametrize(("process", "network"), PAIRS)
 def test_conditions_and_body_are_forward(make_policy: Make, process: str, network: str) -> None:
     policy = build(make_policy, process, network)
-    program = Program(policy)
+    program = SamplingProgram(policy)
     inputs = program.example(3, torch.Generator().manual_seed(2))
     assert len(program.times) >= 1
     with torch.no_grad():
@@ -87,7 +92,7 @@ def test_onnx_agrees(make_policy: Make, process: str, network: str) -> None:
     assert max(normalized_gap(fast, policy, seed, count=3) for seed in range(5)) <= TOLERANCE
 
 
-@pytest.mark.skipif(realtime._module("pt2").missing(torch.device("cpu")) is not None, reason="no C++ compiler")
+@pytest.mark.skipif(pt2.missing(torch.device("cpu")) is not None, reason="no C++ compiler")
 def test_pt2_agrees_also_after_weights_changed(
     make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,15 +115,15 @@ def test_pt2_agrees_also_after_weights_changed(
         raise LaminarError("it is built anew")
 
     packages[0].write_bytes(b"the disk was full")
-    monkeypatch.setattr(realtime.pt2, "compile_package", compile_package)
+    monkeypatch.setattr(pt2, "compile_package", compile_package)
     with pytest.raises(LaminarError, match="it is built anew"):
         accelerate(other, "pt2", batch=2)
 
 
 def test_packages_are_told_apart(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def key(policy: GenerativePolicy, steps: int | None = None, batch: int = 1) -> str:
-        program = Program(policy, steps)
-        return realtime.pt2._key(program, program.example(batch))
+        program = SamplingProgram(policy, steps)
+        return pt2._key(program, program.example(batch))
 
     policy = build(make_policy, "flow", "mlp")
     assert key(policy) == key(randomized(build(make_policy, "flow", "mlp")))  # other weights
@@ -132,9 +137,9 @@ def test_packages_are_told_apart(make_policy: Make, monkeypatch: pytest.MonkeyPa
     ]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
     others.append(key(policy))
-    monkeypatch.setattr(realtime.pt2, "_source", lambda: "a network that was changed")
+    monkeypatch.setattr(pt2, "_source", lambda: "a network that was changed")
     others.append(key(policy))
-    monkeypatch.setattr(realtime.pt2, "machine", lambda: "abacus")
+    monkeypatch.setattr(pt2, "machine", lambda: "abacus")
     others.append(key(policy))
     monkeypatch.undo()
     assert len({key(policy), *others}) == 1 + len(others)
@@ -143,7 +148,7 @@ def test_packages_are_told_apart(make_policy: Make, monkeypatch: pytest.MonkeyPa
 def test_a_cache_that_cannot_be_written(make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(realtime.pt2, "missing", lambda device: None)
+    monkeypatch.setattr(pt2, "missing", lambda device: None)
     with pytest.raises(LaminarError, match=r"cannot keep its package in .*set XDG_CACHE_HOME"):
         accelerate(build(make_policy, "flow", "mlp"), "pt2")
 
@@ -153,8 +158,8 @@ def test_a_cache_that_cannot_be_written(make_policy: Make, tmp_path: Path, monke
 @pytest.mark.parametrize(("process", "network"), PAIRS)
 def test_every_pair_agrees(make_policy: Make, process: str, network: str, runtime: str) -> None:
     policy = build(make_policy, process, network)
-    if realtime.unavailable(runtime, policy):
-        pytest.skip(f"{runtime}: {realtime.unavailable(runtime, policy)}")
+    if unavailable(runtime, policy):
+        pytest.skip(f"{runtime}: {unavailable(runtime, policy)}")
     fast = accelerate(policy, runtime, batch=2)
     assert max(normalized_gap(fast, policy, seed, 2) for seed in range(10)) <= TOLERANCE
     randomized(policy)
@@ -165,8 +170,8 @@ def test_every_pair_agrees(make_policy: Make, process: str, network: str, runtim
 @pytest.mark.parametrize("runtime", BUILT)
 def test_ten_thousand_calls_later(make_policy: Make, runtime: str) -> None:
     policy = build(make_policy, "flow", "mlp")
-    if realtime.unavailable(runtime, policy):
-        pytest.skip(f"{runtime}: {realtime.unavailable(runtime, policy)}")
+    if unavailable(runtime, policy):
+        pytest.skip(f"{runtime}: {unavailable(runtime, policy)}")
     fast = accelerate(policy, runtime)
     for seed in range(10_000):
         fast(windows(1), generator=torch.Generator().manual_seed(seed))
@@ -183,9 +188,8 @@ def test_same_generator_draws_the_same(make_policy: Make) -> None:
         torch.testing.assert_close(got, wanted.detach())
 
 
-def with_critic(policy: GenerativePolicy, acting: Acting) -> GenerativePolicy:
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-    return guide(randomized(policy), acting)
+def with_critic(policy: GenerativePolicy, acting: Acting) -> Guided:
+    return randomized(Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), acting))
 
 
 @needs_onnx
@@ -201,7 +205,9 @@ def test_an_accelerated_policy_is_not_guided_eagerly(make_policy: Make) -> None:
     policy = build(make_policy, "meanflow", "mlp")
     for acting, other in ((Acting(8), Acting(3)), (Acting(8), Acting()), (Acting(), Acting(3))):
         fast = accelerate(with_critic(policy, acting), "eager")
-        with pytest.raises(LaminarError, match=r"tell it how before: accelerate\(guide\(policy, acting\)\)"):
+        with pytest.raises(
+            LaminarError, match=r"cannot be told to act otherwise.*accelerate\(guide\(policy, acting\)\)"
+        ):
             guide(fast, other)
         assert guide(fast, acting) is fast
 
@@ -264,7 +270,7 @@ def test_is_the_same_policy(make_policy: Make, tmp_path: Path) -> None:
 def test_least_recently_used_loop_makes_room(make_policy: Make) -> None:
     policy = build(make_policy, "flow", "mlp")
     fast = accelerate(policy, "eager")
-    loops = {steps: fast.loop(1, steps) for steps in (None, *range(1, realtime.CAPACITY))}
+    loops = {steps: fast.loop(1, steps) for steps in (None, *range(1, CAPACITY))}
     assert all(fast.loop(1, steps) is loop for steps, loop in loops.items())  # as many as are kept
     fast.loop(1)
     fast(windows(1), steps=20)
@@ -397,7 +403,7 @@ def test_a_copy_has_weights_and_loops_of_its_own(make_policy: Make) -> None:
 
 
 def test_a_runtime_that_fails_says_so(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build_it(program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+    def build_it(program: SamplingProgram, inputs: Inputs) -> BoundFunction:
         raise KeyError("aten.strange\nand much more")
 
     monkeypatch.setattr(onnx_runtime, "build", build_it)
@@ -433,15 +439,15 @@ def test_auto_drops_what_lies_and_what_fails(make_policy: Make, monkeypatch: pyt
         def missing(self, device: torch.device) -> str | None:
             return None
 
-        def build(self, program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+        def build(self, program: SamplingProgram, inputs: Inputs) -> BoundFunction:
             if self.name == "onnx":  # wrong and at once
-                return DirectRun(lambda *_: torch.zeros(1, CHUNK, 2), inputs)
+                return BoundFunction(lambda *_: torch.zeros(1, CHUNK, 2), inputs)
             if self.name == "pt2":
                 raise LaminarError("the compiler is ill")
-            return DirectRun(program.reference, inputs)
+            return BoundFunction(program.reference, inputs)
 
-    monkeypatch.setattr(realtime, "_module", Module)
-    monkeypatch.setattr(realtime.pt2, "is_built", lambda program, batch: True)
+    monkeypatch.setattr(RUNTIMES, "module", Module)
+    monkeypatch.setattr(pt2, "is_built", lambda program, batch: True)
     fast = accelerate(build(make_policy, "flow", "mlp"))
     assert fast.runtime == "eager"
     assert [line.split(":")[0] for line in fast.why] == ["onnx", "pt2", "eager", "chosen"]
@@ -457,9 +463,9 @@ def test_auto_takes_the_faster(make_policy: Make, monkeypatch: pytest.MonkeyPatc
         def missing(self, device: torch.device) -> str | None:
             return None if self.name != "pt2" else "not today"
 
-        def build(self, program: Program, inputs: tuple[Tensor, ...]) -> DirectRun:
+        def build(self, program: SamplingProgram, inputs: Inputs) -> BoundFunction:
             if self.name == "eager":
-                return DirectRun(program.reference, inputs)
+                return BoundFunction(program.reference, inputs)
             known = program.reference(*inputs)
             asked = [tensor.clone() for tensor in inputs]
 
@@ -467,11 +473,11 @@ def test_auto_takes_the_faster(make_policy: Make, monkeypatch: pytest.MonkeyPatc
                 same = all(torch.equal(a, b) for a, b in zip(now, asked, strict=True))
                 return known if same else program.reference(*now)
 
-            return DirectRun(remember, inputs)
+            return BoundFunction(remember, inputs)
 
-    monkeypatch.setattr(realtime, "_module", Module)
-    monkeypatch.setattr(realtime, "PATIENCE", 0.2)
-    monkeypatch.setattr(realtime, "disagreement", lambda fast: 0.0)  # leaves the inputs as they were built
+    monkeypatch.setattr(RUNTIMES, "module", Module)
+    monkeypatch.setattr(fastest, "PATIENCE", 0.2)
+    monkeypatch.setattr(fastest, "disagreement", lambda fast: 0.0)  # leaves the inputs as they were built
     fast = accelerate(build(make_policy, "flow", "mlp"))
     assert fast.runtime == "onnx"
     assert "not today" in "\n".join(fast.why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -12,15 +13,18 @@ import torch
 
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
-from laminar.policies.guided import Acting, guide
+from laminar.policies.guided import Acting, Guided, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.runtimes.accelerated import TOLERANCE, accelerate, disagreement
-from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes.accelerate import accelerate
+from laminar.policies.runtimes.fastest import TOLERANCE, disagreement
+from laminar.policies.runtimes.program import SamplingProgram
 
 pytestmark = pytest.mark.gpu
 PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]
 CAPTURED = ["cuda_graph", "compiled_cuda_graph"]
 Make = Callable[..., GenerativePolicy]
+Module = TypeVar("Module", bound=PolicyModule)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +34,7 @@ def exact_products() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def randomized(policy: GenerativePolicy) -> GenerativePolicy:
+def randomized(policy: Module) -> Module:
     with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -123,8 +127,8 @@ def test_two_captured_policies(make_policy: Make) -> None:
 
 def test_guided(make_policy: Make) -> None:
     policy = build(make_policy)
-    policy.critic = policy.new_critic(CriticConfig(width=16, depth=1)).to("cuda")
-    fast = accelerate(guide(randomized(policy), Acting(8)), "cuda_graph")
+    critic = new_critic(policy, CriticConfig(width=16, depth=1)).to("cuda")
+    fast = accelerate(randomized(Guided(policy, critic, Acting(8))), "cuda_graph")
     assert max(disagreement(fast, seed) for seed in range(5)) <= TOLERANCE
 
 
@@ -155,7 +159,7 @@ def test_pt2_on_the_device(make_policy: Make, tmp_path: Path, monkeypatch: pytes
 def test_program_is_one_launch(make_policy: Make) -> None:
     """PyTorch's operators of one chunk: a replay has none, and the program has one after the other."""
     policy = build(make_policy)
-    fast, program = accelerate(policy, "cuda_graph"), Program(policy)
+    fast, program = accelerate(policy, "cuda_graph"), SamplingProgram(policy)
     inputs = program.example(1)
 
     def operators(run: Callable[[], object]) -> int:

@@ -286,7 +286,7 @@ def test_reads_from_the_disk_are_not_captured(learner: Learner) -> None:
         (["runtime=cuda_graph", "runtime.device=cpu"], "a CUDA graph needs a CUDA device, runtime.device is cpu"),
         (["runtime.updates_per_launch=5"], "needs a captured update; use runtime=cuda_graph"),
         (["runtime.updates_per_launch=7"], "steps=10 is no multiple of runtime.updates_per_launch=7"),
-        (["runtime.matmul=low"], "runtime.matmul=low is none of auto, highest, high, medium"),
+        (["runtime.matmul=low"], "runtime.matmul must be auto, highest, high or medium, got low"),
     ],
 )
 def test_settings_of_a_runtime(
