@@ -205,7 +205,7 @@ def test_an_accelerated_policy_is_not_guided_eagerly(make_policy: Make) -> None:
     policy = build(make_policy, "meanflow", "mlp")
     for acting, other in ((Acting(8), Acting(3)), (Acting(8), Acting()), (Acting(), Acting(3))):
         fast = accelerate(with_critic(policy, acting), "eager")
-        with pytest.raises(LaminarError, match=r"cannot be told to act otherwise.*accelerate\(guide\(policy, acting\)\)"):
+        with pytest.raises(LaminarError, match=r"told to act otherwise.*accelerate\(guide\(policy, acting\)\)"):
             guide(fast, other)
         assert guide(fast, acting) is fast
 
