@@ -9,14 +9,21 @@ Read demonstrations, clone them into a diffusion or one-step flow policy, measur
     result = laminar.evaluate(policy, "Hopper-v4", seeds=range(50))
     fast = laminar.accelerate(policy)
 
-The four functions are imported on first use, so that `import laminar` costs nothing and
+Add a process, network, method, … of your own, one module with its `Config`, which then can be chosen by name::
+
+    laminar.register("process", my_process)
+
+The functions are imported on first use, so that `import laminar` costs nothing and
 `laminar.policies` needs neither gymnasium nor h5py.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from .version import __version__
 
 if TYPE_CHECKING:
     from .data.load import load_episodes
@@ -24,9 +31,8 @@ if TYPE_CHECKING:
     from .policies import load_policy
     from .policies.runtimes.accelerate import accelerate
 
-__version__ = "0.1.0"
 
-__all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy"]
+__all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy", "register"]
 
 _HOME = {
     "accelerate": ".policies.runtimes.accelerate",
@@ -34,6 +40,39 @@ _HOME = {
     "load_episodes": ".data.load",
     "load_policy": ".policies",
 }
+
+_FAMILIES = {
+    "process": ".policies.processes:PROCESSES",
+    "network": ".policies.networks:NETWORKS",
+    "method": ".train.methods:METHODS",
+    "suite": ".envs.suites:SUITES",
+    "format": ".data.formats:FORMATS",
+    "runtime": ".policies.runtimes:RUNTIMES",
+    "policy": ".policies:POLICIES",
+}
+
+
+def register(family: str, module: ModuleType) -> str:
+    """Add a module of yours to an axis, for the life of this process.
+
+    Args:
+        family: process, network, method, suite, format, runtime or policy.
+        module: defines what the modules of that axis in laminar define; it is known by the name of its `Config`, or
+            else of its file.
+
+    Returns:
+        The name to choose it by.
+
+    Raises:
+        LaminarError: there is no such axis, the module lacks what a member defines, or its name is taken.
+    """
+    if family not in _FAMILIES:
+        from .errors import LaminarError, nearest
+
+        known = ", ".join(_FAMILIES)
+        raise LaminarError(f"no axis is called '{family}' (known: {known}){nearest(family, _FAMILIES)}")
+    home, _, name = _FAMILIES[family].partition(":")
+    return getattr(import_module(home, __name__), name).register(module)
 
 
 def __getattr__(name: str) -> Any:

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         if verb not in VERBS:
             raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
         if "-h" in rest or "--help" in rest:
-            print(_help(verb))
+            print(_help(verb, [word for word in rest if "=" in word]))
             return 0
         VERBS[verb](rest)
         return 0
@@ -280,14 +280,14 @@ def _usage() -> str:
     return "\n".join(["laminar VERB key=value …", "", *lines, "", "laminar VERB --help lists the verb's settings."])
 
 
-def _help(verb: str) -> str:
+def _help(verb: str, words: list[str]) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
     if verb in ("inspect", "doctor", "table"):
         return text
     from .configs.compose import GROUPS, describe, options
 
     choices = [f"  {group}={'|'.join(options(group, verb))}" for group in GROUPS[verb] if options(group)]
-    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb)])
+    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb, words)])
 
 
 if __name__ == "__main__":

@@ -120,4 +120,5 @@ class Family(Generic[Member]):
 
 
 def _file_name(module: ModuleType) -> str:
-    return Path(module.__file__).stem if module.__file__ else module.__name__.rpartition(".")[2]
+    file = getattr(module, "__file__", None)  # none where a module was made by hand
+    return Path(file).stem if file else module.__name__.rpartition(".")[2]

@@ -72,18 +72,21 @@ class Bounds:
             return str(self)
         if whole and not isinstance(value, Integral):
             return f"a whole number, {self}"
-        limited = (self.above, self.least, self.below, self.most) != (None,) * 4
-        return f"{self} and finite" if limited and math.isinf(value) and not self.infinite else str(self)
+        return self._text(" and finite" if math.isinf(value) and not self.infinite else "")
+
+    def _text(self, further: str = "") -> str:
+        words = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
+        given = {word: value for word, value in words.items() if value is not None}
+        text = " and ".join(f"{word} {value:g}" for word, value in given.items()) + further
+        if given == {"at least": 0, "at most": 1}:
+            text = "a share between 0 and 1"
+        elif not given:
+            text = "a number" if self.infinite else "a finite number"
+        return f"{'a list of numbers, each ' if self.listed else ''}{text}{', or null' if self.null else ''}"
 
     def __str__(self) -> str:
         """Return for example ``above 0 and at most 1, or null``."""
-        words = {"above": self.above, "at least": self.least, "below": self.below, "at most": self.most}
-        given = {word: value for word, value in words.items() if value is not None}
-        text = " and ".join(f"{word} {value:g}" for word, value in given.items())
-        if given == {"at least": 0, "at most": 1}:
-            text = "a share between 0 and 1"
-        text = text or ("a number" if self.infinite else "a finite number")
-        return f"{'a list of numbers, each ' if self.listed else ''}{text}{', or null' if self.null else ''}"
+        return self._text()
 
 
 @dataclass(frozen=True)

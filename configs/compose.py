@@ -1,8 +1,14 @@
-"""From command-line words to plain dataclass objects; OmegaConf travels no further than this module."""
+"""From command-line words to plain dataclass objects; OmegaConf travels no further than this module.
+
+What a verb needs is imported for that verb alone: `laminar export` loads no training.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +21,23 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import configs
-from ..envs.config import CollectConfig
 from ..errors import LaminarError, nearest
-from ..eval.config import BenchConfig, CompareConfig, EvalConfig, ExportConfig, ScheduleConfig
-from ..policies import NETWORKS, PROCESSES, PolicyConfig
-from ..train.config import RuntimeConfig, TrainConfig
-from ..train.methods import METHODS
+from ..registry import Family
+from ..settings import bounds, check
 
-SCHEMAS = {
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "compare": CompareConfig,
-    "bench": BenchConfig,
-    "export": ExportConfig,
-    "schedule": ScheduleConfig,
-    "collect": CollectConfig,
+SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
+    "train": "train.config:TrainConfig",
+    "eval": "eval.config:EvalConfig",
+    "compare": "eval.config:CompareConfig",
+    "bench": "eval.config:BenchConfig",
+    "export": "eval.config:ExportConfig",
+    "schedule": "eval.config:ScheduleConfig",
+    "collect": "envs.config:CollectConfig",
+}
+FAMILIES = {  # whose members are the options of a group
+    "policy": "policies.processes:PROCESSES",
+    "network": "policies.networks:NETWORKS",
+    "method": "train.methods:METHODS",
 }
 GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose a file of this folder
     "train": ("policy", "network", "method", "task", "runtime", "experiment"),
@@ -41,6 +49,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "collect": ("task",),
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
+_PACKAGE = __name__.rpartition(".configs.")[0]
 
 
 def compose(verb: str, words: list[str]) -> Any:
@@ -67,12 +76,29 @@ def compose(verb: str, words: list[str]) -> Any:
             _check_leaf(config, key)
     if verb == "train":
         _check_init(dict(overrides))
-    return _to_objects(_compose(verb, words))
+    composed = _to_objects(_compose(verb, words))
+    check(composed)
+    return composed
 
 
-def describe(verb: str) -> str:
-    """Every setting of a verb with its default, as YAML."""
-    return OmegaConf.to_yaml(_compose(verb, []))
+def describe(verb: str, words: Sequence[str] = ()) -> str:
+    """Every setting of a verb with its default, or its value by some words, as YAML; bounds are comments beside."""
+    config = compose(verb, list(words))
+    return _beside_lines(OmegaConf.to_yaml(OmegaConf.structured(config)), bounds(config))
+
+
+def _beside_lines(yaml: str, remarks: dict[str, str]) -> str:
+    """Add remarks, by dotted key, as comments to the lines of OmegaConf's YAML, which indents by two."""
+    lines: list[str] = []
+    above: list[str] = []
+    for line in yaml.splitlines():
+        key, colon, _ = line.strip().partition(":")
+        if colon and not key.startswith("- "):
+            above[(len(line) - len(line.lstrip())) // 2 :] = [key]
+            remark = remarks.get(".".join(above))
+            line = f"{line}  # {remark}" if remark else line
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def flat_keys(config: Any) -> list[str]:
@@ -86,14 +112,33 @@ def flat_keys(config: Any) -> list[str]:
 
 
 def options(group: str, verb: str = "") -> list[str]:
-    """Names that `group=` accepts, of a verb if one is named; files in sub-folders have the folder in their name."""
-    folder = Path(__file__).parent / group
-    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    """Names that `group=` accepts, of a verb if one is named: files, and members that a user registered.
+
+    Files in sub-folders have the folder in their name.
+    """
+    names = sorted({*_files(group), *_registered(group)})
     return [name for name in names if not verb or ONLY.get((group, name), verb) == verb]
 
 
+def _files(group: str) -> list[str]:
+    folder = Path(__file__).parent / group
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+
+
+def _registered(group: str) -> list[str]:
+    """Members of a group that come from elsewhere; a family that nobody has imported has none."""
+    place = FAMILIES.get(group, "").partition(":")[0]
+    loaded = f"{_PACKAGE}.{place}" in sys.modules
+    return _load(FAMILIES[group]).registered if place and loaded else []
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"{_PACKAGE}.{module}"), name)
+
+
 def _compose(verb: str, words: list[str]) -> DictConfig:
-    _register()
+    _store(verb)
     try:
         with initialize_config_module(configs.__name__, version_base="1.3"):
             return hydra_compose(verb, words)
@@ -174,16 +219,25 @@ def _one_line(error: Exception) -> str:
     return text.replace("full_key:", "for").replace("object_type=", "in ")
 
 
-def _register() -> None:
-    """Make every registered member's Config a Hydra schema; file names are the only list."""
+def _store(verb: str) -> None:
+    """Make the verb's dataclass, and the Config of every member that it can choose, a Hydra schema."""
     store = ConfigStore.instance()
-    for verb, schema in SCHEMAS.items():
-        store.store(name=f"{verb}_schema", node=schema)
-    for name in PROCESSES.names():
-        node = PolicyConfig(process=PROCESSES.config_class(name)())
-        store.store(group="policy", name=f"{name}_schema", node=node)
-    for name in NETWORKS.names():
-        store.store(group="network", name=f"{name}_schema", node=NETWORKS.config_class(name))
-    for name in METHODS.names():
-        store.store(group="method", name=f"{name}_schema", node=METHODS.config_class(name))
-    store.store(group="runtime", name="runtime_schema", node=RuntimeConfig)
+    store.store(name=f"{verb}_schema", node=_load(SCHEMAS[verb]))
+    if verb != "train":
+        return
+    policy = _load("policies.generative:PolicyConfig")
+    for group, place in FAMILIES.items():
+        family: Family[Any] = _load(place)
+        _refuse_hidden(group, family.registered)
+        for name in family.names():
+            config = family.config_class(name)
+            node = policy(process=config()) if group == "policy" else config
+            # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
+            store.store(group=group, name=name if name in family.registered else f"{name}_schema", node=node)
+    store.store(group="runtime", name="runtime_schema", node=_load("train.config:RuntimeConfig"))
+
+
+def _refuse_hidden(group: str, registered: Iterable[str]) -> None:
+    """Refuse a member from elsewhere whose name is that of a file, which would be chosen in its place."""
+    for name in {*registered} & {*_files(group)}:
+        raise LaminarError(f"{group}={name} is laminar's own already; register yours under another name")

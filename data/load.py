@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import LaminarError, nearest
-from . import formats, hdf5
+from . import hdf5
 from .episodes import Episodes
+from .formats import FORMATS
 from .named import named_data, similar_name
 from .selection import EVERYTHING, Selection
 
@@ -66,15 +65,15 @@ def existing_file(path: str | Path) -> Path:
 
 
 def find_format(path: Path) -> ModuleType:
-    """Return the module of `formats` whose `sniff` recognizes the file.
+    """Return the module of the format whose `sniff` recognizes the file; those that a user registered are asked first.
 
     Raises:
         LaminarError: none does, or the file is damaged.
     """
     modules = format_modules()
-    for module in modules.values():
-        if module.sniff(path):
-            return module
+    for name in sorted(modules, key=lambda name: (name not in FORMATS.registered, name)):
+        if modules[name].sniff(path):
+            return modules[name]
     if path.is_dir():
         inside = sorted(child.name for child in path.glob("*.hdf5"))
         hint = f"; choose a file in it, such as {inside[0]}" if inside else ""
@@ -83,9 +82,8 @@ def find_format(path: Path) -> ModuleType:
 
 
 def format_modules() -> dict[str, ModuleType]:
-    """Return format name -> module, one for every file in `formats/`."""
-    names = sorted(info.name for info in pkgutil.iter_modules(formats.__path__))
-    return {name: importlib.import_module(f"{formats.__name__}.{name}") for name in names}
+    """Return format name -> module, one for every file in `formats/` and every one that a user registered."""
+    return {name: FORMATS.module(name) for name in FORMATS.names()}
 
 
 def _content(path: Path) -> str:

@@ -3,6 +3,8 @@
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
 
+from ..settings import number
+
 
 @dataclass
 class EnvConfig:
@@ -16,8 +18,8 @@ class CollectConfig:
     """Recording demonstrations of a built-in task, or free play, by scripted experts."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = 200  # demonstrations of a task
-    steps: int = 100_000  # control steps of play
-    processes: int | None = None  # that play at the same time; null: one a processor core
-    seed: int = 0
+    episodes: int = number(200, least=1)  # demonstrations of a task
+    steps: int = number(100_000, least=1)  # control steps of play
+    processes: int | None = number(None, least=1, null=True)  # that play at the same time; null: one a processor core
+    seed: int = number(0, least=0)
     out: str | None = None  # HDF5 file in D4RL's layout; for play a folder in CALVIN's

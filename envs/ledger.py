@@ -23,9 +23,9 @@ class Ledger:
         self.env_id, self.slots, self.width = env_id, slots, width
         self._all = range(slots)
         self._seeds = [-1] * slots
-        self._running = [False] * slots
+        self._running: set[int] = set()
         self._changed = [""] * slots  # what cannot be replayed, in words
-        self._actions: list[list[Array]] = [[] for _ in range(slots)]
+        self._executed: list[list[tuple[Array, int]]] = [[] for _ in range(slots)]  # chunks of all slots, and steps
 
     def existing(self, slots: Iterable[int]) -> list[int]:
         """Return distinct slots.
@@ -44,49 +44,53 @@ class Ledger:
         Raises:
             LaminarError: no episode runs in one of them.
         """
-        chosen = self._all if slots is None else self.existing(slots)
-        for slot in chosen:
-            if not self._running[slot]:
-                raise LaminarError(f"no episode of '{self.env_id}' runs in slot {slot}; reset it with a seed first")
-        return list(chosen)
+        chosen = list(self._all if slots is None else slots)
+        if not self._running.issuperset(chosen) or (len(chosen) > 1 and len(set(chosen)) < len(chosen)):
+            idle = [slot for slot in self.existing(chosen) if slot not in self._running]
+            raise LaminarError(f"no episode of '{self.env_id}' runs in slot {idle[0]}; reset it with a seed first")
+        return chosen
 
     def chunks(self, chunks: Any) -> NDArray[np.float32]:
-        """Return chunks (B, H, A) in float32, which every simulator of laminar is driven with.
+        """Return a copy of chunks (B, H, A) in float32, which every simulator of laminar is driven with.
 
         Raises:
             LaminarError: another shape, or chunks longer than `LONGEST`.
         """
-        chunks = np.asarray(chunks, np.float32)
-        shape = chunks.shape
-        if len(shape) != 3 or shape[0] != self.slots or shape[2] != self.width or not 1 <= shape[1] <= LONGEST:
-            raise LaminarError(
-                f"chunks for '{self.env_id}' must have shape ({self.slots}, 1 to {LONGEST}, {self.width}), got {shape}"
-            )
-        return chunks
+        chunks = np.array(chunks, np.float32)
+        if chunks.ndim == 3:
+            slots, steps, width = chunks.shape
+            if slots == self.slots and width == self.width and 1 <= steps <= LONGEST:
+                return chunks
+        wanted = f"({self.slots}, 1 to {LONGEST}, {self.width})"
+        raise LaminarError(f"chunks for '{self.env_id}' must have shape {wanted}, got {chunks.shape}")
 
     def begin(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None) -> None:
         """Book that episodes begin."""
         for slot, seed in seeds.items():
-            self._seeds[slot], self._running[slot] = seed, True
+            self._seeds[slot] = seed
             self._changed[slot] = "began with options" if options and options.get(slot) else ""
-            self._actions[slot] = []
+            self._executed[slot] = []
+        self._running |= seeds.keys()
 
     def given(self, slots: Iterable[int]) -> None:
         """Book that episodes were given a task while they run."""
         for slot in slots:
             self._changed[slot] = "was given a task since"
 
-    def book(self, slot: int, actions: Array, ended: bool) -> None:
-        """Book executed actions (steps, A), which are copied."""
+    def book(self, slot: int, chunks: Array, steps: int) -> None:
+        """Book that a slot executed so many steps of its chunk in `chunks` (B, H, A), which must not change later."""
         if not self._changed[slot]:
-            self._actions[slot].append(actions.copy())
-        if ended:
-            self._running[slot] = False
+            self._executed[slot].append((chunks, steps))
+
+    def end(self, slot: int) -> None:
+        """Book that the episode in a slot is over."""
+        self._running.discard(slot)
 
     def forget(self) -> None:
         """Leave all slots without an episode."""
-        self._seeds, self._running = [-1] * self.slots, [False] * self.slots
-        self._actions = [[] for _ in self._all]
+        self._seeds, self._changed = [-1] * self.slots, [""] * self.slots
+        self._executed = [[] for _ in self._all]
+        self._running.clear()
 
     def state(self, observations: Observations) -> dict[str, Array]:
         """Return the seeds (-1: no episode), the executed actions, and what the slots show now but for pictures.
@@ -95,16 +99,19 @@ class Ledger:
             LaminarError: an episode cannot be replayed; says why.
         """
         for slot, reason in enumerate(self._changed):
-            if reason and self._running[slot]:
+            if reason and slot in self._running:
                 raise LaminarError(f"the episode in slot {slot} of '{self.env_id}' {reason}, so it cannot be resumed")
         # One that is over and cannot be replayed is left out: its slot has to be reset anyway.
         seeds = [-1 if reason else seed for seed, reason in zip(self._seeds, self._changed, strict=True)]
-        executed = [np.concatenate([np.zeros((0, self.width), np.float32), *rows]) for rows in self._actions]
-        executed = [rows if seed >= 0 else rows[:0] for seed, rows in zip(seeds, executed, strict=True)]
+        none = np.zeros((0, self.width), np.float32)
+        executed = [
+            np.concatenate([none, *(chunks[slot, :steps] for chunks, steps in self._executed[slot])])
+            for slot in self._all
+        ]
         shown = {SHOWN + key: rows.copy() for key, rows in observations.items() if rows.dtype != np.uint8}
         return {
             "seeds": np.array(seeds, np.int64),
-            "running": np.array(self._running),
+            "running": np.array([slot in self._running for slot in self._all]),
             "lengths": np.array([len(rows) for rows in executed], np.int64),
             "actions": np.concatenate(executed),
             **shown,
@@ -113,14 +120,15 @@ class Ledger:
     def check_replayed(self, state: Mapping[str, Array], observations: Observations) -> None:
         """Raise LaminarError unless the slots stand where they stood in `state`."""
         for slot in np.flatnonzero(state["seeds"] >= 0).tolist():
-            if self._running[slot] != bool(state["running"][slot]):
-                raise self._differs(slot, "its end")
+            if (slot in self._running) != bool(state["running"][slot]):
+                raise self.differs(slot, "its end")
             for key, rows in observations.items():
                 stored = state.get(SHOWN + key)
                 if stored is not None and not np.array_equal(stored[slot], rows[slot], equal_nan=True):
-                    raise self._differs(slot, f"observation '{key}'")
+                    raise self.differs(slot, f"observation '{key}'")
 
-    def _differs(self, slot: int, what: str) -> LaminarError:
+    def differs(self, slot: int, what: str) -> LaminarError:
+        """Return the error for an episode that came out otherwise."""
         return LaminarError(
             f"the episode in slot {slot} of '{self.env_id}' did not repeat itself: {what} differs after the same "
             "actions; the simulator is not deterministic or of another version, so begin new episodes"
@@ -140,8 +148,11 @@ def replay(world: World, ledger: Ledger, state: Mapping[str, Array]) -> Observat
         chunks = np.zeros((ledger.slots, size, ledger.width), np.float32)
         for slot in behind:
             chunks[slot] = rows[slot][done[slot] : done[slot] + size]
-        observations = world.step(chunks, behind.tolist()).observation
+        outcome = world.step(chunks, behind.tolist())
         done[behind] += size
+        for slot in behind[outcome.ended[behind] & ((outcome.steps < size) | (done < lengths))[behind]].tolist():
+            raise ledger.differs(slot, "it ended early and")
+        observations = outcome.observation
     ledger.check_replayed(state, observations)
     return observations
 

@@ -68,6 +68,7 @@ class WorkerSlots:
     Attributes:
         env_id: all arguments included, those too that follow from the policy.
         spec: of the environment; of a room only the observations that the policy sees.
+        observations: what the last reset or step left in view.
     """
 
     def __init__(self, env_id: str, wanted: Spec, count: int, processes: int) -> None:
@@ -92,7 +93,7 @@ class WorkerSlots:
         context = multiprocessing.get_context("spawn")
         memory = context.RawArray(ctypes.c_byte, sum(field.size for field in fields))
         self._board = _views(memory, fields)
-        self._observations = _observations(self._board, slice(None))
+        self.observations = _observations(self._board, slice(None))
         edges = [count * worker // min(processes, count) for worker in range(min(processes, count) + 1)]
         self._ranges = [range(first, last) for first, last in pairwise(edges)]
         self._pipes: list[Connection] = []
@@ -115,14 +116,14 @@ class WorkerSlots:
         chosen = {slot: (seed, options.get(slot) if options else None) for slot, seed in seeds.items()}
         self._ask({worker: ("reset", mine) for worker, mine in self._shares(chosen).items()})
         self._ledger.begin(seeds, options)
-        return self._observations
+        return self.observations
 
     def begin(self, tasks: Mapping[int, str]) -> Observations:
         """Give some slots (slot -> task) of a room an instruction where they are, see `Slots.begin`."""
         self._ledger.running(tasks)
         self._ask({worker: ("begin", mine) for worker, mine in self._shares(tasks).items()})
         self._ledger.given(tasks)
-        return self._observations
+        return self.observations
 
     def step(self, chunks: Array, slots: Iterable[int] | None = None) -> Outcome:
         """Execute a chunk in each of some slots, see `World.step`."""
@@ -132,17 +133,18 @@ class WorkerSlots:
         self._board["chunks"][:, :length] = chunks
         shares = self._shares(dict.fromkeys(chosen, length))
         self._ask({worker: ("step", mine) for worker, mine in shares.items()})
-        outcome = no_outcome(self._observations, self.slots)
+        outcome = no_outcome(self.observations, self.slots)
         for name in _OUTCOME:
             getattr(outcome, name)[chosen] = self._board[name][chosen]
-        ended = outcome.ended
         for slot in chosen:
-            self._ledger.book(slot, chunks[slot, : outcome.steps[slot]], bool(ended[slot]))
+            self._ledger.book(slot, chunks, int(outcome.steps[slot]))
+        for slot in np.flatnonzero(outcome.ended).tolist():
+            self._ledger.end(slot)
         return outcome
 
     def state(self) -> dict[str, Array]:
         """Return what resumes the running episodes, see `World.state`."""
-        return self._ledger.state(self._observations)
+        return self._ledger.state(self.observations)
 
     def load_state(self, state: Mapping[str, Array]) -> Observations:
         """Resume the episodes of `state`, see `World.load_state`."""

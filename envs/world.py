@@ -17,7 +17,7 @@ Observations = dict[str, Array]
 overwrites them with the next reset or step: copy what has to last."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # made for every step, and freezing it would take longer than all of its arrays
 class Outcome:
     """What one chunk brought to each slot; rows of slots that were not stepped are zero (`success`: NaN).
 
@@ -54,6 +54,11 @@ class World(Protocol):
 
     spec: Spec
     slots: int
+
+    @property
+    def observations(self) -> Observations:
+        """What the last reset or step left in view, of all slots."""
+        ...
 
     def reset(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> Observations:
         """Begin an episode in some slots.

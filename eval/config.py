@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
+from ..settings import choice, number
 
 
 @dataclass
@@ -27,19 +28,22 @@ class EvalConfig:
 
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = 50
-    chains: int | None = None  # instead of episodes: chains of five instructions, see task=calvin-chain
-    protocol: str = "episodes"  # offline: three numbers of a run, see eval/offline.py
-    candidates: int | None = None  # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
-    selection: str = "softmax"  # of a candidate: softmax of Q / temperature, or argmax of Q
-    temperature: float = 1.0  # of the softmax, in units of Q
-    noise_scale: float = 1.0  # of the noise that samples start from; 0 is deterministic
-    max_steps: int = 360  # limit of each instruction of a chain
-    seed: int = 0  # episode i runs on seed + i; chain i draws its noise from it
+    episodes: int = number(50, least=1)
+    # instead of episodes: chains of five instructions, see task=calvin-chain
+    chains: int | None = number(None, least=1, null=True)
+    protocol: str = choice("episodes", "episodes", "offline")  # offline: three numbers of a run
+    # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
+    candidates: int | None = number(None, least=1, null=True)
+    # of a candidate: softmax of Q / temperature, or argmax of Q
+    selection: str = choice("softmax", "softmax", "argmax")
+    temperature: float = number(1.0, above=0)  # of the softmax, in units of Q
+    noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
+    max_steps: int = number(360, least=1)  # limit of each instruction of a chain
+    seed: int = number(0, least=0)  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = None  # folder for eval.json and the report
-    num_envs: int | None = None  # environments that step together; null chooses
-    processes: int = 0  # worker processes; 0 evaluates in this one
-    video_episodes: int = 3  # filmed episodes, or chains, in the report; 0 films none
+    num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
+    processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
+    video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
 
 
 @dataclass
@@ -49,8 +53,8 @@ class CompareConfig:
     a: PolicyPath = field(default_factory=PolicyPath)
     b: PolicyPath = field(default_factory=PolicyPath)
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = 50
-    seed: int = 0
+    episodes: int = number(50, least=1)
+    seed: int = number(0, least=0)
     out: str | None = None  # folder for compare.json
 
 
@@ -62,12 +66,14 @@ class BenchConfig:
     runtimes: Any = None  # list of eager, compile, cuda_graph, pt2 and onnx; null takes those that suit the device
     steps: Any = None  # list of network calls and named schedules of the policy; null is the configured number
     batch: Any = 1  # list of robots a call
-    candidates: int | None = None  # chunks a robot that the policy's critic chooses from
-    calls: int = 2000  # timed calls of every row; a p99 of fewer says little
-    rate_hz: float | None = None  # control rate that p99 is held against; null is that of the policy's Spec
-    threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
+    candidates: int | None = number(None, least=1, null=True)  # chunks a robot that the policy's critic chooses from
+    calls: int = number(2000, least=1)  # timed calls of every row; a p99 of fewer says little
+    # control rate that p99 is held against; null is that of the policy's Spec
+    rate_hz: float | None = number(None, above=0, null=True)
+    # intra-op threads; more than one is slower for small networks and on shared machines
+    threads: int = number(1, least=1)
     device: str = "cpu"
-    seed: int = 0  # of observations and noise
+    seed: int = number(0, least=0)  # of observations and noise
     out: str | None = None  # folder for bench.json, the histogram and the report
 
 
@@ -77,12 +83,12 @@ class ExportConfig:
 
     policy: PolicyPath = field(default_factory=PolicyPath)
     format: str = "onnx"  # onnx, or pt2: AOTInductor, for this kind of machine and this PyTorch
-    batch: int = 1  # observations a call
+    batch: int = number(1, least=1)  # observations a call
     steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
-    candidates: int = 1  # chunks that the critic chooses from
-    selection: str = "softmax"  # or argmax
-    temperature: float = 1.0
-    noise_scale: float = 1.0  # see `laminar eval`
+    candidates: int = number(1, least=1)  # chunks that the critic chooses from
+    selection: str = choice("softmax", "softmax", "argmax")
+    temperature: float = number(1.0, above=0)
+    noise_scale: float = number(1.0, least=0)  # see `laminar eval`
     out: str | None = None  # folder of the artifact
 
 
@@ -102,8 +108,8 @@ class ScheduleConfig:
     policy: PolicyPath = field(default_factory=PolicyPath)
     data: RecordedPath = field(default_factory=RecordedPath)
     calls: Any = field(default_factory=lambda: [2, 3, 4, 5])  # network calls of a sample; a schedule for each number
-    observations: int = 32  # recorded observations of a draw
-    noises: int = 32  # chunks for each observation
-    draws: int = 8  # held-out draws, which the reported distances are means of
-    seed: int = 0  # of the split, the draws and the proposals
+    observations: int = number(32, least=1)  # recorded observations of a draw
+    noises: int = number(32, least=2)  # chunks for each observation
+    draws: int = number(8, least=2)  # held-out draws, which the reported distances are means of
+    seed: int = number(0, least=0)  # of the split, the draws and the proposals
     out: str | None = None  # folder for report.json and report.md; the schedules go beside the policy's weights

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import number
+from ..settings import choice, number
 
 
 @dataclass
@@ -16,7 +16,7 @@ class DataConfig:
     observation: Any = None  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
-    short_episodes: str = "error"  # episodes shorter than a chunk: error, pad or drop
+    short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with those shorter than a chunk
 
 
 @dataclass
@@ -31,9 +31,9 @@ class TrainEnvConfig(EnvConfig):
 class EvaluationConfig:
     """Evaluation while training, always with the averaged weights."""
 
-    every: int = 0  # updates between evaluations; 0 evaluates not at all
-    episodes: int = 10
-    seed: int = 10_000  # episode i runs on seed + i, away from the training seeds
+    every: int = number(0, least=0)  # updates between evaluations; 0 evaluates not at all
+    episodes: int = number(10, least=1)
+    seed: int = number(10_000, least=0)  # episode i runs on seed + i, away from the training seeds
 
 
 @dataclass
@@ -43,14 +43,15 @@ class RuntimeConfig:
     name: str = "eager"
     compiled: bool = False  # torch.compile the update: repays its 10-60 s after some thousand updates
     captured: bool = False  # draws, batch and update as one CUDA graph; of fused kernels with `compiled`
-    updates_per_launch: int = 1  # of a captured update; steps and intervals must be multiples of it
+    updates_per_launch: int = number(1, least=1)  # of a captured update; steps and intervals must be multiples of it
     autocast: bool = False  # matrix products of the update in bfloat16
-    # Torch's precision of float32 products in updates: highest, high (TF32 on GPUs), medium or auto. Medium gives
-    # oneDNN the products on CPUs: twice as fast on AMD's, just as exact; on Intel's with AMX they are bfloat16 inside.
-    # Auto tries on one product whether medium keeps the accuracy here, and takes it then.
-    matmul: str = "highest"
+    # Torch's precision of float32 products in updates. High is TF32 on GPUs. Medium gives oneDNN the products on CPUs:
+    # twice as fast on AMD's, just as exact; on Intel's with AMX they are bfloat16 inside. Auto tries on one product
+    # whether medium keeps the accuracy here, and takes it then.
+    matmul: str = choice("highest", "auto", "highest", "high", "medium")
     device: str = "cpu"
-    threads: int = 1  # intra-op threads; more than one is slower for small networks and on shared machines
+    # intra-op threads; more than one is slower for small networks and on shared machines
+    threads: int = number(1, least=1)
 
 
 @dataclass
@@ -64,12 +65,12 @@ class TrainConfig:
     method: Any = None  # the Config of an improver in train/
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    steps: int = 30_000  # updates
+    steps: int = number(30_000, least=1)  # updates
     init: str | None = None  # saved policy, run or checkpoint to start from, in place of policy= and network=
-    seed: int = 0
+    seed: int = number(0, least=0)
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
     out: str | None = None  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint
-    log_every: int = 500  # updates between rows in the logs
-    checkpoint_every: int = 5_000  # updates between checkpoints
+    log_every: int = number(500, least=1)  # updates between rows in the logs
+    checkpoint_every: int = number(5_000, least=1)  # updates between checkpoints
     wandb: bool = False  # also log to Weights & Biases (extra: wandb)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -19,7 +19,7 @@ from ..policies.module import PolicyModule
 from .config import RuntimeConfig
 from .update.group import Group
 from .update.learner import Learner
-from .update.program import Metrics, State, UpdateProgram, check_names
+from .update.program import Experience, Feed, Metrics, State, UpdateProgram, check_names
 from .update.runners import Runner, runner
 
 
@@ -57,9 +57,9 @@ class Product(Protocol):
 class Improver(ABC):
     """One training method, in a module of `train/methods/` beside its `Config` dataclass, whose `name` selects it.
 
-    The usual method learns by an `UpdateProgram`: its constructor ends with `self._learn(…)`, and it says what its
-    `product` is. Compilation, capture, several seeds, several processes and resume then come by themselves. A method
-    that learns in another way leaves that out, and has `update`, `state` and `load_state` of its own.
+    The usual method learns by an `UpdateProgram`: its constructor ends with `self._learn(…)`, and it has `_draw`,
+    `_rates`, `_update` and `product`. Compilation, capture, several seeds, several processes and resume then come by
+    themselves. A method that learns in another way leaves these out for `update`, `state` and `load_state` of its own.
 
     Attributes:
         acts: whether the method collects experience in a world.
@@ -101,7 +101,7 @@ class Improver(ABC):
         """
         if "_runner" not in vars(self):
             assert self.program is not None
-            self._runner: Runner = runner(self.program, self._context.runtime, self._context.group.size == 1)
+            self._runner: Runner = runner(self.program, self.context.runtime, self.context.group.size == 1)
         return self._runner(step)
 
     def state(self) -> dict[str, Tensor]:
@@ -119,24 +119,50 @@ class Improver(ABC):
         self.program.feed.load_state(state["generator"])
 
     def _learn(
-        self, program: UpdateProgram, learner: Learner, context: Context, deployed: tuple[str, ...] = ()
+        self,
+        context: Context,
+        learner: Learner,
+        experience: Experience,
+        learned: Sequence[str],
+        counters: Sequence[str],
+        deployed: Sequence[str] = (),
     ) -> None:
-        """Learn by a program from now on.
+        """Learn by a program of `_draw`, `_rates` and `_update` from now on.
 
         Args:
-            program: the update.
-            learner: whose parameters are parts of its state.
             context: of the run.
+            learner: whose parameters are parts of the state.
+            experience: what batches are gathered from.
+            learned: parts that Adam changes.
+            counters: entries of the state that count updates.
             deployed: parts that `product()` holds, so that they are saved with it.
         """
-        self.program, self._learner, self._context, self._deployed = program, learner, context, deployed
-        learner.bind(program.state)
+        state = learner.start(learned) | {name: torch.zeros((), device=context.device) for name in counters}
+        feed = Feed(self._draw, experience.gather, [context.generator], experience.reads_disk)
+        self.context, self.learner, self._deployed = context, learner, deployed
+        self.program = UpdateProgram(state, self._update, feed, self._rates)
+        learner.bind(state)
+
+    def _draw(self) -> tuple[Tensor, Any]:
+        """Draw all the randomness of one update: the index of its batch, and what its losses draw.
+
+        Of the whole batch of a group of processes, each takes its share.
+        """
+        raise NotImplementedError
+
+    def _rates(self, step: int) -> tuple[Sequence[float], bool]:
+        """Return the numbers of update `step`, and which way it goes; see `UpdateProgram.rates`."""
+        raise NotImplementedError
+
+    def _update(self, state: State, batch: Any, draws: Any, rates: Any, variant: bool) -> Metrics:
+        """One update as a function of tensors; see `UpdateProgram.function`."""
+        raise NotImplementedError
 
     def move(self, state: State) -> None:
         """Go on with tensors that lie elsewhere and have the same values, as the program's state from now on."""
         assert self.program is not None
         self.program.state = state
-        self._learner.bind(state)
+        self.learner.bind(state)
 
 
 def need(recorded: Episodes | None, method: str) -> Episodes:

@@ -14,8 +14,10 @@ that asking for ids costs nothing.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 import gymnasium
@@ -54,7 +56,7 @@ def suite_of(name: str) -> Suite:
 def from_elsewhere() -> list[tuple[str, str]]:
     """Return name and file of the modules that were registered, for `register_again` in another process."""
     modules = [SUITES.module(name) for name in SUITES.registered]
-    return [(module.__name__, module.__file__ or "") for module in modules]
+    return [(module.__name__, getattr(module, "__file__", None) or "") for module in modules]
 
 
 def register_again(modules: Iterable[tuple[str, str]]) -> None:
@@ -64,16 +66,20 @@ def register_again(modules: Iterable[tuple[str, str]]) -> None:
         LaminarError: a module can be imported neither by its name nor from its file.
     """
     for name, file in modules:
-        if file in [known for _, known in from_elsewhere()]:
-            continue  # its own import registered it
-        try:
-            module = importlib.import_module(name) if name != "__main__" else None
-        except ImportError:
-            module = None
-        if module is None:
-            found = spec_from_file_location(name.replace("__main__", "__mp_main__"), file) if file else None
-            if found is None or found.loader is None:
-                raise LaminarError(f"suite '{name}' cannot be imported in a worker process; put it into a file")
-            module = module_from_spec(found)
-            found.loader.exec_module(module)
-        SUITES.register(module)
+        if file not in [known for _, known in from_elsewhere()]:  # importing one may have registered it
+            SUITES.register(_import(name, file))
+
+
+def _import(name: str, file: str) -> ModuleType:
+    if name == "__main__":
+        name = "__mp_main__"  # what a script is called in the processes that it starts
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        found = spec_from_file_location(name, file) if file else None
+        if found is None or found.loader is None:
+            raise LaminarError(f"suite '{name}' cannot be imported in a worker process: {error}") from error
+        module = module_from_spec(found)
+        sys.modules[name] = module
+        found.loader.exec_module(module)
+        return module

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
+from ...version import __version__
 from .. import storage
 from ..generative import generative
 from ..guided import acting_of
@@ -91,8 +92,6 @@ def _onnx(program: SamplingProgram, inputs: Inputs) -> bytes:
 
 
 def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[str, Any]:
-    from ... import __version__
-
     policy, steps = program.policy, program.steps
     named = zip(program.input_names, inputs, strict=True)
     return {

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ...machine import cpu_model
+from ...version import __version__
 from . import Inputs
 from .compile import missing as missing
 from .program import SamplingProgram
@@ -124,8 +125,6 @@ def _source() -> str:
 
 def _key(program: SamplingProgram, inputs: Inputs) -> str:
     """Hash of all that the code of a package depends on."""
-    from ... import __version__
-
     policy = program.policy
     shapes = [(str(tensor.dtype), list(tensor.shape)) for tensor in inputs]
     # The compiler fixes the number of threads in the code.

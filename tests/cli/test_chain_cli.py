@@ -134,7 +134,7 @@ def test_play_and_chains_have_no_single_task() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("task=calvin-chain chains=0", "0 chains were asked for"),
+        ("task=calvin-chain chains=0", "chains must be at least 1, or null, got 0"),
         ("task=calvin-chain chains=1001", "the protocol has 1 to 1000"),
         ("task=calvin-chain chains=few", "chains"),
         ("task=calvin-chain episodes=10", "episodes does not apply to chains; give chains=N"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
+import laminar
 from laminar.data.episodes import Episodes
-from laminar.data.formats import d4rl
-from laminar.data.load import format_modules, load_episodes
+from laminar.data.formats import FORMATS, d4rl
+from laminar.data.load import find_format, format_modules, load_episodes
+from laminar.data.selection import Selection
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 
@@ -409,3 +413,44 @@ def test_hopper_keeps_the_next_observations_of_its_file(demo_data) -> None:
     with h5py.File(path) as file:
         np.testing.assert_array_equal(episodes.next_observation("observation"), file["next_observations"][()])
         np.testing.assert_array_equal(episodes.terminated, file["terminals"][()])
+
+
+# --- a user's own -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_format() -> Iterator[ModuleType]:
+    """A format for files that name another one, registered for one test; it also claims what laminar knows."""
+    module = ModuleType("pointer")
+    module.sniff = lambda path: path.suffix == ".pointer" or path.name.startswith("mine")  # type: ignore[attr-defined]
+    module.read = lambda path: load_episodes(path.read_text())  # type: ignore[attr-defined]
+    before = dict(FORMATS._registered)
+    assert laminar.register("format", module) == "pointer"
+    yield module
+    FORMATS._registered = before
+
+
+def test_a_format_from_elsewhere_reads_its_files(own_format: ModuleType, tmp_path: Path) -> None:
+    target = write_flat(tmp_path / "a.hdf5", **flat(10, timeouts=flags(10, 9)))
+    (tmp_path / "a.pointer").write_text(str(target))
+    assert "pointer" in format_modules()
+    assert load_episodes(tmp_path / "a.pointer").num_episodes == 1
+    assert load_episodes(target).num_episodes == 1  # the others are found as before
+    (tmp_path / "b").write_text("nothing")
+    with pytest.raises(LaminarError, match=r"not a known demonstration format .*known: calvin, .*pointer"):
+        load_episodes(tmp_path / "b")
+    with pytest.raises(LaminarError, match="pointer"):
+        load_episodes(tmp_path / "a.pointer", Selection(action="actions"))
+
+
+def test_a_format_from_elsewhere_is_asked_first(own_format: ModuleType, tmp_path: Path) -> None:
+    path = write_flat(tmp_path / "mine.hdf5", **flat(10, timeouts=flags(10, 9)))
+    assert find_format(path) is own_format
+
+
+def test_a_format_needs_both_functions() -> None:
+    module = ModuleType("half")
+    module.sniff = lambda path: True  # type: ignore[attr-defined]
+    with pytest.raises(LaminarError, match="half is no format: it does not define read"):
+        laminar.register("format", module)
+    assert "half" not in format_modules()

@@ -142,7 +142,7 @@ def test_the_facade_is_lazy() -> None:
 def test_the_facade_gives_the_three_functions() -> None:
     import laminar
 
-    for name in ("accelerate", "load_policy", "load_episodes", "evaluate"):
+    for name in ("accelerate", "load_policy", "load_episodes", "evaluate", "register"):
         function = getattr(laminar, name)
         assert callable(function)
         assert function.__name__ == name

@@ -273,12 +273,12 @@ def test_levels_of_the_path_are_those_of_the_loss(settings: dict) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "at least one step"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"times": 0}, "times must be at least 1, got 0"),
         ({"solver_steps": 0}, "solver_steps must be at least 1"),
         ({"one_call_share": 1.5}, "one_call_share must be a share"),
         ({"data_std": 0.0}, "data_std must be above 0"),
-        ({"schedule": "sine"}, "no noise schedule is called 'sine'"),
+        ({"schedule": "sine"}, "schedule must be straight, cosine, linear, vp or null, got sine"),
         ({"levels": 100}, "a straight path has none"),
         ({"schedule": "cosine", "levels": 50, "times": 7}, "no multiple of times=7"),
     ],

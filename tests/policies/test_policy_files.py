@@ -136,7 +136,7 @@ def test_json_that_is_something_else(name: str, content: str, saved: Path) -> No
         (("policy", "process", "stepz"), 3, "process 'flow' has no setting 'stepz'; did you mean 'steps'"),
         (("policy", "hitsory"), 3, "config.json"),
         (("policy", "history"), 0, "policy.history must be at least 1"),
-        (("network", "width"), "wide", "config.json"),
+        (("network", "width"), "wide", r"network\.width must be at least 1, got wide"),
         (("network", "width"), 33, "tensor 'network.* has shape"),
     ],
 )

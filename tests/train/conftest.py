@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import runpy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
 from laminar.policies import GenerativePolicy
+from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.update.group import Processes
 
 SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
@@ -114,9 +114,10 @@ def learner(rewarded: Episodes) -> Callable[..., QLearning]:
         config = compose("train", [f"method={method}", *SMALL_Q, *words])
         torch.manual_seed(seed)
         policy = GenerativePolicy.build(config.policy, config.network, rewarded)
-        settings = {"compiled": False, "short_episodes": "error"} | context
-        generator = torch.Generator(settings.get("device", "cpu")).manual_seed(seed)
-        settings = {"steps": 100, "device": "cpu", "generator": generator, "processes": Processes()} | settings
-        return QLearning(policy, rewarded, config.method, Context(**settings))
+        names = {field.name for field in fields(RuntimeConfig)}
+        runtime = RuntimeConfig(**{name: value for name, value in context.items() if name in names})
+        others = {name: value for name, value in context.items() if name not in names}
+        generator = torch.Generator(runtime.device).manual_seed(seed)
+        return QLearning(policy, rewarded, config.method, Context(100, generator, runtime, **others))
 
     return build

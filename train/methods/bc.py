@@ -19,7 +19,7 @@ from ...settings import check, number, share
 from ..improver import Context, Improver, need
 from ..start import clone_of
 from ..update.learner import Learner, average
-from ..update.program import Feed, State, UpdateProgram
+from ..update.program import State
 from ..update.rates import ema_decay, warmup_cosine
 
 
@@ -59,7 +59,7 @@ class BehaviorCloning(Improver):
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check(config, "method")
-        self.config, self.context = config, context
+        self.config = config
         self.clone = Clone(clone_of(policy)).to(context.device)
         if isinstance(context.like, BehaviorCloning):
             self.chunks = context.like.chunks
@@ -67,11 +67,8 @@ class BehaviorCloning(Improver):
             spec = policy.spec
             episodes = need(recorded, "bc")
             self.chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes)
-        self.learner = Learner(self.clone, _part, context.group, context.runtime.autocast)
-        state = self.learner.start(["online"])
-        state["optimizer_step"] = torch.zeros((), device=context.device)
-        feed = Feed(self._draw, self.chunks.gather, [context.generator], self.chunks.reads_disk)
-        self._learn(UpdateProgram(state, self._update, feed, self._rates), self.learner, context, ("averaged",))
+        learner = Learner(self.clone, _part, context.group, context.runtime.autocast)
+        self._learn(context, learner, self.chunks, ["online"], ["optimizer_step"], deployed=["averaged"])
 
     def _draw(self) -> tuple[Tensor, Draws]:
         """Draw for the whole batch, of which this process takes its share."""

@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from ...data.batches import check_short_episodes
 from ...errors import LaminarError
+from ...settings import check
 from ..config import DataConfig, RuntimeConfig, TrainConfig
 from .checkpoint import flatten
 from .logs import check_wandb
-
-PRECISIONS = ("auto", "highest", "high", "medium")
 
 
 def check_settings(config: TrainConfig) -> None:
@@ -23,19 +21,14 @@ def check_settings(config: TrainConfig) -> None:
         LaminarError: names the setting and what it may be.
     """
     _check_data(config.data)
-    at_least = {"steps": 1, "log_every": 1, "checkpoint_every": 1, "runtime.threads": 1, "seed": 0}
-    at_least |= {"evaluation.every": 0, "evaluation.episodes": 1, "evaluation.seed": 0}
-    at_least |= {"runtime.updates_per_launch": 1}
-    values = flatten(asdict(config))
-    for key, least in at_least.items():
-        if values[key] < least:
-            raise LaminarError(f"{key} must be at least {least}, got {values[key]}")
+    check(config)
     if config.evaluation.every and config.env.id is None:
         raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
     if config.wandb:
         check_wandb()
     _check_seeds(config)
     _check_runtime(config.runtime)
+    values = flatten(asdict(config))
     for key in ("steps", "log_every", "checkpoint_every", "evaluation.every"):
         if values[key] % config.runtime.updates_per_launch:
             raise LaminarError(
@@ -45,11 +38,8 @@ def check_settings(config: TrainConfig) -> None:
 
 def _check_data(data: DataConfig) -> None:
     path: Any = data.path
-    if path is None:
-        raise LaminarError("train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations")
-    if not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
+    if path is not None and not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
         raise LaminarError(f"data.path={path} is neither a file nor a list of files; quote a numeric name")
-    check_short_episodes(data.short_episodes)
 
 
 def _check_seeds(config: TrainConfig) -> None:
@@ -67,8 +57,6 @@ def _check_seeds(config: TrainConfig) -> None:
 
 
 def _check_runtime(runtime: RuntimeConfig) -> None:
-    if runtime.matmul not in PRECISIONS:
-        raise LaminarError(f"runtime.matmul={runtime.matmul} is none of {', '.join(PRECISIONS)}")
     try:
         kind = torch.device(runtime.device).type
     except RuntimeError as error:

@@ -29,8 +29,8 @@ class Layout:
         self.size = sum(self._counts)
 
     def flatten(self, values: Sequence[Tensor]) -> Tensor:
-        """Copy values in the parameters' order into a new buffer (P,)."""
-        return torch.cat([value.detach().reshape(-1) for value in values])
+        """Copy values in the parameters' order, which need no gradient, into a new buffer (P,)."""
+        return torch.cat([value.reshape(-1) for value in values])
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Name -> view into (P,); differentiable, and right under `torch.func.vmap`."""

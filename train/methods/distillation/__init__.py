@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....data.batches import Chunks
@@ -28,7 +27,7 @@ from ....settings import check
 from ...improver import Context, Improver, need
 from ...start import clone_of
 from ...update.learner import Learner, average
-from ...update.program import Feed, State, UpdateProgram
+from ...update.program import State
 from ...update.rates import ema_decay, warmup_cosine
 from .config import Config
 from .lesson import Lesson, draw, loss_of
@@ -50,7 +49,7 @@ class Distillation(Improver):
                 f"{config.recipe} makes its student in the teacher's units; leave out init={context.init}, or make it "
                 "method.teacher"
             )
-        self.config, self.context = config, context
+        self.config = config
         untrained = clone_of(policy)
         teacher = load_teacher(config, untrained)
         check_recipe(config, untrained)
@@ -61,11 +60,8 @@ class Distillation(Improver):
         else:
             self.data = self._data(need(recorded, config.recipe), context)
         self._loss = loss_of(config)
-        self.learner = Learner(self.lesson, _part, context.group, context.runtime.autocast)
-        state = self.learner.start(["student"])
-        state["adam_step"] = torch.zeros((), device=context.device)
-        feed = Feed(self._draw, self.data.gather, [context.generator], self.data.reads_disk)
-        self._learn(UpdateProgram(state, self._update, feed, self._rates), self.learner, context, ("averaged",))
+        learner = Learner(self.lesson, _part, context.group, context.runtime.autocast)
+        self._learn(context, learner, self.data, ["student"], ["adam_step"], deployed=["averaged"])
 
     def _data(self, episodes: Episodes, context: Context) -> Pairs | Chunks:
         """Put what is learned from on the device; of pairs the teacher's samples, which takes a while."""

@@ -54,9 +54,9 @@ class Pairs:
             raise LaminarError("a sample of the teacher is not finite; check method.teacher with laminar eval")
         return cls(chunks, noise, sample)
 
-    def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """Return (size,) random pairs."""
-        return torch.randint(len(self.noise), (size,), generator=generator, device=self.noise.device)
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return (batch_size,) random pairs."""
+        return torch.randint(len(self.noise), (batch_size,), generator=generator, device=self.noise.device)
 
     def gather(self, index: Tensor) -> Batch:
         """Return "observation", "noise" and "sample" of pairs (B,)."""

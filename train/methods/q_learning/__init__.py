@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....data.episodes import Episodes
@@ -18,7 +17,7 @@ from ....policies.processes import Metrics
 from ...improver import Context, Improver, need
 from ...start import clone_of
 from ...update.learner import Learner, Loss, average
-from ...update.program import Feed, State, UpdateProgram
+from ...update.program import State
 from ...update.rates import cosine
 from .agent import Agent, student_of
 from .config import Config, check_process, check_settings
@@ -41,7 +40,7 @@ class QLearning(Improver):
         check_settings(config)
         start = clone_of(policy)
         check_process(config, start)
-        self.config, self.context = config, context
+        self.config = config
         teacher = start if config.distill > 0 else None
         self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
         if isinstance(context.like, QLearning):
@@ -49,12 +48,10 @@ class QLearning(Improver):
         else:
             self.transitions = _transitions(start, need(recorded, config.recipe), config, context)
         self._next_value, self._behavior = next_value_of(config), behavior_of(config)
-        self.learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
-        state = self.learner.start([part for part in self.learner.layouts if part not in ("averaged", "target")])
-        state |= {f"{part}_step": torch.zeros((), device=context.device) for part in ("actor", "critic")}
-        feed = Feed(self._draw, self.transitions.gather, [context.generator], self.transitions.reads_disk)
-        program = UpdateProgram(state, self._update, feed, self._rates)
-        self._learn(program, self.learner, context, ("averaged", "target"))
+        learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
+        slow = ["averaged", "target"]
+        learned = [part for part in learner.layouts if part not in slow]
+        self._learn(context, learner, self.transitions, learned, ["actor_step", "critic_step"], deployed=slow)
         self._product = Guided(self.agent.averaged, self.agent.target)
 
     def _draw(self) -> tuple[Tensor, dict[str, Any]]:
@@ -71,12 +68,12 @@ class QLearning(Improver):
         ramp = min((step + 1) / (c.eta_ramp * steps), 1.0) if c.eta_ramp else 1.0
         return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta), step % c.actor_every == 0
 
-    def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, act: bool) -> Metrics:
-        """One update: critic, and if `act` also actor and slow copies; delayed updates (TD3) leave these out."""
+    def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, variant: bool) -> Metrics:
+        """One update: critic, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
         lr, critic_lr, renewed, eta = rates
         critic = self._present("critic", "value")
         found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value), critic_lr)
-        if act:
+        if variant:
             actor = self._present("actor", "teacher")
             found |= self._descend(state, actor, actor_loss, (batch, draws, self._behavior, eta), lr)
             average(state, "averaged", "actor", renewed)

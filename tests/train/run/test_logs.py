@@ -15,23 +15,23 @@ from laminar.errors import LaminarError
 from laminar.policies.storage import checkpoints
 from laminar.train.methods.bc import BehaviorCloning
 from laminar.train.run.logs import Logs, Means, check_wandb, read_rows
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 
 def test_means() -> None:
     means = Means()
-    assert means.read(Processes()) == []
+    assert means.read(Group()) == []
     for value in (1.0, 2.0, 6.0):
         means.add({"loss": torch.tensor(value), "norm": torch.tensor(-value)})
     assert means.count == 3
-    assert means.read(Processes()) == [{"loss": 3.0, "norm": -3.0}]
+    assert means.read(Group()) == [{"loss": 3.0, "norm": -3.0}]
 
 
 def test_means_of_several_seeds() -> None:
     means = Means()
     for value in (1.0, 3.0):
         means.add({"loss": torch.tensor([value, 10 * value]), "norm": torch.tensor([0.0, value])})
-    assert means.read(Processes()) == [{"loss": 2.0, "norm": 0.0}, {"loss": 20.0, "norm": 2.0}]
+    assert means.read(Group()) == [{"loss": 2.0, "norm": 0.0}, {"loss": 20.0, "norm": 2.0}]
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -40,7 +40,7 @@ def test_a_metric_that_some_updates_lack_is_averaged_over_the_others(first: int)
     for step in range(first, first + 4):
         actor = {"actor": torch.tensor(float(step))} if step % 2 == 0 else {}
         means.add({"loss": torch.tensor(float(step)), **actor})
-    [row] = means.read(Processes())
+    [row] = means.read(Group())
     assert row == {"loss": 1.5 + first, "actor": 1.0 if first == 0 else 3.0}
 
 
@@ -49,7 +49,7 @@ def test_means_keep_what_is_not_finite_and_when_it_began() -> None:
     for seeds in ([1.0, 1.0], [math.nan, 2.0], [1.0, -math.inf], [1.0, math.inf]):
         # two groups of names: the moment is counted over both
         means.add({"loss": torch.tensor(seeds), **({"actor": torch.zeros(2)} if means.count % 2 else {})})
-    rows = means.read(Processes())
+    rows = means.read(Group())
     assert math.isnan(rows[0]["loss"])
     assert not math.isfinite(rows[1]["loss"])
     assert [means.first_bad(0), means.first_bad(1)] == [1, 2]

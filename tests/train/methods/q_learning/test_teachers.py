@@ -17,7 +17,8 @@ from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.flow import Config as FlowConfig
-from laminar.train.methods.q_learning import QLearning, student
+from laminar.train.methods.q_learning import QLearning
+from laminar.train.methods.q_learning.agent import student_of
 
 
 def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None:
@@ -33,7 +34,7 @@ def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None
     )
     torch.manual_seed(0)
     teacher = GenerativePolicy.build(PolicyConfig(process=FlowConfig()), MLPConfig(width=16, depth=1), pictured)
-    made = student(teacher)
+    made = student_of(teacher)
     window = {key: torch.as_tensor(value[:2, None]) for key, value in seen.items()}
     torch.testing.assert_close(made.encode(window), teacher.encode(window), rtol=0, atol=0)
     assert not {p.data_ptr() for p in made.encoder.parameters()} & {p.data_ptr() for p in teacher.encoder.parameters()}

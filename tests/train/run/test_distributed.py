@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from laminar.cli import main
 from laminar.policies.storage import checkpoints
 from laminar.train.run.logs import read_rows
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 Launch = Callable[..., BaseProcess]
 
@@ -110,6 +110,6 @@ def test_torchrun(demonstrations: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_shares_are_the_whole_batch(count: int) -> None:
     whole = torch.arange(12)
-    shares = [Processes(rank, count).share(whole) for rank in range(count)]
+    shares = [Group(rank, count).share(whole) for rank in range(count)]
     assert {len(share) for share in shares} == {12 // count}
     assert torch.equal(torch.cat(shares).sort().values, whole)

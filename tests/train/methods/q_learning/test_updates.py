@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.methods.q_learning.update import QUpdate, Rates
 
 # Every trick shows within seven updates: clipping bites, the copies start, skip updates and decay, the rates fall.
 VISIBLE = (
@@ -28,7 +27,8 @@ SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select"
 class Usual:
     """The update as the public codes write it, from the weights, batches and draws of a learner of ours."""
 
-    def __init__(self, twin: QLearning) -> None:
+    def __init__(self, q_toys: Any, twin: QLearning) -> None:
+        self.q_toys = q_toys
         self.twin, self.config, self.steps = twin, twin.config, twin.context.steps
         self.agent = agent = deepcopy(twin.agent).requires_grad_(True)
         self.critics = [p for m in (agent.critic, agent.value) if m is not None for p in m.parameters()]
@@ -38,16 +38,16 @@ class Usual:
 
     def update(self, step: int) -> None:
         config, agent = self.config, self.agent
-        index, draws = self.twin.program.draw()
-        batch = self.twin.program.gather(index)
+        index, draws = self.twin.program.feed.draw()
+        batch = self.twin.program.feed.gather(index)
         cosine = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / self.steps)) / 2
         self.of_critics.param_groups[0]["lr"] = config.critic_lr * cosine
         self.of_actors.param_groups[0]["lr"] = config.lr * cosine
-        self.learn(lambda: agent.critic_loss(batch, draws)[0], self.critics, self.of_critics)
+        self.learn(lambda: self.q_toys.critic_loss(agent, batch, draws)[0], self.critics, self.of_critics)
         if step % config.actor_every:
             return
-        self.learn(lambda: agent.actor_loss(batch, draws)[0], self.actors, self.of_actors)
-        copies = [p for name, p in agent.averaged.named_parameters() if not name.startswith("critic.")]
+        self.learn(lambda: self.q_toys.actor_loss(agent, batch, draws)[0], self.actors, self.of_actors)
+        copies = list(agent.averaged.parameters())
         if step < config.ema_start:
             self.follow(copies, agent.actor, 1.0)
         elif step % config.ema_every == 0:
@@ -69,14 +69,13 @@ class Usual:
     def state(self) -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {}
         for name, parameter in self.agent.named_parameters():
-            part = "target" if name.startswith("averaged.critic.") else name.split(".")[0]
-            parts.setdefault(part, []).append(parameter.detach().flatten())
+            parts.setdefault(name.split(".")[0], []).append(parameter.detach().flatten())
         return {part: torch.cat(values) for part, values in parts.items()}
 
 
 def test_an_update_is_the_usual_one(q_toys: Any, method: str) -> None:
     ours, twin = (q_toys.learner(q_toys.random(), method, *VISIBLE, steps=UPDATES + 1) for _ in range(2))
-    usual = Usual(twin)
+    usual = Usual(q_toys, twin)
     before = {name: value.clone() for name, value in ours.program.state.items()}
     norms: dict[str, Tensor] = {}
     for step in range(UPDATES):
@@ -93,22 +92,25 @@ def test_an_update_is_the_usual_one(q_toys: Any, method: str) -> None:
 def test_each_loss_trains_its_own_part(q_toys: Any, method: str) -> None:
     """With one of the two rates at zero nothing but the other part moves."""
     learner = q_toys.learner(q_toys.random(), method)
-    update, state = QUpdate(learner.agent), learner.program.state
-    index, draws = learner.program.draw()
-    batch = learner.program.gather(index)
-    none, some, eta = torch.tensor(0.0), torch.tensor(0.01), torch.tensor(1.0)
+    state, update = learner.program.state, learner.program.function
+    index, draws = learner.program.feed.draw()
+    batch = learner.program.feed.gather(index)
+
+    def moved(lr: float, critic_lr: float) -> set[str]:
+        before = {part: state[part].clone() for part in actors | critics}
+        update(state, batch, draws, (lr, critic_lr, 0.0, 1.0), True)
+        return {part for part, value in before.items() if not torch.equal(state[part], value)}
+
     actors, critics = {"actor", "teacher"} & state.keys(), {"critic", "value"} & state.keys()
-    after, _ = update(state, batch, draws, Rates(some, none, none, eta))
-    assert {part for part in actors | critics if not torch.equal(after[part], state[part])} == actors
-    after, _ = update(state, batch, draws, Rates(none, some, none, eta))
-    assert {part for part in actors | critics if not torch.equal(after[part], state[part])} == critics
+    assert moved(0.01, 0.0) == actors
+    assert moved(0.0, 0.01) == critics
 
 
 def test_the_critics_weight_grows(q_toys: Any) -> None:
     learner = q_toys.learner(q_toys.random(), "ofql", "method.eta=8", "method.eta_ramp=0.5", steps=8)
-    assert [learner._schedule(step)[0][3] for step in range(8)] == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0, 8.0, 8.0]
+    assert [learner._rates(step)[0][3] for step in range(8)] == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0, 8.0, 8.0]
     plain = q_toys.learner(q_toys.random(), "ofql", "method.eta=8")
-    assert {plain._schedule(step)[0][3] for step in range(8)} == {8.0}
+    assert {plain._rates(step)[0][3] for step in range(8)} == {8.0}
 
 
 def test_the_weight_of_the_update_is_the_one_that_counts(q_toys: Any) -> None:
@@ -146,7 +148,7 @@ def test_rewards_are_tuned_in_training_alone(q_toys: Any) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_a_share_of_the_cloning_is_at_the_one_call_that_acts(q_toys: Any, share: float) -> None:
     learner = q_toys.learner(q_toys.random(), "ofql", f"policy.process.one_step_share={share}")
-    _, draws = learner.program.draw()
+    _, draws = learner.program.feed.draw()
     _, t, r = draws["behavior"]
     assert ((t == 1) & (r == 0)).float().mean() == share
 

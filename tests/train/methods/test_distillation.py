@@ -24,7 +24,7 @@ from laminar.policies.networks import Network
 from laminar.train.improver import Context
 from laminar.train.methods.distillation import Distillation, lesson
 from laminar.train.methods.distillation.lesson import Lesson, Pairs
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 SMALL = ("network.width=16", "network.depth=2")
 QUICK = ("method.batch_size=32", "method.warmup=5", "method.pairs=200")
@@ -75,7 +75,7 @@ def distillation(episodes: Episodes, teacher: Path, *words: str, seed: int = 0, 
     generator = torch.Generator().manual_seed(seed)
     settings = {"steps": 100, "compiled": False, "short_episodes": "error"} | context
     return Distillation(
-        policy, episodes, config.method, Context(device="cpu", generator=generator, processes=Processes(), **settings)
+        policy, episodes, config.method, Context(device="cpu", generator=generator, processes=Group(), **settings)
     )
 
 
@@ -118,7 +118,7 @@ def test_the_student_takes_over_normalizers_and_spec(
 ) -> None:
     teacher = load_policy(teachers("policy=flow", "policy.observation_normalizer=minmax"))
     path = teachers("policy=flow", "policy.observation_normalizer=minmax")
-    student = distillation(episodes, path, *words).policy()
+    student = distillation(episodes, path, *words).product()
     for part in ("observation_normalizer", "action_normalizer"):
         mine, theirs = getattr(student, part).state_dict(), getattr(teacher, part).state_dict()
         assert mine.keys() == theirs.keys()
@@ -130,9 +130,9 @@ def test_the_student_takes_over_normalizers_and_spec(
 def test_a_student_starts_as_the_teacher_or_as_itself(episodes: Episodes, teachers: Callable[..., Path]) -> None:
     path = teachers("policy=flow")
     teacher = load_policy(path).network.state_dict()
-    warm = distillation(episodes, path, "method=reflow").policy().network.state_dict()
+    warm = distillation(episodes, path, "method=reflow").product().network.state_dict()
     assert all(torch.equal(teacher[name], warm[name]) for name in teacher)
-    cold = distillation(episodes, path, "method=reflow", "method.start=own").policy().network.state_dict()
+    cold = distillation(episodes, path, "method=reflow", "method.start=own").product().network.state_dict()
     fresh = build(episodes, "policy=flow").network.state_dict()
     assert all(torch.equal(fresh[name], cold[name]) for name in fresh)
 
@@ -148,7 +148,7 @@ def test_one_call_learns_where_it_is_made(episodes: Episodes, teachers: Callable
 def test_annealing_leads_from_fresh_to_paired_noise(episodes: Episodes, teachers: Callable[..., Path]) -> None:
     words = ("method=reflow", "method.start=own", "method.anneal=0.5")
     improver = distillation(episodes, teachers("policy=flow"), *words)
-    betas = [improver._schedule(step)[0][2] for step in (0, 25, 50, 99)]
+    betas = [improver._rates(step)[0][2] for step in (0, 25, 50, 99)]
     assert betas == [1.0, 0.5, 0.0, 0.0]
     index, draws = improver._draw()
     batch = improver.data.gather(index)
@@ -261,10 +261,10 @@ def test_one_call_comes_close_to_the_teacher(
     settings = ("network.width=32", "network.depth=3", "method.lr=3e-3", "method.pairs=8000", "method.batch_size=128")
     improver = distillation(episodes, path, *words, *settings, steps=200)
     teacher = load_policy(path)
-    before = distance(improver.policy(), teacher, episodes)
+    before = distance(improver.product(), teacher, episodes)
     for step in range(200):
         improver.update(step)
-    assert distance(improver.policy(), teacher, episodes) < 0.5 * before
+    assert distance(improver.product(), teacher, episodes) < 0.5 * before
 
 
 def final(run: Path) -> dict[str, Tensor]:
@@ -306,10 +306,10 @@ def test_an_update_is_one_graph(
 
 
 def test_a_trajectory_takes_over_the_teachers_path(episodes: Episodes, teachers: Callable[..., Path]) -> None:
-    straight = distillation(episodes, teachers("policy=flow"), "method=ctm").policy().policy_config.process
+    straight = distillation(episodes, teachers("policy=flow"), "method=ctm").product().policy_config.process
     assert (straight.schedule, straight.levels) == ("straight", None)
     path = teachers("policy=diffusion", "policy.process.schedule=vp", "policy.process.levels=50")
-    curved = distillation(episodes, path, "method=ctm").policy().policy_config.process
+    curved = distillation(episodes, path, "method=ctm").product().policy_config.process
     assert (curved.schedule, curved.levels) == ("vp", 50)
 
 
@@ -344,7 +344,7 @@ def test_what_is_deployed_is_the_average(episodes: Episodes, teachers: Callable[
         improver.update(step)
         decay = min(0.9, 1 - (1 + step) ** -0.75)
         averaged = decay * averaged + (1 - decay) * improver.state()["student"]
-    deployed = torch.cat([parameter.flatten() for parameter in improver.policy().parameters()])
+    deployed = torch.cat([parameter.flatten() for parameter in improver.product().parameters()])
     torch.testing.assert_close(deployed, averaged)
     assert not torch.equal(deployed, improver.state()["student"])
 
@@ -412,7 +412,7 @@ def test_a_trained_student_is_refused(
 def test_several_processes_are_refused(episodes: Episodes, teachers: Callable[..., Path]) -> None:
     config = compose("train", ["method=reflow", f"method.teacher={teachers('policy=flow')}", *SMALL])
     policy = GenerativePolicy.build(config.policy, config.network, episodes)
-    processes = Processes(rank=0, count=2)
+    processes = Group(rank=0, size=2)
     context = Context(100, "cpu", torch.Generator(), processes, compiled=False, short_episodes="error")
     with pytest.raises(LaminarError, match="reflow runs in one process; start it without torchrun"):
         Distillation(policy, episodes, config.method, context)

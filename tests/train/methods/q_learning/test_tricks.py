@@ -20,7 +20,8 @@ from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.direct import Config as DirectConfig
 from laminar.train.methods.q_learning import Config
-from laminar.train.methods.q_learning.agent import Agent, draw
+from laminar.train.methods.q_learning.agent import Agent
+from laminar.train.methods.q_learning.draws import draw
 
 CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False}
 # Wang et al. 2023 and their code; the other methods tell how they differ.
@@ -85,7 +86,7 @@ def rows(noise: Tensor) -> Tensor:
 def draws(q_toys: Any) -> dict[str, Any]:
     """The draws of an update in which every kind of noise is used."""
     words = ("method.batch_size=256", "method.backup_actions=10", "method.target_noise=0.2")
-    _, found = q_toys.learner(q_toys.random(), "dql", *words).program.draw()
+    _, found = q_toys.learner(q_toys.random(), "dql", *words).program.feed.draw()
     return found
 
 
@@ -136,9 +137,9 @@ def test_what_is_deployed_are_the_slow_copies(q_toys: Any, method: str) -> None:
     learner = q_toys.learner(q_toys.random(), method, *slow)
     for step in range(2):
         learner.update(step)
-    policy, state = learner.policy(), learner.program.state
+    policy, state = learner.product(), learner.program.state
     assert policy.critic is not None
-    for deployed, copy, fast in ((policy.network, "averaged", "actor"), (policy.critic, "target", "critic")):
+    for deployed, copy, fast in ((policy.guided, "averaged", "actor"), (policy.critic, "target", "critic")):
         weights = torch.cat([parameter.detach().flatten() for parameter in deployed.parameters()])
         assert torch.equal(weights, state[copy])
         assert not torch.equal(state[copy], state[fast])
@@ -164,11 +165,11 @@ def test_the_encoder_learns_from_actions_alone(q_toys: Any) -> None:
         return list(torch.autograd.grad(loss, encoder, allow_unused=True))
 
     assert encoder
-    assert all(g is None for g in gradients(agent.critic_loss(batch, inputs)[0]))
-    assert any(g is not None and g.any() for g in gradients(agent.actor_loss(batch, inputs)[0]))
+    assert all(g is None for g in gradients(q_toys.critic_loss(agent, batch, inputs)[0]))
+    assert any(g is not None and g.any() for g in gradients(q_toys.actor_loss(agent, batch, inputs)[0]))
     with torch.no_grad():
         agent.critic.layers[0].weight[:, -2:] = 0.0  # now Q depends on the state alone
-    assert all(g is None or not g.any() for g in gradients(agent.actor_loss(batch, inputs)[0]))
+    assert all(g is None or not g.any() for g in gradients(q_toys.actor_loss(agent, batch, inputs)[0]))
 
 
 def test_twin_critics_begin_as_two(q_toys: Any) -> None:
@@ -184,8 +185,8 @@ def narrowed(q_toys: Any, *words: str) -> tuple[Agent, dict[str, Any], dict[str,
     learner = q_toys.learner(q_toys.random(), *words)
     learner.agent.low.fill_(-0.01)
     learner.agent.high.fill_(0.01)
-    index, inputs = learner.program.draw()
-    return learner.agent, learner.program.gather(index), inputs
+    index, inputs = learner.program.feed.draw()
+    return learner.agent, learner.program.feed.gather(index), inputs
 
 
 def test_an_estimated_action_is_judged_inside_the_limits(q_toys: Any) -> None:
@@ -193,7 +194,7 @@ def test_an_estimated_action_is_judged_inside_the_limits(q_toys: Any) -> None:
     agent, batch, inputs = narrowed(q_toys, "dql", "method.one_call=true")
     seen: list[Tensor] = []
     agent.critic.register_forward_hook(lambda _module, given, _output: seen.append(given[1]))
-    agent.actor_loss(batch, inputs)
+    q_toys.actor_loss(agent, batch, inputs)
     assert len(seen) == 1
     assert seen[0].abs().max() == torch.tensor(0.01)
 
@@ -206,7 +207,7 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
     own = agent.actor.process.sample(agent.actor.network, noise, cond)
     taught = agent.teacher.process.sample(agent.teacher.network, noise, cond).clamp(-0.01, 0.01)
     assert own.abs().max() > 0.02
-    _, metrics = agent.actor_loss(batch, inputs)
+    _, metrics = q_toys.actor_loss(agent, batch, inputs)
     torch.testing.assert_close(metrics["distillation"], (own - taught).square().mean())
 
 
@@ -216,19 +217,19 @@ def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
     with torch.no_grad():
         for parameter in learner.agent.critic.layers[-1].parameters():
             parameter.zero_()
-    index, inputs = learner.program.draw()
-    loss, metrics = learner.agent.actor_loss(learner.program.gather(index), inputs)
+    index, inputs = learner.program.feed.draw()
+    loss, metrics = q_toys.actor_loss(learner.agent, learner.program.feed.gather(index), inputs)
     torch.testing.assert_close(loss, metrics["behavior_loss"], rtol=0, atol=0)
 
 
 def test_over_estimation_counts_only_returns_that_are_known(q_toys: Any) -> None:
     """A truncated episode's return leaves out what came after, so a right critic would look too high there."""
     learner = q_toys.learner(q_toys.random(), "ofql")
-    index, inputs = learner.program.draw()
-    batch = learner.program.gather(index)
+    index, inputs = learner.program.feed.draw()
+    batch = learner.program.feed.gather(index)
     known = batch["return_known"] > 0
     assert 0 < known.sum() < len(known)
-    _, metrics = learner.agent.critic_loss(batch, inputs)
+    _, metrics = q_toys.critic_loss(learner.agent, batch, inputs)
     agent = learner.agent
     q = agent.critic(agent.encode(batch["observation"]), agent.normalized(batch["action"]).flatten(1)).mean(dim=0)
     torch.testing.assert_close(metrics["q_minus_return"], (q - batch["return"])[known].mean())

@@ -190,7 +190,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, float]]:
     def evaluate(policy: Any, env_id: str, seeds: list[int]) -> Any:
         assert (env_id, seeds) == ("some-v0", [10_000, 10_001])
         learner, step = now[-1][0], now[-1][1] + 1
-        assert policy is learner.policy(), "what is measured is what is deployed and saved"
+        assert policy is learner.product(), "what is measured is what is deployed and saved"
         figures = {"mean_return": None, "success_rate": None, "normalized_score": None}
         figures |= {name: SimpleNamespace(mean=of[step]) for name, of in scores.items()}
         return SimpleNamespace(**figures)
@@ -252,7 +252,7 @@ def test_a_failed_write_leaves_the_best(
     learner: Callable[..., QLearning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert read_best(tmp_path) is None
-    policy = learner("ofql").policy()
+    policy = learner("ofql").product()
     save_best(tmp_path, policy, Best(1, "return", 2.0))
     monkeypatch.setattr(checkpoint, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(Exception, match="No space left"):

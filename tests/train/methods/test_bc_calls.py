@@ -17,8 +17,8 @@ from laminar.data.episodes import Episodes
 from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.improver import Context
-from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.update.group import Processes
+from laminar.train.methods.bc import BehaviorCloning, Config
+from laminar.train.update.rates import ema_decay, warmup_cosine
 
 BATCH = 32
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values
@@ -54,9 +54,14 @@ def build(episodes: Episodes, process: str) -> GenerativePolicy:
 
 def our_update(episodes: Episodes, process: str) -> Callable[[], Any]:
     generator = torch.Generator().manual_seed(0)
-    context = Context(100, "cpu", generator, Processes(), compiled=False, short_episodes="error")
+    context = Context(100, generator)
     bc = BehaviorCloning(build(episodes, process), episodes, Config(batch_size=BATCH), context)
     return lambda: bc.update(10)
+
+
+def rate_of(config: Config) -> float:
+    """Learning rate of update 10 of 100."""
+    return config.lr * warmup_cosine(10, 100, config.warmup, config.final_lr)
 
 
 def usual_update(episodes: Episodes, process: str) -> Callable[[], Any]:
@@ -72,13 +77,13 @@ def usual_update(episodes: Episodes, process: str) -> Callable[[], Any]:
 
     def update() -> float:
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(10, 100, config)
+            group["lr"] = rate_of(config)
         optimizer.zero_grad()
         loss, _ = policy.loss(chunks.sample(BATCH, generator), generator)
         loss.backward()
         nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm, foreach=False)
         optimizer.step()
-        decay = ema_decay(10, config)
+        decay = ema_decay(10, config.ema_decay, config.ema_power)
         with torch.no_grad():
             for average, parameter in zip(averaged.parameters(), policy.parameters(), strict=True):
                 average.mul_(decay).add_(parameter, alpha=1 - decay)
@@ -108,15 +113,16 @@ def test_an_update_takes_at_most_half_the_calls_of_the_usual_one(process: str, e
 def test_both_updates_compute_the_same(episodes: Episodes) -> None:
     """The comparison is fair: from the same weights and batch, both take the same step."""
     generator = torch.Generator().manual_seed(0)
-    context = Context(100, "cpu", generator, Processes(), compiled=False, short_episodes="error")
+    context = Context(100, generator)
     policy = build(episodes, "flow")
     bc = BehaviorCloning(deepcopy(policy), episodes, Config(batch_size=BATCH), context)
-    batch, draws = bc.batch()
+    assert bc.program is not None
+    batch, draws = bc.program.feed.next()
     generator.manual_seed(0)
     bc.update(10)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate(10, 100, bc.config), weight_decay=1e-6)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=rate_of(bc.config), weight_decay=1e-6)
     policy.loss(batch, draws=draws)[0].backward()
     nn.utils.clip_grad_norm_(policy.parameters(), bc.config.max_grad_norm)
     optimizer.step()
-    for ours, usual in zip(bc.online.parameters(), policy.parameters(), strict=True):
+    for ours, usual in zip(bc.clone.online.parameters(), policy.parameters(), strict=True):
         torch.testing.assert_close(ours, usual)

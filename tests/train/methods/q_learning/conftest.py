@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from laminar import configs
 from laminar.configs.compose import compose, options
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.policies import GenerativePolicy
-from laminar.train.config import TrainConfig
+from laminar.policies.guided import Guided
+from laminar.train.config import RuntimeConfig, TrainConfig
 from laminar.train.improver import Context
-from laminar.train.methods.q_learning import QLearning
-from laminar.train.update.group import Processes
+from laminar.train.methods.q_learning import Agent, QLearning
+from laminar.train.methods.q_learning.losses import actor_loss, behavior_of
+from laminar.train.methods.q_learning.targets import critic_loss, next_value_of
 
 METHODS = Path(configs.__file__).parent / "method"
 SMALL = ("network.width=32", "method.critic.width=32", "method.batch_size=64")
@@ -45,16 +48,26 @@ class QToys:
         torch.manual_seed(seed)
         policy = GenerativePolicy.build(config.policy, config.network, episodes)
         generator = torch.Generator().manual_seed(seed)
-        context = Context(steps, "cpu", generator, Processes(), compiled, short_episodes="error")
+        context = Context(steps, generator, RuntimeConfig(compiled=compiled))
         return QLearning(policy, episodes, config.method, context)
 
     @staticmethod
-    def learn(episodes: Episodes, method: str, *words: str, steps: int, seed: int = 0) -> GenerativePolicy:
+    def critic_loss(agent: Agent, batch: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the critics, with the terms that the agent's settings choose."""
+        return critic_loss(agent, batch, draws, next_value_of(agent.config))
+
+    @staticmethod
+    def actor_loss(agent: Agent, batch: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the actor, with the terms that the agent's settings choose."""
+        return actor_loss(agent, batch, draws, behavior_of(agent.config))
+
+    @staticmethod
+    def learn(episodes: Episodes, method: str, *words: str, steps: int, seed: int = 0) -> Guided:
         """Return the policy after some updates."""
         learner = QToys.learner(episodes, method, *words, steps=steps, seed=seed)
         for step in range(steps):
             learner.update(step)
-        return learner.policy()
+        return learner.product()
 
     @staticmethod
     def episodes(

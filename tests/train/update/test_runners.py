@@ -24,7 +24,7 @@ from laminar.train.methods.bc import Config as BCConfig
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.methods.q_learning.update import Rates
 from laminar.train.update import runners as runtimes
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 from laminar.train.update.runners import Captured, float32_products, matmul_precision, runner
 from laminar.train.update.stacked import stacked
 
@@ -50,8 +50,8 @@ class Calls(TorchDispatchMode):
 
 
 def same_state(one: QLearning, other: QLearning) -> None:
-    for name, value in (one.state() | one.policy().state_dict()).items():
-        assert torch.equal(value, (other.state() | other.policy().state_dict())[name]), name
+    for name, value in (one.state() | one.product().state_dict()).items():
+        assert torch.equal(value, (other.state() | other.product().state_dict())[name]), name
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -71,8 +71,8 @@ def test_an_update_stays_on_its_device(method: str, learner: Learner) -> None:
     def away(leaf: Any) -> Any:
         return leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
-    index, draws = q.program.draw()
-    inputs = tree_map(away, (q.program.state, q.program.gather(index), draws))
+    index, draws = q.program.feed.draw()
+    inputs = tree_map(away, (q.program.state, q.program.feed.gather(index), draws))
     q.agent.to("meta")
     state, metrics = q.program.function(*inputs, torch.zeros(len(Rates._fields), device="meta"), True)
     assert all(value.device.type == "meta" for value in (*state.values(), *metrics.values()))
@@ -163,7 +163,7 @@ def test_a_graph_needs_a_cuda_device(learner: Learner) -> None:
         (["runtime=cuda_graph", "runtime.device=cpu"], "a CUDA graph needs a CUDA device, runtime.device is cpu"),
         (["runtime.updates_per_launch=5"], "needs a captured update; use runtime=cuda_graph"),
         (["runtime.updates_per_launch=7"], "steps=10 is no multiple of runtime.updates_per_launch=7"),
-        (["runtime.matmul=low"], "runtime.matmul=low is none of auto, highest, high, medium"),
+        (["runtime.matmul=low"], "runtime.matmul must be auto, highest, high or medium, got low"),
     ],
 )
 def test_settings_of_a_runtime(
@@ -182,12 +182,12 @@ def test_cloning_is_not_captured(learner: Learner, rewarded: Episodes) -> None:
     q = learner("ofql")
     q.context.captured = True
     with pytest.raises(LaminarError, match="method=bc cannot be captured in a CUDA graph; use runtime=cuda"):
-        BehaviorCloning(q.policy(), rewarded, BCConfig(), q.context)
+        BehaviorCloning(q.product(), rewarded, BCConfig(), q.context)
 
 
 def test_one_process_only(learner: Learner) -> None:
     with pytest.raises(LaminarError, match="ofql runs in one process"):
-        learner("ofql", processes=Processes(0, 2))
+        learner("ofql", processes=Group(0, 2))
 
 
 def test_the_precision_holds_for_updates_alone(
@@ -272,7 +272,7 @@ def test_captured_is_eager_on_the_gpu(method: str, updates: int, compiled: bool,
         captured.update(step)
         for index in range(updates):
             eager.update(step + index)
-    mine, theirs = (q.state() | q.policy().state_dict() for q in (captured, eager))
+    mine, theirs = (q.state() | q.product().state_dict() for q in (captured, eager))
     assert torch.equal(mine["generator"], theirs["generator"]), "a resume would draw other numbers"
     for name, value in mine.items():
         torch.testing.assert_close(value, theirs[name], rtol=2e-3, atol=2e-5, msg=name)
@@ -288,8 +288,8 @@ def test_stacked_seeds_are_captured_together_on_the_gpu(learner: Learner) -> Non
         for step in range(6):
             q.update(step)
         assert torch.equal(replica.state()["generator"], q.state()["generator"])
-        theirs = q.policy().state_dict()
-        for name, value in replica.policy().state_dict().items():
+        theirs = q.product().state_dict()
+        for name, value in replica.product().state_dict().items():
             torch.testing.assert_close(value, theirs[name], rtol=2e-3, atol=2e-5, msg=name)
 
 

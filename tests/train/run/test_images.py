@@ -20,7 +20,7 @@ from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config
 from laminar.train.run.trainer import train
-from laminar.train.update.group import Processes
+from laminar.train.update.group import Group
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def cloning(episodes: Episodes) -> BehaviorCloning:
         steps=20,
         device="cpu",
         generator=torch.Generator().manual_seed(1),
-        processes=Processes(),
+        processes=Group(),
         compiled=False,
         short_episodes="error",
     )

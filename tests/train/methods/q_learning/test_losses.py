@@ -13,7 +13,8 @@ from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.methods.q_learning import Config
-from laminar.train.methods.q_learning.agent import Agent, draw
+from laminar.train.methods.q_learning.agent import Agent
+from laminar.train.methods.q_learning.draws import draw
 
 BATCH, CHUNK = 5, 2
 VP = {"schedule": "vp", "levels": 5, "steps": 5, "solver": "ddpm"}
@@ -78,7 +79,7 @@ def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> lis
                 smoothing = config.target_noise * draws["smoothing"][j : j + 1]
                 smoothing = torch.where(smoothing.abs() > config.target_noise_clip, smoothing.sign() * 0.5, smoothing)
                 chunk = (chunk + smoothing).clamp(agent.low, agent.high)
-            judged.append(value_of(agent.averaged.critic, agent.averaged, seen, chunk))
+            judged.append(value_of(agent.target, agent.averaged, seen, chunk))
         best = [max(values) for values in zip(*judged, strict=True)]
         value = min(best) if config.target_value == "min" else sum(best) / len(best)
         if config.target_penalty > 0:
@@ -106,7 +107,7 @@ def test_the_critics_loss(q_toys: Any, process: str, settings: dict[str, Any]) -
         action = agent.actor.action_normalizer({"action": batch["action"][i : i + 1]})["action"]
         heads = value_of(agent.critic, agent.actor, batch["observation"]["observation"][i : i + 1], action)
         expected = expected + sum((q - target) ** 2 for q in heads) / BATCH
-    loss, _ = agent.critic_loss(batch, draws)
+    loss, _ = q_toys.critic_loss(agent, batch, draws)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -122,12 +123,12 @@ def test_the_best_of_each_head_comes_before_the_least_of_the_heads(q_toys: Any) 
     sample = agent.averaged.process.sample(agent.averaged.network, draws["next_noise"], cond)
     q = agent.target(cond.flatten(1), sample.clamp(agent.low, agent.high).flatten(1)).view(2, BATCH, 4)
     assert (q.amax(dim=2).amin(dim=0) - q.amin(dim=0).amax(dim=1)).max() > 0.01
-    torch.testing.assert_close(agent.critic_loss(batch, draws)[1]["next_q"], q.amax(dim=2).amin(dim=0).mean())
+    torch.testing.assert_close(q_toys.critic_loss(agent, batch, draws)[1]["next_q"], q.amax(dim=2).amin(dim=0).mean())
 
 
 def test_targets_are_constants(q_toys: Any) -> None:
     agent, batch, draws = case(q_toys, "diffusion")
-    loss, metrics = agent.critic_loss(batch, draws)
+    loss, metrics = q_toys.critic_loss(agent, batch, draws)
     loss.backward()
     learns = {name.split(".")[0] for name, p in agent.named_parameters() if p.grad is not None and p.grad.any()}
     assert learns == {"critic"}
@@ -154,7 +155,7 @@ def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
         expected = expected + abs(expectile - bool(u < 0)) * u**2 / BATCH
         expected = expected + ((agent.critic(here, action)[:, 0] - target) ** 2).sum() / BATCH
     assert signs == {True, False}
-    loss, _ = agent.critic_loss(batch, draws)
+    loss, _ = q_toys.critic_loss(agent, batch, draws)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     names = [name for name, _ in agent.named_parameters() if name.startswith(("critic.", "value."))]
     parameters = [dict(agent.named_parameters())[name] for name in names]
@@ -208,7 +209,7 @@ def test_the_actors_loss_and_its_gradient(q_toys: Any, process: str, settings: d
     cloning, _ = agent.actor.process.objective(agent.actor.network, action, cond, batch["mask"], draws["behavior"])
     value, scale = climbed(agent, batch, draws)
     expected = 0.3 * cloning - 0.7 * value / scale  # the scale has no gradient: it is a number
-    loss, metrics = agent.actor_loss(batch, draws)
+    loss, metrics = q_toys.actor_loss(agent, batch, draws)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert not any(number.requires_grad for number in metrics.values())
     parameters = list(agent.actor.parameters())
@@ -222,7 +223,7 @@ def test_the_gradient_passes_through_every_denoising_step(q_toys: Any) -> None:
     outputs: list[Tensor] = []
     last: Any = agent.actor.network.get_submodule("layers")[-1]  # an unrolled loop does not call `forward`
     last.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    loss, _ = agent.actor_loss(batch, draws)
+    loss, _ = q_toys.actor_loss(agent, batch, draws)
     assert len(outputs) == 1 + 5, "one call to clone, five to act"
     gradients = torch.autograd.grad(loss, outputs[1:])
     assert all(gradient.abs().sum() > 0 for gradient in gradients)
@@ -234,8 +235,8 @@ def test_the_critics_judge_what_the_environment_will_get(q_toys: Any) -> None:
     for critic in (agent.critic, agent.target):
         critic.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[1]))
     draws["noise"], draws["next_noise"] = 9 * draws["noise"], 9 * draws["next_noise"]
-    agent.actor_loss(batch, draws)
-    agent.critic_loss(batch, draws)
+    q_toys.actor_loss(agent, batch, draws)
+    q_toys.critic_loss(agent, batch, draws)
     assert len(seen) == 3
     for actions in seen:
         chunks = agent.actor.action_normalizer.inverse({"action": actions.view(-1, CHUNK, 2)})["action"]
@@ -255,7 +256,7 @@ def test_a_student_is_taught_at_its_own_noise(q_toys: Any) -> None:
         taught = act(agent.teacher, seen, noise, None).detach()
         own = agent.actor.process.sample(agent.actor.network, noise, cond[i : i + 1])
         distance = distance + ((own - taught) ** 2).mean() / BATCH
-    loss, metrics = agent.actor_loss(batch, draws)
+    loss, metrics = q_toys.actor_loss(agent, batch, draws)
     torch.testing.assert_close(loss, flow + 3.0 * distance, rtol=1e-4, atol=1e-5)
     assert not any(number.requires_grad for number in metrics.values())
     teaching = torch.autograd.grad(loss, list(agent.teacher.parameters()), retain_graph=True)
@@ -269,9 +270,9 @@ def test_a_student_climbs_by_its_own_action(q_toys: Any) -> None:
     agent, batch, draws = case(q_toys, "flow", True, distill=3.0, eta=0.7, q_head="mean", q_scale="policy")
     assert agent.teacher is not None
     value, scale = climbed(agent, batch, draws)
-    loss, _ = agent.actor_loss(batch, draws)
+    loss, _ = q_toys.actor_loss(agent, batch, draws)
     agent.config.eta = 0.0
-    taught, _ = agent.actor_loss(batch, draws)
+    taught, _ = q_toys.actor_loss(agent, batch, draws)
     torch.testing.assert_close(loss, taught - 0.7 * value / scale, rtol=1e-4, atol=1e-5)
     same_gradients(agent.teacher, loss, taught)
     same_gradients(agent.actor, loss, taught - 0.7 * value / scale)
@@ -298,7 +299,7 @@ def test_one_call_instead_of_the_chain(q_toys: Any) -> None:
     expected = -agent.critic(cond.flatten(1), guess.flatten(1))[0].mean()
     calls: list[Tensor] = []
     agent.actor.network.register_forward_hook(lambda _module, _inputs, output: calls.append(output))
-    loss, _ = agent.actor_loss(batch, draws)
+    loss, _ = q_toys.actor_loss(agent, batch, draws)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert len(calls) == 1
     same_gradients(agent.actor, loss, expected)

@@ -47,8 +47,8 @@ def test_replicas_are_separate_runs(method: str, learner: Callable[..., QLearnin
                 torch.testing.assert_close(metrics[name][row], value, rtol=2e-4, atol=1e-5, msg=name)
     for replica, learner in zip(together, alone, strict=True):
         assert torch.equal(replica.state()["generator"], learner.state()["generator"])
-        theirs = learner.state() | learner.policy().state_dict()
-        for name, value in (replica.state() | replica.policy().state_dict()).items():
+        theirs = learner.state() | learner.product().state_dict()
+        for name, value in (replica.state() | replica.product().state_dict()).items():
             torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=2e-5, msg=name)
     first, second = (replica.program.state["actor"] for replica in together)
     assert not torch.equal(first, second)
@@ -61,9 +61,9 @@ def test_draws_are_the_same_to_the_bit(method: str, learner: Callable[..., QLear
     index, draws = program.draw()
     batch = program.gather(index)
     for row, learner in enumerate(alone):
-        own_index, own_draws = learner.program.draw()
+        own_index, own_draws = learner.program.feed.draw()
         mine = [value[row] for value in leaves((index, draws, batch))]
-        theirs = leaves((own_index, own_draws, learner.program.gather(own_index)))
+        theirs = leaves((own_index, own_draws, learner.program.feed.gather(own_index)))
         assert len(mine) == len(theirs) > 5
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
@@ -154,7 +154,7 @@ def test_a_kill_while_the_first_checkpoints_are_saved(reference: Path, rewarded_
 def test_the_seed_that_diverges_is_named(
     rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    schedule = QLearning._schedule  # pyright: ignore[reportPrivateUsage]
+    schedule = QLearning._rates  # pyright: ignore[reportPrivateUsage]
 
     def spoil(self: QLearning, step: int) -> Any:
         if step == 5:

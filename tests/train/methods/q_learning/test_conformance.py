@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from laminar.policies import load_policy
+from laminar.policies import Actor, load_policy
+from laminar.policies.guided import critic_of
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.methods.q_learning.rewards import TUNINGS
 
@@ -25,15 +26,15 @@ def snapshot(learner: QLearning) -> dict[str, Tensor]:
 def test_two_updates_learn(q_toys: Any, method: str) -> None:
     """Finite and detached metrics, from the learner's own generator, and a policy that is another one afterwards."""
     learner = q_toys.learner(q_toys.random(), method)
-    global_state, before = torch.get_rng_state(), learner.policy().checkpoint_hash()
+    global_state, before = torch.get_rng_state(), learner.product().checkpoint_hash()
     for step in range(2):
         metrics = learner.update(step)
         assert all(value.shape == () and torch.isfinite(value) for value in metrics.values()), metrics
         assert not any(value.requires_grad for value in metrics.values()), "the tape would be kept until they are read"
         if step == 0:
             assert {"loss", "critic_loss", "behavior_loss"} <= metrics.keys()
-    assert learner.policy().checkpoint_hash() != before
-    assert not any(parameter.requires_grad for parameter in learner.policy().parameters())
+    assert learner.product().checkpoint_hash() != before
+    assert not any(parameter.requires_grad for parameter in learner.product().parameters())
     assert torch.equal(torch.get_rng_state(), global_state)
 
 
@@ -53,7 +54,7 @@ def test_a_restored_run_goes_on_alike(q_toys: Any, method: str) -> None:
     first, second = (q_toys.learner(q_toys.random(), method, seed=seed) for seed in (0, 1))
     for step in range(3):
         first.update(step)
-    second.policy().load_state_dict(first.policy().state_dict())
+    second.product().load_state_dict(first.product().state_dict())
     second.load_state(snapshot(first))
     for step in (3, 4):
         one, other = first.update(step), second.update(step)
@@ -61,21 +62,21 @@ def test_a_restored_run_goes_on_alike(q_toys: Any, method: str) -> None:
     expected, found = first.state(), second.state()
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    assert first.policy().checkpoint_hash() == second.policy().checkpoint_hash()
+    assert first.product().checkpoint_hash() == second.product().checkpoint_hash()
 
 
 def test_the_policy_saves_loads_and_acts(q_toys: Any, method: str, tmp_path: Path) -> None:
     learner = q_toys.learner(q_toys.random(), method)
     learner.update(0)
-    policy = learner.policy()
+    policy = learner.product()
     restored = load_policy(policy.save(tmp_path / "policy"))
     assert restored.checkpoint_hash() == policy.checkpoint_hash()
     observation = torch.linspace(-1, 1, 12).view(4, 3)
     noise = torch.randn(4, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)  # the ancestral sampler draws on the way
-    expected = policy.act(observation, noise)
+    expected = Actor(policy).act(observation, noise)
     torch.manual_seed(0)
-    assert torch.equal(restored.act(observation, noise), expected)
+    assert torch.equal(Actor(restored).act(observation, noise), expected)
     assert expected.shape == (4, 2)
     assert expected.abs().max() <= 1.0
 
@@ -84,11 +85,12 @@ def test_the_saved_critic_is_the_target(q_toys: Any, method: str, tmp_path: Path
     """It judges candidates after training as it did in it."""
     learner = q_toys.learner(q_toys.random(), method)
     learner.update(0)
-    restored = load_policy(learner.policy().save(tmp_path / "policy"))
-    assert restored.critic is not None
+    restored = load_policy(learner.product().save(tmp_path / "policy"))
+    critic = critic_of(restored)
+    assert critic is not None
     s, a = torch.randn(5, 3), torch.randn(5, 2)
-    assert torch.equal(restored.critic(s, a), learner.agent.target(s, a))
-    saved = torch.cat([parameter.detach().flatten() for parameter in restored.critic.parameters()])
+    assert torch.equal(critic(s, a), learner.agent.target(s, a))
+    saved = torch.cat([parameter.detach().flatten() for parameter in critic.parameters()])
     assert torch.equal(saved, learner.program.state["target"])
 
 
@@ -97,7 +99,7 @@ def test_chunks_train(q_toys: Any, method: str) -> None:
     metrics = learner.update(0)
     assert all(torch.isfinite(value) for value in metrics.values())
     observation = torch.randn(4, 2, 3)
-    assert learner.policy().sample({"observation": observation}).shape == (4, 3, 2)
+    assert learner.product().sample({"observation": observation}).shape == (4, 3, 2)
 
 
 @pytest.mark.parametrize("tuning", sorted(TUNINGS))

@@ -42,7 +42,7 @@ def learned_values(q_toys: Any, terminated: bool, *words: str) -> torch.Tensor:
     learner = q_toys.learner(episodes, "td3bc", *FAST, *words, steps=steps)
     for step in range(steps):
         learner.update(step)
-    width = learner.policy().spec.chunk
+    width = learner.product().spec.chunk
     states = torch.eye(3).repeat_interleave(20, dim=0)
     actions = torch.rand(60, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return learner.agent.target(states, actions).view(2, 3, 20).mean(dim=2)
