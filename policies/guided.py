@@ -202,9 +202,7 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     if base is None:
         raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
     critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]))
-    guided = Guided(base, critic or None)
-    guided.acting = Acting.from_json(config["acting"])
-    return guided
+    return Guided(base, critic or None, Acting.from_json(config["acting"]))
 
 
 def new_critic(policy: GenerativePolicy, config: CriticConfig) -> Critic:
@@ -234,7 +232,7 @@ def guide(policy: Policy, acting: Acting) -> Policy:
         LaminarError: no critic that could choose; or a policy that acts as it was built, because it is accelerated,
             exported or elsewhere.
     """
-    if acting == acting_of(policy):
+    if acting.to_json() == acting_of(policy).to_json():  # settings without an effect make no difference
         return policy
     if not isinstance(policy, PolicyModule):
         raise LaminarError(
