@@ -202,7 +202,10 @@ class PolicyModule(nn.Module, ABC):
         The weights of a base count under their own names, so that composing does not make them others.
         """
         digest = hashlib.sha256()
-        named = {_of_the_base(name): value for name, value in self.state_dict().items()}
+        named: dict[str, Tensor] = {}
+        for name, value in self.state_dict().items():
+            own = _of_the_base(name)
+            named[name if own in named else own] = value
         for name, value in sorted(named.items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
