@@ -25,11 +25,12 @@ class Network(nn.Module, ABC):
     the values of tensors.
     """
 
-    def __init__(self, config: Any = None) -> None:
-        """Take the settings; a subclass calls this first.
+    def __init__(self, config: Any = None, **sizes: int) -> None:
+        """Take the settings; a subclass calls this first, and builds its layers.
 
         Args:
             config: the network's `Config`; None for a stand-in that has no settings.
+            sizes: horizon, action_dim, history, condition_dim and n_times; nothing here depends on them.
 
         Raises:
             LaminarError: a setting is outside its bounds.
