@@ -94,6 +94,7 @@ class Actor:
         self.take(decision)
         return decision
 
+    @torch.no_grad()
     def observe(self, obs: Observation) -> Windows:
         """Append an observation {key: (B, ...)} to the history and return the windows {key: (B, h, ...)} of all slots.
 

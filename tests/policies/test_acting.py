@@ -212,7 +212,8 @@ def test_the_parts_give_the_actions_of_the_whole(make_policy: MakePolicy, settin
         mask = rng.random(2) < 0.2
         whole.reset(mask)
         parts.reset(mask)
-        windows = parts.observe(obs)
+        windows = parts.observe(obs.clone().requires_grad_())
+        assert not windows["observation"].requires_grad, "a history must not grow a tape"
         slots = parts.due()
         if slots.any():
             plans = [parts.plan(windows, slots, noise) for _ in range(2)]
