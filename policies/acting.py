@@ -80,7 +80,6 @@ class Actor:
         self.decide(obs, noise)
         return self.pop()
 
-    @torch.no_grad()
     def decide(self, obs: Observation, noise: Tensor | None = None) -> Decision | None:
         """Plan a chunk for the slots where one is due; None where none is. `pop` gives the actions.
 
@@ -95,6 +94,7 @@ class Actor:
         self.take(decision)
         return decision
 
+    @torch.no_grad()
     def observe(self, obs: Observation) -> Windows:
         """Append an observation {key: (B, ...)} to the history and return the windows {key: (B, h, ...)} of all slots.
 
@@ -109,6 +109,7 @@ class Actor:
         """(B,) which slots need a new chunk before the next `pop`."""
         return self._plans.due(self._history.slots)
 
+    @torch.no_grad()
     def plan(self, windows: Windows, slots: Mask, noise: Tensor | None = None) -> Decision:
         """Ask the policy for the chunks of some slots; changes nothing, so that another thread may do it.
 

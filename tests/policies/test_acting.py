@@ -212,12 +212,13 @@ def test_the_parts_give_the_actions_of_the_whole(make_policy: MakePolicy, settin
         mask = rng.random(2) < 0.2
         whole.reset(mask)
         parts.reset(mask)
-        windows = parts.observe(obs)
+        windows = parts.observe(obs.clone().requires_grad_())
+        assert not windows["observation"].requires_grad, "a history must not grow a tape"
         slots = parts.due()
         if slots.any():
-            with torch.no_grad():
-                plans = [parts.plan(windows, slots, noise) for _ in range(2)]
+            plans = [parts.plan(windows, slots, noise) for _ in range(2)]
             assert torch.equal(plans[0].chunk, plans[1].chunk)
+            assert not plans[0].chunk.requires_grad
             assert (parts.due() == slots).all()
             parts.take(plans[0])
         assert torch.equal(parts.pop(), whole.act(obs, noise))
@@ -227,14 +228,13 @@ def test_a_chunk_may_be_taken_later_than_it_was_planned(make_policy: MakePolicy)
     """While the next one is planned, the last one's actions beyond `execute` go on."""
     policy = make_policy("flow", chunk=4, execute=2)
     actor, noise = Actor(policy), torch.ones(1, 4, 2)
-    with torch.no_grad():
-        first = actor.plan(actor.observe(observation(1, 0)), actor.due(), noise)
-        actor.take(first)
-        popped = [actor.pop(), actor.pop()]
-        second = actor.plan(actor.observe(observation(1, 1)), actor.due(), noise)
-        popped.append(actor.pop())
-        actor.take(second)
-        popped.append(actor.pop())
+    first = actor.plan(actor.observe(observation(1, 0)), actor.due(), noise)
+    actor.take(first)
+    popped = [actor.pop(), actor.pop()]
+    second = actor.plan(actor.observe(observation(1, 1)), actor.due(), noise)
+    popped.append(actor.pop())
+    actor.take(second)
+    popped.append(actor.pop())
     wanted = torch.cat([first.chunk[:, :3], second.chunk[:, :1]], dim=1)
     assert torch.equal(torch.stack(popped, dim=1), wanted)
 
