@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.spec import Spec
+from ..errors import LaminarError
 from ..registry import Family
 from . import storage
 from .module import PolicyModule
