@@ -28,13 +28,14 @@ from .version import __version__
 if TYPE_CHECKING:
     from .data.load import load_episodes
     from .eval.rollouts.episodes import evaluate
-    from .policies import load_policy
+    from .policies import Actor, load_policy
     from .policies.runtimes.accelerate import accelerate
 
 
-__all__ = ["__version__", "accelerate", "evaluate", "load_episodes", "load_policy", "register"]
+__all__ = ["Actor", "__version__", "accelerate", "evaluate", "load_episodes", "load_policy", "register"]
 
 _HOME = {
+    "Actor": ".policies",
     "accelerate": ".policies.runtimes.accelerate",
     "evaluate": ".eval.rollouts.episodes",
     "load_episodes": ".data.load",

@@ -25,9 +25,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from laminar.configs.compose import compose
 from laminar.policies import GenerativePolicy
+from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.update.group import Processes
 from laminar.train.update.runners import matmul_precision, runner
 from laminar.train.update.stacked import stacked
 
@@ -65,8 +65,7 @@ def build(method: str, device: str = "cpu", seed: int = 0, like: QLearning | Non
     torch.manual_seed(seed)
     policy = GenerativePolicy.build(config.policy, config.network, episodes)
     generator = torch.Generator(device).manual_seed(seed)
-    settings: dict[str, Any] = {"compiled": False, "short_episodes": "error", "like": like} | way
-    context = Context(steps=1_000_000, device=device, generator=generator, processes=Processes(), **settings)
+    context = Context(1_000_000, generator, RuntimeConfig(device=device, **way), like=like)
     return QLearning(policy, episodes, config.method, context)
 
 
@@ -145,8 +144,9 @@ def burst(update: Update) -> None:
 def together(method: str, seeds: int) -> Update:
     """Return a captured update of several seeds."""
     first = build(method, "cuda")
-    program = stacked([first, *(build(method, "cuda", seed, like=first) for seed in range(1, seeds))])
-    run, numbers = runner(program, captured=True), count(FIRST)
+    replicas = [first, *(build(method, "cuda", seed, like=first) for seed in range(1, seeds))]
+    program = stacked([replica.program for replica in replicas if replica.program is not None])
+    run, numbers = runner(program, RuntimeConfig(device="cuda", captured=True)), count(FIRST)
     return lambda: run(next(numbers))
 
 

@@ -18,9 +18,12 @@ from harness import Candidate, Report, random_episodes, times
 from sample_latency import QUANTILES, time_calls
 
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
-from laminar.policies.guided import Acting, guide
+from laminar.policies.guided import Acting, Guided, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
-from laminar.policies.runtimes.accelerated import accelerate, disagreement, unavailable
+from laminar.policies.runtimes.accelerate import accelerate
+from laminar.policies.runtimes.accelerated import unavailable
+from laminar.policies.runtimes.fastest import disagreement
 
 CALLS = 10_000
 MLP = {"activation": "mish"}  # DQL's network
@@ -42,18 +45,19 @@ class Case:
     chunk: int = 1
     candidates: int = 1
 
-    def build(self, device: str) -> GenerativePolicy:
+    def build(self, device: str) -> PolicyModule:
         torch.manual_seed(0)
         process = PROCESSES.config_class(self.process)(steps=self.steps, **self.schedule)
         config = PolicyConfig(process=process, history=self.history, chunk=self.chunk)
         network = NETWORKS.config_class(self.network)(**self.settings)
-        policy = GenerativePolicy.build(config, network, random_episodes(2_000, *self.widths)).eval()
+        clone = GenerativePolicy.build(config, network, random_episodes(2_000, *self.widths))
+        policy: PolicyModule = clone.eval()
         if self.candidates > 1:
-            policy.critic = policy.new_critic(CriticConfig())
+            policy = Guided(clone, new_critic(clone, CriticConfig()), Acting(self.candidates)).eval()
         with torch.no_grad():
             for weight in policy.parameters():  # as it is built, a transformer says zero
                 weight.add_(0.02 * torch.randn(weight.shape))
-        return guide(policy.to(device), Acting(self.candidates))
+        return policy.to(device)
 
 
 DQL = {"schedule": "vp", "levels": 5}

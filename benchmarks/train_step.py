@@ -25,8 +25,8 @@ from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.meanflow import Config as MeanFlowConfig
 from laminar.train.improver import Context
-from laminar.train.methods.bc import BehaviorCloning, Config, ema_decay, learning_rate
-from laminar.train.update.group import Processes
+from laminar.train.methods.bc import BehaviorCloning, Config
+from laminar.train.update.rates import ema_decay, warmup_cosine
 
 STEPS = 50_000
 NETWORK, METHOD = MLPConfig(), Config()
@@ -140,7 +140,7 @@ class UsualCloning:
             self.model.parameters(), lr=METHOD.lr, betas=(0.9, METHOD.beta2), weight_decay=METHOD.weight_decay
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: learning_rate(step, STEPS, METHOD) / METHOD.lr
+            self.optimizer, lambda step: warmup_cosine(step, STEPS, METHOD.warmup, METHOD.final_lr)
         )
         self.history: list[float] = []
 
@@ -160,7 +160,7 @@ class UsualCloning:
         clip_grad_norm_(self.model.parameters(), METHOD.max_grad_norm)
         self.optimizer.step()
         self.scheduler.step()
-        decay = ema_decay(step, METHOD)
+        decay = ema_decay(step, METHOD.ema_decay, METHOD.ema_power)
         with torch.no_grad():
             for average, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 average.mul_(decay).add_(value, alpha=1 - decay)
@@ -209,21 +209,22 @@ def build(process: str) -> tuple[BehaviorCloning, UsualCloning]:
     episodes = random_episodes(200_000, 11, 3)
     policy = GenerativePolicy.build(PolicyConfig(process=PROCESSES.config_class(process)()), NETWORK, episodes)
     usual = UsualCloning(policy, episodes)
-    context = Context(STEPS, "cpu", torch.Generator().manual_seed(0), Processes(), False, "error")
+    context = Context(STEPS, torch.Generator().manual_seed(0))
     return BehaviorCloning(policy, episodes, METHOD, context), usual
 
 
 def check_same(ours: BehaviorCloning, usual: UsualCloning, updates: int = 3) -> None:
     """Both arrive at the same weights and averages."""
     generator = ours.context.generator
+    assert ours.program is not None
     for step in range(updates):
         before = generator.get_state()
-        batch, draws = ours.batch()
+        batch, draws = ours.program.feed.next()
         generator.set_state(before)
         ours.update(step)
         noise, *times = draws
         usual.learn(step, batch["observation"]["observation"][:, 0], batch["action"][:, 0], (noise[:, 0], *times))
-    for mine, theirs in ((ours.online, usual.model), (ours.averaged, usual.averaged)):
+    for mine, theirs in ((ours.clone.online, usual.model), (ours.clone.averaged, usual.averaged)):
         for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 

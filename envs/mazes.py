@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .d4rl import D4RLTask
 
 Array = NDArray[Any]
-Step = tuple[Array, float, bool, bool, dict[str, Any]]
+StepResult = tuple[Array, float, bool, bool, dict[str, Any]]
 
 _POINT_GOALS = {"open": (2, 3), "umaze": (1, 1), "medium": (6, 6), "large": (7, 9)}  # (row, column) of the cell
 _ANT_GOALS = {"umaze": (3, 1), "medium": (6, 6), "large": (7, 9)}
@@ -50,7 +50,7 @@ class Maze2D(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._maze.point_env.set_state(self._to_simulator(place), _turn(velocity))
         return self._observe(), info
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Apply a force (rows, columns) in [-1, 1]."""
         _, _, _, truncated, info = self.env.step(_turn(np.asarray(action)))
         observation = self._observe()
@@ -128,7 +128,7 @@ class AntMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
         ant.set_state(position, 0.1 * random.standard_normal(ant.init_qvel.shape))
         return self._observe(), info
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Apply joint torques in [-1, 1]."""
         _, _, _, truncated, info = self.env.step(action)
         observation = self._observe()

@@ -20,6 +20,7 @@ from commands import DOCS, laminar, replace_table, train
 from laminar.eval.results.result import load_result
 from laminar.eval.rollouts.compare import compare_results
 from laminar.policies import load_policy
+from laminar.policies.generative import generative
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def hurry(task: str, teacher: str, out: str) -> None:
     folder = Path(out, f"{task}_{teacher}_hurried")
     if not folder.exists():
         policy = load_policy(f"{out}/{task}_{teacher}")
-        process = replace(policy.policy_config.process, steps=1)
-        policy.policy_config = replace(policy.policy_config, process=process)
+        plain = generative(policy)
+        plain.policy_config = replace(plain.policy_config, process=replace(plain.policy_config.process, steps=1))
         policy.save(folder)
     evaluate(folder, task)
 
@@ -129,7 +130,7 @@ def row(task: str, title: str, name: str, reference: str | None, out: str, cpu: 
     """One line of the table."""
     folder = f"{out}/{task}_{name}"
     result = load_result(f"{folder}_eval")
-    weights = sum(value.numel() for value in load_policy(folder).network.parameters())
+    weights = sum(value.numel() for value in generative(load_policy(folder)).network.parameters())
     score, success = result.normalized_score, result.success_rate
     assert score is not None
     difference = "–"

@@ -80,7 +80,6 @@ class Actor:
         self.decide(obs, noise)
         return self.pop()
 
-    @torch.no_grad()
     def decide(self, obs: Observation, noise: Tensor | None = None) -> Decision | None:
         """Plan a chunk for the slots where one is due; None where none is. `pop` gives the actions.
 
@@ -95,6 +94,7 @@ class Actor:
         self.take(decision)
         return decision
 
+    @torch.no_grad()
     def observe(self, obs: Observation) -> Windows:
         """Append an observation {key: (B, ...)} to the history and return the windows {key: (B, h, ...)} of all slots.
 
@@ -109,6 +109,7 @@ class Actor:
         """(B,) which slots need a new chunk before the next `pop`."""
         return self._plans.due(self._history.slots)
 
+    @torch.no_grad()
     def plan(self, windows: Windows, slots: Mask, noise: Tensor | None = None) -> Decision:
         """Ask the policy for the chunks of some slots; changes nothing, so that another thread may do it.
 
@@ -135,10 +136,25 @@ class Actor:
         return self._plans.pop()
 
     def reset(self, mask: Any = None) -> None:
-        """Forget history and chunk of the slots in `mask` (B,) bool, or of all; call it when an episode starts."""
-        slots = None if mask is None else np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask, bool)
+        """Forget history and chunk of the slots in `mask` (B,) bool, or of all; call it when an episode starts.
+
+        Raises:
+            LaminarError: the mask is of another number of slots, or of numbers.
+        """
+        slots = None if mask is None else _as_mask(mask, self._history.slots)
         self._history.reset(slots)
         self._plans.reset(slots)
+
+
+def _as_mask(mask: Any, slots: int) -> Mask:
+    """Return a mask on the host; one of any length while the number of slots is unknown (0)."""
+    values = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+    if values.dtype != np.bool_ or values.ndim != 1 or (slots and len(values) != slots):
+        raise LaminarError(
+            f"reset takes one True or False for each of the {slots or 'B'} slots, got shape {values.shape} of "
+            f"{values.dtype}"
+        )
+    return values
 
 
 class History:
@@ -238,9 +254,11 @@ class RecedingHorizon:
         if self._chunks is None or self._cursor is None:
             self._chunks = chunks.new_zeros(len(mask), *chunks.shape[1:])
             self._cursor = np.full(len(mask), self.execute)
+        # In new memory: what was made in inference mode could not be written to outside of it.
         if mask.all():
-            self._chunks.copy_(chunks)
+            self._chunks = chunks.clone()
         else:
+            self._chunks = self._chunks.clone()
             self._chunks[torch.from_numpy(np.flatnonzero(mask)).to(chunks.device)] = chunks
         self._cursor[mask] = 0
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..data.spec import Spec
-from ..errors import LaminarError, nearest
+from ..errors import LaminarError
+from ..settings import check, choice, number
 from .generative import GenerativePolicy, generative
 from .module import PolicyModule
 from .networks import Network
@@ -36,33 +37,22 @@ class Acting:
     Attributes:
         candidates: chunks drawn for each decision; 1 is the single sample.
         selection: "softmax" takes a candidate with probability proportional to exp(Q / temperature), "argmax" the best.
-        temperature: of the softmax, in units of Q; returns of other sizes need another one.
+        temperature: of the softmax, in units of Q; returns of other sizes need another one. Its limit 0 is "argmax".
         noise_scale: factor of the noise that a sample starts from; 0 starts from its mean, which is deterministic.
     """
 
-    candidates: int = 1
-    selection: str = "softmax"
-    temperature: float = 1.0
-    noise_scale: float = 1.0
+    candidates: int = number(1, least=1)
+    selection: str = choice("softmax", *SELECTIONS)
+    temperature: float = number(1.0, above=0)
+    noise_scale: float = number(1.0, least=0)
 
     def __post_init__(self) -> None:
-        """Refuse settings that make no sense.
+        """Refuse settings that make no sense, alone or together.
 
         Raises:
             LaminarError: names the setting.
         """
-        if self.candidates < 1:
-            raise LaminarError(f"candidates must be at least 1, got {self.candidates}")
-        if self.selection not in SELECTIONS:
-            known = ", ".join(SELECTIONS)
-            hint = nearest(self.selection, SELECTIONS)
-            raise LaminarError(f"no selection is called '{self.selection}' (known: {known}){hint}")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise LaminarError(
-                f"temperature must be above 0, got {self.temperature}; selection=argmax is the limit of temperature 0"
-            )
-        if not (math.isfinite(self.noise_scale) and self.noise_scale >= 0):
-            raise LaminarError(f"noise_scale must be at least 0 and finite, got {self.noise_scale}")
+        check(self)
         if self.noise_scale == 0 and self.candidates > 1:
             raise LaminarError(
                 f"noise_scale=0 makes all {self.candidates} candidates the same; give candidates=1, or more noise"
@@ -188,9 +178,7 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     if base is None:
         raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
     critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]))
-    guided = Guided(base, critic or None)
-    guided.acting = Acting.from_json(config["acting"])
-    return guided
+    return Guided(base, critic or None, Acting.from_json(config["acting"]))
 
 
 def new_critic(policy: GenerativePolicy, config: CriticConfig) -> Critic:
@@ -220,7 +208,7 @@ def guide(policy: Policy, acting: Acting) -> Policy:
         LaminarError: no critic that could choose; or a policy that acts as it was built, because it is accelerated,
             exported or elsewhere.
     """
-    if acting == acting_of(policy):
+    if acting.to_json() == acting_of(policy).to_json():  # settings without an effect make no difference
         return policy
     if not isinstance(policy, PolicyModule):
         raise LaminarError(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.spec import Spec
+from ..errors import LaminarError
 from ..registry import Family
 from . import storage
 from .module import PolicyModule
@@ -27,11 +28,18 @@ def load_policy(folder: str | Path) -> PolicyModule:
         LaminarError: a file or tensor is missing, unexpected or has another shape; it is named.
     """
     folder = storage.resolve_checkpoint(Path(folder))
-    config = storage.read_json(folder / "config.json")
+    with storage.rebuilding(folder / "config.json"):
+        config = _of_today(storage.read_json(folder / "config.json"))
+    if config["kind"] not in POLICIES.names():
+        known = ", ".join(POLICIES.names())
+        raise LaminarError(
+            f"{folder} holds a '{config['kind']}', and no kind of policy is called so (known: {known}); give a "
+            "policy's folder, or register the kind first"
+        )
     with storage.rebuilding(folder / "spec.json"):
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))
     with storage.rebuilding(folder / "config.json"):
-        policy = restore(_of_today(config), spec)
+        policy = restore(config, spec)
     load_weights(policy, folder)
     policy.schedules = read_schedules(folder)
     return policy.eval()

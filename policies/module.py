@@ -208,8 +208,18 @@ class PolicyModule(nn.Module, ABC):
         The weights of a base count under their own names, so that composing does not make them others.
         """
         digest = hashlib.sha256()
-        named = {name.replace("base.", ""): value for name, value in self.state_dict().items()}
+        named: dict[str, Tensor] = {}
+        for name, value in self.state_dict().items():
+            own = _of_the_base(name)
+            named[name if own in named else own] = value
         for name, value in sorted(named.items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _of_the_base(name: str) -> str:
+    """Return the name that a tensor has in the policy that it belongs to."""
+    while name.startswith("base."):
+        name = name.removeprefix("base.")
+    return name

@@ -18,7 +18,7 @@ from ..ids import split_id
 from ..mazes import AntMaze, Maze2D, ant_layout
 
 Array = NDArray[Any]
-Step = tuple[Any, float, bool, bool, dict[str, Any]]
+StepResult = tuple[Any, float, bool, bool, dict[str, Any]]
 
 
 def ids() -> Iterable[str]:
@@ -73,7 +73,7 @@ class AdroitReward(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._reach = _REACH.get(task.family)
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Advance one step; only the reward differs from the wrapped environment."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if self._reach is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium
 
+from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
 from ..results.result import Episode, Result
@@ -65,7 +66,8 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
 
 def check_ends(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
     """Raise LaminarError for a room in which an episode would never end."""
-    if getattr(env.unwrapped, "max_steps", 0) is None:
+    room = as_room(env)
+    if room is not None and room.max_steps is None:
         mark = "&" if "?" in env_id else "?"
         raise LaminarError(
             f"an episode in '{env_id}' never ends: choose a task ('{env_id}{mark}task=open_drawer'), a limit "

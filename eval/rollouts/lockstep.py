@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -21,8 +21,7 @@ from .video import Recorder
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """What one control step of one slot brought; `success` is None where the environment does not tell."""
 
     reward: float
@@ -126,13 +125,8 @@ class Lockstep:
         """Advance some slots by one control step, each with its row of the actions (B, A)."""
         slots = list(slots)
         outcome = self.world.step(actions[:, None], slots)
-        ended = outcome.ended
-        moments: dict[int, Moment] = {}
-        for slot in slots:
-            told = outcome.success[slot]
-            success = None if np.isnan(told) else bool(told)
-            moments[slot] = Moment(float(outcome.reward[slot]), bool(ended[slot]), success)
-        return moments
+        reward, ended, told = outcome.reward.tolist(), outcome.ended.tolist(), outcome.success.tolist()
+        return {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
 
     def _film(self, slot: int, env: gymnasium.Env[Any, Any]) -> None:
         seed = self.seeds[slot]

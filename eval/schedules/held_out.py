@@ -24,6 +24,7 @@ from ...policies.generative import generative
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import SolverSchedule, Steps
 from ...policies.storage import write_json, write_text
+from ...settings import check
 from ..config import ScheduleConfig
 from ..results.scores import Interval, t_interval
 from .search import Breeder, Distance, Yardstick, search
@@ -182,9 +183,7 @@ def _numbers(config: ScheduleConfig) -> list[int]:
     calls = config.calls if isinstance(config.calls, list) else [config.calls]
     if not calls or any(type(count) is not int or count < 1 for count in calls):
         raise LaminarError(f"calls={config.calls}: give numbers of network calls, such as calls=[2,3,4,5]")
-    for name, least in (("observations", 1), ("noises", 2), ("draws", 2), ("seed", 0)):
-        if getattr(config, name) < least:
-            raise LaminarError(f"{name} must be at least {least}, got {getattr(config, name)}")
+    check(config)
     return calls
 
 

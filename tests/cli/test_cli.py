@@ -261,7 +261,7 @@ def test_mistakes_in_train(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train", "train needs data.path=FILE"),
+        ("train", "train needs out=FOLDER"),
         ("train data.path=FILE", "train needs out=FOLDER"),
         ("train out=OUT", "train needs data.path=FILE"),
         ("train out=OUT data.path=FILE evaluation.every=5", "there is no env.id to evaluate in"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,29 +14,27 @@ from laminar.data.episodes import Episodes
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
 from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.acting import Actor
+from laminar.policies.guided import Guided, new_critic
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config
 
 
 class NoisePolicy:
-    """Plays its noise, scaled; counts calls and remembers which slots were reset."""
+    """Plays its noise, scaled, one action a chunk; counts calls."""
 
     def __init__(self, spec: Spec, scale: float = 0.3, noisy: bool = True) -> None:
         self.spec, self.scale = spec, scale
         self.noise_shape = (2, spec.action_dim) if noisy else None
         self.calls = 0
-        self.resets: list[list[int] | None] = []
 
-    def act(self, obs: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
+    def sample(self, obs: Mapping[str, Tensor], noise: Tensor | None = None) -> Tensor:
         self.calls += 1
         batch = len(next(iter(obs.values())))
         if noise is None:
-            return torch.zeros(batch, self.spec.action_dim)
+            return torch.zeros(batch, 1, self.spec.action_dim)
         assert noise.shape == (batch, *(self.noise_shape or ()))
-        return (self.scale * noise[:, 0]).clamp(-1, 1)
-
-    def reset(self, mask: Tensor | None = None) -> None:
-        self.resets.append(None if mask is None else torch.nonzero(mask).flatten().tolist())
+        return (self.scale * noise[:, :1]).clamp(-1, 1)
 
 
 PolicyMaker = Callable[..., NoisePolicy]
@@ -55,11 +54,25 @@ def noise_policy() -> PolicyMaker:
     return make
 
 
+@pytest.fixture
+def resets(monkeypatch: pytest.MonkeyPatch) -> list[list[int] | None]:
+    """Return which slots actors were told to forget, one entry a call; None is all."""
+    told: list[list[int] | None] = []
+    reset = Actor.reset
+
+    def spy(self: Actor, mask: Any = None) -> None:
+        told.append(None if mask is None else np.flatnonzero(mask).tolist())
+        reset(self, mask)
+
+    monkeypatch.setattr(Actor, "reset", spy)
+    return told
+
+
 @pytest.fixture(scope="session")
-def made_up_policy() -> Callable[..., GenerativePolicy]:
+def made_up_policy() -> Callable[..., GenerativePolicy | Guided]:
     """Return a function from a PolicyConfig to an untrained policy for Hopper, which falls after some ten steps."""
 
-    def make(config: PolicyConfig | None = None, critic: bool = True) -> GenerativePolicy:
+    def make(config: PolicyConfig | None = None, critic: bool = True) -> GenerativePolicy | Guided:
         env = make_env("Hopper-v4")
         spec = env_spec(env)
         env.close()
@@ -76,8 +89,8 @@ def made_up_policy() -> Callable[..., GenerativePolicy]:
         )
         torch.manual_seed(0)
         policy = GenerativePolicy.build(config or PolicyConfig(), Config(width=16, depth=1), episodes)
-        if critic:
-            policy.critic = policy.new_critic(CriticConfig(width=16, depth=1))
-        return policy.eval()
+        if not critic:
+            return policy.eval()
+        return Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1))).eval()
 
     return make

@@ -19,8 +19,10 @@ from laminar.eval.reports.report import write_report
 from laminar.eval.results.result import Result, load_result
 from laminar.eval.rollouts.episodes import evaluate
 from laminar.eval.rollouts.offline import evaluate_offline, load_offline
-from laminar.policies import GenerativePolicy, PolicyConfig, load_policy
-from laminar.policies.guided import Acting, Guided
+from laminar.policies import PolicyConfig, load_policy
+from laminar.policies.generative import generative
+from laminar.policies.guided import Acting, guide
+from laminar.policies.module import PolicyModule
 from laminar.policies.processes.direct import Config as DirectConfig
 
 ENV = "hopper-medium-v2"
@@ -41,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., GenerativePolicy]) -> Path:
+def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., PolicyModule]) -> Path:
     """Write the folder of a finished run, with other weights in its best policy."""
     folder = tmp_path / "run"
     settings = {
@@ -55,7 +57,7 @@ def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., GenerativePoli
     policy = made_up_policy()
     policy.save(folder / "checkpoints" / "step_00000020")
     with torch.no_grad():
-        for weight in policy.network.parameters():
+        for weight in generative(policy).network.parameters():
             weight.mul_(0.5)
     policy.save(folder / "checkpoints" / "step_00000010")
     policy.save(folder / "best")
@@ -67,7 +69,7 @@ def run(data: Path, tmp_path: Path, made_up_policy: Callable[..., GenerativePoli
 
 def test_a_guided_policy_is_evaluated_like_any_other(run: Path) -> None:
     policy = load_policy(run)
-    guided = evaluate(Guided(policy, Acting(20, "argmax")), ENV, range(4))
+    guided = evaluate(guide(policy, Acting(20, "argmax")), ENV, range(4))
     assert guided.acting == Acting(20, "argmax")
     assert guided.checkpoint == policy.checkpoint_hash()
     single = evaluate(policy, ENV, range(4))
@@ -85,7 +87,7 @@ def test_workers_choose_the_same(run: Path) -> None:
 
 
 def test_a_baseline_has_nothing_to_choose_with(noise_policy) -> None:
-    with pytest.raises(LaminarError, match="NoisePolicy has no critic to choose"):
+    with pytest.raises(LaminarError, match="NoisePolicy acts as it was built, and cannot be told to act otherwise"):
         evaluate(noise_policy("Hopper-v4"), "Hopper-v4", [0], acting=Acting(5))
 
 
@@ -107,7 +109,7 @@ def test_acting_is_recorded(
     assert ", single sample, noise x 0.5\n" in capsys.readouterr().out
 
 
-def test_records_without_acting_are_single_samples(made_up_policy: Callable[..., GenerativePolicy]) -> None:
+def test_records_without_acting_are_single_samples(made_up_policy: Callable[..., PolicyModule]) -> None:
     stored = Result(ENV, evaluate(made_up_policy(), ENV, [0]).episodes).to_json()
     del stored["acting"]
     assert Result.from_json(stored).acting == Acting()
@@ -152,15 +154,15 @@ def test_candidates_are_chosen_as_in_the_paper_unless_told_otherwise(run: Path) 
 
 
 def test_less_noise_for_all_three_numbers(run: Path) -> None:
-    found = evaluate_offline(run, ENV, range(2), Acting(3, noise_scale=0.5)).numbers
+    found = evaluate_offline(run, ENV, range(2), acting=Acting(3, noise_scale=0.5)).numbers
     assert found["single_last"].acting == found["best"].acting == Acting(noise_scale=0.5)
     assert found["candidates_last"].acting == Acting(3, noise_scale=0.5)
     with pytest.raises(LaminarError, match="measures the single sample anyway; give candidates=N above 1"):
-        evaluate_offline(run, ENV, range(2), Acting(noise_scale=0.5))
+        evaluate_offline(run, ENV, range(2), acting=Acting(noise_scale=0.5))
 
 
 def test_without_noise_there_is_nothing_to_choose_from(run: Path) -> None:
-    found = evaluate_offline(run, ENV, range(2), Acting(noise_scale=0.0))
+    found = evaluate_offline(run, ENV, range(2), acting=Acting(noise_scale=0.0))
     assert {name: result.acting for name, result in found.numbers.items()} == {
         "single_last": Acting(noise_scale=0.0),
         "best": Acting(noise_scale=0.0),
@@ -170,11 +172,11 @@ def test_without_noise_there_is_nothing_to_choose_from(run: Path) -> None:
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_a_deterministic_actor_has_no_candidates(
-    run: Path, noise: bool, made_up_policy: Callable[..., GenerativePolicy]
+    run: Path, noise: bool, made_up_policy: Callable[..., PolicyModule]
 ) -> None:
     """The one of TD3+BC and ReBRAC; FQL's sees the noise."""
     made_up_policy(PolicyConfig(process=DirectConfig(noise=noise))).save(run / "checkpoints" / "step_00000020")
-    found = evaluate_offline(run, ENV, range(2), Acting(3))
+    found = evaluate_offline(run, ENV, range(2), acting=Acting(3))
     assert ("candidates_last" in found.numbers) == noise
     alike = {"candidates_last": "the actor is deterministic, all its candidates are the same"}
     assert found.missing == ({} if noise else alike)
@@ -189,7 +191,7 @@ def test_a_run_is_measured_without_noise(run: Path, more: list[str], capsys: pyt
     assert "choice among candidates, last checkpoint: without noise all candidates are the same" in printed
 
 
-def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..., GenerativePolicy]) -> None:
+def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..., PolicyModule]) -> None:
     shutil.rmtree(run / "best")
     shutil.rmtree(run / "checkpoints" / "step_00000020")
     made_up_policy(critic=False).save(run / "checkpoints" / "step_00000015")
@@ -203,9 +205,9 @@ def test_numbers_that_a_run_does_not_have(run: Path, made_up_policy: Callable[..
 
 
 def test_seeds_that_chose_the_best_checkpoint_are_told(run: Path) -> None:
-    chosen = evaluate_offline(run, ENV, range(10_001, 10_003), Acting(2))
+    chosen = evaluate_offline(run, ENV, range(10_001, 10_003), acting=Acting(2))
     assert any("chosen on seeds that are measured again here" in remark for remark in chosen.remarks)
-    assert evaluate_offline(run, ENV, range(10_002, 10_004), Acting(2)).remarks == []
+    assert evaluate_offline(run, ENV, range(10_002, 10_004), acting=Acting(2)).remarks == []
 
 
 def test_the_report_labels_the_returns_of_the_data(run: Path, data: Path, tmp_path: Path) -> None:

@@ -16,20 +16,21 @@ from laminar.errors import LaminarError
 from laminar.eval.results.chain_result import Chain, ChainResult, load_chain_result
 from laminar.eval.results.result import Result, load_result
 from laminar.eval.rollouts.episodes import evaluate
-from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies import PolicyConfig
 from laminar.policies.guided import Acting
+from laminar.policies.module import PolicyModule
 from laminar.policies.runtimes.prepared import Prepared
 
 ENV = "Hopper-v4"  # an untrained policy falls after some ten steps
 
 
 @pytest.fixture
-def policy(made_up_policy: Callable[..., GenerativePolicy]) -> GenerativePolicy:
+def policy(made_up_policy: Callable[..., PolicyModule]) -> PolicyModule:
     return made_up_policy(PolicyConfig(history=2, chunk=4, execute=3))
 
 
 @pytest.mark.parametrize("acting", [None, Acting(4, "argmax")], ids=["sample", "candidates"])
-def test_the_same_episodes(policy: GenerativePolicy, acting: Acting | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_episodes(policy: PolicyModule, acting: Acting | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven seeds in three slots: chunks end at different times, and fewer slots plan than there are."""
     eager = evaluate(policy, ENV, range(7), num_envs=3, acting=acting)
     rows: list[int] = []
@@ -49,7 +50,7 @@ def test_the_same_episodes(policy: GenerativePolicy, acting: Acting | None, monk
     np.testing.assert_allclose(fast.returns, eager.returns, rtol=1e-3)
 
 
-def test_records_tell_the_runtime(policy: GenerativePolicy, tmp_path: Path) -> None:
+def test_records_tell_the_runtime(policy: PolicyModule, tmp_path: Path) -> None:
     result = evaluate(policy, ENV, range(2), runtime="onnx")
     stored = load_result(result.save(tmp_path))
     assert stored.runtime == "onnx"
@@ -61,7 +62,7 @@ def test_records_of_chains_tell_it(tmp_path: Path) -> None:
     assert load_chain_result(result.save(tmp_path)).runtime == "onnx"
 
 
-def test_the_command(policy: GenerativePolicy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(policy: PolicyModule, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["eval", f"policy.path={policy.save(tmp_path / 'policy')}", f"env.id={ENV}", "episodes=2"]
     out = tmp_path / "out"
     assert main([*words, f"out={out}", "policy.runtime=onnx", "processes=2", "video_episodes=0"]) == 0

@@ -22,8 +22,8 @@ from laminar.eval.latency.report import duration, figures, summary, write_latenc
 from laminar.eval.latency.roofline import Probe, Work, work_of
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
-from laminar.policies.runtimes import accelerated as realtime
-from laminar.policies.runtimes.program import Program
+from laminar.policies.runtimes import RUNTIMES
+from laminar.policies.runtimes.program import SamplingProgram
 
 OWN_NETWORKS = {
     "mlp": {"width": 32, "depth": 2},
@@ -90,10 +90,10 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return made[-1]
 
     reason = {"broken": "it is out of order"}
-    monkeypatch.setattr(realtime, "RUNTIMES", ["broken", "eager", "other", "wrong"])
-    monkeypatch.setattr(realtime, "suitable", lambda _: ("broken", "eager", "other", "wrong"))
-    monkeypatch.setattr(realtime, "unavailable", lambda name, _: reason.get(name))
-    monkeypatch.setattr(realtime, "accelerate", accelerate)
+    monkeypatch.setattr(RUNTIMES, "names", lambda: ["broken", "eager", "other", "wrong"])
+    monkeypatch.setattr(latency, "suitable", lambda _: ("broken", "eager", "other", "wrong"))
+    monkeypatch.setattr(latency, "unavailable", lambda name, _: reason.get(name))
+    monkeypatch.setattr(latency, "accelerate", accelerate)
     return calls
 
 
@@ -110,9 +110,9 @@ def per_call(width: int = 32) -> tuple[int, int]:
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_work_of_an_mlp_is_counted_by_hand(steps: int) -> None:
     policy = make_policy()
-    program = Program(policy, steps)
+    program = SamplingProgram(policy, steps)
     work = work_of(program, program.example(1))
-    once = work_of(Program(policy, 1), program.example(1))
+    once = work_of(SamplingProgram(policy, 1), program.example(1))
     weight_bytes, flops = per_call()
     observed = 2 * 3 * 32  # the projection of the observation, once a chunk
     assert work.flops == steps * flops + observed
@@ -122,7 +122,7 @@ def test_work_of_an_mlp_is_counted_by_hand(steps: int) -> None:
 
 
 def test_work_grows_with_the_batch_and_reading_does_not() -> None:
-    program = Program(make_policy(), 3)
+    program = SamplingProgram(make_policy(), 3)
     one, many = (work_of(program, program.example(batch)) for batch in (1, 16))
     assert many.flops == 16 * one.flops
     assert many.weight_bytes == one.weight_bytes
@@ -130,7 +130,7 @@ def test_work_grows_with_the_batch_and_reading_does_not() -> None:
 
 @pytest.mark.parametrize("network", OWN_NETWORKS)
 def test_flops_are_those_of_pytorchs_counter(network: str) -> None:
-    program = Program(make_policy("flow", network, chunk=4), 3)
+    program = SamplingProgram(make_policy("flow", network, chunk=4), 3)
     inputs = program.example(2)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         program(*inputs)
@@ -179,7 +179,7 @@ def test_every_call_has_its_own_noise(log: list[str], monkeypatch: pytest.Monkey
         made.append(Other(runtime, policy, []))
         return made[-1]
 
-    monkeypatch.setattr(realtime, "accelerate", accelerate)
+    monkeypatch.setattr(latency, "accelerate", accelerate)
     measure_latency(make_policy(limit=None), ["other"], calls=20)
     chunks = torch.cat(made[0].chunks).flatten(1)
     assert len(chunks) > 20

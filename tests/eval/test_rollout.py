@@ -49,11 +49,11 @@ def test_against_a_plain_loop(noise_policy: Any) -> None:
     assert episode.success is None
 
 
-def test_one_policy_call_a_step_and_a_reset_for_each_episode(noise_policy: Any) -> None:
+def test_one_policy_call_a_step_and_a_reset_for_each_episode(noise_policy: Any, resets: list[list[int] | None]) -> None:
     policy = noise_policy("laminar/PointMaze-v0", noisy=False)  # stands still: every episode has 80 steps
     result = evaluate(policy, "laminar/PointMaze-v0", range(5), num_envs=2)
     assert policy.calls == 240
-    assert policy.resets == [None, [0, 1], [0, 1], [0], None]
+    assert resets == [[0, 1], [0, 1], [0]]
     assert [episode.length for episode in result.episodes] == [80] * 5
     assert result.num_envs == 2
 
@@ -69,29 +69,29 @@ def test_success_is_success_at_any_step(noise_policy: Any) -> None:
 def test_dictionary_observations_arrive_by_key(noise_policy: Any) -> None:
     seen: dict[str, tuple[int, ...]] = {}
     policy = noise_policy("PointMaze_UMaze-v3")
-    act = policy.act
+    sample = policy.sample
 
     def spy(obs: dict[str, Tensor], noise: Tensor | None = None) -> Tensor:
         seen.update({key: tuple(value.shape) for key, value in obs.items()})
         assert all(value.dtype == torch.float32 for value in obs.values())
-        return act(obs, noise)
+        return sample(obs, noise)
 
-    policy.act = spy
+    policy.sample = spy
     evaluate(policy, "PointMaze_UMaze-v3", range(2))
-    assert seen == {"achieved_goal": (2, 2), "desired_goal": (2, 2), "observation": (2, 4)}
+    assert seen == {"achieved_goal": (2, 1, 2), "desired_goal": (2, 1, 2), "observation": (2, 1, 4)}
 
 
 def test_a_policy_may_keep_its_observations(noise_policy: Any) -> None:
-    """A history built from what `act` was given must not change under the policy's hands."""
+    """What `sample` was given must not change under the policy's hands."""
     policy = noise_policy(HOPPER)
     kept: list[Tensor] = []
-    act = policy.act
+    sample = policy.sample
 
     def keep(obs: dict[str, Tensor], noise: Tensor | None = None) -> Tensor:
         kept.append(obs["observation"])
-        return act(obs, noise)
+        return sample(obs, noise)
 
-    policy.act = keep
+    policy.sample = keep
     evaluate(policy, HOPPER, [0])
     assert not torch.equal(kept[0], kept[1])
 
@@ -132,7 +132,7 @@ def test_wrong_observation_width_names_key_and_both_shapes(noise_policy: Any) ->
 
 def test_a_non_finite_action_names_the_seed(noise_policy: Any) -> None:
     policy = noise_policy(HOPPER)
-    policy.act = lambda obs, noise=None: torch.full((2, 3), torch.nan)
+    policy.sample = lambda obs, noise=None: torch.full((2, 1, 3), torch.nan)
     with pytest.raises(LaminarError, match=r"non-finite action in 'Hopper-v4', seed 11"):
         evaluate(policy, HOPPER, [11, 12])
 
@@ -151,7 +151,7 @@ def test_workers_want_a_folder_and_no_video(noise_policy: Any, tmp_path: Path) -
 
 
 def test_num_envs_is_checked(noise_policy: Any) -> None:
-    with pytest.raises(LaminarError, match="num_envs must be at least 1, got 0"):
+    with pytest.raises(LaminarError, match=r"num_envs must be at least 1.*got 0"):
         evaluate(noise_policy(HOPPER), HOPPER, [0], num_envs=0)
 
 

@@ -108,12 +108,17 @@ def test_tests_import_the_package_as_a_user_does(path: Path) -> None:
     assert not imported(ast.parse(path.read_text(encoding="utf-8"))) & set(ROOMS)
 
 
-def loaded_after(statement: str) -> set[str]:
-    """Return the top-level modules that are loaded after one statement in a fresh interpreter."""
-    code = f"import sys\n{statement}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+def modules_after(statement: str) -> set[str]:
+    """Return the modules that are loaded after one statement in a fresh interpreter."""
+    code = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(sys.prefix))
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Return the top-level modules that are loaded after one statement in a fresh interpreter."""
+    return {name.split(".")[0] for name in modules_after(statement)}
 
 
 HEAVY = {
@@ -129,10 +134,24 @@ HEAVY = {
 }
 
 
-def test_policies_are_light() -> None:
-    loaded = loaded_after("import laminar.policies.generative")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import laminar.policies",
+        "import laminar.policies.generative",
+        "import laminar.policies.runtimes.accelerate",
+        "import laminar.policies.export.write, laminar.policies.export.exported",
+        "from laminar import load_policy, accelerate",
+    ],
+)
+def test_policies_are_light(statement: str) -> None:
+    """A robot that samples, accelerates or exports needs nothing of training, evaluation or simulators."""
+    modules = modules_after(statement)
+    loaded = {name.split(".")[0] for name in modules}
     assert {"laminar", "torch"} <= loaded
     assert not loaded & (HEAVY | {"minari", "wandb", "d4rl"})
+    rooms = {name.split(".")[1] for name in modules if name.startswith("laminar.")}
+    assert rooms <= {"data", "policies", "errors", "machine", "registry", "settings", "version"}
 
 
 def test_the_facade_is_lazy() -> None:

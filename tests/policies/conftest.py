@@ -4,10 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies.guided import Guided, new_critic
+from laminar.policies.networks.critics import CriticConfig
 
 
 @pytest.fixture
@@ -47,5 +50,17 @@ def make_policy(episodes: Episodes) -> Callable[..., GenerativePolicy]:
         process_config = PROCESSES.config_class(process)(**(settings or {}))
         network_config = NETWORKS.config_class(network)(**SMALL_NETWORKS[network])
         return GenerativePolicy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
+
+    return make
+
+
+@pytest.fixture
+def make_critical(make_policy: Callable[..., GenerativePolicy]) -> Callable[..., Guided]:
+    """As make_policy, with a critic of random weights behind it; acts by plain samples."""
+
+    def make(process: str = "flow", settings: dict[str, object] | None = None, **policy: object) -> Guided:
+        torch.manual_seed(0)
+        made = make_policy(process, settings=settings, **policy)
+        return Guided(made, new_critic(made, CriticConfig(width=32, depth=2)))
 
     return make

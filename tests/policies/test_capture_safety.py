@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_flatten
 
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.guided import Acting, Guided, new_critic
-from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.module import PolicyModule
+from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.program import SamplingProgram
 
 PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]

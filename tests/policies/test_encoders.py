@@ -17,6 +17,7 @@ from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
+from laminar.policies.acting import Actor
 from laminar.policies.networks import vision
 from laminar.policies.networks.encoders import Instruction, Vector, encoder_for, takes_raw
 from laminar.policies.networks.mlp import Config as MLPConfig
@@ -235,6 +236,7 @@ def test_acting_keeps_a_history_of_bytes() -> None:
     policy = build(senses(), history=HISTORY, chunk=CHUNK, execute=2).eval()
     generator = torch.Generator().manual_seed(0)
     noise = torch.zeros(B, *policy.noise_shape)
+    actor, planned = Actor(policy), None
     frames: list[dict[str, Tensor]] = []
     for _ in range(3):
         frames.append(
@@ -245,10 +247,14 @@ def test_acting_keeps_a_history_of_bytes() -> None:
                 "depth_static": torch.rand(B, 32, 36, generator=generator),
             }
         )
-        action = policy.act(frames[-1], noise)
+        decision = actor.decide(frames[-1], noise)
+        planned = decision or planned
+        action = actor.pop()
     window = {key: torch.stack((frames[1][key], frames[2][key]), dim=1) for key in frames[0]}
     torch.testing.assert_close(action, policy.sample(window, noise)[:, 0])
-    assert policy._history._frames["rgb_static"].dtype == torch.uint8
+    assert planned is not None
+    assert planned.windows["rgb_static"].dtype == torch.uint8
+    assert torch.equal(planned.windows["rgb_static"], window["rgb_static"])
     with pytest.raises(LaminarError, match=r"'rgb_static' is torch\.float32; the policy takes bytes"):
         policy.act(frames[0] | {"rgb_static": frames[0]["rgb_static"] / 255})
 

@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies import GenerativePolicy, load_policy
-from laminar.policies.guided import Acting, Guided, choose, guide
+from laminar.policies import GenerativePolicy
+from laminar.policies.generative import generative
+from laminar.policies.guided import Acting, Guided, choose, guide, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 
 MakePolicy = Callable[..., GenerativePolicy]
-
-
-@pytest.fixture
-def make_critical(make_policy: MakePolicy) -> MakePolicy:
-    """As make_policy, with a critic of random weights."""
-
-    def make(process: str = "flow", settings: dict[str, object] | None = None, **policy: object) -> GenerativePolicy:
-        torch.manual_seed(0)
-        made = make_policy(process, settings=settings, **policy)
-        made.critic = made.new_critic(CriticConfig(width=32, depth=2))
-        return made
-
-    return make
+MakeGuided = Callable[..., Guided]
 
 
 def observations(count: int, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)) * 3 + 5
 
 
-def noise_for(policy: GenerativePolicy, count: int, seed: int = 1) -> Tensor:
+def noise_for(policy: PolicyModule, count: int, seed: int = 1) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(seed))
 
 
-def values_of(policy: GenerativePolicy, obs: Tensor, chunk: Tensor) -> Tensor:
+def values_of(policy: Guided, obs: Tensor, chunk: Tensor) -> Tensor:
     """Least value of the heads, computed from the policy's public parts for raw chunks (B, H, A)."""
     assert policy.critic is not None
     cond = policy.encode({"observation": obs[:, None]}).flatten(1)
-    return policy.critic(cond, policy.action_normalizer({"action": chunk})["action"].flatten(1)).amin(dim=0)
+    normalized = generative(policy).action_normalizer({"action": chunk})["action"]
+    return policy.critic(cond, normalized.flatten(1)).amin(dim=0)
 
 
 @pytest.mark.parametrize("chunk", [1, 4])
 @pytest.mark.parametrize("process", ["flow", "meanflow", "diffusion"])
-def test_argmax_is_the_best_of_the_single_samples(make_critical: MakePolicy, process: str, chunk: int) -> None:
+def test_argmax_is_the_best_of_the_single_samples(make_critical: MakeGuided, process: str, chunk: int) -> None:
     policy = make_critical(process, chunk=chunk)
-    guided = Guided(policy, Acting(7, "argmax"))
+    guided = guide(policy, Acting(7, "argmax"))
     obs, noise = observations(5), noise_for(guided, 5)
     assert noise.shape == (5, 7, chunk * 2 + 1)
     with torch.no_grad():
@@ -61,19 +51,20 @@ def test_argmax_is_the_best_of_the_single_samples(make_critical: MakePolicy, pro
     torch.testing.assert_close(chosen, expected)
 
 
-def test_the_critic_judges_what_is_inside_the_limits(make_critical: MakePolicy) -> None:
+def test_the_critic_judges_what_is_inside_the_limits(make_critical: MakeGuided) -> None:
     policy = make_critical("flow", {"steps": 1})
-    policy.action_high = policy.action_low + 0.5  # most samples end at a limit
+    base = generative(policy)
+    base.action_high = base.action_low + 0.5  # most samples end at a limit
     seen: list[Tensor] = []
     assert policy.critic is not None
     policy.critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    guided = Guided(policy, Acting(20))
+    guided = guide(policy, Acting(20))
     chunk = guided.sample(observations(4), noise_for(guided, 4))
-    ends = (policy.action_low, policy.action_high)
-    limits = [policy.action_normalizer({"action": end})["action"] for end in ends]
+    ends = (base.action_low, base.action_high)
+    limits = [base.action_normalizer({"action": end})["action"] for end in ends]
     assert (seen[0] >= limits[0] - 1e-5).all()
     assert (seen[0] <= limits[1] + 1e-5).all()
-    assert (chunk <= policy.action_high).all()
+    assert (chunk <= base.action_high).all()
 
 
 def test_softmax_draws_by_the_exponential_of_the_value() -> None:
@@ -87,7 +78,7 @@ def test_softmax_draws_by_the_exponential_of_the_value() -> None:
         torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
 
 
-def test_the_draw_has_a_number_of_its_own(make_critical: MakePolicy) -> None:
+def test_the_draw_has_a_number_of_its_own(make_critical: MakeGuided) -> None:
     """Taken from a candidate's noise it would favor actions that this noise leads to."""
     policy = make_critical("flow")
     acting = Acting(7, "softmax", 1e3)  # the values hardly count
@@ -119,25 +110,31 @@ def test_ties() -> None:
 
 
 @pytest.mark.parametrize("selection", ["softmax", "argmax"])
-def test_one_candidate_is_the_single_sample(make_critical: MakePolicy, selection: str) -> None:
+def test_one_candidate_is_the_single_sample(make_critical: MakeGuided, selection: str) -> None:
     policy = make_critical("meanflow", chunk=2)
-    guided = Guided(policy, Acting(1, selection))
+    guided = Guided(policy.guided, policy.critic, Acting(1, selection))
     noise = noise_for(guided, 6)
-    plain = policy.sample(observations(6), noise[:, 0, :-1].reshape(6, 2, 2))
-    assert torch.equal(guided.sample(observations(6), noise), plain)
-    assert guide(policy, Acting(1, selection)) is policy
+    assert guided.noise_shape == policy.guided.noise_shape == (2, 2)
+    assert torch.equal(guided.sample(observations(6), noise), policy.guided.sample(observations(6), noise))
+    for plain in (policy, policy.guided):
+        assert guide(plain, Acting(1, selection)) is plain
 
 
 @pytest.mark.parametrize("candidates", [1, 6])
-def test_less_noise(make_critical: MakePolicy, candidates: int) -> None:
+def test_less_noise(make_critical: MakeGuided, candidates: int) -> None:
     policy = make_critical("meanflow", chunk=2)
-    obs, noise = observations(4), noise_for(Guided(policy, Acting(candidates)), 4)
+    quiet, loud = guide(policy, Acting(candidates, noise_scale=0.3)), guide(policy, Acting(candidates))
+    obs, noise = observations(4), noise_for(quiet, 4)
     less = noise.clone()
     less[..., :-1] *= 0.3  # the last number decides among candidates, and keeps its size
+    if candidates == 1:
+        noise_of_loud, less = ((one[:, 0, :-1]).reshape(4, 2, 2) for one in (noise, less))
+    else:
+        noise_of_loud = noise
     with torch.no_grad():
-        scaled = guide(policy, Acting(candidates, noise_scale=0.3)).sample(obs, noise)
-        torch.testing.assert_close(scaled, Guided(policy, Acting(candidates)).sample(obs, less))
-        assert not torch.allclose(scaled, Guided(policy, Acting(candidates)).sample(obs, noise))
+        scaled = quiet.sample(obs, noise)
+        torch.testing.assert_close(scaled, loud.sample(obs, less))
+        assert not torch.allclose(scaled, loud.sample(obs, noise_of_loud))
 
 
 def test_no_noise_is_deterministic_and_needs_no_critic(make_policy: MakePolicy) -> None:
@@ -150,14 +147,14 @@ def test_no_noise_is_deterministic_and_needs_no_critic(make_policy: MakePolicy) 
         torch.testing.assert_close(chunks[0], policy.sample(obs, torch.zeros(4, *policy.noise_shape)))
 
 
-def test_less_noise_is_refused_where_the_solver_draws_its_own(make_critical: MakePolicy) -> None:
+def test_less_noise_is_refused_where_the_solver_draws_its_own(make_critical: MakeGuided) -> None:
     policy = make_critical("diffusion", {"solver": "ddpm", "steps": 4})
     with pytest.raises(LaminarError, match=r"noise_scale=0\.5 needs a policy that is a function of its starting noise"):
         guide(policy, Acting(5, noise_scale=0.5))
 
 
-def test_rows_do_not_depend_on_each_other(make_critical: MakePolicy) -> None:
-    guided = Guided(make_critical("flow", chunk=2), Acting(9))
+def test_rows_do_not_depend_on_each_other(make_critical: MakeGuided) -> None:
+    guided = guide(make_critical("flow", chunk=2), Acting(9))
     obs, noise = observations(8), noise_for(guided, 8)
     together = guided.sample(obs, noise)
     assert torch.equal(guided.sample(obs, noise), together)
@@ -165,9 +162,9 @@ def test_rows_do_not_depend_on_each_other(make_critical: MakePolicy) -> None:
     torch.testing.assert_close(alone, together)
 
 
-def test_the_stochastic_solver_draws_for_every_candidate(make_critical: MakePolicy) -> None:
+def test_the_stochastic_solver_draws_for_every_candidate(make_critical: MakeGuided) -> None:
     settings = {"schedule": "vp", "levels": 5, "steps": 5, "solver": "ddpm"}
-    guided = Guided(make_critical("diffusion", settings), Acting(30, "argmax"))
+    guided = guide(make_critical("diffusion", settings), Acting(30, "argmax"))
     obs, noise = observations(4), noise_for(guided, 4)
     first, again, other = (guided.sample(obs, noise, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
@@ -175,17 +172,17 @@ def test_the_stochastic_solver_draws_for_every_candidate(make_critical: MakePoli
     assert first.shape == (4, 1, 2)
 
 
-def test_the_observation_is_encoded_once(make_critical: MakePolicy) -> None:
-    guided = Guided(make_critical("flow"), Acting(40))
+def test_the_observation_is_encoded_once(make_critical: MakeGuided) -> None:
+    guided = guide(make_critical("flow"), Acting(40))
     rows: list[int] = []
-    guided.encoder.register_forward_hook(lambda _, __, output: rows.append(len(output)))
+    generative(guided).encoder.register_forward_hook(lambda _, __, output: rows.append(len(output)))
     guided.sample(observations(3))
     assert rows == [3]
 
 
-def test_it_acts_with_a_receding_horizon_of_its_own(make_critical: MakePolicy) -> None:
+def test_it_acts_with_a_receding_horizon_of_its_own(make_critical: MakeGuided) -> None:
     policy = make_critical("flow", chunk=4, execute=2, history=2)
-    guided = Guided(policy, Acting(5))
+    guided = guide(policy, Acting(5))
     noise = noise_for(guided, 3)
     first, second = (guided.act(observations(3, seed), noise) for seed in (0, 1))
     window = observations(3, 0)[:, None].expand(-1, 2, -1)
@@ -197,45 +194,32 @@ def test_it_acts_with_a_receding_horizon_of_its_own(make_critical: MakePolicy) -
     assert guided.act(observations(3, 2), noise).shape == (3, 2)
 
 
-def test_it_saves_as_the_policy_it_is(make_critical: MakePolicy, tmp_path: Path) -> None:
-    policy = make_critical("flow")
-    guided = Guided(policy, Acting(5))
-    assert guided.checkpoint_hash() == policy.checkpoint_hash()
-    loaded = load_policy(guided.save(tmp_path / "saved"))
-    assert type(loaded) is GenerativePolicy
-    assert loaded.config == policy.config
-    noise = noise_for(guided, 4)
-    for acting in (Acting(5), Acting(12, "argmax")):
-        again, before = Guided(loaded, acting), Guided(policy, acting)
-        noise = noise_for(again, 4)
-        torch.testing.assert_close(again.sample(observations(4), noise), before.sample(observations(4), noise))
-
-
-def test_weights_are_shared_and_nothing_is_drawn(make_critical: MakePolicy) -> None:
+def test_weights_are_shared_and_nothing_is_drawn(make_critical: MakeGuided) -> None:
     policy = make_critical("flow")
     before = torch.get_rng_state()
-    guided = Guided(policy, Acting(5))
+    guided = guide(policy, Acting(5))
     assert torch.equal(torch.get_rng_state(), before)
     with torch.no_grad():
-        next(policy.network.parameters()).add_(1.0)
+        next(generative(policy).network.parameters()).add_(1.0)
     assert guided.checkpoint_hash() == policy.checkpoint_hash()
     assert policy.noise_shape == (1, 2)
-    assert guided.new_critic(CriticConfig(width=8, depth=1)).layers[0].weight.shape == (2, 5, 8)  # type: ignore[union-attr]
+    critic = new_critic(generative(guided), CriticConfig(width=8, depth=1))
+    assert critic.layers[0].weight.shape == (2, 5, 8)  # type: ignore[union-attr]
 
 
-def test_without_a_critic_or_with_a_broken_one(make_policy: MakePolicy, make_critical: MakePolicy) -> None:
+def test_without_a_critic_or_with_a_broken_one(make_policy: MakePolicy, make_critical: MakeGuided) -> None:
     with pytest.raises(LaminarError, match=r"candidates=50 need a critic.*or act with candidates=1"):
-        Guided(make_policy(), Acting(50))
+        guide(make_policy(), Acting(50))
     policy = make_critical("flow")
     assert policy.critic is not None
     with torch.no_grad():
         next(policy.critic.parameters())[0, 0, 0] = torch.nan
     with pytest.raises(LaminarError, match=r"critic is not finite.*choose an earlier checkpoint"):
-        Guided(policy, Acting(50))
+        guide(policy, Acting(50))
 
 
-def test_a_wrong_noise_is_told(make_critical: MakePolicy) -> None:
-    guided = Guided(make_critical("flow"), Acting(5))
+def test_a_wrong_noise_is_told(make_critical: MakeGuided) -> None:
+    guided = guide(make_critical("flow"), Acting(5))
     with pytest.raises(LaminarError, match=r"noise has shape \(2, 1, 2\), expected \(2, 5, 3\)"):
         guided.sample(observations(2), torch.zeros(2, 1, 2))
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, load_policy
-from laminar.policies.guided import Acting, Guided
+from laminar.policies.guided import Acting, Guided, new_critic
+from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.processes.solver_schedules import (
     FILE,
@@ -35,7 +36,7 @@ def observations(count: int) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(0)) * 3 + 5
 
 
-def noise_for(policy: GenerativePolicy, count: int) -> Tensor:
+def noise_for(policy: PolicyModule, count: int) -> Tensor:
     return torch.randn(count, *policy.noise_shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -211,8 +212,8 @@ def test_what_a_process_cannot_follow(
 
 def test_a_critic_chooses_among_scheduled_samples(make_policy: MakePolicy) -> None:
     policy = make_policy("flow").eval()
-    policy.critic = policy.new_critic(CriticConfig(width=8, depth=1)).eval()
-    guided = Guided(policy, Acting(candidates=4, selection="argmax"))
+    critic = new_critic(policy, CriticConfig(width=8, depth=1)).eval()
+    guided = Guided(policy, critic, Acting(candidates=4, selection="argmax"))
     noise = noise_for(guided, 3)
     start = noise[..., :-1].reshape(3 * 4, 1, 2)
     among = policy.sample(observations(3).repeat_interleave(4, dim=0), start, steps=MIXED).view(3, 4, 1, 2)

@@ -21,10 +21,11 @@ from laminar.data.spec import Feature
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.networks import Network
+from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
-from laminar.train.methods.distillation import Distillation, lesson
-from laminar.train.methods.distillation.lesson import Lesson, Pairs
-from laminar.train.update.group import Group
+from laminar.train.methods.distillation import Distillation, pairs
+from laminar.train.methods.distillation.lesson import Lesson, coupled, draw, trajectory
+from laminar.train.methods.distillation.pairs import Pairs
 
 SMALL = ("network.width=16", "network.depth=2")
 QUICK = ("method.batch_size=32", "method.warmup=5", "method.pairs=200")
@@ -73,26 +74,25 @@ def distillation(episodes: Episodes, teacher: Path, *words: str, seed: int = 0, 
     torch.manual_seed(seed)
     policy = GenerativePolicy.build(config.policy, config.network, episodes)
     generator = torch.Generator().manual_seed(seed)
-    settings = {"steps": 100, "compiled": False, "short_episodes": "error"} | context
-    return Distillation(
-        policy, episodes, config.method, Context(device="cpu", generator=generator, processes=Group(), **settings)
-    )
+    settings = RuntimeConfig(compiled=context.pop("compiled", False))
+    context = {"steps": 100, "generator": generator, "runtime": settings} | context
+    return Distillation(policy, episodes, config.method, Context(**context))
 
 
 @pytest.mark.parametrize("words", [(), ("policy.history=2", "policy.chunk=3")])
 def test_pairs_are_the_teachers_samples_for_their_noise(
     words: tuple[str, ...], episodes: Episodes, teachers: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lesson, "ROWS", 64)  # so that there are several batches, the last one smaller
+    monkeypatch.setattr(pairs, "ROWS", 64)  # so that there are several batches, the last one smaller
     teacher = teachers("policy=flow", *words)
     improver = distillation(episodes, teacher, "method=reflow", *words)
-    pairs, policy = improver.data, load_policy(teacher)
-    assert isinstance(pairs, Pairs)
-    assert pairs.noise.shape == (200, *policy.noise_shape)
-    assert abs(float(pairs.noise.std()) - 1) < 0.1
-    assert len(pairs.noise.unique(dim=0)) == 200
+    made, policy = improver.data, load_policy(teacher)
+    assert isinstance(made, Pairs)
+    assert made.noise.shape == (200, *policy.noise_shape)
+    assert abs(float(made.noise.std()) - 1) < 0.1
+    assert len(made.noise.unique(dim=0)) == 200
     index = torch.tensor([0, 79, 80, 199])
-    batch = pairs.gather(index)
+    batch = made.gather(index)
     assert torch.equal(batch["observation"]["observation"][0], batch["observation"]["observation"][2])  # of 80 steps
     with torch.no_grad():
         chunk = policy.sample(batch["observation"], batch["noise"])
@@ -155,7 +155,7 @@ def test_annealing_leads_from_fresh_to_paired_noise(episodes: Episodes, teachers
 
     def loss(beta: float, paired: float = 1.0, fresh: float = 1.0) -> float:
         changed = {**batch, "noise": paired * batch["noise"]}
-        return improver.lesson.coupled(changed, (fresh * draws[0], draws[1]), torch.tensor(beta))[0].item()
+        return coupled(improver.lesson, changed, (fresh * draws[0], draws[1]), torch.tensor(beta))[0].item()
 
     assert loss(1.0, paired=2.0) == loss(1.0) != loss(1.0, fresh=2.0)
     assert loss(0.0, fresh=2.0) == loss(0.0) != loss(0.0, paired=2.0)
@@ -192,12 +192,12 @@ def test_one_call_of_a_linear_teacher_is_exact(student: tuple[str, ...], episode
     factor = euler_factor()
     own.network = Analytic(lambda x, t, cond: (1 - factor if student[0] == "policy=flow" else factor) * x)
     learned = Lesson(own, teacher)
-    pairs = Pairs.make(teacher, Chunks(episodes, 1, 1), 500, seed=0)
-    torch.testing.assert_close(pairs.sample, factor * pairs.noise)
-    batch, draws = pairs.gather(torch.arange(500)), learned.draw(500, torch.Generator().manual_seed(0))
-    assert learned(batch, draws, torch.tensor(0.0))[0] < 1e-12
+    coupling = Pairs.make(teacher, Chunks(episodes, 1, 1), 500, seed=0)
+    torch.testing.assert_close(coupling.sample, factor * coupling.noise)
+    batch, draws = coupling.gather(torch.arange(500)), draw(learned, 500, torch.Generator().manual_seed(0))
+    assert coupled(learned, batch, draws, torch.tensor(0.0))[0] < 1e-12
     shuffled = {**batch, "noise": batch["noise"].roll(1, 0)}
-    assert learned(shuffled, draws, torch.tensor(0.0))[0] > 0.1
+    assert coupled(learned, shuffled, draws, torch.tensor(0.0))[0] > 0.1
 
 
 def test_a_linear_teachers_pairs_are_straight(episodes: Episodes) -> None:
@@ -212,9 +212,9 @@ def test_a_linear_teachers_pairs_are_straight(episodes: Episodes) -> None:
 
     own.network = Analytic(straight)
     learned = Lesson(own, teacher)
-    pairs = Pairs.make(teacher, Chunks(episodes, 1, 1), 500, seed=0)
-    draws = learned.draw(500, torch.Generator().manual_seed(0))
-    assert learned(pairs.gather(torch.arange(500)), draws, torch.tensor(0.0))[0] < 1e-12
+    coupling = Pairs.make(teacher, Chunks(episodes, 1, 1), 500, seed=0)
+    draws = draw(learned, 500, torch.Generator().manual_seed(0))
+    assert coupled(learned, coupling.gather(torch.arange(500)), draws, torch.tensor(0.0))[0] < 1e-12
     noise, cond = torch.randn(8, 1, 2, generator=torch.Generator().manual_seed(1)), torch.zeros(8, 1, 3)
     one, ten = (own.process.sample(own.network, noise, cond, steps) for steps in (1, 10))
     torch.testing.assert_close(one, ten)
@@ -320,7 +320,7 @@ def test_a_trajectory_ends_by_the_averaged_weights(episodes: Episodes, teachers:
     batch, taught = improver.data.gather(index), improver.lesson
 
     def loss() -> float:
-        return taught.trajectory(batch, draws)[1]["consistency"].item()
+        return trajectory(taught, batch, draws, 0.0)[1]["consistency"].item()
 
     before = loss()
     for network in (taught.averaged.network, taught.teacher.network):
@@ -407,12 +407,3 @@ def test_a_trained_student_is_refused(
     words = [f"method.teacher={teacher}", f"init={teacher}", f"data.path={demonstrations}", f"out={tmp_path / 'run'}"]
     assert main(["train", "method=reflow", *words]) == 2
     assert "reflow makes its student in the teacher's units; leave out init=" in capsys.readouterr().err
-
-
-def test_several_processes_are_refused(episodes: Episodes, teachers: Callable[..., Path]) -> None:
-    config = compose("train", ["method=reflow", f"method.teacher={teachers('policy=flow')}", *SMALL])
-    policy = GenerativePolicy.build(config.policy, config.network, episodes)
-    processes = Group(rank=0, size=2)
-    context = Context(100, "cpu", torch.Generator(), processes, compiled=False, short_episodes="error")
-    with pytest.raises(LaminarError, match="reflow runs in one process; start it without torchrun"):
-        Distillation(policy, episodes, config.method, context)

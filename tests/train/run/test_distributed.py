@@ -43,6 +43,14 @@ def outputs(folder: Path) -> list[str]:
     return [(folder / f"output{rank}").read_text() for rank in range(2)]
 
 
+def run_two(launch: Launch, words: list[str], folder: Path) -> None:
+    """Let both processes of a group end well."""
+    pair = launch_two(launch, words, folder)
+    for process in pair:
+        process.join(60)
+    assert [process.exitcode for process in pair] == [0, 0], outputs(folder)
+
+
 def assert_same_training(one: Path, two: Path) -> None:
     """Compare losses and weights to the rounding of a sum in another order."""
     rows, others = read_rows(one / "metrics.jsonl"), read_rows(two / "metrics.jsonl")
@@ -64,10 +72,7 @@ def test_two_processes_are_one_with_a_doubled_batch(
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(command(demonstrations, one, *policy, f"method.batch_size={2 * batch}")) == 0
     words = command(demonstrations, two, *policy, f"method.batch_size={batch}")
-    pair = launch_two(launch, words, tmp_path)
-    for process in pair:
-        process.join(60)
-    assert [process.exitcode for process in pair] == [0, 0], outputs(tmp_path)
+    run_two(launch, words, tmp_path)
     assert_same_training(one, two)
     assert outputs(tmp_path)[1] == "", "only the first process speaks"
 
@@ -105,6 +110,56 @@ def test_torchrun(demonstrations: Path, tmp_path: Path) -> None:
     assert done.stdout.strip() == f"trained policy in {tmp_path / 'two'}"
     assert main(command(demonstrations, tmp_path / "one", "method.batch_size=16")) == 0
     assert_same_training(tmp_path / "one", tmp_path / "two")
+
+
+def improve(data: Path, out: Path, batch: int, *words: str) -> list[str]:
+    lengths = ["log_every=5", "checkpoint_every=20", "steps=20"]
+    return [
+        "train",
+        f"data.path={data}",
+        f"out={out}",
+        "network.width=16",
+        *lengths,
+        f"method.batch_size={batch}",
+        *words,
+    ]
+
+
+# Divided by nothing: with q_scale=policy or data each process divides by its own share's mean |Q|.
+# Several candidates a transition, a chain of inner draws and smoothing are shared out by transition.
+Q_LEARNING = {
+    "dql": ("method=dql", "method.q_scale=none", "method.backup_actions=3", "method.target_noise=0.2"),
+    "fql": ("method=fql", "method.q_scale=none", "method.max_grad_norm=0.5"),
+    "iql": ("method=iql", "method.q_scale=none"),
+}
+
+
+@pytest.mark.parametrize("words", Q_LEARNING.values(), ids=Q_LEARNING)
+def test_q_learning_of_two_processes(
+    words: tuple[str, ...], rewarded_file: Path, tmp_path: Path, launch: Launch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    words = (*words, "method.critic.width=16", "method.ema_start=5")
+    assert main(improve(rewarded_file, one, 16, *words)) == 0
+    run_two(launch, improve(rewarded_file, two, 8, *words), tmp_path)
+    assert_same_training(one, two)
+
+
+@pytest.mark.parametrize("words", [("method=reflow",), ("method=ctm",)])
+def test_distillation_of_two_processes(
+    words: tuple[str, ...], demonstrations: Path, tmp_path: Path, launch: Launch
+) -> None:
+    teacher = tmp_path / "teacher"
+    assert (
+        main(["train", "policy=flow", f"data.path={demonstrations}", f"out={teacher}", "network.width=16", "steps=2"])
+        == 0
+    )
+    words = (*words, f"method.teacher={teacher}", "method.warmup=5")
+    words = (*words, "method.pairs=200") if "method=reflow" in words else words
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(improve(demonstrations, one, 16, *words)) == 0
+    run_two(launch, improve(demonstrations, two, 8, *words), tmp_path)
+    assert_same_training(one, two)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

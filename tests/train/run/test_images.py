@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
@@ -16,11 +19,15 @@ from laminar.data.on_disk import on_disk
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
-from laminar.train.improver import Context
+from laminar.train.improver import Context, Improver
 from laminar.train.methods.bc import BehaviorCloning, Config
+from laminar.train.methods.q_learning import Config as QConfig
+from laminar.train.methods.q_learning import QLearning
 from laminar.train.run.trainer import train
-from laminar.train.update.group import Group
+
+Build = Callable[[Episodes], Any]
 
 
 @pytest.fixture
@@ -44,24 +51,28 @@ def put_on_disk(episodes: Episodes, folder: Path) -> Episodes:
 def cloning(episodes: Episodes) -> BehaviorCloning:
     torch.manual_seed(0)
     policy = GenerativePolicy.build(PolicyConfig(chunk=4, execute=2), MLPConfig(width=16, depth=1), episodes)
-    context = Context(
-        steps=20,
-        device="cpu",
-        generator=torch.Generator().manual_seed(1),
-        processes=Group(),
-        compiled=False,
-        short_episodes="error",
-    )
+    context = Context(steps=20, generator=torch.Generator().manual_seed(1))
     return BehaviorCloning(policy, episodes, Config(batch_size=8), context)
 
 
-def losses(improver: BehaviorCloning, steps: range) -> list[float]:
+def q_learning(episodes: Episodes) -> QLearning:
+    torch.manual_seed(0)
+    policy = GenerativePolicy.build(PolicyConfig(chunk=2, execute=2), MLPConfig(width=16, depth=1), episodes)
+    config = QConfig(batch_size=8, critic=CriticConfig(width=16))
+    return QLearning(policy, episodes, config, Context(steps=20, generator=torch.Generator().manual_seed(1)))
+
+
+BUILD = pytest.mark.parametrize("build", [cloning, q_learning])
+
+
+def losses(improver: Improver, steps: range) -> list[float]:
     return [float(improver.update(step)["loss"]) for step in steps]
 
 
-def test_images_on_disk_train_to_the_same_bits(pictured: Episodes, tmp_path: Path) -> None:
-    memory, disk = cloning(pictured), cloning(put_on_disk(pictured, tmp_path))
-    assert (memory.chunks.reads_disk, disk.chunks.reads_disk) == (False, True)
+@BUILD
+def test_images_on_disk_train_to_the_same_bits(build: Build, pictured: Episodes, tmp_path: Path) -> None:
+    memory, disk = build(pictured), build(put_on_disk(pictured, tmp_path))
+    assert (memory.program.feed.reads_disk, disk.program.feed.reads_disk) == (False, True)
     assert losses(memory, range(4)) == losses(disk, range(4))
     states: Any = (memory.state(), disk.state())
     for key, value in states[0].items():
@@ -80,12 +91,31 @@ def test_the_settings_choose_what_is_read(demonstrations: Path, tmp_path: Path) 
     train(compose("train", [*words, "data.observation=[observation]"]))
 
 
-def test_a_resume_repeats_the_batch_that_was_under_way(pictured: Episodes, tmp_path: Path) -> None:
+@BUILD
+def test_the_next_batch_is_read_while_an_update_runs(
+    build: Build, pictured: Episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    improver = build(put_on_disk(pictured, tmp_path))
+    gather, read = improver.program.feed.gather, []
+
+    def spy(index: Tensor) -> Any:
+        read.append(threading.current_thread().name)
+        return gather(index)
+
+    monkeypatch.setattr(improver.program.feed, "gather", spy)
+    improver.update(0)
+    improver.update(1)
+    assert len(read) >= 2
+    assert all(name.startswith("prefetch") for name in read)
+
+
+@BUILD
+def test_a_resume_repeats_the_batch_that_was_under_way(build: Build, pictured: Episodes, tmp_path: Path) -> None:
     disk = put_on_disk(pictured, tmp_path)
-    whole, part, resumed = cloning(disk), cloning(disk), cloning(disk)
+    whole, part, resumed = build(disk), build(disk), build(disk)
     expected = losses(whole, range(6))
     assert losses(part, range(3)) == expected[:3]
     losses(resumed, range(1))  # whatever was under way is forgotten
-    resumed.averaged.load_state_dict(part.averaged.state_dict())
+    resumed.product().load_state_dict(part.product().state_dict())
     resumed.load_state({key: value.clone() for key, value in part.state().items()})
     assert losses(resumed, range(3, 6)) == expected[3:]

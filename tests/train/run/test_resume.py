@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,7 +192,10 @@ def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path:
     policy = load_policy(run)
     for name in (".step_00000050.writing", ".step_00000040.previous"):
         policy.save(run / "checkpoints" / name)
-    save_checkpoint(run, 48, policy, {"generator": torch.zeros(3)})
+    improver: Any = SimpleNamespace(
+        product=lambda: policy, state=lambda: {"generator": torch.zeros(3)}, replay=None, world=None
+    )
+    save_checkpoint(run, 48, improver)
     found = sorted(path.name for path in (run / "checkpoints").iterdir())
     assert found == ["step_00000040", "step_00000048"]
 
@@ -226,10 +230,10 @@ def test_resuming_a_finished_run_changes_nothing(reference: Path, demonstrations
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("missing", "tensor 'exp_avg' is missing"),
+        ("missing", "tensor 'online_first' is missing"),
         ("extra", "unexpected tensor 'momentum'"),
-        ("shape", "tensor 'exp_avg' has shape (3,)"),
-        ("type", "tensor 'exp_avg' has shape"),
+        ("shape", "tensor 'online_first' has shape (3,)"),
+        ("type", "tensor 'online_first' has shape"),
         ("cut", "is damaged"),
         ("absent", "is missing"),
     ],
@@ -246,13 +250,13 @@ def test_damaged_training_state(
     path = checkpoints(run)[-1] / "train.safetensors"
     state = load_file(path)
     if damage == "missing":
-        del state["exp_avg"]
+        del state["online_first"]
     elif damage == "extra":
         state["momentum"] = torch.zeros(3)
     elif damage == "shape":
-        state["exp_avg"] = torch.zeros(3)
+        state["online_first"] = torch.zeros(3)
     elif damage == "type":
-        state["exp_avg"] = state["exp_avg"].double()
+        state["online_first"] = state["online_first"].double()
     save_file(state, path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])
@@ -268,7 +272,11 @@ def test_damaged_training_state(
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_update(monkeypatch, 20, lambda bc: bc.flat.values.data.fill_(torch.nan))
+    def spoil(bc: BehaviorCloning) -> None:
+        assert bc.program is not None
+        bc.program.state["online"].fill_(torch.nan)
+
+    at_update(monkeypatch, 20, spoil)
     # rows are further apart than checkpoints: the bad weights must not reach a checkpoint all the same
     assert main(command(demonstrations, tmp_path / "run", "log_every=40")) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]

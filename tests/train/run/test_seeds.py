@@ -5,26 +5,37 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
+from laminar.train.config import RuntimeConfig
+from laminar.train.improver import Improver
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.run.logs import read_rows
-from laminar.train.update.runners import runner
-from laminar.train.update.stacked import stacked
+from laminar.train.update.runners import Runner, runner
+from laminar.train.update.stacked import rows, stacked
 
 METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
 SEEDS = (0, 3)
 SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
+
+
+def joined(improvers: Sequence[Improver]) -> Runner:
+    """Update the replicas together, as the trainer does."""
+    program = stacked([improver.program for improver in improvers if improver.program is not None])
+    for index, improver in enumerate(improvers):
+        improver.move(rows(program.state, index))
+    return runner(program, RuntimeConfig())
 
 
 def leaves(tree: Any) -> list[Tensor]:
@@ -39,7 +50,7 @@ def test_replicas_are_separate_runs(method: str, learner: Callable[..., QLearnin
         return [learner(method, seed=seed) for seed in SEEDS]
 
     together, alone = build(), build()
-    update = runner(stacked(together))
+    update = joined(together)
     for step in range(4):  # both kinds of updates, where the actor is delayed
         metrics = update(step)
         for row, learner in enumerate(alone):
@@ -57,9 +68,9 @@ def test_replicas_are_separate_runs(method: str, learner: Callable[..., QLearnin
 @pytest.mark.parametrize("method", METHODS)
 def test_draws_are_the_same_to_the_bit(method: str, learner: Callable[..., QLearning]) -> None:
     together, alone = ([learner(method, seed=seed) for seed in SEEDS] for _ in range(2))
-    program = stacked(together)
-    index, draws = program.draw()
-    batch = program.gather(index)
+    program = stacked([learner.program for learner in together])
+    index, draws = program.feed.draw()
+    batch = program.feed.gather(index)
     for row, learner in enumerate(alone):
         own_index, own_draws = learner.program.feed.draw()
         mine = [value[row] for value in leaves((index, draws, batch))]
@@ -70,12 +81,12 @@ def test_draws_are_the_same_to_the_bit(method: str, learner: Callable[..., QLear
 
 def test_a_stacked_update_is_one_graph(learner: Callable[..., QLearning]) -> None:
     """`fullgraph` leaves nothing to Python: no branch on data, no sync."""
-    plain, traced = (stacked([learner("ofql", seed=seed) for seed in SEEDS]) for _ in range(2))
-    rates = torch.tensor(plain.schedule(0)[0])
-    index, draws = plain.draw()
-    plain.advance(plain.gather(index), draws, rates, True)
+    plain, traced = (stacked([learner("ofql", seed=seed).program for seed in SEEDS]) for _ in range(2))
+    rates = torch.tensor(plain.rates(0)[0])
+    batch, draws = plain.feed.next()
+    plain.advance(batch, draws, rates, True)
     advance = torch.compile(traced.advance, fullgraph=True, backend="eager")
-    advance(traced.gather(index), draws, rates, True)
+    advance(batch, draws, rates, True)
     for name, value in plain.state.items():
         torch.testing.assert_close(traced.state[name], value, msg=name)
 
@@ -105,6 +116,36 @@ def test_each_seed_is_an_ordinary_run(reference: Path, rewarded_file: Path, tmp_
         torch.testing.assert_close(load_policy(alone).state_dict()[name], value, rtol=1e-3, atol=2e-5, msg=name)
     # and goes on as one
     assert main(command(rewarded_file, one, "seed=1", "resume=true")) == 0
+
+
+@pytest.mark.parametrize("words", [("policy=flow",), ("policy=meanflow", "policy.chunk=4", "policy.history=2")])
+def test_cloning_trains_seeds_together(words: tuple[str, ...], demonstrations: Path, tmp_path: Path) -> None:
+    """Stacked, the seeds are the runs that each would have been, and resume together to the bit."""
+    small = ("network.width=16", "method.batch_size=8", "method.warmup=3")
+    lengths = ("steps=12", "log_every=4", "checkpoint_every=4")
+    command = ["train", "method=bc", f"data.path={demonstrations}", *words, *small, *lengths]
+    both = tmp_path / "both"
+    assert main([*command, f"out={both}", "seeds=[0,1]"]) == 0
+    for seed in (0, 1):
+        alone, together = tmp_path / f"alone_{seed}", both / f"seed_{seed}"
+        assert main([*command, f"out={alone}", f"seed={seed}"]) == 0
+        numbers, others = (read_rows(run / "metrics.jsonl") for run in (together, alone))
+        assert len(numbers) == 3
+        for row, other in zip(numbers, others, strict=True):
+            assert row == pytest.approx(other, rel=1e-4)
+        for file in ("model.safetensors", "train.safetensors"):
+            mine, theirs = (load_file(checkpoints(run)[-1] / file) for run in (together, alone))
+            assert mine.keys() == theirs.keys()
+            for name, value in mine.items():
+                torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5, msg=name)
+    resumed = Path(shutil.copytree(both, tmp_path / "resumed"))
+    for seed in (0, 1):
+        shutil.rmtree(checkpoints(resumed / f"seed_{seed}")[-1])
+    assert main([*command, f"out={resumed}", "seeds=[0,1]", "resume=true"]) == 0
+    for seed in (0, 1):
+        for file in ("model.safetensors", "train.safetensors"):
+            path = f"seed_{seed}/checkpoints/step_00000012/{file}"
+            assert (resumed / path).read_bytes() == (both / path).read_bytes()
 
 
 def test_resuming_from_the_newest_checkpoint_of_all_is_exact(
@@ -165,7 +206,7 @@ def test_the_seed_that_diverges_is_named(
     owners: list[QLearning] = []
     move = QLearning.move
     monkeypatch.setattr(QLearning, "move", lambda self, state: (owners.append(self), move(self, state)))
-    monkeypatch.setattr(QLearning, "_schedule", spoil)
+    monkeypatch.setattr(QLearning, "_rates", spoil)
     assert main(command(rewarded_file, tmp_path / "runs", "seeds=[0,7]")) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "seed 7: " in error
@@ -176,7 +217,6 @@ def test_the_seed_that_diverges_is_named(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=bc", "seeds=[0,1]"], "BehaviorCloning trains one seed at a time; give seed=K"),
         (["seeds=[0,0]"], "seeds=[0, 0] names a seed twice"),
         (["seeds=[]"], "seeds=[] is no list of whole numbers"),
         (["seeds=3"], "seeds=3 is no list of whole numbers"),
@@ -187,8 +227,7 @@ def test_the_seed_that_diverges_is_named(
 def test_bad_seeds(
     words: list[str], message: str, rewarded_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = [] if "method=bc" in words else list(SMALL)
-    assert main(["train", "method=ofql", f"data.path={rewarded_file}", f"out={tmp_path / 'runs'}", *small, *words]) == 2
+    assert main(["train", "method=ofql", f"data.path={rewarded_file}", f"out={tmp_path / 'runs'}", *SMALL, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

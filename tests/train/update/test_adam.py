@@ -60,8 +60,8 @@ def test_the_formulas_are_the_kernel(beta2: float, weight_decay: float, monkeypa
     monkeypatch.setattr(module, "transformed", lambda: True)
     written_out, other_moments = trained(beta2, weight_decay)
     torch.testing.assert_close(written_out, fused, rtol=1e-6, atol=1e-6)
-    for one, other, scale in zip(other_moments, moments, (SCALE, SCALE.square()), strict=True):
-        assert ((one - other).abs() <= 1e-6 * scale).all()  # a mean of both signs may be small by chance
+    assert ((other_moments[0] - moments[0]).abs() <= 1e-6 * SCALE).all()  # a mean of both signs may be small by chance
+    torch.testing.assert_close(other_moments[1], moments[1], rtol=2e-5, atol=0)  # 1 - 0.999 in float32 is off by 1.3e-5
 
 
 @pytest.mark.parametrize("transformed", [False, True])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.update import adam, learner as learners
+from laminar.train.update import adam
+from laminar.train.update import learner as learners
 
 
 @pytest.mark.parametrize("method", ["dql", "ofql", "fql", "iql"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -19,14 +20,20 @@ from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.data.episodes import Episodes
 from laminar.errors import LaminarError
+from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.train.config import RuntimeConfig
+from laminar.train.improver import Context, Improver
 from laminar.train.methods.bc import BehaviorCloning
 from laminar.train.methods.bc import Config as BCConfig
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.methods.q_learning.update import Rates
+from laminar.train.update import adam
+from laminar.train.update import learner as learners
 from laminar.train.update import runners as runtimes
-from laminar.train.update.group import Group
-from laminar.train.update.runners import Captured, float32_products, matmul_precision, runner
-from laminar.train.update.stacked import stacked
+from laminar.train.update.learner import Learner as UpdateLearner
+from laminar.train.update.program import Feed, UpdateProgram
+from laminar.train.update.runners import CapturedUpdate, runner
+from laminar.train.update.stacked import rows, stacked
 
 METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values
@@ -49,7 +56,23 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def same_state(one: QLearning, other: QLearning) -> None:
+@pytest.fixture
+def cloner(rewarded: Episodes) -> Learner:
+    """Return a function that builds a small cloning improver, as a run with that seed would."""
+
+    def build(seed: int = 0, policy: PolicyConfig | None = None, **runtime: Any) -> BehaviorCloning:
+        torch.manual_seed(seed)
+        untrained = GenerativePolicy.build(policy or PolicyConfig(), MLPConfig(width=16), rewarded)
+        settings = RuntimeConfig(**runtime)
+        generator = torch.Generator(settings.device).manual_seed(seed)
+        # both rates change, clipping bites, and the decay is large enough to see in a few updates
+        config = BCConfig(batch_size=8, warmup=3, max_grad_norm=0.1, weight_decay=0.1)
+        return BehaviorCloning(untrained, rewarded, config, Context(20, generator, settings))
+
+    return build
+
+
+def same_state(one: Improver, other: Improver) -> None:
     for name, value in (one.state() | one.product().state_dict()).items():
         assert torch.equal(value, (other.state() | other.product().state_dict())[name]), name
 
@@ -63,41 +86,74 @@ def test_an_update_never_waits_for_the_device(method: str, learner: Learner) -> 
     assert not SYNCS & set(calls.count)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_update_stays_on_its_device(method: str, learner: Learner) -> None:
-    """Tensors of another device cannot be captured; "meta" refuses them, and any branch on data too."""
-    q = learner(method)
+def update_away(improver: Any, module: nn.Module) -> None:
+    """Take one update on "meta", which refuses tensors of another device, and any branch on data too."""
 
     def away(leaf: Any) -> Any:
         return leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
-    index, draws = q.program.feed.draw()
-    inputs = tree_map(away, (q.program.state, q.program.feed.gather(index), draws))
-    q.agent.to("meta")
-    state, metrics = q.program.function(*inputs, torch.zeros(len(Rates._fields), device="meta"), True)
+    index, draws = improver.program.feed.draw()
+    state, batch, draws = tree_map(away, (improver.program.state, improver.program.feed.gather(index), draws))
+    improver.learner = UpdateLearner(module.to("meta"), lambda name: name.split(".")[0])
+    improver.learner.bind(state)
+    rates = torch.zeros(len(improver.program.rates(0)[0]), device="meta")
+    metrics = improver.program.function(state, batch, draws, rates, True)
     assert all(value.device.type == "meta" for value in (*state.values(), *metrics.values()))
+
+
+@pytest.fixture(params=["eager", "functional"])
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the way of eager and captured updates, and that of compiled ones and stacked seeds."""
+    for module in (adam, learners):
+        monkeypatch.setattr(module, "transformed", lambda: request.param == "functional")
+    monkeypatch.setattr(adam, "_fused", lambda *_: None)  # knows no "meta"; its buffers are those of the formulas
+
+
+@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.parametrize("method", METHODS)
+def test_an_update_stays_on_its_device(method: str, learner: Learner) -> None:
+    """Tensors of another device cannot be captured."""
+    q = learner(method)
+    update_away(q, q.agent)
+
+
+@pytest.mark.usefixtures("_both_ways")
+def test_cloning_stays_on_its_device(cloner: Learner) -> None:
+    bc = cloner()
+    update_away(bc, bc.clone)
 
 
 def test_the_runner_is_the_plain_update(learner: Learner) -> None:
     one, other = learner("ofql"), learner("ofql")
-    step = runner(one.program)
+    step = runner(one.program, RuntimeConfig())
     for number in range(3):
         assert step(number).keys() == other.update(number).keys()
     same_state(one, other)
 
 
+def round_rates(program: UpdateProgram) -> None:
+    """Take rates as float32, which they are on their way to a device; eagerly they are Python's numbers."""
+    rates = program.rates
+
+    def rounded(step: int) -> tuple[list[float], bool]:
+        numbers, variant = rates(step)
+        return torch.tensor(numbers).tolist(), variant
+
+    program.rates = rounded
+
+
 class FakeCuda:
     """Stands in for `torch.cuda`: a capture takes no effect, and a replay repeats what was captured."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, q: QLearning) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, program: UpdateProgram) -> None:
         self.captured, self.replays, self.registered = 0, 0, []
-        self._program, self._launch, self._recording = q.program, Captured.launch, False
+        self._program, self._launch, self._recording = program, CapturedUpdate.launch, False
         names = {"Stream": lambda _: SimpleNamespace(wait_stream=id), "current_stream": lambda _: SimpleNamespace()}
         names["current_stream"] = names["Stream"]
         names |= {"stream": lambda _: nullcontext(), "CUDAGraph": self._graph, "graph": self._capture}
         for name, value in names.items():
             monkeypatch.setattr(runtimes.torch.cuda, name, value)
-        monkeypatch.setattr(Captured, "launch", lambda captured, acts: self._record(captured, acts))
+        monkeypatch.setattr(CapturedUpdate, "launch", lambda captured, acts: self._record(captured, acts))
 
     def _graph(self) -> Any:
         self.graph = SimpleNamespace(register_generator_state=self.registered.append)
@@ -106,15 +162,16 @@ class FakeCuda:
     @contextmanager
     def _capture(self, graph: Any) -> Iterator[None]:
         state = {name: value.clone() for name, value in self._program.state.items()}
-        generator = self._program.generators[0].get_state()
+        generators = [generator.get_state() for generator in self._program.feed.generators]
         self._recording, self.captured = True, self.captured + 1
         yield
         self._recording = False
         for name, value in state.items():
             self._program.state[name].copy_(value)
-        self._program.generators[0].set_state(generator)
+        for generator, saved in zip(self._program.feed.generators, generators, strict=True):
+            generator.set_state(saved)
 
-    def _record(self, captured: Captured, acts: tuple[bool, ...]) -> tuple[list[str], Tensor]:
+    def _record(self, captured: CapturedUpdate, acts: tuple[bool, ...]) -> tuple[list[str], Tensor]:
         names, values = self._launch(captured, acts)
         if self._recording:
 
@@ -133,8 +190,9 @@ def test_what_is_around_a_captured_graph(
     """Warm-ups leave no trace, rates are those of the update, patterns of delayed updates have graphs of their own."""
     words = ("method.final_lr=0.0", "method.ema_start=2")  # both rates change
     eager, q = learner(method, *words), learner(method, *words)
-    cuda = FakeCuda(monkeypatch, q)
-    captured = Captured(q.program, q.program.advance, updates)
+    round_rates(eager.program)
+    cuda = FakeCuda(monkeypatch, q.program)
+    captured = CapturedUpdate(q.program, q.program.advance, updates)
     kept: list[dict[str, Tensor]] = []
     for step in range(0, 6, updates):
         kept.append(captured(step))
@@ -149,11 +207,76 @@ def test_what_is_around_a_captured_graph(
     assert cuda.registered == [q.context.generator] * cuda.captured
 
 
-def test_a_graph_needs_a_cuda_device(learner: Learner) -> None:
-    with pytest.raises(LaminarError, match="a CUDA graph needs a CUDA device, the update is on cpu"):
-        learner("ofql", captured=True)
+@pytest.mark.parametrize("updates", [1, 3])
+def test_what_is_around_a_captured_graph_of_cloning(
+    updates: int, cloner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launch that is captured, run eagerly, takes the steps of plain updates to the bit."""
+    eager, bc = cloner(), cloner()
+    round_rates(eager.program)
+    cuda = FakeCuda(monkeypatch, bc.program)
+    captured = CapturedUpdate(bc.program, bc.program.advance, updates)
+    for step in range(0, 6, updates):
+        found = captured(step)
+        plain = [eager.update(step + index) for index in range(updates)]
+        for name, value in found.items():
+            torch.testing.assert_close(value, torch.stack([metrics[name] for metrics in plain]).mean(dim=0), msg=name)
+        same_state(bc, eager)
+    assert (cuda.captured, cuda.replays) == (1, 6 // updates)
+    assert cuda.registered == [bc.context.generator]
+
+
+@pytest.mark.parametrize("policy", [PolicyConfig(), PolicyConfig(chunk=3, history=2)], ids=["step", "chunk"])
+def test_compiled_cloning_is_eager_cloning(
+    policy: PolicyConfig, cloner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one graph, checked without a compiler's cost: the graph takes the steps that the formulas do."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    eager, compiled = cloner(policy=policy), cloner(policy=policy, compiled=True)
+    before = eager.product().checkpoint_hash()
+    for step in range(4):
+        expected, found = eager.update(step), compiled.update(step)
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    assert eager.product().checkpoint_hash() != before
+    theirs = eager.state() | eager.product().state_dict()
+    for name, value in (compiled.state() | compiled.product().state_dict()).items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_cloning_through_the_compiler(cloner: Learner) -> None:
+    torch._dynamo.reset()
+    eager, compiled = cloner(), cloner(compiled=True)
+    for step in range(4):
+        eager.update(step)
+        compiled.update(step)
+    theirs = eager.state() | eager.product().state_dict()
+    for name, value in (compiled.state() | compiled.product().state_dict()).items():
+        torch.testing.assert_close(value, theirs[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_graph_needs_a_cuda_device(learner: Learner, cloner: Learner) -> None:
+    for improver in (learner("ofql", captured=True), cloner(captured=True)):
+        with pytest.raises(LaminarError, match="a CUDA graph needs a CUDA device, the update is on cpu"):
+            improver.update(0)
     with pytest.raises(LaminarError, match=r"updates_per_launch=3 needs a captured update; use runtime=cuda_graph"):
-        learner("ofql", updates_per_launch=3)
+        learner("ofql", updates_per_launch=3).update(0)
+
+
+def test_reads_from_the_disk_are_not_captured(learner: Learner) -> None:
+    feed = learner("ofql").program.feed
+    program = UpdateProgram(
+        {"weights": torch.zeros(1, device="meta")},  # no CPU: what comes first is the device
+        lambda *_: {},
+        Feed(feed.draw, feed.gather, [*feed.generators, torch.Generator()], reads_disk=True),
+        lambda step: ((0.0,), True),
+    )
+    program.__class__ = type("OnCuda", (UpdateProgram,), {"device": torch.device("cuda")})
+    with pytest.raises(LaminarError, match="images on disk cannot be read inside a CUDA graph; use runtime=cuda"):
+        runner(program, RuntimeConfig(captured=True))
 
 
 @pytest.mark.parametrize(
@@ -178,89 +301,6 @@ def test_settings_of_a_runtime(
     assert message in capsys.readouterr().err
 
 
-def test_cloning_is_not_captured(learner: Learner, rewarded: Episodes) -> None:
-    q = learner("ofql")
-    q.context.captured = True
-    with pytest.raises(LaminarError, match="method=bc cannot be captured in a CUDA graph; use runtime=cuda"):
-        BehaviorCloning(q.product(), rewarded, BCConfig(), q.context)
-
-
-def test_one_process_only(learner: Learner) -> None:
-    with pytest.raises(LaminarError, match="ofql runs in one process"):
-        learner("ofql", processes=Group(0, 2))
-
-
-def test_the_precision_holds_for_updates_alone(
-    rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: dict[str, set[str]] = {"update": set(), "policy": set()}
-
-    def watch(name: str, method: Callable[..., Any]) -> None:
-        def spy(self: QLearning, *args: Any) -> Any:
-            seen[name].add(torch.get_float32_matmul_precision())
-            return method(self, *args)
-
-        monkeypatch.setattr(QLearning, name, spy)
-
-    watch("update", QLearning.update)
-    watch("policy", QLearning.policy)  # asked for by evaluations and checkpoints
-    words = ["method=ofql", "network.width=16", "method.critic.width=16", "steps=3", "runtime.matmul=medium"]
-    assert main(["train", f"data.path={rewarded_file}", f"out={tmp_path / 'run'}", *words]) == 0
-    assert seen == {"update": {"medium"}, "policy": {"highest"}}
-    assert torch.get_float32_matmul_precision() == "highest"
-
-
-@pytest.mark.parametrize(("error", "expected"), [(1e-7, "medium"), (1e-3, "highest")])
-def test_auto_takes_the_fast_products_that_stay_exact(
-    error: float, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    multiply = Tensor.__matmul__
-
-    def rounded(a: Tensor, b: Tensor) -> Tensor:
-        found = multiply(a, b)
-        return found * (1 + error) if torch.get_float32_matmul_precision() == "medium" else found
-
-    monkeypatch.setattr(Tensor, "__matmul__", rounded)
-    runtimes._medium_is_exact.cache_clear()
-    try:
-        assert float32_products("auto", "cpu") == expected
-    finally:
-        runtimes._medium_is_exact.cache_clear()
-    assert float32_products("auto", "cuda:1") == "highest", "a GPU would round"
-    assert float32_products("high", "cpu") == "high"
-
-
-def test_the_precision_is_restored_after_an_error() -> None:
-    def fail() -> None:
-        with matmul_precision("medium"):
-            raise ZeroDivisionError(torch.get_float32_matmul_precision())
-
-    with pytest.raises(ZeroDivisionError, match="medium"):
-        fail()
-    assert torch.get_float32_matmul_precision() == "highest"
-
-
-@pytest.mark.parametrize("method", ["bc", "ofql"])
-def test_autocast_runs_products_in_bfloat16(
-    method: str, rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[set[torch.dtype]] = []
-    linear = torch.nn.functional.linear
-
-    def spy(*args: Any) -> Tensor:
-        value = linear(*args)
-        seen[-1].add(value.dtype)
-        return value
-
-    monkeypatch.setattr(torch.nn.functional, "linear", spy)
-    for run, autocast in enumerate(("false", "true")):
-        seen.append(set())
-        words = [f"method={method}", "network.width=16", "steps=2", f"runtime.autocast={autocast}"]
-        assert main(["train", f"data.path={rewarded_file}", f"out={tmp_path / str(run)}", *words]) == 0
-    assert seen[0] == {torch.float32}
-    assert torch.bfloat16 in seen[1]
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("updates", [1, 3])
@@ -279,9 +319,28 @@ def test_captured_is_eager_on_the_gpu(method: str, updates: int, compiled: bool,
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("updates", [1, 3])
+def test_captured_cloning_is_eager_on_the_gpu(updates: int, compiled: bool, cloner: Learner) -> None:
+    eager = cloner(device="cuda")
+    captured = cloner(device="cuda", captured=True, updates_per_launch=updates, compiled=compiled)
+    for step in range(0, 6, updates):
+        captured.update(step)
+        for index in range(updates):
+            eager.update(step + index)
+    mine, theirs = (bc.state() | bc.product().state_dict() for bc in (captured, eager))
+    assert torch.equal(mine["generator"], theirs["generator"]), "a resume would draw other numbers"
+    for name, value in mine.items():
+        torch.testing.assert_close(value, theirs[name], rtol=2e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.gpu
 def test_stacked_seeds_are_captured_together_on_the_gpu(learner: Learner) -> None:
     together, alone = ([learner("ofql", seed=seed, device="cuda") for seed in (0, 1, 2)] for _ in range(2))
-    update = runner(stacked(together), captured=True, updates_per_launch=2)
+    program = stacked([q.program for q in together])
+    for row, q in enumerate(together):
+        q.move(rows(program.state, row))
+    update = runner(program, RuntimeConfig(captured=True, updates_per_launch=2))
     for step in range(0, 6, 2):
         assert update(step)["loss"].shape == (3,)
     for replica, q in zip(together, alone, strict=True):

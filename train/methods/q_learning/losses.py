@@ -114,7 +114,11 @@ def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: 
 
 @torch.no_grad()
 def scale_of(agent: Agent, q: Tensor, s: Tensor, data: Tensor) -> Tensor:
-    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), or 1."""
+    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), or 1.
+
+    Data parallel, it is the mean over this process's share: n processes with batch B divide by n numbers, and not by
+    the one of a batch n B.
+    """
     if agent.config.q_scale == "none":
         return torch.ones((), device=q.device)
     values = agent.critic(s, data.flatten(1)).mean(dim=0) if agent.config.q_scale == "data" else q
