@@ -45,7 +45,7 @@ class PolicyModule(nn.Module, ABC):
     @property
     def noise_axes(self) -> str:
         """What the axes of a batch of noise are, for messages; those of the base, unless a policy has others."""
-        return self._composed_of.noise_axes
+        return self.composed_of.noise_axes
 
     @property
     def candidates(self) -> int:
@@ -55,15 +55,15 @@ class PolicyModule(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._composed_of.device
+        return self.composed_of.device
 
     @property
     def action_scale(self) -> Tensor:
         """(A,) raw units of one normalized unit of each action dimension."""
-        return self._composed_of.action_scale
+        return self.composed_of.action_scale
 
     @property
-    def _composed_of(self) -> PolicyModule:
+    def composed_of(self) -> PolicyModule:
         """The base, of a policy that leaves to it what it does not do itself."""
         assert self.base is not None, "a policy without a base has all of these itself"
         return self.base
@@ -75,7 +75,7 @@ class PolicyModule(nn.Module, ABC):
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
-        return self._composed_of.encode(observation)
+        return self.composed_of.encode(observation)
 
     @abstractmethod
     def decode(

@@ -53,8 +53,13 @@ class RewardWeightedRegression(Improver):
         if isinstance(context.like, RewardWeightedRegression):  # another seed's data on the device serve this one too
             self.transitions = context.like.transitions
         else:
-            shape = {"history": spec.history, "chunk": spec.chunk, "discount": config.discount}
-            self.transitions = Transitions(need(recorded, config.name), **shape, device=context.device)
+            self.transitions = Transitions(
+                need(recorded, config.name),
+                history=spec.history,
+                chunk=spec.chunk,
+                discount=config.discount,
+                device=context.device,
+            )
         returns = self.transitions.returns.double()  # (starts,)
         scale = config.temperature * returns.std(correction=0).clamp(min=1e-6)
         self.shares = ((returns - returns.max()) / scale).softmax(0).cumsum(0)  # (starts,) up to 1

@@ -49,39 +49,40 @@ class Typical(PolicyModule):
         """Stand in front of a policy; weights are shared, not copied."""
         check(config, "typical")
         super().__init__()
-        self.base: PolicyModule = base
+        self.base = base
         self.spec, self.settings = base.spec, config
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of the noise of one decision."""
-        return (self.settings.count, *self.base.noise_shape)
+        return (self.settings.count, *self.composed_of.noise_shape)
 
     @property
     def noise_axes(self) -> str:
         """What the axes of a batch of noise are, for messages."""
-        return f"(batch, count, …) of {self.base.noise_axes}"
+        return f"(batch, count, …) of {self.composed_of.noise_axes}"
 
     @property
     def candidates(self) -> int:
         """Chunks that are drawn for one decision."""
-        return self.settings.count * self.base.candidates
+        return self.settings.count * self.composed_of.candidates
 
     @property
     def config(self) -> dict[str, Any]:
         """What `restore` takes, as plain values."""
-        return {"kind": self.settings.name, "typical": asdict(self.settings), "base": self.base.config}
+        return {"kind": self.settings.name, "typical": asdict(self.settings), "base": self.composed_of.config}
 
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
     ) -> Tensor:
         """Map conditions (B, h, D) and noise (B, count, …) to chunks (B, H, A): the nearest to all others of each."""
         count = self.settings.count
-        rows = self.base.decode(cond.repeat_interleave(count, dim=0), noise.flatten(0, 1), steps, source, network)
+        cond = cond.repeat_interleave(count, dim=0)  # (B count, h, D)
+        rows = self.composed_of.decode(cond, noise.flatten(0, 1), steps, source, network)
         chunks = rows.unflatten(0, (-1, count))  # (B, count, H, A)
         flat = (chunks / self.action_scale).flatten(2)  # in normalized units, or the largest numbers would decide
         apart = (flat[:, :, None] - flat[:, None]).square().sum(dim=3).sqrt().sum(dim=2)  # (B, count)
-        return chunks[torch.arange(len(cond), device=cond.device), apart.argmin(dim=1)]
+        return chunks[torch.arange(len(chunks), device=chunks.device), apart.argmin(dim=1)]
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Typical:

@@ -74,7 +74,7 @@ def ids() -> Iterable[str]:
 def register() -> None:
     """Register with gymnasium, once, which adds the time limit."""
     if ENV_ID not in gymnasium.registry:
-        gymnasium.register(ENV_ID, Reach, max_episode_steps=60)
+        gymnasium.register(ENV_ID, f"{__name__}:Reach", max_episode_steps=60)
 
 
 def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:

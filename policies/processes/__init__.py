@@ -216,8 +216,8 @@ PROCESSES = Family("process", __name__, Process)
 """All processes, by name."""
 
 
-def check_steps(steps: int) -> int:
-    """Return the number of sampling steps.
+def check_steps(steps: Steps) -> int:
+    """Return the number of sampling steps, for a process that follows no solver schedule or has handled it before.
 
     Raises:
         LaminarError: fewer than one, or no whole number.
