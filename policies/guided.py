@@ -119,33 +119,27 @@ class Guided(PolicyModule):
             )
 
     @property
-    def guided(self) -> PolicyModule:
-        """The base."""
-        assert self.base is not None
-        return self.base
-
-    @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of one decision's noise: the base's, or (N, n + 1)."""
         if self.acting.plain:
-            return self.guided.noise_shape
-        return (self.acting.candidates, math.prod(self.guided.noise_shape) + 1)
+            return self.composed_of.noise_shape
+        return (self.acting.candidates, math.prod(self.composed_of.noise_shape) + 1)
 
     @property
     def noise_axes(self) -> str:
         """What the axes of a batch of noise are, for messages."""
-        return self.guided.noise_axes if self.acting.plain else "(batch, candidate, chunk * action + 1)"
+        return self.composed_of.noise_axes if self.acting.plain else "(batch, candidate, chunk * action + 1)"
 
     @property
     def candidates(self) -> int:
         """Chunks that are drawn for one decision."""
-        return self.acting.candidates * self.guided.candidates
+        return self.acting.candidates * self.composed_of.candidates
 
     @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         critic = None if self.critic is None else asdict(self.critic.config)
-        return {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "base": self.guided.config}
+        return {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "base": self.composed_of.config}
 
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
@@ -155,12 +149,12 @@ class Guided(PolicyModule):
         Noise is (B, *noise_shape); the rows of the network, and of further noise, are B * N.
         """
         if self.acting.plain:
-            return self.guided.decode(cond, noise, steps, source, network)
+            return self.composed_of.decode(cond, noise, steps, source, network)
         batch, (count, _) = len(cond), self.noise_shape
         cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
-        start = noise[..., :-1].reshape(-1, *self.guided.noise_shape)  # (B N, H, A)
+        start = noise[..., :-1].reshape(-1, *self.composed_of.noise_shape)  # (B N, H, A)
         start = self.acting.noise_scale * start
-        chunks = self.guided.decode(cond, start, steps, source, network)
+        chunks = self.composed_of.decode(cond, start, steps, source, network)
         if count == 1:
             return chunks
         chosen = choose(self._values(cond, chunks).view(batch, count), noise[..., -1], self.acting)
@@ -169,7 +163,7 @@ class Guided(PolicyModule):
     def _values(self, cond: Tensor, chunks: Tensor) -> Tensor:
         """(B N,) least value of the heads, of what the environment would get."""
         assert self.critic is not None  # checked at the start
-        normalized = generative(self.guided).action_normalizer({"action": chunks})["action"]
+        normalized = generative(self.composed_of).action_normalizer({"action": chunks})["action"]
         return self.critic(cond.flatten(1), normalized.flatten(1)).amin(dim=0)
 
 
@@ -216,7 +210,7 @@ def guide(policy: Policy, acting: Acting) -> Policy:
             "it was built of: accelerate(guide(policy, acting))"
         )
     if isinstance(policy, Guided):
-        return Guided(policy.guided, policy.critic, acting)
+        return Guided(policy.composed_of, policy.critic, acting)
     return Guided(policy, None, acting)
 
 

@@ -38,7 +38,7 @@ def clone_of(policy: PolicyModule) -> GenerativePolicy:
     Raises:
         LaminarError: the policy is composed of more than that.
     """
-    inner = policy.guided if isinstance(policy, Guided) else policy
+    inner = policy.composed_of if isinstance(policy, Guided) else policy
     if not isinstance(inner, GenerativePolicy):
         raise LaminarError(
             f"this method trains the weights of a generative policy, and init= is a {policy.config['kind']} one; start "
