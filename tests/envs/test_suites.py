@@ -25,7 +25,7 @@ ENV_ID = "user/Count-v0?terminal=10&success=10"
 
 
 def test_suites_are_found_by_their_file_names() -> None:
-    assert SUITES.names() == ["calvin", "d4rl", "gymnasium_ids", "playroom", "pointmaze"]
+    assert {"calvin", "d4rl", "gymnasium_ids", "playroom", "pointmaze"} <= set(SUITES.names())
 
 
 @pytest.mark.parametrize(

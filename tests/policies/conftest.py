@@ -48,7 +48,7 @@ def make_policy(episodes: Episodes) -> Callable[..., GenerativePolicy]:
         process: str = "flow", network: str = "mlp", settings: dict | None = None, **policy: object
     ) -> GenerativePolicy:
         process_config = PROCESSES.config_class(process)(**(settings or {}))
-        network_config = NETWORKS.config_class(network)(**SMALL_NETWORKS[network])
+        network_config = NETWORKS.config_class(network)(**SMALL_NETWORKS.get(network, {}))
         return GenerativePolicy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
 
     return make

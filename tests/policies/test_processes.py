@@ -272,7 +272,7 @@ def test_mean_flow_refuses_a_network_with_corners(episodes: Episodes) -> None:
 
 
 def test_registry_names_are_file_names(make_policy: Callable[..., GenerativePolicy]) -> None:
-    assert PROCESSES.names() == ["ctm", "diffusion", "direct", "flow", "meanflow"]
+    assert {"ctm", "diffusion", "direct", "flow", "meanflow"} <= set(PROCESSES.names())
     for family in (PROCESSES, NETWORKS):
         for name in family.names():
             assert family.config_class(name)().name == name
