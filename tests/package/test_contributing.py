@@ -20,6 +20,7 @@ AHEAD = {"world_models", "deploy"}  # floors that are reserved
 HOMES = {  # where the names are that a member's file defines, calls or inherits
     "policies.processes": ("Process", "PROCESSES"),
     "policies.networks": ("Network", "NETWORKS"),
+    "policies.networks.layers": ("LayerNorm",),
     "policies.module": ("PolicyModule",),
     "policies.load": ("POLICIES", "load_policy"),
     "policies.runtimes": ("Run", "RUNTIMES"),
