@@ -39,19 +39,19 @@ def load_policy(folder: str | Path) -> PolicyModule:
     with storage.rebuilding(folder / "spec.json"):
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))
     with storage.rebuilding(folder / "config.json"):
-        policy = restore(config, spec)
+        policy = build(config, spec)
     load_weights(policy, folder)
     policy.schedules = read_schedules(folder)
     return policy.eval()
 
 
-def restore(config: Mapping[str, Any], spec: Spec) -> PolicyModule:
+def build(config: Mapping[str, Any], spec: Spec) -> PolicyModule:
     """Build a policy without its weights from its `config`, the policies that it is composed of first.
 
     Raises:
         LaminarError: an unknown kind, process, network or setting.
     """
-    base = restore(config["base"], spec) if config.get("base") else None
+    base = build(config["base"], spec) if config.get("base") else None
     return POLICIES.module(config["kind"]).restore(config, spec, base)
 
 

@@ -112,11 +112,11 @@ def test_ties() -> None:
 @pytest.mark.parametrize("selection", ["softmax", "argmax"])
 def test_one_candidate_is_the_single_sample(make_critical: MakeGuided, selection: str) -> None:
     policy = make_critical("meanflow", chunk=2)
-    guided = Guided(policy.guided, policy.critic, Acting(1, selection))
+    guided = Guided(policy.composed_of, policy.critic, Acting(1, selection))
     noise = noise_for(guided, 6)
-    assert guided.noise_shape == policy.guided.noise_shape == (2, 2)
-    assert torch.equal(guided.sample(observations(6), noise), policy.guided.sample(observations(6), noise))
-    for plain in (policy, policy.guided):
+    assert guided.noise_shape == policy.composed_of.noise_shape == (2, 2)
+    assert torch.equal(guided.sample(observations(6), noise), policy.composed_of.sample(observations(6), noise))
+    for plain in (policy, policy.composed_of):
         assert guide(plain, Acting(1, selection)) is plain
 
 
