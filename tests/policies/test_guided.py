@@ -228,10 +228,10 @@ def test_a_wrong_noise_is_told(make_critical: MakeGuided) -> None:
     ("settings", "message"),
     [
         ({"candidates": 0}, "candidates must be at least 1, got 0"),
-        ({"selection": "softmx"}, "no selection is called 'softmx'.*did you mean 'softmax'"),
-        ({"temperature": 0.0}, "temperature must be above 0, got 0.0; selection=argmax is the limit"),
+        ({"selection": "softmx"}, "selection must be softmax or argmax, got softmx; did you mean 'softmax'"),
+        ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
         ({"temperature": float("nan")}, "temperature must be above 0, got nan"),
-        ({"noise_scale": -0.5}, "noise_scale must be at least 0 and finite, got -0.5"),
+        ({"noise_scale": -0.5}, "noise_scale must be at least 0, got -0.5"),
         ({"candidates": 9, "noise_scale": 0.0}, "noise_scale=0 makes all 9 candidates the same"),
     ],
 )
