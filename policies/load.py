@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.spec import Spec
-from ..errors import LaminarError
+from ..errors import LaminarError, nearest
 from ..registry import Family
 from . import storage
 from .module import PolicyModule
@@ -33,25 +33,25 @@ def load_policy(folder: str | Path) -> PolicyModule:
     if config["kind"] not in POLICIES.names():
         known = ", ".join(POLICIES.names())
         raise LaminarError(
-            f"{folder} holds a '{config['kind']}', and no kind of policy is called so (known: {known}); give a "
-            "policy's folder, or register the kind first"
+            f"{folder} holds a '{config['kind']}', and no kind of policy is called so (known: {known})"
+            f"{nearest(str(config['kind']), POLICIES.names())}; give a policy's folder, or register the kind first"
         )
     with storage.rebuilding(folder / "spec.json"):
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))
     with storage.rebuilding(folder / "config.json"):
-        policy = restore(config, spec)
+        policy = build(config, spec)
     load_weights(policy, folder)
     policy.schedules = read_schedules(folder)
     return policy.eval()
 
 
-def restore(config: Mapping[str, Any], spec: Spec) -> PolicyModule:
+def build(config: Mapping[str, Any], spec: Spec) -> PolicyModule:
     """Build a policy without its weights from its `config`, the policies that it is composed of first.
 
     Raises:
         LaminarError: an unknown kind, process, network or setting.
     """
-    base = restore(config["base"], spec) if config.get("base") else None
+    base = build(config["base"], spec) if config.get("base") else None
     return POLICIES.module(config["kind"]).restore(config, spec, base)
 
 

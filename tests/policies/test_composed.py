@@ -147,7 +147,9 @@ def test_its_kind_must_be_registered_where_it_is_loaded(
 ) -> None:
     folder = bent.save(tmp_path / "saved")
     monkeypatch.setattr(POLICIES, "_registered", {})
-    with pytest.raises(LaminarError, match=r"no policy is called 'bent' \(known: .*generative, guided"):
+    with pytest.raises(
+        LaminarError, match=r"holds a .bent., and no kind of policy.*generative, guided\)"
+    ):
         load_policy(folder)
 
 
@@ -167,7 +169,7 @@ def test_it_is_guided_and_the_guided_one_is_saved(bent: PolicyModule, module: Mo
     guided = Guided(bent, critic, Acting(6, "argmax")).eval()
     loaded = load_policy(guided.save(tmp_path / "guided"))
     assert isinstance(loaded, Guided)
-    assert type(loaded.guided) is module.Bent
+    assert type(loaded.composed_of) is module.Bent
     assert torch.equal(chunks(loaded), chunks(guided))
     noise = noise_for(guided, 5)
     with torch.no_grad():

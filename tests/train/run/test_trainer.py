@@ -130,9 +130,9 @@ def test_a_clone_is_where_improvement_starts(clone: Path, rewarded_file: Path, t
     assert main(command(rewarded_file, run, f"init={clone}", *frozen)) == 0
     improved, cloned = load_policy(run), load_policy(clone)
     assert isinstance(improved, Guided)
-    assert improved.guided.config == cloned.config
+    assert improved.composed_of.config == cloned.config
     for name, value in cloned.state_dict().items():
-        torch.testing.assert_close(improved.guided.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)
+        torch.testing.assert_close(improved.composed_of.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)
     assert improved.critic is not None
     settings = json.loads((run / "run.json").read_text())
     assert settings["policy"]["process"]["name"] == "flow"

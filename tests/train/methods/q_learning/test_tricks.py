@@ -139,7 +139,7 @@ def test_what_is_deployed_are_the_slow_copies(q_toys: Any, method: str) -> None:
         learner.update(step)
     policy, state = learner.product(), learner.program.state
     assert policy.critic is not None
-    for deployed, copy, fast in ((policy.guided, "averaged", "actor"), (policy.critic, "target", "critic")):
+    for deployed, copy, fast in ((policy.composed_of, "averaged", "actor"), (policy.critic, "target", "critic")):
         weights = torch.cat([parameter.detach().flatten() for parameter in deployed.parameters()])
         assert torch.equal(weights, state[copy])
         assert not torch.equal(state[copy], state[fast])
