@@ -63,9 +63,7 @@ def test_a_choice_among_candidates_that_lost_its_critic(make_critical: MakeGuide
     with pytest.raises(LaminarError, match=r"a guided policy needs a base"):
         load_policy(folder)
     (folder / "config.json").write_text(json.dumps(config | {"kind": "guidde"}))
-    with pytest.raises(
-        LaminarError, match=r"holds a 'guidde', and.*did you mean 'guided'"
-    ):
+    with pytest.raises(LaminarError, match=r"holds a 'guidde', and.*did you mean 'guided'"):
         load_policy(folder)
 
 
