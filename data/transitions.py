@@ -56,7 +56,7 @@ class Transitions(Sampler):
             chunk: actions a sample.
             n_step: rewards a sample; 1 takes one for each action of a chunk.
             discount: of the next step, in [0, 1].
-            reward: (N,) in place of the episodes' own, see `train.rewards`.
+            reward: (N,) in place of the episodes' own, as the method tunes them.
             device: where the packed rows live.
 
         Raises:

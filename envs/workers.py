@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import signal
 import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -258,7 +257,8 @@ def _free(processes: list[SpawnProcess], pipes: list[Connection]) -> None:
 
 def _serve(pipe: Connection, memory: Any, job: _Job) -> None:
     """Work until the pipe is closed, which the end of the parent does too. Every command has one answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group: the parent decides, and may need its world to the end.
+    os.setsid()
     mine = slice(job.first, job.last)
     board = _views(memory, job.fields)
     slots: Slots | None = None

@@ -109,8 +109,8 @@ class Guided(PolicyModule):
         self.base = base
         self.critic = critic
         self.acting = acting or Acting()
-        if self.acting.candidates > 1:
-            _check_critic(critic, self.acting)
+        _check_critic(self)
+        self.register_load_state_dict_post_hook(_check_loaded)
         if self.acting.noise_scale != 1 and generative(base).process.inner_draws:
             raise LaminarError(
                 f"noise_scale={self.acting.noise_scale:g} needs a policy that is a function of its starting noise, and "
@@ -182,13 +182,22 @@ def new_critic(policy: GenerativePolicy, config: CriticConfig) -> Critic:
 
 
 def critic_of(policy: Policy) -> Critic | None:
-    """Return the critic that comes with a policy, None where there is none."""
-    return policy.critic if isinstance(policy, Guided) else None
+    """Return the critic that comes with a policy or with what it is composed of, None where there is none."""
+    inner = _guided_in(policy)
+    return None if inner is None else inner.critic
 
 
 def acting_of(policy: Policy) -> Acting:
-    """Return how a policy decides: a plain sample, unless it says otherwise."""
-    return getattr(policy, "acting", Acting())
+    """Return how a policy, or what it is composed of, decides: a plain sample, unless it says otherwise."""
+    inner = _guided_in(policy)
+    return getattr(policy, "acting", Acting()) if inner is None else inner.acting
+
+
+def _guided_in(policy: Policy) -> Guided | None:
+    inner = policy if isinstance(policy, PolicyModule) else None
+    while inner is not None and not isinstance(inner, Guided):
+        inner = inner.base
+    return inner
 
 
 @overload
@@ -211,16 +220,28 @@ def guide(policy: Policy, acting: Acting) -> Policy:
         )
     if isinstance(policy, Guided):
         return Guided(policy.composed_of, policy.critic, acting)
-    return Guided(policy, None, acting)
-
-
-def _check_critic(critic: Critic | None, acting: Acting) -> None:
-    if critic is None:
+    if not acting_of(policy).plain:
         raise LaminarError(
-            f"candidates={acting.candidates} need a critic to choose, and the policy has none: train it with a "
+            f"a part of this {policy.config['kind']} policy acts by {acting_of(policy)}; guide that part before it is "
+            "composed"
+        )
+    return Guided(policy, critic_of(policy), acting)
+
+
+def _check_loaded(policy: Guided, _: object) -> None:
+    _check_critic(policy)
+
+
+def _check_critic(policy: Guided) -> None:
+    """Refuse a choice without a critic that could make it, also after weights were loaded."""
+    if policy.acting.candidates == 1:
+        return
+    if policy.critic is None:
+        raise LaminarError(
+            f"candidates={policy.acting.candidates} need a critic to choose, and the policy has none: train it with a "
             "method that learns one, such as method=ofql, or act with candidates=1"
         )
-    if not all(bool(weight.isfinite().all()) for weight in critic.parameters()):
+    if not all(bool(weight.isfinite().all()) for weight in policy.critic.parameters()):
         raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
 
 

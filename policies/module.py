@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -208,10 +209,9 @@ class PolicyModule(nn.Module, ABC):
         The weights of a base count under their own names, so that composing does not make them others.
         """
         digest = hashlib.sha256()
-        named: dict[str, Tensor] = {}
-        for name, value in self.state_dict().items():
-            own = _of_the_base(name)
-            named[name if own in named else own] = value
+        tensors = self.state_dict()
+        taken = Counter(_of_the_base(name) for name in tensors)
+        named = {n if taken[_of_the_base(n)] > 1 else _of_the_base(n): value for n, value in tensors.items()}
         for name, value in sorted(named.items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -29,5 +29,8 @@ class Policy(Protocol):
         ...
 
     def sample(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
-        """Map windows {key: (B, h, ...)} and noise (B, *noise_shape) to chunks (B, H, A), raw units on both sides."""
+        """Map windows {key: (B, h, ...)} and noise (B, *noise_shape) to chunks (B, H, A), raw units on both sides.
+
+        A policy that draws, given noise or not, takes a generator as third argument.
+        """
         ...

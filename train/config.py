@@ -62,7 +62,7 @@ class TrainConfig:
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
     policy: Any = None  # a PolicyConfig; untyped here, so that each process brings its own settings
     network: Any = None  # the Config of a module in policies/networks/
-    method: Any = None  # the Config of an improver in train/
+    method: Any = None  # the Config of a method in train/methods/
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = number(30_000, least=1)  # updates

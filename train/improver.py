@@ -15,6 +15,7 @@ from ..data.episodes import Episodes
 from ..data.replay import Replay
 from ..envs.world import World
 from ..errors import LaminarError
+from ..policies.acting import Actor
 from ..policies.module import PolicyModule
 from .config import RuntimeConfig
 from .update.group import Group
@@ -67,6 +68,7 @@ class Improver(ABC):
         program: the update as a function of tensors; None for a method that learns in another way.
         replay: experience that grows, which is saved beside the state; None where all was recorded before.
         world: where it acts, whose running episodes are saved too; None for a method that does not act.
+        actor: who acts there, if its history and pending chunks are to be saved too.
     """
 
     acts: ClassVar[bool] = False
@@ -74,6 +76,7 @@ class Improver(ABC):
     program: UpdateProgram | None = None
     replay: Replay | None = None
     world: World | None = None
+    actor: Actor | None = None
 
     @abstractmethod
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Any, context: Context) -> None:
@@ -118,6 +121,13 @@ class Improver(ABC):
                 self.program.state[name].copy_(value)
         self.program.feed.load_state(state["generator"])
 
+    def close(self) -> None:
+        """Free what runs beside the training: the simulators of a world, a thread that reads."""
+        if self.world is not None:
+            self.world.close()
+        if self.program is not None:
+            self.program.feed.close()
+
     def _learn(
         self,
         context: Context,
@@ -138,7 +148,7 @@ class Improver(ABC):
             deployed: parts that `product()` holds, so that they are saved with it.
         """
         state = learner.start(learned) | {name: torch.zeros((), device=context.device) for name in counters}
-        feed = Feed(self._draw, experience.gather, [context.generator], experience.reads_disk)
+        feed = Feed(self._draw, experience, [context.generator], ahead=not self.acts)
         self.context, self.learner, self._deployed = context, learner, deployed
         self.program = UpdateProgram(state, self._update, feed, self._rates)
         learner.bind(state)
@@ -174,13 +184,3 @@ def need(recorded: Episodes | None, method: str) -> Episodes:
     if recorded is None:
         raise LaminarError(f"method={method} learns from recordings: give data.path=FILE")
     return recorded
-
-
-def alone(context: Context, method: str) -> None:
-    """Refuse to run a method data parallel that cannot.
-
-    Raises:
-        LaminarError: there is more than one process.
-    """
-    if context.group.size > 1:
-        raise LaminarError(f"method={method} runs in one process; start it without torchrun")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..data.episodes import Episodes
 from ..errors import LaminarError
 from ..policies import GenerativePolicy, load_policy
@@ -45,9 +43,3 @@ def clone_of(policy: PolicyModule) -> GenerativePolicy:
             "from the policy that it was made of"
         )
     return inner
-
-
-def settings_of(init: str | Path) -> tuple[object, object]:
-    """Return policy and network settings of a saved policy, for the record of a run that starts from it."""
-    policy = clone_of(load_policy(init))
-    return policy.policy_config, policy.network_config

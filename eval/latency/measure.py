@@ -103,7 +103,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Latencies:
-    """What was measured; `latency_report` makes figures of it.
+    """What was measured; `report` makes figures of it.
 
     Attributes:
         policy: as it was measured.
@@ -137,7 +137,7 @@ def measure_latency(
 ) -> Latencies:
     """Measure runtimes x steps x batches, and one whole decision a runtime (of the first steps and batch).
 
-    The policy is in evaluation mode afterwards, and has forgotten its history and pending chunk.
+    The policy is in evaluation mode afterwards.
 
     Args:
         policy: on the device where it is to run.

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...data.spec import Spec
 from ...errors import LaminarError
 from .. import storage
+from ..guided import Acting
 from ..observations import Observation
 from ..runtimes import onnx, pt2
 
@@ -64,6 +65,20 @@ class Exported:
         self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
 
     @property
+    def acting(self) -> Acting:
+        """How the exported policy decides."""
+        return Acting.from_json(self.description["acting"] or {})
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, the format."""
+        return self.description["format"]
+
+    def checkpoint_hash(self) -> str:
+        """Hash of the weights that it was exported from."""
+        return self.description["checkpoint"]
+
+    @property
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of the noise of one chunk."""
         return self._noise[1:]
@@ -76,7 +91,7 @@ class Exported:
 
     @torch.no_grad()
     def sample(self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Map observation windows, each exactly the shape in `description`, to chunks (B, H, A).
+        """Map observation windows, each of the shape in `description` with as many rows or fewer, to chunks (B, H, A).
 
         Raises:
             LaminarError: a key is missing or unknown, a shape is wrong, or a value is not finite.
@@ -86,19 +101,21 @@ class Exported:
         if obs.keys() != self._shapes.keys():
             raise LaminarError(f"the export takes observations {list(self._shapes)}, got {list(obs)}")
         windows = {key: self._array(key, obs[key]) for key in self._shapes}
+        size, rows = self._noise[0], min((len(value) for value in windows.values() if value.ndim), default=0)
         for key, value in windows.items():
-            if value.shape != self._shapes[key]:
+            if value.shape[1:] != self._shapes[key][1:] or not 0 < len(value) == rows <= size:
                 raise LaminarError(f"observation '{key}' has shape {value.shape}, the export takes {self._shapes[key]}")
             if not np.isfinite(value).all():
                 raise LaminarError(f"observation '{key}' is not finite; check the sensor before asking the policy")
         if noise is None:
-            noise = torch.randn(self._noise, generator=generator)
+            noise = torch.randn(rows, *self.noise_shape, generator=generator)
         noise = torch.as_tensor(noise, dtype=torch.float32)
-        if tuple(noise.shape) != self._noise:
-            raise LaminarError(f"noise has shape {tuple(noise.shape)}, the export takes {self._noise}")
+        if tuple(noise.shape) != (rows, *self.noise_shape):
+            expected = (rows, *self.noise_shape)
+            raise LaminarError(f"noise has shape {tuple(noise.shape)}, the export takes {expected} for {rows} rows")
         inner = [] if self._inner is None else [torch.randn(self._inner, generator=generator)]
-        inputs = [noise, *inner, *map(torch.from_numpy, windows.values())]
-        return torch.as_tensor(self._call(inputs))
+        whole = [_padded(one, size) for one in (noise, *map(torch.from_numpy, windows.values()))]
+        return torch.as_tensor(self._call([whole[0], *inner, *whole[1:]]))[:rows]
 
     def _array(self, key: str, value: Any) -> NDArray[Any]:
         """Return a value as the artifact wants it, whatever its type and layout; numbers are never read as bytes."""
@@ -113,6 +130,11 @@ class Exported:
             )
         wanted = np.uint8 if self.spec.observation[key].dtype == "uint8" else np.float32
         return np.require(array, wanted, ["C", "W"])
+
+
+def _padded(value: Tensor, size: int) -> Tensor:
+    """Return `size` rows: the artifact takes no other number, and what the added ones give is thrown away."""
+    return value if len(value) == size else torch.cat([value, value[:1].expand(size - len(value), *value.shape[1:])])
 
 
 def _check_version(folder: Path, description: Mapping[str, Any]) -> None:

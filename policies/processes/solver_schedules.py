@@ -1,7 +1,7 @@
 """Solver schedules: when and how each step of a sample is taken; searched for a policy, kept beside its weights.
 
 The choices of a step are those of the unified sampling framework (Liu et al. 2024), which calls a list of
-them a solver schedule. `solvers.unified` follows it, `schedule_search` finds it.
+them a solver schedule. `solvers.unified` follows it, `laminar schedule` finds it.
 """
 
 from __future__ import annotations

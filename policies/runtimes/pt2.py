@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import tempfile
+import uuid
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from ...errors import LaminarError
 from ...machine import cpu_model
+from ...registry import from_elsewhere
 from ...version import __version__
 from . import Inputs
 from .compile import missing as missing
@@ -123,11 +125,18 @@ def _source() -> str:
     return digest.hexdigest()
 
 
+def _source_from_elsewhere() -> list[str]:
+    """Hashes of the registered modules, which a program may be made of too; one without a file has no lasting hash."""
+    files = [member.file for member in from_elsewhere()]
+    return [hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else uuid.uuid4().hex for file in files]
+
+
 def _key(program: SamplingProgram, inputs: Inputs) -> str:
     """Hash of all that the code of a package depends on."""
     policy = program.policy
     shapes = [(str(tensor.dtype), list(tensor.shape)) for tensor in inputs]
     # The compiler fixes the number of threads in the code.
-    versions = [machine(), str(policy.device), torch.get_num_threads(), torch.__version__, __version__, _source()]
+    versions = [machine(), str(policy.device), torch.get_num_threads(), torch.__version__, __version__]
+    versions += [_source(), _source_from_elsewhere()]
     content = [policy.config, policy.spec.to_json(), shapes, program.steps, versions]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()[:24]

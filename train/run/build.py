@@ -17,9 +17,10 @@ from ...envs.workers import WorkerSlots
 from ...envs.world import World
 from ...errors import LaminarError
 from ...eval.rollouts.episodes import check_ends
-from ...policies import Policy, load_policy
+from ...policies import load_policy
 from ...policies.generative import generative
-from ..config import TrainConfig
+from ...policies.module import PolicyModule
+from ..config import TrainConfig, TrainEnvConfig
 from ..improver import Context, Improver
 from ..methods import METHODS
 from ..start import starting_policy
@@ -72,6 +73,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
         LaminarError: whatever does not fit together.
     """
     method = METHODS.member_class(config.method.name)
+    _check_acting(config, method, group)
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     torch.manual_seed(config.seed)
     policy = starting_policy(config, recorded)
@@ -86,6 +88,15 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
         like=like,
     )
     return method(policy, recorded, config.method, context)
+
+
+def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> None:
+    name, default = config.method.name, TrainEnvConfig()
+    for setting in () if method.acts else ("slots", "processes"):
+        if getattr(config.env, setting) != getattr(default, setting):
+            raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
+    if method.acts and group.size > 1:
+        raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
 
 
 def _world(config: TrainConfig, wanted: Spec) -> World:
@@ -103,7 +114,7 @@ def check_environment(config: TrainConfig, product: nn.Module) -> None:
     Raises:
         LaminarError: it does not; or it is no policy and is to be evaluated.
     """
-    if not isinstance(product, Policy):
+    if not isinstance(product, PolicyModule):
         if config.evaluation.every:
             raise LaminarError(
                 f"method={config.method.name} trains no policy that could be evaluated; set evaluation.every=0"

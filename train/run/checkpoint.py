@@ -30,7 +30,7 @@ from ..improver import Improver
 from ..update.program import check_names
 
 BEST = "best"
-STATE, REPLAY, WORLD = "train.safetensors", "replay.safetensors", "world.safetensors"
+STATE, REPLAY, ACTOR, WORLD = (f"{name}.safetensors" for name in ("train", "replay", "actor", "world"))
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
@@ -38,7 +38,7 @@ def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
     """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
 
     It holds the product in a form that its loader reads, train.safetensors with all else that a resume needs, and of a
-    method that acts replay.safetensors and world.safetensors.
+    method that acts replay.safetensors, actor.safetensors and world.safetensors.
 
     Args:
         run: the run's folder.
@@ -55,6 +55,8 @@ def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
         write_tensors(temporary / STATE, {**improver.state(), "step": torch.tensor(step)})
         if improver.replay is not None:
             write_tensors(temporary / REPLAY, improver.replay.state())
+        if improver.actor is not None:
+            write_tensors(temporary / ACTOR, improver.actor.state())
         if improver.world is not None:
             write_tensors(temporary / WORLD, {k: torch.as_tensor(v) for k, v in improver.world.state().items()})
     for old in [*checkpoints(run)[:-KEPT], *folder.parent.glob(".step_*")]:  # the latter: leftovers of kills
@@ -80,6 +82,8 @@ def load_checkpoint(folder: Path, improver: Improver) -> int:
     improver.load_state(state)
     if improver.replay is not None:
         improver.replay.load_state(read_tensors(folder / REPLAY))
+    if improver.actor is not None:
+        improver.actor.load_state(read_tensors(folder / ACTOR))
     if improver.world is not None:
         improver.world.load_state({name: value.numpy() for name, value in read_tensors(folder / WORLD).items()})
     return step

@@ -27,8 +27,9 @@ from tqdm import tqdm
 from ...errors import LaminarError
 from ..config import TrainConfig
 from ..update.group import Group, join, leave
-from ..update.runners import Metrics, Runner, float32_products, matmul_precision, runner
-from ..update.stacked import rows, stacked
+from ..update.runners import Runner, float32_products, matmul_precision, runner
+from ..update.stacked import rows as rows_of
+from ..update.stacked import stacked
 from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init
 from .checkpoint import newest_common
 from .checks import check_settings
@@ -60,6 +61,8 @@ class _Run:
 
     def __init__(self, config: TrainConfig, group: Group) -> None:
         self.config, self.group = config, group
+        if group.size > 1 and config.seeds is not None:
+            raise LaminarError("seeds=[…] train together in one process; start them without torchrun")
         self.seeds = [SeedRun(one, group.size) for one in one_a_seed(with_settings_of_init(config))]
         recorded = load_recorded(config)
         for seed in self.seeds:
@@ -67,7 +70,7 @@ class _Run:
             seed.improver = build_improver(seed.config, recorded, group, like)
         check_environment(config, self.seeds[0].improver.product())
         self._update = self._join_updates()
-        self.means = Means()
+        self.means, self.seen = Means(), [Means() for _ in self.seeds]  # of updates, and of what each seed saw
         self.stopped = False
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
         for seed in self.seeds:
@@ -82,14 +85,16 @@ class _Run:
         precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), self._bar() as bar:
             while self.step < config.steps and not self.group.any(self.stopped):
-                with matmul_precision(precision), self._stopping():
-                    self.means.add(self._collect(self.step) | self._update(self.step))
+                with self._stopping():
+                    self._collect()
+                    with matmul_precision(precision):
+                        self.means.add(self._update(self.step))
                 self.step += config.runtime.updates_per_launch
                 bar.update(config.runtime.updates_per_launch)
                 done = self.step == config.steps
                 if self.step % config.log_every == 0 or done:
                     rows = self._read_means()
-                    self.means = Means()
+                    self.means, self.seen = Means(), [Means() for _ in self.seeds]
                     if "loss" in rows[0]:  # else these were updates without the actor
                         bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
                     for seed, row in zip(self.seeds, rows, strict=True):
@@ -116,13 +121,12 @@ class _Run:
                 raise KeyboardInterrupt from error
             raise
 
-    def _collect(self, step: int) -> Metrics:
-        """Let the seeds act before their update; metrics () or, of several seeds, (S,)."""
-        found = [seed.improver.collect(step) for seed in self.seeds]
-        if len(found) == 1:
-            return found[0]
-        common = [name for name in found[0] if all(name in one for one in found)]
-        return {name: torch.stack([one[name] for one in found]) for name in common}
+    def _collect(self) -> None:
+        """Let the seeds act before their update."""
+        for seed, means in zip(self.seeds, self.seen, strict=True):
+            found = seed.improver.collect(self.step)
+            if found:
+                means.add(found)
 
     def _join_updates(self) -> Runner:
         """Return what takes one update, of all seeds together.
@@ -139,12 +143,14 @@ class _Run:
             raise LaminarError(f"{name} trains one seed at a time; give seed=K and another out= for each of the seeds")
         together = stacked(programs)
         for index, improver in enumerate(improvers):  # each of them still saves, loads and deploys by itself
-            improver.move(rows(together.state, index))
+            improver.move(rows_of(together.state, index))
         return runner(together, self.config.runtime)
 
     def _opened(self) -> AbstractContextManager[Any]:
         """Write the settings and open the logs: only now, a run that cannot start leaves nothing behind."""
         with ExitStack() as stack:
+            for seed in self.seeds:
+                stack.callback(seed.improver.close)
             for seed in self.seeds if self.group.first else []:
                 stack.enter_context(closing(seed))
                 seed.open(self.step)
@@ -166,6 +172,9 @@ class _Run:
             LaminarError: one is not finite.
         """
         rows = self.means.read(self.group)
+        for row, means in zip(rows, self.seen, strict=False):
+            for seen in means.read(Group()):  # a method that acts does so in one process
+                row |= seen
         for index, (seed, row) in enumerate(zip(self.seeds, rows, strict=False)):
             seed.check(row, self._when(index))
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -72,6 +73,8 @@ def _fused(
 
 
 def clip_norm(gradient: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
-    """Scale (P,) down to `max_norm`, unless it is None; return it and its norm before that. No host sync."""
+    """Scale (P,) down to `max_norm`, unless it is None or infinite; return it and its norm before that. No host sync."""
     norm = gradient.norm()
-    return (gradient if max_norm is None else gradient * (max_norm / norm.clamp(min=max_norm))), norm
+    return (
+        gradient if max_norm is None or max_norm == math.inf else gradient * (max_norm / norm.clamp(min=max_norm))
+    ), norm

@@ -43,20 +43,20 @@ class Feed:
 
     Attributes:
         draw: all the randomness of one update, from `generators` alone -> (index, draws).
-        gather: index -> batch.
+        experience: what batches are gathered from; if it reads files, the next batch is read while an update runs.
         generators: one for each seed.
-        reads_disk: whether `gather` reads files: then the next batch is read while an update runs.
+        ahead: False reads no batch before its turn: experience that grows would be drawn from too early.
     """
 
     draw: Callable[[], tuple[Tensor, Any]]
-    gather: Callable[[Tensor], Any]
+    experience: Experience
     generators: Sequence[torch.Generator]
-    reads_disk: bool = False
+    ahead: bool = True
     _prefetch: Prefetch[Any, Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Start the thread, if there is something to read; what is in memory comes faster without."""
-        if self.reads_disk and len(self.generators) == 1:
+        if self.experience.reads_disk and self.ahead and len(self.generators) == 1:
             self._prefetch = Prefetch(self.draw, self._with_batch, self.generators[0])
 
     def next(self) -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ class Feed:
 
     def _with_batch(self, drawn: tuple[Tensor, Any]) -> tuple[Any, Any]:
         index, draws = drawn
-        return self.gather(index), draws
+        return self.experience.gather(index), draws
 
     def state(self) -> Tensor:
         """State of the only generator, from which a resume draws the next update's inputs."""
@@ -76,6 +76,11 @@ class Feed:
         self.generators[0].set_state(state)
         if self._prefetch:
             self._prefetch.restart()
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._prefetch:
+            self._prefetch.close()
 
 
 @dataclass

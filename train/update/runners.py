@@ -61,7 +61,7 @@ def _check_capture(program: UpdateProgram) -> None:
         raise LaminarError(
             f"a CUDA graph needs a CUDA device, the update is on {program.device.type}; use runtime=compile there"
         )
-    if program.feed.reads_disk:
+    if program.feed.experience.reads_disk:
         raise LaminarError("images on disk cannot be read inside a CUDA graph; use runtime=cuda")
 
 
@@ -96,7 +96,9 @@ class CapturedUpdate:
         found: dict[str, list[Tensor]] = {}
         for rates, variant in zip(self._rates.unbind(), variants, strict=True):
             index, draws = self._program.feed.draw()
-            for name, value in self._advance(self._program.feed.gather(index), draws, rates, variant).items():
+            for name, value in self._advance(
+                self._program.feed.experience.gather(index), draws, rates, variant
+            ).items():
                 found.setdefault(name, []).append(value)
         means = [torch.stack(values).mean(dim=0) if len(values) > 1 else values[0] for values in found.values()]
         return list(found), torch.stack(means)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map  # the only public-enough name; `torch.func.vmap` uses the same trees
 
-from .program import Feed, Metrics, State, UpdateProgram
+from .program import Experience, Feed, Metrics, State, UpdateProgram
 
 
 def stacked(programs: Sequence[UpdateProgram]) -> UpdateProgram:
@@ -38,11 +38,29 @@ def stacked(programs: Sequence[UpdateProgram]) -> UpdateProgram:
     def draw() -> tuple[Tensor, Any]:
         return tree_map(_stack, *(program.feed.draw() for program in programs))
 
-    def gather(index: Tensor) -> Any:  # (S, B): one read for all
-        return tree_map(lambda value: value.unflatten(0, index.shape), first.feed.gather(index.flatten()))
-
+    experience = _Experiences([program.feed.experience for program in programs])
     generators = [generator for program in programs for generator in program.feed.generators]
-    return UpdateProgram(state, function, Feed(draw, gather, generators, first.feed.reads_disk), first.rates)
+    return UpdateProgram(state, function, Feed(draw, experience, generators), first.rates)
+
+
+class _Experiences:
+    """The experience of S replicas: the same recordings, read at once, or what each of them has seen."""
+
+    def __init__(self, experiences: Sequence[Experience]) -> None:
+        self._experiences = experiences
+        self._shared = all(one is experiences[0] for one in experiences)
+        self.reads_disk = any(one.reads_disk for one in experiences)
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return one index for all (S, batch_size); unused, as each replica draws by its own generator."""
+        return torch.stack([one.draw(batch_size, generator) for one in self._experiences])
+
+    def gather(self, index: Tensor) -> Any:
+        """Return the batches of indices (S, B)."""
+        if self._shared:
+            whole = self._experiences[0].gather(index.flatten())
+            return tree_map(lambda value: value.unflatten(0, index.shape), whole)
+        return tree_map(_stack, *(one.gather(own) for one, own in zip(self._experiences, index, strict=True)))
 
 
 def rows(state: State, index: int) -> State:
