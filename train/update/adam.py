@@ -73,8 +73,8 @@ def _fused(
 
 
 def clip_norm(gradient: Tensor, max_norm: float | None) -> tuple[Tensor, Tensor]:
-    """Scale (P,) down to `max_norm`, unless it is None or infinite; return it and its norm before that. No host sync."""
+    """Scale (P,) down to `max_norm`, unless it is None or infinite; return it and its norm before. No host sync."""
     norm = gradient.norm()
-    return (
-        gradient if max_norm is None or max_norm == math.inf else gradient * (max_norm / norm.clamp(min=max_norm))
-    ), norm
+    if max_norm is None or max_norm == math.inf:
+        return gradient, norm
+    return gradient * (max_norm / norm.clamp(min=max_norm)), norm
