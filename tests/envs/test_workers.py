@@ -126,12 +126,13 @@ def test_nothing_is_left_over(registered: ModuleType, spec_of: SpecOf, how: str)
 
 
 _SCRIPT = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from laminar.envs import env_spec, make_env
 from laminar.envs.workers import WorkerSlots
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     spec = env_spec(make_env("Hopper-v4"))
     world = WorkerSlots("Hopper-v4", spec, 2, processes=2)
     print(*[process.pid for process in world._processes], flush=True)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,19 @@ from laminar.policies import Actor, load_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-HOP = re.compile(r"^\d+\. `([\w/]+\.py):(\w+)`", re.MULTILINE)
+HOP = re.compile(r"^\d+\. `([\w/]+\.py):([\w.]+)`", re.MULTILINE)
 
 
 def hops(title: str) -> list[tuple[str, str]]:
     """Return file and function of each hop in the list under a heading that starts so."""
     part = PAGE.split(f"## {title}")[1].split("\n## ")[0]
     return HOP.findall(part)
+
+
+def _definer(owner: object, code: CodeType) -> str:
+    """Return the name of the class whose method runs: Python 3.10 knows no qualified names of code."""
+    mine = [c for c in type(owner).__mro__ if getattr(vars(c).get(code.co_name), "__code__", None) is code]
+    return (mine or [type(owner)])[0].__name__
 
 
 def calls(action: Callable[[], object]) -> list[tuple[str, str]]:
@@ -37,7 +43,9 @@ def calls(action: Callable[[], object]) -> list[tuple[str, str]]:
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(str(ROOT)):
-            seen.append((Path(code.co_filename).relative_to(ROOT).as_posix(), code.co_name))
+            owner = frame.f_locals.get("self")
+            name = code.co_name if owner is None else f"{_definer(owner, code)}.{code.co_name}"
+            seen.append((Path(code.co_filename).relative_to(ROOT).as_posix(), name))
 
     sys.setprofile(note)
     try:

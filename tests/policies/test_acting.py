@@ -363,3 +363,54 @@ def test_acting_in_and_out_of_inference_mode(make_policy: MakePolicy) -> None:
 def test_bad_policy_settings(make_policy: MakePolicy, settings: dict, message: str) -> None:
     with pytest.raises(LaminarError, match=message):
         make_policy("flow", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"history": 3, "chunk": 4, "execute": 3}, {"chunk": 3, "ensemble": 0.1}])
+def test_an_actor_goes_on_from_its_state(make_policy: MakePolicy, settings: dict) -> None:
+    policy = make_policy("flow", "mlp", **settings).eval()
+    first, second = (Actor(policy, torch.Generator().manual_seed(0)) for _ in range(2))
+    for step in range(5):
+        first.act(observation(2, step))
+        first.reset(np.array([step == 3, False]))
+    state = {name: value.clone() for name, value in first.state().items()}
+    second.load_state(state)
+    second.generator.set_state(first.generator.get_state())
+    for step in range(5, 12):
+        assert torch.equal(first.act(observation(2, step)), second.act(observation(2, step)))
+
+
+@pytest.mark.parametrize("settings", [{"chunk": 4, "execute": 2}, {"chunk": 3, "ensemble": 0.1}])
+def test_no_action_of_an_episode_that_is_over(make_policy: MakePolicy, settings: dict) -> None:
+    actor = Actor(make_policy("flow", "mlp", **settings).eval())
+    actor.act(observation(2, 0))
+    actor.reset(np.array([True, False]))
+    with pytest.raises(LaminarError, match="a slot has no action left"):
+        actor.pop()
+
+
+def test_a_chunk_lasts_while_the_next_one_is_late(make_policy: MakePolicy) -> None:
+    actor = Actor(make_policy("flow", "mlp", chunk=4, execute=2).eval())
+    decision = actor.decide(observation(1, 0))
+    actions = [actor.pop() for _ in range(4)]
+    assert torch.equal(torch.stack(actions, dim=1), decision.chunk)
+    assert actor.due().all()
+    with pytest.raises(LaminarError, match="a slot has no action left"):
+        actor.pop()
+
+
+def test_windows_are_given_away(make_policy: MakePolicy) -> None:
+    """A learner may change what a decision was made from; the history stays as it was."""
+    policy = make_policy("flow", "mlp", history=2).eval()
+    first, second = Actor(policy), Actor(policy)
+    for actor in (first, second):
+        decision = actor.decide(observation(1, 0))
+    decision.windows["observation"].zero_()
+    assert torch.equal(
+        first.observe(observation(1, 1))["observation"], second.observe(observation(1, 1))["observation"]
+    )
+
+
+def test_one_generator_for_all_that_a_policy_draws(make_policy: MakePolicy) -> None:
+    policy = make_policy("diffusion", "mlp", {"solver": "ddpm", "steps": 3, "levels": 3}).eval()
+    actions = [Actor(policy, torch.Generator().manual_seed(0)).act(observation(2, 0)) for _ in range(2)]
+    assert torch.equal(*actions)

@@ -129,7 +129,8 @@ def test_pt2(policy: GenerativePolicy, tmp_path: Path) -> None:
     ("obs", "message"),
     [
         (torch.zeros(2, 2, 4), r"shape \(2, 2, 4\), the export takes \(2, 2, 3\)"),
-        (torch.zeros(1, 2, 3), r"shape \(1, 2, 3\), the export takes \(2, 2, 3\)"),
+        (torch.zeros(3, 2, 3), r"shape \(3, 2, 3\), the export takes \(2, 2, 3\)"),
+        (torch.zeros(0, 2, 3), r"shape \(0, 2, 3\), the export takes \(2, 2, 3\)"),
         (torch.full((2, 2, 3), torch.nan), "'observation' is not finite"),
         ({"state": torch.zeros(2, 2, 3)}, r"takes observations \['observation'\], got \['state'\]"),
     ],
@@ -139,8 +140,20 @@ def test_bad_observations(artifact: Path, obs: object, message: str) -> None:
         Exported(artifact)(obs)
 
 
+def test_fewer_robots_than_it_was_exported_for(artifact: Path) -> None:
+    exported = Exported(artifact)
+    whole = exported(windows(), noise())
+    torch.testing.assert_close(exported(windows()[:1], noise()[:1]), whole[:1])
+
+
+def test_it_says_what_it_was_made_of(policy: GenerativePolicy, artifact: Path) -> None:
+    exported = Exported(artifact)
+    assert exported.checkpoint_hash() == policy.checkpoint_hash()
+    assert (exported.acting, exported.runtime) == (Acting(), "onnx")
+
+
 def test_bad_artifacts(artifact: Path, tmp_path: Path) -> None:
-    with pytest.raises(LaminarError, match=r"noise has shape \(1, 4, 2\), the export takes \(2, 4, 2\)"):
+    with pytest.raises(LaminarError, match=r"noise has shape \(1, 4, 2\), the export takes \(2, 4, 2\) for 2 rows"):
         Exported(artifact)(windows(), noise(1))
     with pytest.raises(LaminarError, match="holds no export"):
         Exported(tmp_path)

@@ -145,3 +145,21 @@ def test_the_hash_leaves_out_nothing_but_the_parts_of_a_composition(make_policy:
     policy.network.add_module("base", torch.nn.Linear(2, 2))
     folder = policy.save(tmp_path / "policy")
     assert policy.checkpoint_hash() == Guided(Guided(policy)).checkpoint_hash() == old_hash(folder)
+
+
+def test_a_critic_that_diverged_is_refused_where_it_is_to_choose(make_critical: MakeGuided, tmp_path: Path) -> None:
+    guided = guide(make_critical("flow"), Acting(4))
+    with torch.no_grad():
+        next(guided.critic.parameters()).fill_(torch.nan)
+    with pytest.raises(LaminarError, match="the policy's critic is not finite"):
+        load_policy(guided.save(tmp_path / "saved"))
+
+
+def test_every_critic_counts_in_the_hash(make_critical: MakeGuided) -> None:
+    """One in front of another: both have tensors of the same names."""
+    inner = make_critical("flow")
+    outer = Guided(inner, make_critical("flow").critic)
+    before = outer.checkpoint_hash()
+    with torch.no_grad():
+        next(inner.critic.parameters()).add_(1.0)
+    assert outer.checkpoint_hash() != before

@@ -20,6 +20,7 @@ from laminar.data.spec import Feature, Spec
 
 COMMAND = Path(__file__).with_name("command.py")
 STEPS = 400
+LAST = "checkpoints/step_00000100"
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,24 @@ def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_
         assert mine.keys() == theirs.keys()
         for key, value in mine.items():
             np.testing.assert_array_equal(value, theirs[key], err_msg=f"{name}: {key}")
+
+
+def test_seeds_learn_each_from_what_it_has_seen(widths: Path, whole: Path, tmp_path: Path) -> None:
+    """Their updates are one, but a replay of one's own and the metrics of acting stay apart."""
+    several = [word for word in words(widths, tmp_path / "both") if not word.startswith("steps=")]
+    run = [*several, "steps=100", "seeds=[0,1]"]
+    subprocess.run(run, check=True, capture_output=True, env=environment(), timeout=100)
+    alone = [word for word in words(widths, tmp_path / "one") if not word.startswith("steps=")]
+    subprocess.run([*alone, "steps=100", "seed=1"], check=True, capture_output=True, env=environment(), timeout=100)
+    together, single = (rows(tmp_path / name) for name in ("both/seed_1", "one"))
+    assert [row["reward"] for row in together] == pytest.approx([row["reward"] for row in single], rel=1e-4)
+    weights = [load_file(tmp_path / name / LAST / "model.safetensors") for name in ("both/seed_1", "one")]
+    for key, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][key], atol=1e-4, err_msg=key)
+
+
+def test_settings_of_acting_are_for_methods_that_act(widths: Path, tmp_path: Path) -> None:
+    refused = [word for word in words(widths, tmp_path / "run") if not word.startswith("method=")]
+    done = subprocess.run(refused, capture_output=True, text=True, env=environment(), timeout=100)
+    assert done.returncode == 2
+    assert "env.slots is for methods that act, and method=bc does not" in done.stderr

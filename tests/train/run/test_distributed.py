@@ -168,3 +168,12 @@ def test_the_shares_are_the_whole_batch(count: int) -> None:
     shares = [Group(rank, count).share(whole) for rank in range(count)]
     assert {len(share) for share in shares} == {12 // count}
     assert torch.equal(torch.cat(shares).sort().values, whole)
+
+
+def test_several_seeds_are_for_one_process(launch: Launch, demonstrations: Path, tmp_path: Path) -> None:
+    words = [*command(demonstrations, tmp_path / "run"), "seeds=[0,1]"]
+    for process in launch_two(launch, words, tmp_path):
+        process.join(60)
+        assert process.exitcode == 2
+    assert all("seeds=[…] train together in one process" in output for output in outputs(tmp_path))
+    assert not (tmp_path / "run").exists()

@@ -103,7 +103,7 @@ def test_nothing_is_written_in_place_under_vmap() -> None:
         torch.testing.assert_close(new[row], alone, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("max_norm", [0.01, 1e6, None])
+@pytest.mark.parametrize("max_norm", [0.01, 1e6, float("inf"), None])
 def test_a_clipped_norm_is_that_of_clip_grad_norm(max_norm: float | None) -> None:
     """A gradient below the limit stays as it is: made longer, Adam's moments would forget how small it was."""
     values = nn.Parameter(torch.zeros(3))

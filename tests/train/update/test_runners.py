@@ -93,7 +93,9 @@ def update_away(improver: Any, module: nn.Module) -> None:
         return leaf.to("meta") if isinstance(leaf, Tensor) else leaf
 
     index, draws = improver.program.feed.draw()
-    state, batch, draws = tree_map(away, (improver.program.state, improver.program.feed.gather(index), draws))
+    state, batch, draws = tree_map(
+        away, (improver.program.state, improver.program.feed.experience.gather(index), draws)
+    )
     improver.learner = UpdateLearner(module.to("meta"), lambda name: name.split(".")[0])
     improver.learner.bind(state)
     rates = torch.zeros(len(improver.program.rates(0)[0]), device="meta")
@@ -148,7 +150,7 @@ class FakeCuda:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, program: UpdateProgram) -> None:
         self.captured, self.replays, self.registered = 0, 0, []
         self._program, self._launch, self._recording = program, CapturedUpdate.launch, False
-        names = {"Stream": lambda _: SimpleNamespace(wait_stream=id), "current_stream": lambda _: SimpleNamespace()}
+        names = {"Stream": lambda _: SimpleNamespace(wait_stream=id)}
         names["current_stream"] = names["Stream"]
         names |= {"stream": lambda _: nullcontext(), "CUDAGraph": self._graph, "graph": self._capture}
         for name, value in names.items():
@@ -271,7 +273,7 @@ def test_reads_from_the_disk_are_not_captured(learner: Learner) -> None:
     program = UpdateProgram(
         {"weights": torch.zeros(1, device="meta")},  # no CPU: what comes first is the device
         lambda *_: {},
-        Feed(feed.draw, feed.gather, [*feed.generators, torch.Generator()], reads_disk=True),
+        Feed(feed.draw, SimpleNamespace(reads_disk=True), [*feed.generators, torch.Generator()]),
         lambda step: ((0.0,), True),
     )
     program.__class__ = type("OnCuda", (UpdateProgram,), {"device": torch.device("cuda")})
