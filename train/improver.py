@@ -158,15 +158,15 @@ class Improver(ABC):
 
         Of the whole batch of a group of processes, each takes its share.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} learns by a program and has no _draw")
 
     def _rates(self, step: int) -> tuple[Sequence[float], bool]:
         """Return the numbers of update `step`, and which way it goes; see `UpdateProgram.rates`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} learns by a program and has no _rates")
 
     def _update(self, state: State, batch: Any, draws: Any, rates: Any, variant: bool) -> Metrics:
         """One update as a function of tensors; see `UpdateProgram.function`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} learns by a program and has no _update")
 
     def move(self, state: State) -> None:
         """Go on with tensors that lie elsewhere and have the same values, as the program's state from now on."""
