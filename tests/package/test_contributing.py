@@ -25,7 +25,7 @@ HOMES = {  # where the names are that a member's file defines, calls or inherits
     "policies.load": ("POLICIES", "load_policy"),
     "policies.runtimes": ("Run", "RUNTIMES"),
     "policies.runtimes.fastest": ("suitable",),
-    "train.improver": ("Improver", "need", "alone"),
+    "train.improver": ("Improver", "need"),
     "train.methods": ("METHODS",),
     "envs.suites": ("SUITES",),
     "envs.room": ("Room",),

@@ -72,7 +72,7 @@ def losses(improver: Improver, steps: range) -> list[float]:
 @BUILD
 def test_images_on_disk_train_to_the_same_bits(build: Build, pictured: Episodes, tmp_path: Path) -> None:
     memory, disk = build(pictured), build(put_on_disk(pictured, tmp_path))
-    assert (memory.program.feed.reads_disk, disk.program.feed.reads_disk) == (False, True)
+    assert (memory.program.feed.experience.reads_disk, disk.program.feed.experience.reads_disk) == (False, True)
     assert losses(memory, range(4)) == losses(disk, range(4))
     states: Any = (memory.state(), disk.state())
     for key, value in states[0].items():
@@ -96,13 +96,13 @@ def test_the_next_batch_is_read_while_an_update_runs(
     build: Build, pictured: Episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     improver = build(put_on_disk(pictured, tmp_path))
-    gather, read = improver.program.feed.gather, []
+    gather, read = improver.program.feed.experience.gather, []
 
     def spy(index: Tensor) -> Any:
         read.append(threading.current_thread().name)
         return gather(index)
 
-    monkeypatch.setattr(improver.program.feed, "gather", spy)
+    monkeypatch.setattr(improver.program.feed.experience, "gather", spy)
     improver.update(0)
     improver.update(1)
     assert len(read) >= 2

@@ -193,7 +193,7 @@ def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path:
     for name in (".step_00000050.writing", ".step_00000040.previous"):
         policy.save(run / "checkpoints" / name)
     improver: Any = SimpleNamespace(
-        product=lambda: policy, state=lambda: {"generator": torch.zeros(3)}, replay=None, world=None
+        product=lambda: policy, state=lambda: {"generator": torch.zeros(3)}, replay=None, world=None, actor=None
     )
     save_checkpoint(run, 48, improver)
     found = sorted(path.name for path in (run / "checkpoints").iterdir())

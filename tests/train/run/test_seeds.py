@@ -70,11 +70,11 @@ def test_draws_are_the_same_to_the_bit(method: str, learner: Callable[..., QLear
     together, alone = ([learner(method, seed=seed) for seed in SEEDS] for _ in range(2))
     program = stacked([learner.program for learner in together])
     index, draws = program.feed.draw()
-    batch = program.feed.gather(index)
+    batch = program.feed.experience.gather(index)
     for row, learner in enumerate(alone):
         own_index, own_draws = learner.program.feed.draw()
         mine = [value[row] for value in leaves((index, draws, batch))]
-        theirs = leaves((own_index, own_draws, learner.program.feed.gather(own_index)))
+        theirs = leaves((own_index, own_draws, learner.program.feed.experience.gather(own_index)))
         assert len(mine) == len(theirs) > 5
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 

@@ -186,7 +186,7 @@ def narrowed(q_toys: Any, *words: str) -> tuple[Agent, dict[str, Any], dict[str,
     learner.agent.low.fill_(-0.01)
     learner.agent.high.fill_(0.01)
     index, inputs = learner.program.feed.draw()
-    return learner.agent, learner.program.feed.gather(index), inputs
+    return learner.agent, learner.program.feed.experience.gather(index), inputs
 
 
 def test_an_estimated_action_is_judged_inside_the_limits(q_toys: Any) -> None:
@@ -218,7 +218,7 @@ def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
         for parameter in learner.agent.critic.layers[-1].parameters():
             parameter.zero_()
     index, inputs = learner.program.feed.draw()
-    loss, metrics = q_toys.actor_loss(learner.agent, learner.program.feed.gather(index), inputs)
+    loss, metrics = q_toys.actor_loss(learner.agent, learner.program.feed.experience.gather(index), inputs)
     torch.testing.assert_close(loss, metrics["behavior_loss"], rtol=0, atol=0)
 
 
@@ -226,7 +226,7 @@ def test_over_estimation_counts_only_returns_that_are_known(q_toys: Any) -> None
     """A truncated episode's return leaves out what came after, so a right critic would look too high there."""
     learner = q_toys.learner(q_toys.random(), "ofql")
     index, inputs = learner.program.feed.draw()
-    batch = learner.program.feed.gather(index)
+    batch = learner.program.feed.experience.gather(index)
     known = batch["return_known"] > 0
     assert 0 < known.sum() < len(known)
     _, metrics = q_toys.critic_loss(learner.agent, batch, inputs)

@@ -39,7 +39,7 @@ class Usual:
     def update(self, step: int) -> None:
         config, agent = self.config, self.agent
         index, draws = self.twin.program.feed.draw()
-        batch = self.twin.program.feed.gather(index)
+        batch = self.twin.program.feed.experience.gather(index)
         cosine = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / self.steps)) / 2
         self.of_critics.param_groups[0]["lr"] = config.critic_lr * cosine
         self.of_actors.param_groups[0]["lr"] = config.lr * cosine
@@ -94,7 +94,7 @@ def test_each_loss_trains_its_own_part(q_toys: Any, method: str) -> None:
     learner = q_toys.learner(q_toys.random(), method)
     state, update = learner.program.state, learner.program.function
     index, draws = learner.program.feed.draw()
-    batch = learner.program.feed.gather(index)
+    batch = learner.program.feed.experience.gather(index)
 
     def moved(lr: float, critic_lr: float) -> set[str]:
         before = {part: state[part].clone() for part in actors | critics}
