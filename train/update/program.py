@@ -17,23 +17,27 @@ State = dict[str, Tensor]
 Rates = Sequence[Rate] | Tensor
 
 
-class Experience(Protocol):
-    """What an update learns from: recordings, packed as a method needs them, or a replay that grows.
-
-    `data.batches.Chunks` and `Sequences`, `data.transitions.Transitions` and `data.replay.Replay` are such.
-    """
+class Batches(Protocol):
+    """Where batches are gathered from, given their indices."""
 
     @property
     def reads_disk(self) -> bool:
         """Whether `gather` reads files, so that it is worth a thread and cannot be captured."""
         ...
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Return (batch_size,) random indices, without waiting for the device."""
-        ...
-
     def gather(self, index: Tensor) -> Any:
         """Return the batch with these indices."""
+        ...
+
+
+class Experience(Batches, Protocol):
+    """What an update learns from: recordings, packed as a method needs them, or a replay that grows.
+
+    `data.batches.Chunks` and `Sequences`, `data.transitions.Transitions` and `data.replay.Replay` are such.
+    """
+
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return (batch_size,) random indices, without waiting for the device."""
         ...
 
 
@@ -49,7 +53,7 @@ class Feed:
     """
 
     draw: Callable[[], tuple[Tensor, Any]]
-    experience: Experience
+    experience: Batches
     generators: Sequence[torch.Generator]
     ahead: bool = True
     _prefetch: Prefetch[Any, Any] | None = field(default=None, init=False)

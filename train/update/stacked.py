@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map  # the only public-enough name; `torch.func.vmap` uses the same trees
 
-from .program import Experience, Feed, Metrics, State, UpdateProgram
+from .program import Batches, Feed, Metrics, State, UpdateProgram
 
 
 def stacked(programs: Sequence[UpdateProgram]) -> UpdateProgram:
@@ -38,29 +38,25 @@ def stacked(programs: Sequence[UpdateProgram]) -> UpdateProgram:
     def draw() -> tuple[Tensor, Any]:
         return tree_map(_stack, *(program.feed.draw() for program in programs))
 
-    experience = _Experiences([program.feed.experience for program in programs])
+    experience = _Together([program.feed.experience for program in programs])
     generators = [generator for program in programs for generator in program.feed.generators]
     return UpdateProgram(state, function, Feed(draw, experience, generators), first.rates)
 
 
-class _Experiences:
-    """The experience of S replicas: the same recordings, read at once, or what each of them has seen."""
+class _Together:
+    """The batches of S replicas: of the same recordings, read at once, or of what each of them has seen."""
 
-    def __init__(self, experiences: Sequence[Experience]) -> None:
-        self._experiences = experiences
-        self._shared = all(one is experiences[0] for one in experiences)
-        self.reads_disk = any(one.reads_disk for one in experiences)
-
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
-        """Return one index for all (S, batch_size); unused, as each replica draws by its own generator."""
-        return torch.stack([one.draw(batch_size, generator) for one in self._experiences])
+    def __init__(self, replicas: Sequence[Batches]) -> None:
+        self._replicas = replicas
+        self._shared = all(one is replicas[0] for one in replicas)
+        self.reads_disk = any(one.reads_disk for one in replicas)
 
     def gather(self, index: Tensor) -> Any:
         """Return the batches of indices (S, B)."""
         if self._shared:
-            whole = self._experiences[0].gather(index.flatten())
+            whole = self._replicas[0].gather(index.flatten())
             return tree_map(lambda value: value.unflatten(0, index.shape), whole)
-        return tree_map(_stack, *(one.gather(own) for one, own in zip(self._experiences, index, strict=True)))
+        return tree_map(_stack, *(one.gather(own) for one, own in zip(self._replicas, index, strict=True)))
 
 
 def rows(state: State, index: int) -> State:
