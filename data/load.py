@@ -7,9 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import LaminarError, nearest
-from . import hdf5
 from .episodes import Episodes
 from .formats import FORMATS
+from .hdf5.file import has_signature, open_hdf5
 from .named import named_data, similar_name
 from .selection import EVERYTHING, Selection
 
@@ -28,10 +28,10 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
     if isinstance(path, str | Path):
         file = existing_file(path)
         module = find_format(file)
-        if getattr(module, "SELECTS", False):
-            return module.read(file, selection)
-        selection.check_plain(str(file), FORMATS.name_of(module))
-        return selection.keep(module.read(file))
+        selects: Sequence[str] = getattr(module, "SELECTS", ())
+        selection.check_possible(str(file), FORMATS.name_of(module), selects)
+        episodes = module.read(file, selection) if selects else module.read(file)
+        return episodes if "observation" in selects else selection.keep(episodes)
     if not path:
         raise LaminarError("no demonstration file given; set data.path to a file or a list of files")
     parts = [load_episodes(one, selection) for one in path]
@@ -87,10 +87,10 @@ def format_modules() -> dict[str, ModuleType]:
 
 
 def _content(path: Path) -> str:
-    if not hdf5.has_signature(path):
+    if not has_signature(path):
         return "not HDF5"
-    with hdf5.open_hdf5(path) as file:
-        return f"HDF5 with {hdf5.names(file)[:12]}"
+    with open_hdf5(path) as file:
+        return f"HDF5 with {file.names()[:12]}"
 
 
 def _similar_file(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import LaminarError
+from .columns import as_values, loses_steps
 from .episodes import Episodes
+from .on_disk import is_on_disk
 from .spec import Feature, Spec
 
 Array = NDArray[Any]
+_ROUNDING = 1e-5  # of a column's magnitude: what is written twice may be rounded twice
+_SOME = 1000  # rows that tell a column's magnitude
 
 
 @dataclass
 class Recording:
-    """Rows as they lie in a file; N rows in E episodes.
+    """Rows as they lie in a file, of any numeric type; N rows in E episodes.
 
     Attributes:
         path: the file, for messages.
         observation: key -> (N, ...).
         final_observation: key -> (E, ...), observation after the last action, for the keys that have one.
-        action: (N, A) float32.
+        action: (N, A).
         reward: (N,).
         terminated: (E,) bool, whether the task ended the episode rather than time or the recording.
         ends: (E,) exclusive.
@@ -54,11 +60,15 @@ class Recording:
 
         Where the file lacks the observation after an episode's last action, a truncated episode gives up its
         last row, whose observation becomes the final one; a terminated episode keeps it, and its final
-        observation repeats the last one, which no bootstrap reads.
+        observation repeats the last one, which no bootstrap reads. Without rewards nothing is bootstrapped, and
+        every row is kept so.
+
+        Numbers come in single precision, but for observations whose steps would be lost in it, see `as_values`.
 
         Raises:
-            LaminarError: from the checks of `Episodes`.
+            LaminarError: from the checks of `Episodes`; or actions that single precision would lose.
         """
+        self._settle_types()
         unknown = [key for key in self.observation if key not in self.final_observation]
         if unknown and len(self.ends):
             self._close(unknown)
@@ -70,7 +80,7 @@ class Recording:
             observation=self.observation,
             final_observation=self.final_observation,
             action=self.action,
-            reward=self.reward.astype(np.float32),
+            reward=self.reward,
             terminated=terminated,
             truncated=truncated,
             ends=self.ends.astype(np.int64),
@@ -82,17 +92,37 @@ class Recording:
             remarks=self.remarks,
         )
 
+    def _settle_types(self) -> None:
+        if loses_steps(self.action):
+            raise LaminarError(
+                f"{self.path}: actions of up to {np.abs(self.action).max():.9g} move in steps that single precision, "
+                "in which policies act, would lose; record them relative to a point nearby"
+            )
+        self.action, self.reward = as_values(self.action), self.reward.astype(np.float32)
+        raw, finals = self.observation, self.final_observation
+        self.observation = {key: value if is_on_disk(value) else as_values(value) for key, value in raw.items()}
+        for key, value in self.observation.items():
+            if value.dtype == np.float64:
+                self.remarks.append(f"observation '{key}' stays in double precision: single would lose its steps")
+        types = {key: value.dtype for key, value in self.observation.items()}
+        with np.errstate(over="ignore"):  # what is infinite then is refused by `Episodes`
+            self.final_observation = {
+                key: value if is_on_disk(value) or key not in types else value.astype(types[key])
+                for key, value in finals.items()
+            }
+
     def _close(self, unknown: list[str]) -> None:
         starts = np.concatenate([np.zeros(1, np.int64), self.ends[:-1]])
         last = self.ends - 1
+        stands_in = self.terminated | (not self.has_reward)  # episodes whose last observation stands for the final one
         final = {key: value[last] for key, value in self.observation.items()}
         for key, value in self.final_observation.items():
-            final[key][self.terminated] = value[self.terminated]
+            final[key][stands_in] = value[stands_in]
         kept_row = np.ones(len(self.action), np.bool_)
-        kept_row[last[~self.terminated]] = False
-        lengths = self.ends - starts - ~self.terminated
+        kept_row[last[~stands_in]] = False
+        lengths = self.ends - starts - ~stands_in
         kept = lengths > 0
-        self._remark_closing(unknown, kept)
+        self._remark_closing(unknown, kept, stands_in)
         self.final_observation = {key: value[kept] for key, value in final.items()}
         self.observation = {key: value[kept_row] for key, value in self.observation.items()}
         self.infos = {key: value[kept_row] for key, value in self.infos.items()}
@@ -100,18 +130,19 @@ class Recording:
         self.terminated, self.ends = self.terminated[kept], np.cumsum(lengths[kept])
         self.success = None if self.success is None else self.success[kept]
 
-    def _remark_closing(self, unknown: list[str], kept: Array) -> None:
+    def _remark_closing(self, unknown: list[str], kept: Array, stands_in: Array) -> None:
         names = ", ".join(f"'{key}'" for key in unknown)
-        truncated, terminated = int((~self.terminated).sum()), int(self.terminated.sum())
-        if truncated:
+        given_up, standing = int((~stands_in).sum()), int(stands_in.sum())
+        if given_up:
             self.remarks.append(
-                f"the file lacks the observation {names} after the last action: the last row of {truncated} "
+                f"the file lacks the observation {names} after the last action: the last row of {given_up} "
                 "truncated episodes gives their final observation and is not a step"
             )
-        if terminated:
+        if standing:
+            which = "terminated episodes" if self.has_reward else "episodes without rewards"
             self.remarks.append(
-                f"the file lacks the observation {names} after the last action: in {terminated} terminated "
-                "episodes the last observation stands for the final one"
+                f"the file lacks the observation {names} after the last action: in {standing} {which} the last "
+                "observation stands for the final one"
             )
         if not kept.all():
             self.remarks.append(
@@ -140,3 +171,29 @@ def success_by_flag(flags: Array, ends: Array) -> Array:
     """Return (E,) bool, whether the (N,) flag was raised at any step of each episode."""
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
     return np.logical_or.reduceat(flags.astype(np.bool_), starts)
+
+
+def jumps(observation: Mapping[str, Array], following: Mapping[str, Array]) -> Array:
+    """Return (N,) bool: a row's own next observation is not what the next row begins with, beyond rounding.
+
+    Args:
+        observation: key -> (N, ...).
+        following: key -> (N, ...), the next observation that each row states, for some of the keys.
+    """
+    found = np.zeros(len(next(iter(observation.values()))), np.bool_)
+    for key, value in following.items():
+        found[:-1] |= _differ(value[:-1], observation[key][1:])
+    return found
+
+
+def _differ(a: Array, b: Array) -> Array:
+    """Return (N,) bool, whether two arrays (N, ...) differ in a row by more than rounding."""
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    found = np.zeros(len(a), np.bool_)
+    rows = np.unique(np.flatnonzero(a != b) // max(1, a.shape[1]))
+    if a.dtype.kind == "f" and len(rows):
+        some = b[:: 1 + len(b) // _SOME]
+        tolerance = _ROUNDING * np.maximum(np.abs(some).max(axis=0), np.abs(b[rows]).max(axis=0))
+        rows = rows[~(np.abs(a[rows].astype(np.float64) - b[rows]) <= tolerance).all(axis=1)]
+    found[rows] = True
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import LaminarError, nearest
@@ -18,11 +18,13 @@ class Selection:
         action: which of the recorded actions (CALVIN: "rel_actions" or "actions").
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
             "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
+        filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
     """
 
     observation: tuple[str, ...] | None = None
     action: str | None = None
     instruction: str | None = None
+    filter: str | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
@@ -39,17 +41,22 @@ class Selection:
             raise LaminarError(f"data.observation names a key twice: {list(keys)}")
         object.__setattr__(self, "observation", tuple(keys))
 
-    def check_plain(self, source: str, format_name: str) -> None:
-        """Refuse what only CALVIN's data have.
+    def check_possible(self, source: str, format_name: str, possible: Sequence[str]) -> None:
+        """Refuse what a format cannot choose.
+
+        Args:
+            source: the file, for messages.
+            format_name: its format.
+            possible: what can be chosen in it beside observations, by name.
 
         Raises:
-            LaminarError: an action or instruction is chosen.
+            LaminarError: something else is chosen.
         """
-        for name in ("action", "instruction"):
-            if getattr(self, name) is not None:
+        for name, home in _HOMES.items():
+            if getattr(self, name) is not None and name not in possible:
                 raise LaminarError(
-                    f"{source}: data.{name}={getattr(self, name)} chooses from CALVIN data, and this file is "
-                    f"{format_name}; leave data.{name} out"
+                    f"{source}: data.{name}={getattr(self, name)} chooses from {home}, and this file is {format_name}; "
+                    f"leave data.{name} out"
                 )
 
     def keep(self, episodes: Episodes) -> Episodes:
@@ -82,4 +89,5 @@ class Selection:
                 )
 
 
+_HOMES = {"action": "CALVIN data", "instruction": "CALVIN data", "filter": "the lists of robomimic files"}
 EVERYTHING = Selection()

@@ -99,6 +99,7 @@ class RecordedPath:
     path: Any = None  # a file, or a list of files
     observation: Any = None  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
+    filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
 
 
 @dataclass

@@ -16,6 +16,7 @@ class DataConfig:
     observation: Any = None  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
+    filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with those shorter than a chunk
 
 

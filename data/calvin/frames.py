@@ -21,6 +21,7 @@ from .. import npz
 Array = NDArray[Any]
 SPLITS = ("training", "validation")
 SPANS = "ep_start_end_ids.npy"
+LENGTHS = "ep_lens.npy"
 _FRAME = re.compile(r"(.*?)([0-9]+)\.npz")
 
 
@@ -45,6 +46,14 @@ class Frames:
         """(N,) numbers of all frames that belong to an episode, ascending."""
         return np.sort(np.concatenate([np.arange(first, last + 1) for first, last in self.spans.tolist()]))
 
+    def owns(self, name: str) -> bool:
+        """Tell whether a file of this name is a frame of an episode."""
+        match = _FRAME.fullmatch(name)
+        if match is None or (match[1], len(match[2])) != (self.prefix, self.digits):
+            return False
+        first, last = self.spans.T
+        return bool(((first <= int(match[2])) & (int(match[2]) <= last)).any())
+
     def path(self, number: int) -> str:
         """Return the file of one frame."""
         return f"{self.folder}/{self.prefix}{number:0{self.digits}d}.npz"
@@ -58,21 +67,26 @@ class Frames:
         return {key: value.shape for key, value in npz.read(self.path(int(self.numbers[0])), keys).items()}
 
     def read(self, numbers: Array, keys: Sequence[str]) -> dict[str, Array]:
-        """Return key -> (len(numbers), ...) float32.
+        """Return key -> (len(numbers), ...), of the type that the first frame has.
 
         Raises:
             LaminarError: a file is missing or damaged, lacks a key, or has another shape than the first.
         """
-        rows = {key: np.empty((len(numbers), *shape), np.float32) for key, shape in self.shapes(keys).items()}
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, which `Episodes` refuses with key and row
-            for row, number in enumerate(numbers.tolist()):
-                for key, value in npz.read(self.path(number), keys).items():
-                    if value.shape != rows[key].shape[1:] or value.dtype.kind not in "fiub":
-                        expected = f"expected numbers of shape {rows[key].shape[1:]}"
-                        raise LaminarError(
-                            f"{self.path(number)}: '{key}' is {value.dtype} of shape {value.shape}, {expected}"
-                        )
-                    rows[key][row] = value
+        first = npz.read(self.path(int(self.numbers[0])), keys)
+        rows = {key: np.empty((len(numbers), *value.shape), value.dtype) for key, value in first.items()}
+        for row, number in enumerate(numbers.tolist()):
+            for key, value in npz.read(self.path(number), keys).items():
+                like = rows[key]
+                if (
+                    value.shape != like.shape[1:]
+                    or value.dtype.kind not in "fiub"
+                    or value.dtype.kind != like.dtype.kind
+                ):
+                    raise LaminarError(
+                        f"{self.path(number)}: '{key}' is {value.dtype} of shape {value.shape}, expected numbers of "
+                        f"shape {like.shape[1:]} like the first frame's {like.dtype}"
+                    )
+                like[row] = value
         return rows
 
 
@@ -136,14 +150,35 @@ def _has_frame(folder: Path) -> bool:
         return any(_FRAME.fullmatch(entry.name) for entry in entries)
 
 
+def check_lengths(frames: Frames) -> None:
+    """Hold the lengths of the episodes, where the split states them, against first and last frames.
+
+    Raises:
+        LaminarError: they contradict each other, or the file is damaged.
+    """
+    file = frames.folder / LENGTHS
+    if not file.is_file():
+        return
+    stated, found = _read_npy(file), frames.spans[:, 1] - frames.spans[:, 0] + 1
+    if stated.shape != found.shape or not (stated == found).all():
+        raise LaminarError(
+            f"{file} states the lengths {stated.reshape(-1)[:3].tolist()}…, {SPANS} {found[:3].tolist()}…: they "
+            "contradict each other; remove the wrong one"
+        )
+
+
+def _read_npy(file: Path) -> Array:
+    try:
+        with file.open("rb") as stream:
+            return npy.read_array(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
+
+
 def _read_spans(file: Path) -> Array:
     if not file.is_file():
         raise LaminarError(f"{file}: missing, only it tells where episodes end; copy it from the data set")
-    try:
-        with file.open("rb") as stream:
-            spans: Array = npy.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
+    spans = _read_npy(file)
     if spans.dtype.kind not in "iu" or spans.ndim != 2 or spans.shape[1] != 2 or len(spans) == 0:
         raise LaminarError(f"{file}: {spans.dtype} of shape {spans.shape}, expected whole numbers (episodes, 2)")
     spans = spans.astype(np.int64)

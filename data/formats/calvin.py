@@ -11,6 +11,7 @@ Layout after CALVIN (Mees et al. 2022, arXiv:2112.03227); see `data/calvin/`. Wh
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,20 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError, nearest
 from ..calvin.annotations import language_folders, read_annotations, window_spans
-from ..calvin.frames import SPLITS, Frames, find_split, open_frames
-from ..calvin.images import read_images
-from ..calvin.scenes import read_scenes
+from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
+from ..calvin.images import CACHE, read_images
+from ..calvin.scenes import CONFIG, INFO, read_scenes
 from ..episodes import Episodes
 from ..recording import Recording
 from ..selection import EVERYTHING, Selection
 from ..spec import Feature, Spec
 
 Array = NDArray[Any]
-SELECTS = True  # `read` takes a selection
+SELECTS = ("observation", "action", "instruction")
 ACTIONS = {"rel_actions": "relative", "actions": "absolute"}
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
+_SHOWN = 12  # names of files that nobody read
 _STATES = ("robot_obs", "scene_obs")
 
 
@@ -99,6 +101,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         observation["instruction"] = np.repeat(cut.instruction, cut.lengths, axis=0)
         final["instruction"], units["instruction"] = cut.instruction, cut.label
     ends, done = np.cumsum(cut.lengths), cut.instruction is not None
+    _account(frames, stored, remarks)
     recording = Recording(
         folder,
         {key: observation[key] for key in keys},
@@ -113,6 +116,19 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     )
     _add_spec(recording, action_key, units)
     return recording.episodes()
+
+
+def _account(frames: Frames, read: list[str], remarks: list[str]) -> None:
+    """Tell what is in the folder and was not read, and hold the lengths of the episodes against their ends."""
+    check_lengths(frames)
+    left = [key for key in frames.stored_keys() if key not in read]
+    if left:
+        remarks.append(f"not read, arrays: {', '.join(left)}; data.observation=[KEY,KEY] and data.action choose others")
+    known = {SPANS, LENGTHS, CACHE, INFO, CONFIG.parts[0], *language_folders(frames.folder)}
+    others = sorted(name for name in os.listdir(frames.folder) if name not in known and not frames.owns(name))
+    if others:
+        shown = ", ".join(others[:_SHOWN]) + (f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else "")
+        remarks.append(f"not read, files: {shown}")
 
 
 def _take(rows: dict[str, Array], index: Array) -> dict[str, Array]:

@@ -4,6 +4,9 @@ Layout after D4RL (Fu et al. 2020, arXiv:2004.07219). Faults of its loaders and 
 after a timeout is never taken from the next episode, nor that after a jump of AntMaze (its -v0 files end episodes
 elsewhere than their `timeouts` say), and without `timeouts` an episode after a terminal is not cut one step early.
 Kitchen has no `timeouts`: each of its demonstrations ends with a terminal, whether its tasks are done or not.
+A second statement about ends is held against the first: `masks` (0 where the task terminated), `dones`, `dones_float`.
+Where rows state a next observation that is not the next row's, an episode ends; a buffer of several environments that
+were stepped together is taken apart first. Rewards are optional, and terminals beside another statement of ends.
 Beyond D4RL: a group `observations/` is a dictionary observation, `metadata/spec` is the Spec as JSON and
 `metadata/success` one flag an episode; `write` adds them, `read` does without.
 """
@@ -13,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from .. import hdf5
+from ..columns import as_flags
+from ..d4rl.rows import Rows, read_rows, taken_apart
 from ..episodes import Episodes
-from ..recording import Recording, success_by_flag
+from ..hdf5.file import Group, has_signature, open_hdf5
+from ..recording import Recording, jumps, success_by_flag
 from ..spec import Spec
 
 Array = NDArray[Any]
@@ -54,32 +58,12 @@ ANT_STEP = 1.0  # m; at 5 m/s an ant gets half as far in a control step of 0.1 s
 DOOR_HINGE, DOOR_OPEN = 28, 1.35  # observation index and angle in rad of the Adroit door's success
 
 
-@dataclass
-class _Rows:
-    """The file's arrays of N rows; `following` is empty and `timeouts` None where it has none."""
-
-    observation: dict[str, Array]
-    following: dict[str, Array]
-    action: Array
-    reward: Array
-    terminals: Array
-    timeouts: Array | None
-
-    def jumps(self) -> Array:
-        """Return (N,) bool: the next row does not begin where this one ends."""
-        jumps = np.zeros(len(self.action), np.bool_)
-        for key, value in self.following.items():
-            different = value[:-1] != self.observation[key][1:]
-            jumps[:-1] |= different.reshape(len(different), -1).any(axis=1)
-        return jumps
-
-
 def sniff(path: Path) -> bool:
     """Tell whether the file has D4RL's flat arrays."""
-    if not path.is_file() or not hdf5.has_signature(path):
+    if not path.is_file() or not has_signature(path):
         return False
-    with hdf5.open_hdf5(path) as file:
-        return len({"observations", "actions", "rewards", "terminals"} & set(hdf5.names(file))) >= 2
+    with open_hdf5(path) as file:
+        return len({"observations", "actions", "rewards", "terminals"} & set(file.names())) >= 2
 
 
 def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
@@ -90,13 +74,14 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
         max_episode_steps: time limit, only used when the file has neither `timeouts` nor `next_observations`.
 
     Raises:
-        LaminarError: a missing key, unequal lengths, non-finite values, unknown episode ends, no episodes.
+        LaminarError: a missing key, unequal lengths, non-finite values, unknown episode ends, two statements about
+            ends that differ, no episodes.
     """
-    with hdf5.open_hdf5(path) as file:
-        rows = _read_rows(file, path)
-        env_id = hdf5.read_text(file, "metadata/env_id")
+    with open_hdf5(path) as file:
+        env_id = file.text("metadata/env_id")
         remarks: list[str] = []
         name = (env_id or path.name).lower()
+        rows = taken_apart(read_rows(file, remarks), remarks)
         stops = _stops(rows, name, remarks)
         if rows.timeouts is None and not rows.following:
             ends = _ends_by_count(stops, max_episode_steps or _horizon(path, env_id), remarks)
@@ -107,48 +92,22 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
             rows.observation,
             {key: value[ends - 1] for key, value in rows.following.items()},
             rows.action,
-            rows.reward,
+            np.zeros(len(rows.action), np.float32) if rows.reward is None else rows.reward,
             rows.terminals[ends - 1],
             ends,
-            infos=_infos(file, len(rows.action), path, remarks),
+            has_reward=rows.reward is not None,
+            infos=rows.infos,
             remarks=remarks,
         )
-        _add_spec(recording, hdf5.read_text(file, "metadata/spec"))
+        _add_spec(recording, file.text("metadata/spec"))
         _add_success(recording, file, name)
+        remarks += file.account.unread()
     return recording.episodes()
 
 
-def _read_rows(file: Any, path: Path) -> _Rows:
-    observation = hdf5.read_observations(file, "observations", path)
-    has_following = "next_observations" in file
-    following = hdf5.read_observations(file, "next_observations", path) if has_following else {}
-    action = hdf5.as_actions(hdf5.read_array(file, "actions", path), "actions", path)
-    reward = hdf5.as_column(hdf5.read_array(file, "rewards", path), "rewards", path)
-    terminals = _flags(file, "terminals", path)
-    timeouts = _flags(file, "timeouts", path) if "timeouts" in file else None
-    named = {f"observations/{key}": value for key, value in observation.items()}
-    named |= {"actions": action, "rewards": reward, "terminals": terminals}
-    named |= {} if timeouts is None else {"timeouts": timeouts}
-    if hdf5.check_rows(named, path) == 0:
-        raise LaminarError(f"{path}: no episodes, its arrays have 0 rows; record some first")
-    for key, value in following.items():
-        if key not in observation or value.shape != observation[key].shape:
-            shape = observation[key].shape if key in observation else "missing"
-            shapes = f"shape {value.shape}, in observations it is {shape}"
-            raise LaminarError(f"{path}: '{key}' in next_observations has {shapes}")
-    return _Rows(observation, following, action, reward, terminals, timeouts)
-
-
-def _flags(file: Any, key: str, path: Path) -> Array:
-    column = hdf5.as_column(hdf5.read_array(file, key, path), key, path)
-    if not np.isin(column, (0, 1)).all():  # relabelled AntMaze files store them as floats
-        raise LaminarError(f"{path}: '{key}' holds values other than 0 and 1")
-    return column.astype(np.bool_)
-
-
-def _stops(rows: _Rows, name: str, remarks: list[str]) -> Array:
+def _stops(rows: Rows, name: str, remarks: list[str]) -> Array:
     """Return (N,) bool: a terminal, or a flagged timeout, or in AntMaze a step that no ant can make."""
-    stops = rows.terminals if rows.timeouts is None else rows.terminals | rows.timeouts
+    stops = rows.stops
     if not name.startswith(ANTMAZE):
         return stops
     crowd = np.count_nonzero(rows.terminals[:-1] & rows.terminals[1:])
@@ -159,29 +118,29 @@ def _stops(rows: _Rows, name: str, remarks: list[str]) -> Array:
     place = rows.observation.get("observation")
     if rows.following or place is None or place.ndim != 2 or place.shape[1] < 2:
         return stops
-    jumps = np.zeros_like(stops)
-    jumps[:-1] = np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1) > ANT_STEP
-    jumps &= ~stops
-    if jumps.any():
+    leaps = np.zeros_like(stops)
+    leaps[:-1] = np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1) > ANT_STEP
+    leaps &= ~stops
+    if leaps.any():
         remarks.append(
-            f"the ant jumps more than {ANT_STEP:g} m after {np.count_nonzero(jumps)} rows without a flag, first after "
-            f"row {np.flatnonzero(jumps)[0]}: an episode ends there"
+            f"the ant jumps more than {ANT_STEP:g} m after {np.count_nonzero(leaps)} rows without a flag, first after "
+            f"row {np.flatnonzero(leaps)[0]}: an episode ends there"
         )
-    return stops | jumps
+    return stops | leaps
 
 
-def _ends(rows: _Rows, stops: Array, remarks: list[str]) -> Array:
-    jumps = rows.jumps()
+def _ends(rows: Rows, stops: Array, remarks: list[str]) -> Array:
+    unlike = jumps(rows.observation, rows.following) if rows.following else np.zeros_like(stops)
     if rows.timeouts is None:
         remarks.append("no 'timeouts': episodes end at terminals and where next_observations do not continue")
-        return _close_last(stops | jumps, remarks)
-    gaps = np.flatnonzero(jumps & ~stops)
+        return _close_last(stops | unlike, remarks)
+    gaps = np.flatnonzero(unlike & ~stops)
     if len(gaps):
         remarks.append(
-            f"next_observations differ from the following observation in {len(gaps)} rows inside episodes, "
-            f"first in row {gaps[0]}; the following observation is used"
+            f"next_observations are not what the next row begins with in {len(gaps)} rows inside episodes, first in "
+            f"row {gaps[0]}: an episode ends there, truncated, with its own next observation"
         )
-    return _close_last(stops, remarks)
+    return _close_last(stops | unlike, remarks)
 
 
 def _ends_by_count(known: Array, horizon: int | None, remarks: list[str]) -> Array:
@@ -220,16 +179,6 @@ def _horizon(path: Path, env_id: str | None) -> int | None:
     )
 
 
-def _infos(file: Any, steps: int, path: Path, remarks: list[str]) -> dict[str, Array]:
-    if "infos" not in file or not hdf5.is_group(file["infos"]):
-        return {}
-    arrays = hdf5.read_tree(file, "infos", path)
-    odd = [key for key, value in arrays.items() if value.ndim == 0 or len(value) != steps]
-    if odd:
-        remarks.append(f"infos {odd} do not have one row a step and are left out")
-    return {key: value for key, value in arrays.items() if key not in odd}
-
-
 def _add_spec(recording: Recording, stored: str | None) -> None:
     if stored is None:
         recording.assume_unit_limits("D4RL")
@@ -242,9 +191,9 @@ def _add_spec(recording: Recording, stored: str | None) -> None:
         recording.observation = {key: recording.observation[key] for key in recording.spec.observation}
 
 
-def _add_success(recording: Recording, file: Any, name: str) -> None:
+def _add_success(recording: Recording, file: Group, name: str) -> None:
     if "metadata/success" in file:
-        flags = _flags(file, "metadata/success", recording.path)
+        flags = as_flags(file.array("metadata/success"), "metadata/success", recording.path)
         if len(flags) != len(recording.ends):
             counts = f"{len(flags)} rows for {len(recording.ends)} episodes"
             raise LaminarError(f"{recording.path}: 'metadata/success' has {counts}")

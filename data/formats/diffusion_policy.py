@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from .. import hdf5
+from ..columns import as_actions, as_column, check_rows
 from ..episodes import Episodes
+from ..hdf5.file import has_signature, open_hdf5
 from ..recording import Recording, success_by_flag
 
 Array = NDArray[Any]
@@ -23,10 +24,10 @@ PUSHT_LIMITS = (0.0, 512.0)  # target position of the pusher in pixels
 
 def sniff(path: Path) -> bool:
     """Tell whether the file has `data` and `meta/episode_ends`."""
-    if not path.is_file() or not hdf5.has_signature(path):
+    if not path.is_file() or not has_signature(path):
         return False
-    with hdf5.open_hdf5(path) as file:
-        return "data" in file and hdf5.is_group(file["data"]) and "meta/episode_ends" in file
+    with open_hdf5(path) as file:
+        return file.has_group("data") and "meta/episode_ends" in file
 
 
 def read(path: Path) -> Episodes:
@@ -35,31 +36,37 @@ def read(path: Path) -> Episodes:
     Raises:
         LaminarError: a missing key, unequal lengths, episode ends that do not fit, non-finite values.
     """
-    with hdf5.open_hdf5(path) as file:
-        arrays = {key: hdf5.read_array(file["data"], key, path) for key in hdf5.numeric_keys(file["data"])}
-        ends = hdf5.as_column(hdf5.read_array(file, "meta/episode_ends", path), "meta/episode_ends", path)
-        name = (hdf5.read_text(file, "metadata/env_id") or path.name).lower()
+    with open_hdf5(path) as file:
+        arrays = file.observations("data")
+        ends = as_column(file.array("meta/episode_ends"), "meta/episode_ends", path)
+        name = (file.text("metadata/env_id") or path.name).lower()
+        lengths = file.array("meta/episode_lengths") if "meta/episode_lengths" in file else None
+        unread = file.account.unread()
     if "action" not in arrays:
         raise LaminarError(f"{path}: missing 'data/action' (there are {sorted(arrays)})")
-    steps = hdf5.check_rows({f"data/{key}": value for key, value in arrays.items()}, path)
+    steps = check_rows({f"data/{key}": value for key, value in arrays.items()}, path)
     ends = _checked_ends(ends, steps, path)
+    if lengths is not None and not np.array_equal(lengths.reshape(-1), np.diff(ends, prepend=0)):
+        raise LaminarError(
+            f"{path}: 'meta/episode_lengths' and 'meta/episode_ends' contradict each other; remove the wrong one"
+        )
     observed = [key for key in arrays if key not in _NOT_OBSERVED]
     if not observed:
         raise LaminarError(f"{path}: 'data' holds no observation, only {sorted(arrays)}")
     names = {key: "observation" if len(observed) == 1 else key for key in observed}
-    action = hdf5.as_actions(arrays["action"], "data/action", path)
     known_reward = "reward" in arrays
-    reward = hdf5.as_column(arrays["reward"], "data/reward", path) if known_reward else np.zeros(steps, np.float32)
+    reward = as_column(arrays["reward"], "data/reward", path) if known_reward else np.zeros(steps, np.float32)
     recording = Recording(
         path,
-        {names[key]: hdf5.as_rows(arrays[key], f"data/{key}", path) for key in observed},
+        {names[key]: arrays[key] for key in observed},
         {},
-        action,
+        as_actions(arrays["action"], "data/action", path),
         reward,
         np.zeros(len(ends), np.bool_),
         ends,
         has_reward=known_reward,
-        infos={key: arrays[key] for key in _NOT_OBSERVED[2:] if key in arrays},
+        infos={key: as_column(arrays[key], f"data/{key}", path) for key in _NOT_OBSERVED[2:] if key in arrays},
+        remarks=unread,
     )
     if not known_reward:
         recording.remarks.append("no 'data/reward': rewards are 0")

@@ -89,7 +89,7 @@ def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any
     if data.get("instruction") or data.get("action"):
         return None, ["- returns of the training data: none, CALVIN's recordings have no rewards"]
     try:
-        returns = load_episodes(data["path"], Selection(data.get("observation"))).returns()
+        returns = load_episodes(data["path"], Selection(data.get("observation"), filter=data.get("filter"))).returns()
     except LaminarError as error:
         return None, [f"- returns of the training data are not drawn: {error}"]
     if not returns.any():

@@ -124,7 +124,8 @@ def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
     calls = _numbers(config)
     policy = load_policy(str(config.policy.path))
     process = generative(policy).process
-    episodes = load_episodes(config.data.path, Selection(config.data.observation, None, config.data.instruction))
+    data = config.data
+    episodes = load_episodes(data.path, Selection(data.observation, None, data.instruction, data.filter))
     searched, held_out = _halves(policy, episodes, config.seed)
     yardstick = Yardstick(policy, _draw(policy, searched, config.observations, config.seed), config.noises, config.seed)
     seeds = [config.seed + 1 + index for index in range(config.draws)]

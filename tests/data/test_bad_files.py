@@ -19,9 +19,10 @@ from laminar.errors import LaminarError
 def write(path: Path, **changes: Any) -> Path:
     """Write a good D4RL file of two episodes with some arrays changed; None leaves one out."""
     rng = np.random.default_rng(0)
+    states = rng.normal(size=(61, 4)).astype("f")
     arrays: dict[str, Any] = {
-        "observations": rng.normal(size=(60, 4)).astype("f"),
-        "next_observations": rng.normal(size=(60, 4)).astype("f"),
+        "observations": states[:60],
+        "next_observations": states[1:],
         "actions": rng.uniform(-1, 1, size=(60, 2)).astype("f"),
         "rewards": rng.normal(size=60).astype("f"),
         "terminals": np.arange(60) == 19,
@@ -119,7 +120,7 @@ def test_other_formats(tmp_path: Path) -> None:
     assert "not a known demonstration format (HDF5 with ['weights'])" in error_of(tmp_path / "other.hdf5")
 
 
-@pytest.mark.parametrize("key", ["observations", "actions", "rewards", "terminals"])
+@pytest.mark.parametrize("key", ["observations", "actions"])
 def test_missing_key(tmp_path: Path, key: str) -> None:
     assert f"missing '/{key}'" in error_of(write(tmp_path / "a.hdf5", **{key: None}))
 
@@ -229,7 +230,7 @@ def minari_file(path: Path, **changes: Any) -> Path:
             "'episode_0/observations' (observation) has 5 rows, expected 6 for 5 actions",
         ),
         ({"rewards": np.zeros(4)}, "'episode_0/rewards' has 4 rows but 'episode_0/actions' has 5"),
-        ({"truncations": None}, "missing '/episode_0/truncations'"),
+        ({"actions": None}, "not a known demonstration format"),
         ({"actions": np.zeros(5, int)}, "discrete actions"),
     ],
 )
@@ -244,6 +245,9 @@ def test_minari_metadata_of_other_widths(tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"metadata.json: action_space has shape \(1,\), the actions are 2 wide"):
         load_episodes(path)
     metadata.write_text("{")
+    with pytest.raises(LaminarError, match=r"metadata.json: not JSON"):
+        load_episodes(path)
+    metadata.write_text('{"action_space": "{"}')
     with pytest.raises(LaminarError, match=r"metadata.json: 'action_space' is not a Box"):
         load_episodes(path)
 
@@ -270,7 +274,7 @@ def robomimic_file(path: Path, **changes: Any) -> Path:
         ({"obs/arm": np.zeros((5, 4))}, "'/data/demo_1/obs/arm' has shape (4,), in the first demonstration (3,)"),
         ({"obs/leg": np.zeros((5, 4))}, "'/data/demo_1/obs/leg' has shape (4,), in the first demonstration missing"),
         ({"actions": np.zeros((4, 2))}, "has 5 rows but '/data/demo_1/actions' has 4"),
-        ({"dones": None}, "missing '/data/demo_1/dones'"),
+        ({"dones": None}, "'/data/demo_1/dones' has shape missing, in the first demonstration ()"),
     ],
 )
 def test_bad_robomimic_files(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

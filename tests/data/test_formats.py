@@ -363,7 +363,7 @@ def test_diffusion_policy(tmp_path: Path) -> None:
     )
     assert list(plain.observation) == ["keypoint", "state"]
     assert (plain.spec.action_low, plain.success) == (None, None)
-    assert plain.lengths.tolist() == [3, 5]
+    assert plain.lengths.tolist() == [4, 6]  # without rewards every row is a step
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction))
+    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction, data.filter))
 
 
 def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group, like: Improver | None) -> Improver:

@@ -1,0 +1,269 @@
+"""Opening HDF5 files and reading their arrays with errors that say what is wrong and where."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LaminarError, nearest
+from .account import Account
+from .causes import one_line, why_not_opened, why_not_read
+from .pictures import decode, holds_pictures
+from .storage import Unwritten, unwritten
+
+Array = NDArray[Any]
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+def has_signature(path: Path) -> bool:
+    """Tell whether a file begins like HDF5, damaged or not."""
+    with path.open("rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Generator[Group]:
+    """Open a file for reading; the value is its root.
+
+    Raises:
+        LaminarError: the file is not HDF5, is open for writing elsewhere, may not be read, or is cut off or damaged.
+    """
+    import h5py
+
+    if not has_signature(path):
+        raise LaminarError(f"{path}: not an HDF5 file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise LaminarError(f"{path}: {why_not_opened(error)}") from error
+    with file:
+        try:
+            yield Group(file, path, Account())
+        except (KeyError, OSError, RuntimeError) as error:
+            # What h5py says of a damaged object table or a link that leads nowhere, whichever call meets it.
+            if isinstance(error, KeyError) and "Unable to" not in str(error):
+                raise
+            message = f"{path}: damaged HDF5 file or a broken link inside it ({one_line(error)}); copy it again"
+            raise LaminarError(message) from error
+
+
+class Group:
+    """A group of an open file. What is read through it is noted in `account`, which tells what nobody read.
+
+    Keys may have parts: "metadata/spec".
+
+    Attributes:
+        path: the file, for messages.
+        name: where the group is in the file, "/" for the root.
+        account: of the whole file.
+    """
+
+    def __init__(self, node: Any, path: Path, account: Account) -> None:
+        """Look into an `h5py.Group`."""
+        self._node, self.path, self.account = node, path, account
+        self.name = str(node.name)
+        self._opened: dict[str, Any] = {}  # opening a dataset takes as long as reading a small one
+        account.saw_group(node, self.name)
+
+    def where(self, key: str) -> str:
+        """Return a key with its place in the file, for messages."""
+        return f"{self.name.rstrip('/')}/{key}"
+
+    def names(self) -> list[str]:
+        """Return the names in the group, sorted."""
+        return self._names
+
+    @cached_property
+    def _names(self) -> list[str]:
+        found = list(self._node)
+        if not all(isinstance(name, str) for name in found):
+            raise RuntimeError("a name is not text")  # `open_hdf5` reports it
+        return sorted(found)
+
+    def numbered(self, prefix: str) -> list[str]:
+        """Return the names `<prefix><number>` of groups, in the order of their numbers ("demo_10" after "demo_9")."""
+        found = [name for name in self.names() if name.startswith(prefix) and name[len(prefix) :].isdecimal()]
+        return sorted((name for name in found if self.has_group(name)), key=lambda name: int(name[len(prefix) :]))
+
+    def has_numbered(self, prefix: str, *inside: str) -> bool:
+        """Tell whether there is any such group that has some keys inside."""
+        found = (name for name in self.names() if name.startswith(prefix) and name[len(prefix) :].isdecimal())
+        groups = (self.group(name) for name in found if self.has_group(name))
+        return any(all(key in group for key in inside) for group in groups)
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether an array or group of this name is there."""
+        return key in self.names() if "/" not in key else key in self._node
+
+    def has_group(self, key: str) -> bool:
+        """Tell whether a group of this name is there."""
+        return key in self and _is_group(self._open(key))
+
+    def group(self, key: str) -> Group:
+        """Return the group of this name, which must be there."""
+        return Group(self._open(key), self.path, self.account)
+
+    def _open(self, key: str) -> Any:
+        if key not in self._opened:
+            self._opened[key] = self._node[key]
+        return self._opened[key]
+
+    def array(self, key: str, rows: int | None = None) -> Array:
+        """Read one dataset of numbers, unchanged; only its first `rows` where more were allocated than written.
+
+        Raises:
+            LaminarError: the key is missing, a group, not numeric, was never written, or its bytes are damaged.
+        """
+        return self._numbers(self._dataset(key), self.where(key), rows)
+
+    def arrays(self, key: str, rows: int | None = None, skip: Sequence[str] = ()) -> dict[str, Array]:
+        """Read a dataset as {"": array}, or a group as {"a/b": array} in name order: numbers, no pictures.
+
+        Args:
+            key: of the dataset or group.
+            rows: see `array`.
+            skip: names below the group that are left out.
+        """
+        if not self.has_group(key):
+            return {"": self.array(key, rows)}
+        inside = self.group(key)
+        numeric = {name: node for name, node in inside._leaves().items() if _is_numeric(node) and name not in skip}
+        return {name: inside._numbers(node, inside.where(name), rows) for name, node in numeric.items()}
+
+    def observations(self, key: str, rows: int | None = None) -> dict[str, Array]:
+        """Read one array of observations as the key "observation", or a group's arrays by name: numbers and pictures.
+
+        Returns:
+            Key -> (N, ...) of at least two axes.
+
+        Raises:
+            LaminarError: the group holds neither, an array is a scalar, or a picture is damaged.
+        """
+        if self.has_group(key):
+            group = self.group(key)
+            nodes = {name: node for name, node in group._leaves().items() if _is_numeric(node) or holds_pictures(node)}
+            found = {name: group._values(node, group.where(name), rows) for name, node in nodes.items()}
+        else:
+            found = {"observation": self._values(self._dataset(key), self.where(key), rows)}
+        if not found:
+            raise LaminarError(f"{self.path}: '{self.where(key)}' holds no arrays of numbers and no pictures")
+        return found
+
+    def text(self, key: str) -> str | None:
+        """Read a string dataset, None when it is absent."""
+        found = self.texts(key)
+        return found[0] if found else None
+
+    def texts(self, key: str) -> list[str]:
+        """Read a dataset of strings; none when it is absent."""
+        if key not in self or not _is_array(self._open(key)):
+            return []
+        values = np.atleast_1d(self._read(self._dataset(key), self.where(key)))
+        return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values.flat]
+
+    def attribute(self, name: str) -> Any:
+        """Read an attribute, None when it is absent; text comes as str."""
+        value: Any = self._node.attrs.get(name)
+        self.account.saw_attribute(self.name, name)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def unwritten(self, keys: Sequence[str]) -> dict[str, Unwritten]:
+        """Return what of some datasets, and of all below some groups, was never written; those only that lack rows."""
+        nodes: dict[str, Any] = {}
+        for key in keys:
+            nodes |= self.group(key)._leaves(f"{key}/") if self.has_group(key) else {key: self._open(key)}
+        found = {name: unwritten(node, self.path) for name, node in nodes.items()}
+        return {name: lacking for name, lacking in found.items() if lacking is not None}
+
+    def _dataset(self, key: str) -> Any:
+        where = self.where(key)
+        if key not in self:
+            raise LaminarError(f"{self.path}: missing '{where}' (there are {self.names()}){nearest(key, self.names())}")
+        node = self._open(key)
+        if not _is_array(node):
+            raise LaminarError(f"{self.path}: '{where}' is a group, expected an array")
+        for parent in _parents(key):
+            self.group(parent)  # its other arrays are accounted for one by one
+        return node
+
+    def _leaves(self, prefix: str = "") -> dict[str, Any]:
+        """Return the paths of all datasets below the group, and the datasets, in name order."""
+        found: dict[str, Any] = {}
+        for name in self.names():
+            node = self._open(name)
+            if _is_group(node):
+                found |= Group(node, self.path, self.account)._leaves(f"{prefix}{name}/")
+            elif _is_array(node):
+                found[f"{prefix}{name}"] = node
+        return found
+
+    def _values(self, node: Any, where: str, rows: int | None) -> Array:
+        if not _is_numeric(node) or (node.dtype == np.uint8 and holds_pictures(node)):
+            if not holds_pictures(node):
+                raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers or pictures")
+            self._check_written(node, where, rows)
+            with self._reading(node, where):
+                return decode(node, rows, self.path)
+        value = self._numbers(node, where, rows)
+        if value.ndim == 0:
+            raise LaminarError(f"{self.path}: '{where}' is a single number, expected one row a step")
+        return value[:, None] if value.ndim == 1 else value
+
+    def _numbers(self, node: Any, where: str, rows: int | None = None) -> Array:
+        if not _is_numeric(node):
+            raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers")
+        self._check_written(node, where, rows)
+        return self._read(node, where) if rows is None or not node.shape else self._read(node, where, slice(rows))
+
+    def _check_written(self, node: Any, where: str, rows: int | None) -> None:
+        lacking = unwritten(node, self.path)
+        if lacking is not None and (rows is None or lacking.first < rows):
+            raise LaminarError(
+                f"{self.path}: '{where}': {lacking}, and HDF5 reads zeros there; its recorder was stopped, remove that "
+                "part"
+            )
+
+    def _read(self, node: Any, where: str, part: Any = ()) -> Array:
+        with self._reading(node, where):
+            return np.asarray(node[part])
+
+    @contextmanager
+    def _reading(self, node: Any, where: str) -> Generator[None]:
+        self.account.saw_array(node, where)
+        try:
+            yield
+        except OSError as error:
+            raise LaminarError(f"{self.path}: '{where}' {why_not_read(error, node)}") from error
+        except MemoryError as error:
+            size = f"{node.nbytes / 1e9:.1f} GB"
+            raise LaminarError(f"{self.path}: '{where}' takes {size}, which do not fit into memory") from error
+
+
+def _parents(key: str) -> list[str]:
+    parts = key.split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _is_array(node: Any) -> bool:
+    import h5py
+
+    return isinstance(node, h5py.Dataset)
+
+
+def _is_group(node: Any) -> bool:
+    import h5py
+
+    return isinstance(node, h5py.Group)
+
+
+def _is_numeric(node: Any) -> bool:
+    try:
+        return node.dtype.kind in "biuf"
+    except ValueError as error:
+        raise RuntimeError("a type is damaged") from error
