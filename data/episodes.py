@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import LaminarError
 from .on_disk import is_on_disk, join, leave_on_disk
-from .spec import Spec
+from .spec import Feature, Spec
 
 Array = NDArray[Any]
 
@@ -214,4 +214,11 @@ def _join_specs(specs: Sequence[Spec], remarks: list[str]) -> Spec:
     if len({(other.action_low, other.action_high) for other in specs}) > 1:
         spec = replace(spec, action_low=None, action_high=None)
         remarks.append("the action limits differ between the files: none are assumed")
-    return replace(spec, rate_hz=next((other.rate_hz for other in specs if other.rate_hz), None))
+    features = {key: _join_features([other.observation[key] for other in specs]) for key in spec.observation}
+    rate_hz = next((other.rate_hz for other in specs if other.rate_hz), None)
+    return replace(spec, observation=features, rate_hz=rate_hz)
+
+
+def _join_features(features: Sequence[Feature]) -> Feature:
+    """Return the first feature, in double precision if any of them is, as numpy joins the arrays."""
+    return next((feature for feature in features if feature.dtype == "float64"), features[0])

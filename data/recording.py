@@ -188,9 +188,11 @@ def jumps(observation: Mapping[str, Array], following: Mapping[str, Array]) -> A
 
 def _differ(a: Array, b: Array) -> Array:
     """Return (N,) bool, whether two arrays (N, ...) differ in a row by more than rounding."""
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     found = np.zeros(len(a), np.bool_)
-    rows = np.unique(np.flatnonzero(a != b) // max(1, a.shape[1]))
+    if not a.size:
+        return found
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    rows = np.unique(np.flatnonzero(a != b) // a.shape[1])
     if a.dtype.kind == "f" and len(rows):
         some = b[:: 1 + len(b) // _SOME]
         tolerance = _ROUNDING * np.maximum(np.abs(some).max(axis=0), np.abs(b[rows]).max(axis=0))

@@ -118,9 +118,15 @@ def _check_sources(dataset: Any, path: Path, depth: int) -> None:
 
 
 def _check_source(array: Any, source: Any, file: Path, where: str, depth: int) -> None:
-    expected, got = source.src_space.shape, array.shape
-    if len(expected) != len(got) or any(have < want for have, want in zip(got, expected, strict=True)):
-        raise LaminarError(f"{where}, which has shape {got} and should have {expected}; copy that file again")
+    import h5py
+
+    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        short = array.size < source.vspace.get_select_npoints()
+    else:
+        _, last = source.src_space.get_select_bounds()
+        short = len(last) != array.ndim or any(size <= place for size, place in zip(array.shape, last, strict=True))
+    if short:
+        raise LaminarError(f"{where}, which has only shape {array.shape}; copy that file again")
     if depth >= _DEEPEST:
         raise LaminarError(f"{where}, which is virtual in turn, {_DEEPEST} deep; write a plain array")
     lacking = unwritten(array, file, depth + 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -121,6 +124,17 @@ class Calvin:
                 writer.add_episode(frames, annotations)
                 rows.append(frames)
         return {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
+
+
+@pytest.fixture(scope="session")
+def samples() -> ModuleType:
+    """Return `samples.py`, which writes a small file of every format."""
+    spec = importlib.util.spec_from_file_location("samples", Path(__file__).with_name("samples.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["samples"] = importlib.util.module_from_spec(spec)  # dataclasses look it up there
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,210 @@
+"""One good small file of every format, and three ways to spoil it; a format without a sample fails its tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from laminar.data.calvin.writer import CalvinWriter
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What makes the files of one format.
+
+    Attributes:
+        write: into an empty folder; returns the path to load.
+        add_key: adds an array that nobody reads, and returns its name.
+        add_attribute: adds an attribute, or what the format has in place of it, and returns its name.
+        contradict: makes two statements differ, and returns what the error must name.
+    """
+
+    write: Callable[[Path], Path]
+    add_key: Callable[[Path], str]
+    add_attribute: Callable[[Path], str]
+    contradict: Callable[[Path], tuple[str, str]]
+
+
+def write_hdf5(path: Path, arrays: Arrays, attributes: Arrays | None = None) -> Path:
+    """Write arrays by their paths, and attributes by "group@name"; an array None is left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            if value is not None:
+                file[key] = value
+        for key, value in (attributes or {}).items():
+            group, _, name = key.partition("@")
+            file[group].attrs[name] = value
+    return path
+
+
+def add(path: Path, key: str, value: Any) -> str:
+    """Add or replace an array, or an attribute "group@name"."""
+    group, _, name = key.partition("@")
+    with h5py.File(path, "a") as file:
+        if name:
+            file[group].attrs[name] = value
+            return name
+        if key in file:
+            del file[key]
+        file[key] = value
+    return key
+
+
+def steps(count: int, seed: int = 0) -> Arrays:
+    """Return "obs" (count + 1, 3), "action" (count, 2) and "reward" (count,)."""
+    rng = np.random.default_rng(seed)
+    action = rng.uniform(-1, 1, (count, 2)).astype("f")
+    return {"obs": rng.normal(size=(count + 1, 3)).astype("f"), "action": action, "reward": rng.normal(size=count)}
+
+
+def d4rl(folder: Path, **changes: Any) -> Path:
+    """Write 12 rows: a terminated episode of 5, and a truncated one of 7."""
+    first, second = steps(5), steps(7, 1)
+    arrays = {
+        "observations": np.concatenate([first["obs"][:-1], second["obs"][:-1]]),
+        "next_observations": np.concatenate([first["obs"][1:], second["obs"][1:]]),
+        "actions": np.concatenate([first["action"], second["action"]]),
+        "rewards": np.concatenate([first["reward"], second["reward"]]),
+        "terminals": np.arange(12) == 4,
+        "timeouts": np.arange(12) == 11,
+    }
+    return write_hdf5(folder / "d4rl.hdf5", arrays | changes)
+
+
+def minari(folder: Path, **changes: Any) -> Path:
+    """Write a data set of two episodes of 5 and 7 steps, changes in the second."""
+    arrays: Arrays = {}
+    attributes: Arrays = {}
+    for number, count in enumerate((5, 7)):
+        rows = steps(count, number)
+        episode = {
+            "observations": rows["obs"],
+            "actions": rows["action"],
+            "rewards": rows["reward"],
+            "terminations": np.zeros(count, bool),
+            "truncations": np.arange(count) == count - 1,
+        }
+        arrays |= {f"episode_{number}/{k}": v for k, v in (episode | (changes if number else {})).items()}
+        attributes |= {f"episode_{number}@total_steps": count}
+    space = {"low": [-1, -1], "high": [1, 1]}
+    metadata = {"action_space": json.dumps(space), "total_episodes": 2, "total_steps": 12}
+    write_hdf5(folder / "local-v0" / "data" / "main_data.hdf5", arrays, attributes)
+    (folder / "local-v0" / "data" / "metadata.json").write_text(json.dumps(metadata))
+    return folder / "local-v0"
+
+
+def main_data(path: Path) -> Path:
+    return path / "data" / "main_data.hdf5"
+
+
+def robomimic(folder: Path, **changes: Any) -> Path:
+    """Write two demonstrations of 5 and 7 steps, changes in the second; None leaves an array out."""
+    arrays: Arrays = {}
+    attributes: Arrays = {"data@total": 12, "data@env_args": json.dumps({"env_kwargs": {"control_freq": 20}})}
+    for number, count in enumerate((5, 7)):
+        rows, last = steps(count, number), np.arange(count) == count - 1
+        demo = {
+            "obs/arm": rows["obs"][:-1],
+            "next_obs/arm": rows["obs"][1:],
+            "actions": rows["action"],
+            "rewards": last.astype(float),
+            "dones": last.astype(int),
+            "states": np.zeros((count, 4)),
+        }
+        arrays |= {f"data/demo_{number}/{k}": v for k, v in (demo | (changes if number else {})).items()}
+        attributes |= {f"data/demo_{number}@num_samples": count}
+    arrays |= {"mask/train": np.array([b"demo_0"]), "mask/valid": np.array([b"demo_1"])}
+    return write_hdf5(folder / "robomimic.hdf5", arrays, attributes)
+
+
+def diffusion_policy(folder: Path, **changes: Any) -> Path:
+    """Write a replay buffer of two episodes of 5 and 7 steps."""
+    rows = steps(12)
+    arrays = {"data/state": rows["obs"][:-1], "data/action": rows["action"], "meta/episode_ends": np.array([5, 12])}
+    return write_hdf5(folder / "replay.hdf5", arrays | changes)
+
+
+def calvin(folder: Path) -> Path:
+    """Write a split of two recordings of five frames."""
+    rng = np.random.default_rng(0)
+    widths = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
+    with CalvinWriter(folder / "split", scene="D") as writer:
+        for _ in range(2):
+            writer.add_episode({key: rng.uniform(-1, 1, (5, width)) for key, width in widths.items()}, [])
+    return folder / "split" / "training"
+
+
+def _calvin_key(path: Path) -> str:
+    for frame in path.glob("*.npz"):
+        with np.load(frame) as stored:
+            arrays = dict(stored)
+        np.savez_compressed(frame, **arrays, tactile=np.zeros(3))
+    return "tactile"
+
+
+def _calvin_file(path: Path) -> str:
+    (path / "notes.txt").write_text("the camera was moved after frame 3\n")
+    return "notes.txt"
+
+
+def _calvin_lengths(path: Path) -> tuple[str, str]:
+    np.save(path / "ep_lens.npy", np.array([5, 6]))
+    return "ep_lens.npy", "ep_start_end_ids.npy"
+
+
+def _masks(path: Path) -> tuple[str, str]:
+    add(path, "masks", np.ones(12))
+    return "masks", "terminals"
+
+
+def _early_flag(path: Path) -> tuple[str, str]:
+    add(main_data(path), "episode_1/terminations", np.arange(7) == 3)
+    return "episode_1/terminations", "7 rows"
+
+
+def _total(path: Path) -> tuple[str, str]:
+    add(path, "data@total", 15)
+    return "total", "12"
+
+
+def _lengths(path: Path) -> tuple[str, str]:
+    add(path, "meta/episode_lengths", np.array([6, 6]))
+    return "meta/episode_lengths", "meta/episode_ends"
+
+
+SAMPLES = {
+    "calvin": Sample(calvin, _calvin_key, _calvin_file, _calvin_lengths),
+    "d4rl": Sample(
+        d4rl,
+        lambda path: add(path, "infos2/qpos", np.zeros(12)) and "infos2",
+        lambda path: add(path, "actions@unit", "m"),
+        _masks,
+    ),
+    "diffusion_policy": Sample(
+        diffusion_policy,
+        lambda path: add(path, "meta/seed", np.arange(2)),
+        lambda path: add(path, "data@rate", 10),
+        _lengths,
+    ),
+    "minari": Sample(
+        minari,
+        lambda path: add(main_data(path), "episode_1/tactile", np.zeros((7, 3))) and "tactile",
+        lambda path: add(main_data(path), "episode_0@operator", "somebody"),
+        _early_flag,
+    ),
+    "robomimic": Sample(
+        robomimic,
+        lambda path: add(path, "data/demo_0/actions_abs", np.zeros((5, 2))) and "actions_abs",
+        lambda path: add(path, "data/demo_1@model_file", "<mujoco/>"),
+        _total,
+    ),
+}
