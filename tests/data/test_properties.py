@@ -293,6 +293,7 @@ def test_files_come_back_or_are_refused(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
 def test_ten_thousand_files_come_back_or_are_refused(name: str) -> None:
     MANY(given(drafts(), st.data())(lambda draft, data: round_trip(name, draft, data)))()
