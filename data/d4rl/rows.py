@@ -159,9 +159,11 @@ def taken_apart(rows: Rows, remarks: list[str]) -> Rows:
 
 def _continues(rows: Rows, row: int, count: int) -> bool:
     """Tell whether a row's next observation is what begins `count` rows later."""
+    if row + count >= len(rows.action):
+        return False
     pair = {key: np.stack([value[row], value[row]]) for key, value in rows.following.items()}
     there = {key: np.stack([value[row + count]] * 2) for key, value in rows.observation.items()}
-    return row + count < len(rows.action) and not jumps(there, pair)[0]
+    return not jumps(there, pair)[0]
 
 
 def _infos(file: Group, steps: int, written: int | None, remarks: list[str]) -> dict[str, Array]:
