@@ -17,6 +17,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from ..errors import LaminarError, nearest
 from .ids import split_id
+from .rendering import load_mujoco
 
 
 def register_own(env_id: str, creator: str, max_steps: int | None = None) -> None:
@@ -34,6 +35,7 @@ def register_own(env_id: str, creator: str, max_steps: int | None = None) -> Non
 def register_robotics() -> None:
     """Register the environments of gymnasium-robotics with gymnasium, once, where it is installed."""
     if "PointMaze_UMaze-v3" not in gymnasium.registry and find_spec("gymnasium_robotics"):
+        load_mujoco()
         # its import prints that the Adroit rewards changed: the suite of D4RL corrects that
         with redirect_stderr(StringIO()):
             import gymnasium_robotics
@@ -76,6 +78,8 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
         LaminarError: an argument that it does not take, or whatever else keeps it from being made.
     """
     mode = "rgb_array" if render else None
+    if "mujoco" in _entry(gymnasium_id):
+        load_mujoco()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*out of date.*")  # -v4 is chosen on purpose: D4RL's dynamics
@@ -89,6 +93,12 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     if model_file is not None:  # every maze leaves one in the temporary folder
         Path(model_file).unlink(missing_ok=True)
     return env
+
+
+def _entry(gymnasium_id: str) -> str:
+    """Return the place of the code that makes an environment, "" where gymnasium does not know it as text."""
+    known = gymnasium.registry.get(gymnasium_id)
+    return known.entry_point if known and isinstance(known.entry_point, str) else ""
 
 
 def _unknown_argument(gymnasium_id: str, error: TypeError) -> str:
