@@ -141,7 +141,7 @@ def check_seeds(first: int, last: int) -> None:
 
 
 def seed_number(default: int = 0) -> Any:
-    """Return a dataclass field whose value is a seed."""
+    """Return a dataclass field whose value is a seed; its type is Any, or Hydra would refuse "1.5" without the range."""
     return field(default=default, metadata={_KEY: Seeds()})
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -77,14 +77,13 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     Raises:
         LaminarError: an argument that it does not take, or whatever else keeps it from being made.
     """
-    mode = "rgb_array" if render else None
     if "mujoco" in _entry(gymnasium_id):
         load_mujoco()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*out of date.*")  # -v4 is chosen on purpose: D4RL's dynamics
         try:
-            env = gymnasium.make(gymnasium_id, render_mode=mode, disable_env_checker=True, **kwargs)
+            env = _make(gymnasium_id, kwargs, render)
         except TypeError as error:
             raise LaminarError(_unknown_argument(gymnasium_id, error)) from error
         except (gymnasium.error.Error, ImportError, ValueError) as error:
@@ -93,6 +92,15 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     if model_file is not None:  # every maze leaves one in the temporary folder
         Path(model_file).unlink(missing_ok=True)
     return env
+
+
+def _make(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnasium.Env[Any, Any]:
+    """Call `gymnasium.make`; an environment that takes no render mode is made without, and cannot be filmed."""
+    if render:
+        with suppress(TypeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has no such mode; whoever wants its picture will hear of it
+            return gymnasium.make(gymnasium_id, render_mode="rgb_array", disable_env_checker=True, **kwargs)
+    return gymnasium.make(gymnasium_id, disable_env_checker=True, **kwargs)
 
 
 def _entry(gymnasium_id: str) -> str:

@@ -97,7 +97,7 @@ def backend_remark() -> str:
     if not _unusable or _unusable[1:] or "mujoco" not in sys.modules:
         return ""
     _unusable.append("told")
-    return f"{_unusable[0]}: MuJoCo simulates without pictures"
+    return f"MuJoCo simulates without pictures: {_unusable[0]}"
 
 
 def rendering_problem() -> str:
@@ -140,19 +140,32 @@ class Camera:
         """Return the current picture (height, width, 3).
 
         Raises:
-            LaminarError: the picture has one color only, which a dead rendering context gives without any error.
+            LaminarError: the picture has one color only, which a dead rendering context gives without any error; or
+                the environment gives none.
         """
         if self._renderer is not None:
             self._renderer.update_scene(self._owner.data, self._view)
             picture = self._renderer.render()
         else:
-            picture = np.asarray(self._env.render())
+            picture = self._rendered()
         if picture.ndim != 3 or picture.min() == picture.max():
             raise LaminarError(
                 f"the picture of {self._env} is empty (shape {picture.shape}, all pixels equal): the rendering context "
                 "died; set MUJOCO_GL=osmesa or MUJOCO_GL=egl, the one that is not in use"
             )
         return picture
+
+    def _rendered(self) -> NDArray[Any]:
+        """Return what the environment draws by itself."""
+        picture: Any = None
+        if getattr(self._env, "render_mode", None) is not None:  # else gymnasium warns or fails
+            picture = self._env.render()
+        if np.ndim(picture) != 3:
+            raise LaminarError(
+                f"{self._env} gives no picture (render() with render_mode=rgb_array must return (height, width, 3)); "
+                "evaluate with video_episodes=0"
+            )
+        return np.asarray(picture)
 
     def close(self) -> None:
         """Free the rendering context."""
@@ -169,6 +182,7 @@ def open_renderer(model: Any, width: int, height: int) -> Any:
     """
     mujoco = load_mujoco()
     if _unusable:
+        _unusable[1:] = ["told"]
         raise LaminarError(f"no OpenGL for pictures ({_unusable[0]}); {_REMEDY}")
     model.vis.quality.shadowsize = 0
     model.vis.quality.offsamples = 0

@@ -63,7 +63,7 @@ def assumed_cap(env: gymnasium.Env[Any, Any]) -> int | None:
 def cap_remark(env_id: str, cap: int, episodes: int | None = None, cut: int | None = None) -> str:
     """Say that episodes are cut off, or that so many of some were, and how to choose the limit."""
     mark = "&" if "?" in env_id else "?"
-    what = "its episodes are stopped" if cut is None else f"{cut} of {episodes} episodes were stopped"
+    what = "its episodes are stopped, at the latest," if cut is None else f"{cut} of {episodes} episodes were stopped"
     return f"'{env_id}' names no time limit: {what} after {cap} steps; choose with env.id='{env_id}{mark}{SETTING}=N'"
 
 

@@ -15,6 +15,7 @@ from .table import Table
 
 _KINDS = ("bootstrap over episodes", "t over training seeds")  # of an entry of one training seed, or of several
 
+
 def markdown(table: Table) -> str:
     """Return one table for each of the three numbers, and what they are made of."""
     lines = [

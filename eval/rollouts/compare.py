@@ -127,12 +127,10 @@ def _rates(first: Sequence[bool | None], second: Sequence[bool | None], same: bo
 
 def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: int) -> str:
     a, b = names
-    if difference.none:
-        higher = f"{a} is {abs(difference.mean):.4g} {'higher' if difference.mean > 0 else 'lower'} than {b}"
-        found = higher if difference.mean else f"{a} and {b} do not differ"
-        return f"{found} in {what} in each of {pairs} equal pairs, which give no interval."
     if pairs < FEWEST_PAIRS:
         return f"{pairs} seeds are too few to tell {a} from {b} in {what}: {difference.mean:+.4g}."
+    if difference.none:
+        return f"{a} minus {b} in {what} is {difference.mean:+.4g} ({difference.none}: no interval)."
     interval = f"(95 % interval {difference.low:.4g} to {difference.high:.4g})"
     if difference.low > 0:
         return f"{a} is better than {b}: its {what} is {difference.mean:.4g} higher {interval}."
