@@ -120,7 +120,7 @@ class Seeds:
 
     def allow(self, value: Any, whole: bool = True) -> bool:
         """Tell whether every generator takes a value."""
-        return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) <= LARGEST_SEED
+        return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) <= LARGEST_SEED
 
     def refusal(self, value: Any, whole: bool = True) -> str:
         """Return what a value that is not allowed must be."""
@@ -141,7 +141,7 @@ def check_seeds(first: int, last: int) -> None:
 
 
 def seed_number(default: int = 0) -> Any:
-    """Return a dataclass field whose value is a seed; its type is Any, or Hydra would refuse "1.5" without the range."""
+    """Return a dataclass field whose value is a seed."""
     return field(default=default, metadata={_KEY: Seeds()})
 
 

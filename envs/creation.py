@@ -77,6 +77,10 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     Raises:
         LaminarError: an argument that it does not take, or whatever else keeps it from being made.
     """
+    if "render_mode" in kwargs:
+        raise LaminarError(
+            f"environment '{gymnasium_id}' cannot be made: render_mode follows from the use; leave it out"
+        )
     if "mujoco" in _entry(gymnasium_id):
         load_mujoco()
     with warnings.catch_warnings():

@@ -55,7 +55,7 @@ def with_end(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
 
 
 def assumed_cap(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Return the steps after which laminar cuts episodes off because the environment names no limit; None if it does."""
+    """Return after how many steps laminar cuts episodes off, as the environment names no limit; None where it does."""
     cap = _limit(env)
     return cap.steps if isinstance(cap, StepCap) and cap.assumed else None
 

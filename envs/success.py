@@ -1,4 +1,4 @@
-"""What an environment's `info["success"]` (or "is_success") means: true, false, or a line that says it cannot be told."""
+"""What an environment's `info["success"]` (or "is_success") means: true, false, or a line that it cannot be told."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def succeeded(told: Any, env_id: str) -> bool:
     """
     if told is True or told is False:
         return told
-    value = told.get("task") if isinstance(told, Mapping) else told
-    array = np.asarray(value.cpu() if hasattr(value, "cpu") else value)
+    value: Any = told.get("task") if isinstance(told, Mapping) else told
+    array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biuf" or np.isnan(array.item()):
         text = " ".join(str(told).split())[:80]
         raise LaminarError(

@@ -165,11 +165,8 @@ class ChainResult:
         rows = stored["chains"]
         chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
-        kept = {name: stored[name] for name in names} | {
-            "runtime": stored.get("runtime", "eager"),
-            "findings": Findings.from_json(stored),
-        }
-        return cls(stored["env_id"], stored["simulator"], chains, **kept)
+        kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
+        return cls(stored["env_id"], stored["simulator"], chains, **kept, findings=Findings.from_json(stored))
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""

@@ -32,7 +32,8 @@ class Starts:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Starts:
         """Rebuild what `dataclasses.asdict` gave, after JSON."""
-        return cls(**{**stored, "seeds": tuple(stored["seeds"]), "unlike": dict(stored["unlike"])})
+        seeds, unlike = tuple(stored["seeds"]), dict(stored["unlike"])
+        return cls(stored["repeat"], stored["differ"], seeds, unlike, stored["reason"])
 
     @property
     def remark(self) -> str:

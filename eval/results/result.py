@@ -55,8 +55,8 @@ class Episode:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Episode:
         """Rebuild what `to_json` wrote."""
-        figures = (row[name] for name in ("seed", "return", "length", "success"))
-        return cls(*figures, row.get("success_steps"), row.get("success_at_end"))
+        about_success = (row["success"], row.get("success_steps"), row.get("success_at_end"))  # older records have one
+        return cls(row["seed"], row["return"], row["length"], *about_success)
 
     def same_as(self, other: Episode) -> bool:
         """Tell whether two episodes start, go and end alike, up to rounding."""

@@ -32,7 +32,8 @@ def evaluate(
 
     With the stochastic solver `ddpm` the noise inside the chain comes from one seeded stream for all environments, so
     there an episode also depends on `num_envs`. An episode counts as a success if the environment reported success at
-    any of its steps (see `envs.success`). A policy that sees instructions gets the embedding it was trained with, unless `env_id` names one.
+    any of its steps (see `envs.success`). A policy that sees instructions gets the embedding it was trained with,
+    unless `env_id` names one.
 
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
@@ -60,7 +61,7 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
     def start(fresh: dict[int, int]) -> None:
         lockstep.start(fresh)
         for slot, seed in fresh.items():
-            shown = [np.ascontiguousarray(rows[slot]) for rows in lockstep.world.observations.values()]
+            shown = [rows[slot].tobytes() for rows in lockstep.world.observations.values()]
             episodes[seed].trace = (reduce(lambda value, rows: crc32(rows, value), shown, 0), 0.0)
 
     def advance(slot: int, seed: int, moment: Moment) -> bool:

@@ -51,7 +51,7 @@ def test_seeds_out_of_range_are_refused(
     assert printed.err.count("\n") == 1, printed.err
     assert "from 0" in printed.err
     assert str(seed) in printed.err
-    if verb != "train seeds" or isinstance(seed, int) and seed > 0:
+    if verb != "train seeds" or (isinstance(seed, int) and seed > 0):
         assert "9223372036854775807 (2**63 - 1)" in printed.err
     assert not list(tmp_path.iterdir())
 

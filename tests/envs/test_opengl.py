@@ -11,7 +11,18 @@ import h5py
 import numpy as np
 import pytest
 
-HEAVY = "mujoco gymnasium_robotics OpenGL imageio imageio_ffmpeg matplotlib onnx onnxruntime pybullet hydra".split()
+HEAVY = [
+    "mujoco",
+    "gymnasium_robotics",
+    "OpenGL",
+    "imageio",
+    "imageio_ffmpeg",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pybullet",
+    "hydra",
+]
 
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

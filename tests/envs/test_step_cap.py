@@ -55,7 +55,7 @@ def test_the_cap_is_no_terminal_state(strangers: str) -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "true", "none"])
 def test_a_limit_is_a_number_of_steps(strangers: str, value: str) -> None:
     with pytest.raises(
-        LaminarError, match="max_episode_steps in environment .* must be a whole number, at least 1, got"
+        LaminarError, match=r"max_episode_steps in environment .* must be a whole number, at least 1, got"
     ):
         make_env(f"strangers:Forever-v0?max_episode_steps={value}")
 
