@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -120,6 +121,17 @@ def simulator(env: gymnasium.Env[Any, Any]) -> Any:
     return None
 
 
+def drawing_problem(env: gymnasium.Env[Any, Any]) -> str:
+    """Return why an environment without a MuJoCo model, in which an episode runs, cannot be filmed; "" if it can."""
+    if simulator(env) is not None:
+        return ""
+    try:
+        Camera(env).picture()
+    except LaminarError as error:
+        return str(error)
+    return ""
+
+
 class Camera:
     """Takes pictures of one environment; from its own default view, as gymnasium's renderer would."""
 
@@ -159,7 +171,8 @@ class Camera:
         """Return what the environment draws by itself."""
         picture: Any = None
         if getattr(self._env, "render_mode", None) is not None:  # else gymnasium warns or fails
-            picture = self._env.render()
+            with suppress(NotImplementedError):
+                picture = self._env.render()
         if np.ndim(picture) != 3:
             raise LaminarError(
                 f"{self._env} gives no picture (render() with render_mode=rgb_array must return (height, width, 3)); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ import torch
 
 from ...data.spec import Spec
 from ...envs.limits import Clipping
+from ...envs.rendering import drawing_problem
 from ...envs.step_cap import assumed_cap
 from ...errors import LaminarError
 from ...policies import load_policy
@@ -113,6 +115,10 @@ def _here(
         lockstep = Lockstep(ready, env_id, slots, recorder)
         stack.callback(lockstep.close)
         starts = check_starts(lockstep.world.envs[0], seeds) if given is None else given
+        problem = drawing_problem(lockstep.world.envs[0]) if recorder is not None and given is None else ""
+        if problem:  # the figures do not need a film
+            print(f"no video: {problem}", file=sys.stderr)
+            lockstep.recorder = recorder = None
         # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds[0])

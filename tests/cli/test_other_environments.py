@@ -44,6 +44,23 @@ def test_more_keys_than_the_data_have(
     assert json.loads((out / "eval.json").read_text())["unseen_observations"] == ["arm/grip", "gear", "mission"]
 
 
+def test_what_cannot_draw_is_evaluated_without_a_film(
+    strangers: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "eval"
+    assert train(file, run, "data.observation=[arm/joints]") == 0
+    words = ["eval", f"policy.path={run}", "env.id=strangers:Mixed-v0", "episodes=2", f"out={out}"]
+    assert main(words) == 0
+    assert "gives no picture" in capsys.readouterr().err
+    assert (out / "report.md").is_file()
+    assert not (out / "episodes.mp4").exists()
+    here = json.loads((out / "eval.json").read_text())
+    assert main([*words, "processes=2"]) == 0, "nor do workers"
+    there = json.loads((out / "eval.json").read_text())
+    assert there["episodes"] == here["episodes"]
+    assert there["clipped_actions"]["clipped_steps"] == here["clipped_actions"]["clipped_steps"] > 0
+
+
 def test_actions_of_the_data_and_of_the_policy_are_held_against_the_limits(
     strangers: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
