@@ -110,6 +110,41 @@ class Choices:
         return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
+LARGEST_SEED = 2**63 - 1  # what PyTorch's generators, NumPy's and a saved state of int64 all take
+_SEEDS = f"from 0 to {LARGEST_SEED} (2**63 - 1)"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What a seed may be."""
+
+    def allow(self, value: Any, whole: bool = True) -> bool:
+        """Tell whether every generator takes a value."""
+        return not isinstance(value, bool) and isinstance(value, Integral) and 0 <= int(value) <= LARGEST_SEED
+
+    def refusal(self, value: Any, whole: bool = True) -> str:
+        """Return what a value that is not allowed must be."""
+        return str(self)
+
+    def __str__(self) -> str:
+        """Return the range."""
+        return f"a whole number {_SEEDS}"
+
+
+def check_seeds(first: int, last: int) -> None:
+    """Raise LaminarError for a range of seeds that goes beyond what generators take; `last` may follow from a number.
+
+    Each episode of an evaluation or a recording has a seed of its own, counted from the one that was given.
+    """
+    if first < 0 or last > LARGEST_SEED:
+        raise LaminarError(f"seeds must be whole numbers {_SEEDS}, got {first} to {last}; choose another first one")
+
+
+def seed_number(default: int = 0) -> Any:
+    """Return a dataclass field whose value is a seed."""
+    return field(default=default, metadata={_KEY: Seeds()})
+
+
 def number(
     default: float | None,
     *,
@@ -152,7 +187,7 @@ def check(config: Any, where: str = "") -> None:
         LaminarError: names the first such setting, what it may be, and its value.
     """
     for name, value, one in _bounded(config, where):
-        allowed: Bounds | Choices = one.metadata[_KEY]
+        allowed: Bounds | Choices | Seeds = one.metadata[_KEY]
         whole = _is_whole(one)
         if not allowed.allow(value, whole):
             hint = nearest(str(value), allowed.words) if isinstance(allowed, Choices) else ""

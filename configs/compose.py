@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,13 @@ def _check_init(overrides: dict[str, Any]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Shorten an error of Hydra or OmegaConf: the cause alone, on one line."""
-    text = " ".join(line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip())
-    return text.replace("full_key:", "for").replace("object_type=", "in ")
+    """Shorten an error of Hydra or OmegaConf: the cause alone, on one line, and what the setting may be."""
+    cause: Any = error.__cause__ or error
+    text = " ".join(line.strip() for line in str(cause).splitlines() if line.strip())
+    kind, key = getattr(cause, "object_type", None), str(getattr(cause, "full_key", "")).rpartition(".")[2]
+    allowed = bounds(kind()).get(key) if isinstance(kind, type) and is_dataclass(kind) else None
+    text = text.replace("full_key:", "for").replace("object_type=", "in ")
+    return f"{text}; it must be {allowed}" if allowed else text
 
 
 def _store(verb: str) -> None:

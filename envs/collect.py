@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from ..data.episodes import Episodes
 from ..data.formats import d4rl
 from ..errors import LaminarError, nearest
+from ..settings import check_seeds
 from .ids import split_id
 from .make import make_env
+from .step_cap import assumed_cap, cap_remark
 from .suites import SUITES, suite_of
 
 
@@ -35,13 +39,16 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path) -> str:
         raise LaminarError(f"'{name}' has no controller to record; {listed}{nearest(name, known)}")
     if episodes < 1:
         raise LaminarError(f"episodes must be at least 1, got {episodes}")
-    if seed < 0:
-        raise LaminarError(f"seed must be at least 0, got {seed}")
+    check_seeds(seed, seed + episodes - 1)
     env = make_env(env_id)
     try:
         recorded: Episodes = record(env, episodes, seed)
+        cap = assumed_cap(env)
     finally:
         env.close()
+    lengths = np.diff(recorded.ends, prepend=0)
+    if cap is not None and (lengths >= cap).any():
+        recorded.remarks.append(cap_remark(env_id, cap, len(lengths), int((lengths >= cap).sum())))
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     d4rl.write(path, recorded)

@@ -6,7 +6,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -17,6 +17,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from ..errors import LaminarError, nearest
 from .ids import split_id
+from .rendering import load_mujoco
 
 
 def register_own(env_id: str, creator: str, max_steps: int | None = None) -> None:
@@ -34,6 +35,7 @@ def register_own(env_id: str, creator: str, max_steps: int | None = None) -> Non
 def register_robotics() -> None:
     """Register the environments of gymnasium-robotics with gymnasium, once, where it is installed."""
     if "PointMaze_UMaze-v3" not in gymnasium.registry and find_spec("gymnasium_robotics"):
+        load_mujoco()
         # its import prints that the Adroit rewards changed: the suite of D4RL corrects that
         with redirect_stderr(StringIO()):
             import gymnasium_robotics
@@ -75,12 +77,17 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     Raises:
         LaminarError: an argument that it does not take, or whatever else keeps it from being made.
     """
-    mode = "rgb_array" if render else None
+    if "render_mode" in kwargs:
+        raise LaminarError(
+            f"environment '{gymnasium_id}' cannot be made: render_mode follows from the use; leave it out"
+        )
+    if "mujoco" in _entry(gymnasium_id):
+        load_mujoco()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", message=".*out of date.*")  # -v4 is chosen on purpose: D4RL's dynamics
         try:
-            env = gymnasium.make(gymnasium_id, render_mode=mode, disable_env_checker=True, **kwargs)
+            env = _make(gymnasium_id, kwargs, render)
         except TypeError as error:
             raise LaminarError(_unknown_argument(gymnasium_id, error)) from error
         except (gymnasium.error.Error, ImportError, ValueError) as error:
@@ -89,6 +96,21 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     if model_file is not None:  # every maze leaves one in the temporary folder
         Path(model_file).unlink(missing_ok=True)
     return env
+
+
+def _make(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnasium.Env[Any, Any]:
+    """Call `gymnasium.make`; an environment that takes no render mode is made without, and cannot be filmed."""
+    if render:
+        with suppress(TypeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has no such mode; whoever wants its picture will hear of it
+            return gymnasium.make(gymnasium_id, render_mode="rgb_array", disable_env_checker=True, **kwargs)
+    return gymnasium.make(gymnasium_id, disable_env_checker=True, **kwargs)
+
+
+def _entry(gymnasium_id: str) -> str:
+    """Return the place of the code that makes an environment, "" where gymnasium does not know it as text."""
+    known = gymnasium.registry.get(gymnasium_id)
+    return known.entry_point if known and isinstance(known.entry_point, str) else ""
 
 
 def _unknown_argument(gymnasium_id: str, error: TypeError) -> str:

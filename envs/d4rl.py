@@ -171,7 +171,7 @@ def _resolve_gymnasium(env_id: str) -> D4RLTask | None:
     locomotion = re.fullmatch(r"(Hopper|HalfCheetah|Ant|Walker2d)-v\d+", env_id)
     if locomotion:
         name = locomotion[1].lower()
-        return D4RLTask(env_id, name, None, *_LOCOMOTION[name], gymnasium_id=env_id)
+        return D4RLTask(env_id, name, None, *_LOCOMOTION[name], gymnasium_id=env_id, note=_not_v2(env_id))
     adroit = re.fullmatch(r"AdroitHand(Door|Hammer|Pen|Relocate)-v\d+", env_id)
     if adroit:
         name = adroit[1].lower()
@@ -179,6 +179,15 @@ def _resolve_gymnasium(env_id: str) -> D4RLTask | None:
         note = "episodes have 200 steps, the reference scores belong to 100" if name == "pen" else ""
         return replace(task, note=note)
     return None
+
+
+def _not_v2(env_id: str) -> str:
+    """Return how an environment of locomotion differs from the one that the reference scores were measured in."""
+    name, version = env_id.split("-v")
+    if int(version) <= 2:
+        return ""
+    same = "the same rewards on another MuJoCo" if int(version) < 5 else "other rewards, limits or observations"
+    return f"D4RL's reference scores were measured in {name}-v2; {env_id} has {same}"
 
 
 def resolve(env_id: str) -> D4RLTask | None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
 from ..data.spec import Spec
 from ..errors import LaminarError
 from .ids import split_id
+from .limits import ActionLimits, Clipping
 from .make import make_env
 from .room import as_room
-from .spec import env_spec
+from .spec import env_spec, no_array, no_arrays
+from .step_cap import assumed_cap, cap_remark
 
 _OF_POLICY = ("instruction", "cameras", "action")  # arguments of a room that follow from the policy
 
@@ -25,19 +30,24 @@ class Fitted:
     Attributes:
         env_id: all arguments included, those too that follow from the policy.
         env: the environment.
-        spec: of it; of a room only the observations that the policy sees.
+        spec: of it; only the observations that the policy sees.
+        limits: of its actions.
+        unseen: what it shows besides.
     """
 
     env_id: str
     env: gymnasium.Env[Any, Any]
     spec: Spec
+    limits: ActionLimits
+    unseen: tuple[str, ...]
 
 
 def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the policy") -> Fitted:
     """Make an environment for what a policy sees and does.
 
-    A room (an environment that takes instructions) shows more than a policy has to see, and what `env_id` leaves open
-    follows from the policy: the embedding of its instructions, cameras if it sees pictures, absolute actions.
+    An environment may show more than the policy sees. Of a room (an environment that takes instructions) what `env_id`
+    leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures, absolute
+    actions.
 
     Args:
         env_id: see `make_env`.
@@ -56,14 +66,47 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
                 env.close()
                 env_id, env = _make_with(env_id, added, render)
         spec = env_spec(env)
-        if as_room(env) is not None:
-            seen = {key: feature for key, feature in spec.observation.items() if key in wanted.observation}
-            spec = replace(spec, observation=seen)
+        missing = wanted.observation.keys() - spec.observation.keys()
+        odd = {key: kind for key, kind in no_arrays(env).items() if key in missing}
+        if odd:
+            raise no_array(env, *next(iter(odd.items())))
+        seen = {key: feature for key, feature in spec.observation.items() if key in wanted.observation}
+        if missing:  # told with all that there is
+            seen = spec.observation
+        unseen = tuple(sorted((spec.observation.keys() | no_arrays(env).keys()) - seen.keys()))
+        spec = replace(spec, observation=seen)
         wanted.check_compatible(spec, whose, f"environment '{env_id}'")
     except LaminarError:
         env.close()
         raise
-    return Fitted(env_id, env, spec)
+    space: Any = env.action_space  # a Box, or it would have no spec
+    return Fitted(env_id, env, spec, ActionLimits(space, spec.action.names), unseen)
+
+
+def unseen_remark(env_id: str, unseen: Sequence[str]) -> str:
+    """Say that a policy does not see all that an environment shows; "" where it does."""
+    keys = ", ".join(f"'{key}'" for key in unseen)
+    return f"'{env_id}' also shows {keys}, which the policy was not trained on and does not see" if unseen else ""
+
+
+def training_remarks(fitted: Fitted, actions: NDArray[Any] | None) -> list[str]:
+    """Return what a training for an environment should know about it, from one line each.
+
+    Args:
+        fitted: the environment that the policy is evaluated in.
+        actions: (N, A) of the data, if there are any.
+    """
+    cut = Clipping() if actions is None else fitted.limits.beyond(np.asarray(actions, np.float32))
+    cap = assumed_cap(fitted.env)
+    where = f"'{fitted.env_id}'"
+    remarks = [
+        f"actions of the data are outside of the limits of {where}, where they will be clipped: {cut.text}"
+        if cut.clipped
+        else "",
+        unseen_remark(fitted.env_id, () if as_room(fitted.env) else fitted.unseen),
+        "" if cap is None else cap_remark(fitted.env_id, cap),
+    ]
+    return [remark for remark in remarks if remark]
 
 
 def place(env_id: str) -> tuple[str, dict[str, Any]]:

@@ -31,6 +31,13 @@ def split_id(env_id: str) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
+def without(env_id: str, argument: str) -> str:
+    """Return an id without one of its arguments."""
+    name, _, query = env_id.partition("?")
+    kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) != argument]
+    return f"{name}?{'&'.join(kept)}" if kept else name
+
+
 def _value(word: str) -> Any:
     words = {"true": True, "false": False, "none": None}
     if word.lower() in words:

@@ -51,12 +51,12 @@ class Ledger:
         return chosen
 
     def chunks(self, chunks: Any) -> NDArray[np.float32]:
-        """Return a copy of chunks (B, H, A) in float32, which every simulator of laminar is driven with.
+        """Return chunks (B, H, A) in float32, which every simulator of laminar is driven with.
 
         Raises:
             LaminarError: another shape, or chunks longer than `LONGEST`.
         """
-        chunks = np.array(chunks, np.float32)
+        chunks = np.asarray(chunks, np.float32)
         if chunks.ndim == 3:
             slots, steps, width = chunks.shape
             if slots == self.slots and width == self.width and 1 <= steps <= LONGEST:

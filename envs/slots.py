@@ -14,8 +14,10 @@ from ..data.spec import Spec
 from ..errors import LaminarError
 from .fitting import fit_env
 from .ledger import Ledger, replay
+from .limits import stepped
 from .make import make_env
 from .room import as_room
+from .success import succeeded
 from .world import Array, Observations, Outcome
 
 Watch = Callable[[int, gymnasium.Env[Any, Any]], None]
@@ -26,9 +28,11 @@ class Slots:
 
     Attributes:
         env_id: all arguments included, those too that follow from the policy.
-        spec: of the environment; of a room only the observations that the policy sees.
+        spec: of the environment; only the observations that the policy sees.
+        unseen: the observations that it does not see.
         envs: one a slot.
         observations: what the last reset or step left in view.
+        limits: what actions are clipped to, and what was cut of those that were executed.
         watch: called with slot and environment after its reset and after every control step, to film it for example.
     """
 
@@ -49,6 +53,7 @@ class Slots:
             raise LaminarError(f"a world has at least 1 slot, got {count}")
         fitted = fit_env(env_id, wanted, render)
         self.env_id, self.spec, self.slots, self.watch = fitted.env_id, fitted.spec, count, watch
+        self.limits, self.unseen = fitted.limits, fitted.unseen
         self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
         self._closed = False
         self._ledger = Ledger(self.env_id, count, self.spec.action_dim)
@@ -60,6 +65,7 @@ class Slots:
         except BaseException:
             self.close()
             raise
+        self._stepped = [stepped(env) for env in self.envs]
 
     def share(self, observations: Observations) -> None:
         """Write observations into these arrays (B, ...) from now on."""
@@ -92,14 +98,16 @@ class Slots:
     def step(self, chunks: Array, slots: Iterable[int] | None = None) -> Outcome:
         """Execute a chunk in each of some slots, see `World.step`."""
         chosen = self._ledger.running(slots)
-        chunks = self._ledger.chunks(chunks)
+        asked = self._ledger.chunks(chunks)
+        chunks = self.limits.clip(asked)
         outcome = no_outcome(self.observations, self.slots)
         for slot in chosen:
             self._execute(slot, chunks, outcome)
+        self.limits.count(asked, chunks, chosen, outcome.steps)
         return outcome
 
     def _execute(self, slot: int, chunks: NDArray[np.float32], outcome: Outcome) -> None:
-        env, watch = self.envs[slot], self.watch
+        env, watch = self._stepped[slot], self.watch
         total, steps, told, observation = 0.0, 0, None, None
         terminated = truncated = False
         for action in chunks[slot]:
@@ -108,9 +116,9 @@ class Slots:
             steps += 1
             success = info.get("success", info.get("is_success"))
             if success is not None:
-                told = bool(success) or bool(told)
+                told = succeeded(success, self.env_id) or bool(told)
             if watch is not None:
-                watch(slot, env)
+                watch(slot, self.envs[slot])
             if terminated or truncated:
                 break
         self._store(slot, observation)

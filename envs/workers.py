@@ -66,7 +66,9 @@ class WorkerSlots:
 
     Attributes:
         env_id: all arguments included, those too that follow from the policy.
-        spec: of the environment; of a room only the observations that the policy sees.
+        spec: of the environment; only the observations that the policy sees.
+        unseen: the observations that it does not see.
+        limits: what actions are clipped to, and what was cut of those that were executed.
         observations: what the last reset or step left in view.
     """
 
@@ -86,6 +88,7 @@ class WorkerSlots:
             raise LaminarError(f"worker slots need at least 1 slot and 1 process, got {count} and {processes}")
         fitted = fit_env(env_id, wanted)
         fitted.env.close()  # it was made to be asked; the workers make their own
+        self.limits, self.unseen = fitted.limits, fitted.unseen
         self.env_id, self.spec, self.slots = fitted.env_id, fitted.spec, count
         self._ledger = Ledger(self.env_id, count, self.spec.action_dim)
         fields = _fields(self.spec, count)
@@ -127,7 +130,8 @@ class WorkerSlots:
     def step(self, chunks: Array, slots: Iterable[int] | None = None) -> Outcome:
         """Execute a chunk in each of some slots, see `World.step`."""
         chosen = self._ledger.running(slots)
-        chunks = self._ledger.chunks(chunks)
+        asked = self._ledger.chunks(chunks)
+        chunks = self.limits.clip(asked)  # here, so that it is counted here; the workers find nothing to clip
         length = chunks.shape[1]
         self._board["chunks"][:, :length] = chunks
         shares = self._shares(dict.fromkeys(chosen, length))
@@ -139,6 +143,7 @@ class WorkerSlots:
             self._ledger.book(slot, chunks, int(outcome.steps[slot]))
         for slot in np.flatnonzero(outcome.ended).tolist():
             self._ledger.end(slot)
+        self.limits.count(asked, chunks, chosen, outcome.steps)
         return outcome
 
     def state(self) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, number
+from ..settings import choice, number, seed_number
 
 
 @dataclass
@@ -39,7 +39,7 @@ class EvalConfig:
     temperature: float = number(1.0, above=0)  # of the softmax, in units of Q
     noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
-    seed: int = number(0, least=0)  # episode i runs on seed + i; chain i draws its noise from it
+    seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = None  # folder for eval.json and the report
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
     processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
@@ -54,7 +54,7 @@ class CompareConfig:
     b: PolicyPath = field(default_factory=PolicyPath)
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(50, least=1)
-    seed: int = number(0, least=0)
+    seed: int = seed_number()
     out: str | None = None  # folder for compare.json
 
 
@@ -73,7 +73,7 @@ class BenchConfig:
     # intra-op threads; more than one is slower for small networks and on shared machines
     threads: int = number(1, least=1)
     device: str = "cpu"
-    seed: int = number(0, least=0)  # of observations and noise
+    seed: int = seed_number()  # of observations and noise
     out: str | None = None  # folder for bench.json, the histogram and the report
 
 
@@ -112,5 +112,5 @@ class ScheduleConfig:
     observations: int = number(32, least=1)  # recorded observations of a draw
     noises: int = number(32, least=2)  # chunks for each observation
     draws: int = number(8, least=2)  # held-out draws, which the reported distances are means of
-    seed: int = number(0, least=0)  # of the split, the draws and the proposals
+    seed: int = seed_number()  # of the split, the draws and the proposals
     out: str | None = None  # folder for report.json and report.md; the schedules go beside the policy's weights

@@ -31,6 +31,13 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture
+def strangers(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let "strangers:NAME-v0" be found, here and in worker processes; see `others/strangers.py`."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "tests" / "others"))
+    return "strangers"
+
+
 @pytest.fixture(scope="session")
 def demo_data() -> Callable[[str], Path]:
     """Return a function from a file's name to its path in the demonstration data; it skips if there is none.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, number
+from ..settings import choice, number, seed_number
 
 
 @dataclass
@@ -34,7 +34,7 @@ class EvaluationConfig:
 
     every: int = number(0, least=0)  # updates between evaluations; 0 evaluates not at all
     episodes: int = number(10, least=1)
-    seed: int = number(10_000, least=0)  # episode i runs on seed + i, away from the training seeds
+    seed: int = seed_number(10_000)  # episode i runs on seed + i, away from the training seeds
 
 
 @dataclass
@@ -68,7 +68,7 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = number(30_000, least=1)  # updates
     init: str | None = None  # saved policy, run or checkpoint to start from, in place of policy= and network=
-    seed: int = number(0, least=0)
+    seed: int = seed_number()
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
     out: str | None = None  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint

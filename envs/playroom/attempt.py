@@ -136,11 +136,11 @@ def start_options(options: Mapping[str, Any] | None) -> tuple[Any, Any]:
 
 
 def action_space(relative: bool) -> spaces.Box:
-    """Return the space of relative actions, or of absolute poses within reach."""
+    """Return the space of relative actions, or of absolute poses within reach; angles have no limits, they repeat."""
     if relative:
         return spaces.Box(-1.0, 1.0, (7,), np.float32)
     low, high = REACH
-    angles = [np.pi] * 3
+    angles = [np.inf] * 3
     return spaces.Box(
         np.array([*low, *(-angle for angle in angles), -1.0], np.float32), np.array([*high, *angles, 1.0], np.float32)
     )

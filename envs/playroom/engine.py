@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-mujoco: Any = import_module("mujoco")
+from ..rendering import load_mujoco
+
+mujoco: Any = load_mujoco()

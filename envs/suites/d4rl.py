@@ -15,6 +15,7 @@ from ...errors import LaminarError
 from ..creation import check_known, create
 from ..d4rl import D4RLTask, d4rl_table, resolve
 from ..ids import split_id
+from ..limits import ClipActions
 from ..mazes import AntMaze, Maze2D, ant_layout
 
 Array = NDArray[Any]
@@ -50,7 +51,8 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
         kwargs["max_episode_steps"] = task.max_steps
     check_known(task.gymnasium_id, name, d4rl_table())
     env = create(task.gymnasium_id, kwargs, render)
-    return _ADAPTERS[task.adapter](env, task) if task.adapter else env
+    # The adapted ones clip by themselves; in the others an action beyond its limits is charged for in full.
+    return _ADAPTERS[task.adapter](env, task) if task.adapter else ClipActions(env)
 
 
 # the vector from the palm to what it has to reach, from the observation

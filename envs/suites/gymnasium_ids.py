@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from ..creation import check_known, create, register_robotics
+from ..creation import check_known, create
 from ..ids import split_id
 from . import SUITES
 
@@ -26,8 +26,3 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
     name, arguments = split_id(env_id)
     check_known(name, name, [known for suite in SUITES.names() for known in SUITES.module(suite).ids()])
     return create(name, arguments, render)
-
-
-def register() -> None:
-    """Register what gymnasium-robotics has."""
-    register_robotics()

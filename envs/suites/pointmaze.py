@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...data.episodes import Episodes
 from ...data.spec import Spec
-from ..creation import make_own, register_own
+from ..creation import make_own, register_own, register_robotics
 from ..spec import env_spec
 
 Array = NDArray[Any]
@@ -60,6 +60,7 @@ class PointMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, render_mode: str | None = None) -> None:
         """Make the maze."""
+        register_robotics()  # the way in which its import is quiet, and gets along without OpenGL
         from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
 
         maze: Any = PointMazeEnv(maze_map=LAYOUT, continuing_task=False, render_mode=render_mode)

@@ -32,6 +32,7 @@ def write_chain_report(
     lines = [f"# Chains of instructions in {result.simulator}", ""]
     lines += [f"**{caveat[0].upper()}{caveat[1:]}.**\n" for caveat in result.caveats]
     lines += _table(result)
+    lines += [f"Note: {remark}.\n" for remark in result.remarks]
     lines += illustrations(pictures, folder / video, "chains")
     lines += provenance(policy, result.checkpoint, result.env_id, result.versions)
     lines += [f"- seed of the noise: {result.seed} + number of the chain", "- every chain: `eval.json`", ""]
@@ -51,11 +52,10 @@ def _table(result: ChainResult) -> list[str]:
         "| in a row | share of chains | low | high |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {k} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for k, x in result.in_a_row.items()]
-    mean = result.average_length
-    lines += [f"| average length | {mean.mean:.4g} | {mean.low:.4g} | {mean.high:.4g} |", ""]
+    lines += [f"| {k} | {x.cells} |" for k, x in result.in_a_row.items()]
+    lines += [f"| average length | {result.average_length.cells} |", ""]
     lines += ["| task | successes | attempts | rate | low | high |", "|---|---|---|---|---|---|"]
     for task, rate in result.task_success.items():
         won, total = result.tasks[task]
-        lines.append(f"| {task} | {won} | {total} | {rate.mean:.4g} | {rate.low:.4g} | {rate.high:.4g} |")
+        lines.append(f"| {task} | {won} | {total} | {rate.cells} |")
     return [*lines, ""]

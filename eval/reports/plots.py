@@ -80,7 +80,8 @@ def return_distribution(result: Result, path: Path, data: Array | None = None) -
         alpha=0.75,
     )
     mean = result.mean_return
-    panel.axvspan(mean.low, mean.high, color="black", alpha=0.15, label="95 % interval of the mean")
+    if not mean.none:
+        panel.axvspan(mean.low, mean.high, color="black", alpha=0.15, label="95 % interval of the mean")
     panel.axvline(mean.mean, color="black", linewidth=1.4, label=f"mean {mean.mean:.4g}")
     if data is not None:
         panel.axvline(data.mean(), color="tab:orange", linestyle="--", label=f"mean of the data {data.mean():.4g}")

@@ -166,17 +166,18 @@ def _page(
     stored = result.to_json()
     figures = {
         "success rate": result.success_rate,
+        "success at the last step": result.success_at_end,
         "normalized score": result.normalized_score,
         "return": result.mean_return,
     }
     lines = [f"# Evaluation in {result.env_id}", "", *headline]
     lines += [f"{len(result.episodes)} episodes, one a seed, {result.acting}; mean and 95 % interval.", ""]
     lines += ["| figure | mean | low | high |", "|---|---|---|---|"]
-    lines += [f"| {name} | {x.mean:.4g} | {x.low:.4g} | {x.high:.4g} |" for name, x in figures.items() if x]
+    lines += [f"| {name} | {x.cells} |" for name, x in figures.items() if x]
     lengths = [episode.length for episode in result.episodes]
     lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
-    if stored["note"]:
-        lines += [f"Note: {stored['note']}.", ""]
+    for remark in result.remarks:
+        lines += [f"Note: {remark}.", ""]
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
     lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]

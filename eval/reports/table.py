@@ -54,6 +54,10 @@ class Entry:
     def __str__(self) -> str:
         """Return for example ``83.2 ± 4.1``, or ``83.2 [80.1, 86.0]†`` for one training seed."""
         x = self.interval
+        if x.none:
+            return (
+                f"{x.mean:.1f} ({x.none}){'' if self.over_seeds else '†'}{' (return)' if self.unit == 'return' else ''}"
+            )
         interval = f"± {x.high - x.mean:.1f}" if self.over_seeds else f"[{x.low:.1f}, {x.high:.1f}]†"
         return f"{x.mean:.1f} {interval}{' (return)' if self.unit == 'return' else ''}"
 

@@ -13,6 +13,8 @@ from ...policies.storage import write_text
 from ..rollouts.offline import BEST, NUMBERS, SINGLE, title
 from .table import Table
 
+_KINDS = ("bootstrap over episodes", "t over training seeds")  # of an entry of one training seed, or of several
+
 
 def markdown(table: Table) -> str:
     """Return one table for each of the three numbers, and what they are made of."""
@@ -80,8 +82,9 @@ def to_csv(table: Table) -> str:
                 continue
             result, interval = runs[0].result.numbers[number], entry.interval
             lines.append(
-                {"number": number, "task": task, "method": method, "unit": entry.unit, **interval.to_json()}
-                | {"interval": "t over training seeds" if entry.over_seeds else "bootstrap over episodes"}
+                {"number": number, "task": task, "method": method, "unit": entry.unit, "mean": interval.mean}
+                | {name: None if interval.none else getattr(interval, name) for name in ("low", "high")}
+                | {"interval": f"none, {interval.none}" if interval.none else _KINDS[entry.over_seeds]}
                 | {"training_seeds": " ".join(str(run.seed) for run in runs)}
                 | {"episodes_per_seed": len(result.episodes), "env_id": result.env_id}
                 | {"updates": " ".join(str(run.result.updates[number]) for run in runs), **result.acting.to_json()}

@@ -11,6 +11,7 @@ from typing import Any
 from ...data.language import has_own_sentences
 from ...envs.make import split_id
 from ...errors import LaminarError
+from .findings import Findings
 from .result import load_as, save_result, versions
 from .scores import Interval, bootstrap, wilson
 
@@ -50,6 +51,7 @@ class ChainResult:
         num_envs: environments that stepped together.
         runtime: what ran the policy's sampling loop.
         seconds: wall time.
+        findings: what was found out about the environment.
         versions: of the packages that the result depends on.
     """
 
@@ -64,6 +66,7 @@ class ChainResult:
     runtime: str = "eager"
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=lambda: versions())
+    findings: Findings = field(default_factory=Findings)
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""
@@ -88,6 +91,11 @@ class ChainResult:
             else "",
         ]
         return [difference for difference in differences if difference]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the figures must know besides them."""
+        return self.findings.remarks(self.env_id, [])
 
     @property
     def in_a_row(self) -> dict[int, Interval]:
@@ -131,6 +139,8 @@ class ChainResult:
             "in_a_row": {str(k): share.to_json() for k, share in self.in_a_row.items()},
             "task_success": {task: rate.to_json() for task, rate in self.task_success.items()},
             "confidence": 0.95,
+            "remarks": self.remarks,
+            **self.findings.to_json(),
             "max_steps": self.max_steps,
             "seed": self.seed,
             "instruction": self.instruction,
@@ -156,14 +166,14 @@ class ChainResult:
         chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
         kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
-        return cls(stored["env_id"], stored["simulator"], chains, **kept)
+        return cls(stored["env_id"], stored["simulator"], chains, **kept, findings=Findings.from_json(stored))
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""
         return save_result(folder, self.to_json())
 
     def summary(self) -> str:
-        """Return the figures in one line, the simulator first."""
+        """Return the figures in one line, the simulator first, and a line for each remark."""
         shares = ", ".join(f"{k}: {share.mean:.3g}" for k, share in self.in_a_row.items())
         parts = [
             f"{self.simulator}: {len(self.chains)} chains",
@@ -172,7 +182,8 @@ class ChainResult:
         ]
         if self.instruction is None:
             parts.append("the policy does not see the instruction")
-        return "; ".join([", ".join(parts), *self.caveats])
+        line = "; ".join([", ".join(parts), *self.caveats])
+        return "\n".join([line, *(f"  note: {remark}" for remark in self.remarks)])
 
 
 def load_chain_result(path: str | Path) -> ChainResult:

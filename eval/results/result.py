@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,8 @@ from ...envs.d4rl import normalized_score, resolve
 from ...errors import LaminarError
 from ...policies.guided import Acting
 from ...policies.storage import write_json
-from .scores import Interval, bootstrap, wilson
+from .findings import Findings
+from .scores import Interval, are_equal, bootstrap, equal_ones, wilson
 
 Kind = TypeVar("Kind")
 
@@ -31,16 +33,38 @@ class Episode:
         total: undiscounted return ("return" in JSON).
         length: number of steps.
         success: whether the environment reported success at any step; None where it never tells.
+        success_steps: at how many; None in records of before.
+        success_at_end: whether at the last one.
+        trace: check sum of the first observation, and sum of the last one, to tell whether episodes are the same; not
+            kept in records.
     """
 
     seed: int
     total: float
     length: int
     success: bool | None
+    success_steps: int | None = None
+    success_at_end: bool | None = None
+    trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"seed", "return", "length", "success"}``."""
-        return {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
+        """Return ``{"seed", "return", "length", "success", "success_steps", "success_at_end"}``."""
+        figures = {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
+        return figures | {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Episode:
+        """Rebuild what `to_json` wrote."""
+        about_success = (row["success"], row.get("success_steps"), row.get("success_at_end"))  # older records have one
+        return cls(row["seed"], row["return"], row["length"], *about_success)
+
+    def same_as(self, other: Episode) -> bool:
+        """Tell whether two episodes start, go and end alike, up to rounding."""
+        return (
+            (self.length, self.success, self.trace[0]) == (other.length, other.success, other.trace[0])
+            and are_equal([self.total, other.total])
+            and math.isclose(self.trace[1], other.trace[1], rel_tol=1e-5, abs_tol=1e-5)
+        )
 
 
 @dataclass
@@ -56,6 +80,8 @@ class Result:
     simulator: str | None = None  # its name and version, where the environment tells it
     acting: Acting = field(default_factory=Acting)  # how the policy decided
     runtime: str = "eager"  # what ran its sampling loop
+    findings: Findings = field(default_factory=Findings)  # what was found out about the environment
+    same: bool = False  # whether all episodes, of at least two, are one and the same
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -69,14 +95,24 @@ class Result:
 
     @property
     def mean_return(self) -> Interval:
-        """Mean return with a bootstrap interval."""
+        """Mean return with a bootstrap interval, which equal returns do not have."""
         return bootstrap(self.returns)
 
     @property
     def success_rate(self) -> Interval | None:
         """Share of successful episodes with Wilson's interval; None where the environment does not tell."""
-        told = [episode.success for episode in self.episodes if episode.success is not None]
-        return wilson(sum(told), len(told)) if len(told) == len(self.episodes) else None
+        return self._rate([episode.success for episode in self.episodes])
+
+    @property
+    def success_at_end(self) -> Interval | None:
+        """Share of episodes with success at their last step; None where it is not told."""
+        return self._rate([episode.success_at_end for episode in self.episodes])
+
+    def _rate(self, told: Sequence[bool | None]) -> Interval | None:
+        if None in told:
+            return None
+        won, count = sum(bool(one) for one in told), len(told)
+        return Interval.missing(won / count, equal_ones(count)) if self.same else wilson(won, count)
 
     @property
     def scores(self) -> NDArray[np.float64] | None:
@@ -86,22 +122,58 @@ class Result:
     @property
     def normalized_score(self) -> Interval | None:
         """Mean D4RL score with a bootstrap interval; None where there is no reference."""
-        return None if self.scores is None else bootstrap(self.scores)
+        if self.scores is None:
+            return None
+        if self.mean_return.none:
+            return Interval.missing(float(self.scores.mean()), self.mean_return.none)
+        return bootstrap(self.scores)
+
+    @property
+    def note(self) -> str:
+        """What differs from the benchmark that a score refers to."""
+        task = resolve(self.env_id)
+        return task.note if task else ""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the figures must know besides them."""
+        same = f"all {len(self.episodes)} episodes are the same one: they start, go and end alike" if self.same else ""
+        found = [self.note, same, *self.findings.remarks(self.env_id, [episode.length for episode in self.episodes])]
+        return [remark for remark in [*found, *self._about_success()] if remark]
+
+    def _about_success(self) -> Iterator[str]:
+        won = [episode for episode in self.episodes if episode.success and episode.success_steps is not None]
+        lost = sum(not episode.success_at_end for episode in won)
+        if lost:
+            yield (
+                f"success at any step counts: {lost} of {len(won)} successful episodes had none any more at their last "
+                "step"
+            )
+        if len(won) == len(self.episodes) and all(episode.success_steps == episode.length > 1 for episode in won):
+            yield (
+                "success was reported at every step of every episode: the environment may mean that a step worked, or "
+                "the task is done before it begins"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return what `eval.json` holds."""
         task = resolve(self.env_id)
-        success, score = self.success_rate, self.normalized_score
+        success, score, at_end = self.success_rate, self.normalized_score, self.success_at_end
         steps = sum(episode.length for episode in self.episodes)
         return {
             "env_id": self.env_id,
             "gymnasium_id": task.gymnasium_id if task else self.env_id,
             "simulator": self.simulator,
-            "note": task.note if task else "",
+            "note": self.note,
+            "remarks": self.remarks,
             "success_rate": success.to_json() if success else None,
+            "success_counts": "at any step",
+            "success_at_end": at_end.to_json() if at_end else None,
             "return": self.mean_return.to_json(),
             "normalized_score": score.to_json() if score else None,
             "confidence": 0.95,
+            "same_episodes": self.same,
+            **self.findings.to_json(),
             "acting": self.acting.to_json(),
             "runtime": self.runtime,
             "checkpoint": self.checkpoint,
@@ -121,19 +193,19 @@ class Result:
         """
         if "chains" in stored:
             raise LaminarError("an evaluation of chains: read it with eval.chain_result.load_chain_result")
-        rows = stored["episodes"]
-        episodes = [Episode(row["seed"], row["return"], row["length"], row["success"]) for row in rows]
+        episodes = [Episode.from_json(row) for row in stored["episodes"]]
         acting = Acting.from_json(stored.get("acting", {}))  # older records have none
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
         how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
-        return cls(stored["env_id"], episodes, *figures, **how)
+        found = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
+        return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""
         return save_result(folder, self.to_json())
 
     def summary(self) -> str:
-        """Return the figures in one line."""
+        """Return the figures in one line, and a line for each remark."""
         parts = [f"{self.env_id}: {len(self.episodes)} episodes", f"return {self.mean_return}"]
         if self.success_rate:
             parts.append(f"success {self.success_rate}")
@@ -141,7 +213,7 @@ class Result:
             parts.append(f"normalized score {self.normalized_score}")
         if self.acting != Acting():
             parts.append(str(self.acting))
-        return ", ".join(parts)
+        return "\n".join([", ".join(parts), *(f"  note: {remark}" for remark in self.remarks)])
 
 
 def load_result(path: str | Path) -> Result:

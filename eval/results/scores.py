@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,22 +14,44 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import LaminarError
 
 Array = NDArray[np.float64]
+_ROUNDING = 1e-6  # of the largest value: the same episode in another row of a batch may differ by so much
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the interval that covers it with the stated confidence."""
+    """A figure with the interval that covers it with the stated confidence.
+
+    Attributes:
+        none: why there is no interval, "all 50 are equal" for example; `low` and `high` are then the mean. "" where
+            there is one.
+    """
 
     mean: float
     low: float
     high: float
+    none: str = ""
 
-    def to_json(self) -> dict[str, float]:
-        """Return ``{"mean", "low", "high"}``."""
-        return asdict(self)
+    @classmethod
+    def missing(cls, mean: float, why: str) -> Interval:
+        """Return a figure without an interval."""
+        return cls(mean, mean, mean, why)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{"mean", "low", "high"}``; without an interval null for both, and ``"no_interval"``, the reason."""
+        if self.none:
+            return {"mean": self.mean, "low": None, "high": None, "no_interval": self.none}
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+    @property
+    def cells(self) -> str:
+        """The three columns of a table in Markdown."""
+        low, high = ("–", f"– ({self.none})") if self.none else (f"{self.low:.4g}", f"{self.high:.4g}")
+        return f"{self.mean:.4g} | {low} | {high}"
 
     def __str__(self) -> str:
-        """Return for example ``0.960 [0.865, 0.989]``."""
+        """Return for example ``0.960 [0.865, 0.989]``, or ``1.5 (all 50 are equal: no interval)``."""
+        if self.none:
+            return f"{self.mean:.4g} ({self.none}: no interval)"
         return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
@@ -77,6 +100,9 @@ def bootstrap(
         resamples: number of bootstrap samples.
         seed: of the resampling, so that the same values give the same interval.
 
+    Returns:
+        The figure; without an interval where all values are equal, as every resample would be.
+
     Raises:
         LaminarError: no values, a non-finite value, or an unknown aggregate.
     """
@@ -84,11 +110,25 @@ def bootstrap(
     reduce = {"mean": lambda x: x.mean(-1), "median": lambda x: np.median(x, -1), "iqm": interquartile_mean}
     if aggregate not in reduce:
         raise LaminarError(f"unknown aggregate '{aggregate}'; choose one of {sorted(reduce)}")
+    everything = np.concatenate(groups)
+    if are_equal(everything):
+        return Interval.missing(float(reduce[aggregate](everything)), equal_ones(len(everything)))
     generator = np.random.default_rng(seed)
     drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
     statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
     low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(reduce[aggregate](np.concatenate(groups))), float(low), float(high))
+    return Interval(float(reduce[aggregate](everything)), float(low), float(high))
+
+
+def are_equal(values: ArrayLike) -> bool:
+    """Tell whether values are equal up to rounding, so that their spread says nothing about another one."""
+    array = np.asarray(values, np.float64)
+    return bool(np.ptp(array) <= _ROUNDING * np.abs(array).max())
+
+
+def equal_ones(count: int) -> str:
+    """Return why so many equal values have no interval."""
+    return "a single one" if count == 1 else f"all {count} are equal"
 
 
 def _groups(strata: Sequence[ArrayLike] | ArrayLike) -> list[Array]:
@@ -133,6 +173,8 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     (group,) = _groups(np.asarray(values, np.float64))
     if len(group) < 2:
         raise LaminarError("the spread of training seeds needs at least two of them; bootstrap one seed's episodes")
+    if are_equal(group):
+        return Interval.missing(float(group.mean()), equal_ones(len(group)))
     half = t_quantile(0.5 + confidence / 2, len(group) - 1) * group.std(ddof=1) / np.sqrt(len(group))
     return Interval(float(group.mean()), float(group.mean() - half), float(group.mean() + half))
 

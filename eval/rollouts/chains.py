@@ -18,7 +18,9 @@ from ...envs.make import split_id
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
+from ...settings import check_seeds
 from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
+from ..results.findings import GIVEN
 from .lockstep import Lockstep, Moment
 from .measurement import measure
 from .options import DEFAULTS, RolloutOptions
@@ -51,11 +53,12 @@ def evaluate_chains(
         LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
             itself, or a number makes no sense.
     """
-    if seed < 0 or max_steps < 1:
-        raise LaminarError(f"chains need seed >= 0 and max_steps >= 1, got {seed} and {max_steps}")
+    if max_steps < 1:
+        raise LaminarError(f"chains need max_steps >= 1, got {max_steps}")
+    check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
-    found = measure(protocol, policy, env_id, range(chains), options.but(**settings))
+    found = measure(protocol, policy, env_id, range(chains), options.but(**settings), GIVEN)
     instruction = found.spec.observation.get("instruction")
     return ChainResult(
         env_id=found.env_id,
@@ -68,6 +71,7 @@ def evaluate_chains(
         num_envs=found.num_envs,
         runtime=found.runtime,
         seconds=found.seconds,
+        findings=found.findings,
     )
 
 

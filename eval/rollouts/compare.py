@@ -14,7 +14,7 @@ from ...errors import LaminarError
 from ...policies import Policy, load_policy
 from ...policies.storage import write_json
 from ..results.result import Result
-from ..results.scores import Interval, bootstrap, paired_rates
+from ..results.scores import Interval, bootstrap, equal_ones, paired_rates
 from .episodes import evaluate
 from .options import DEFAULTS, RolloutOptions
 
@@ -43,8 +43,13 @@ class Comparison:
         if self.success_difference is not None:
             parts.append(_sentence("success rate", self.success_difference, self.names, pairs))
         gaps = np.subtract(self.first.returns, self.second.returns)
+        starts = [result.findings.starts for result in (self.first, self.second)]
         wins = f"{(gaps > 0).sum()} higher, {(gaps < 0).sum()} lower, {(gaps == 0).sum()} equal returns"
         parts.append(f"Paired over {len(gaps)} seeds of {self.first.env_id}: {self.names[0]} had {wins}.")
+        if any(one is not None and one.repeat is False for one in starts):
+            parts.append("The environment's starts do not repeat under a seed, so no pair has equal starts.")
+        elif any(one is not None and one.differ is False for one in starts):
+            parts.append("Its starts do not depend on the seed: all pairs begin alike.")
         return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -110,15 +115,22 @@ def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A"
         second,
         names,
         bootstrap(gaps),
-        None if None in told[0] + told[1] else paired_rates(np.array(told[0], bool), np.array(told[1], bool)),
+        None if None in told[0] + told[1] else _rates(told[0], told[1], first.same and second.same),
         None if scores[0] is None or scores[1] is None else bootstrap(scores[0] - scores[1]),
     )
+
+
+def _rates(first: Sequence[bool | None], second: Sequence[bool | None], same: bool) -> Interval:
+    difference = paired_rates(np.array(first, bool), np.array(second, bool))
+    return Interval.missing(difference.mean, equal_ones(len(first))) if same else difference
 
 
 def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: int) -> str:
     a, b = names
     if pairs < FEWEST_PAIRS:
         return f"{pairs} seeds are too few to tell {a} from {b} in {what}: {difference.mean:+.4g}."
+    if difference.none:
+        return f"{a} minus {b} in {what} is {difference.mean:+.4g} ({difference.none}: no interval)."
     interval = f"(95 % interval {difference.low:.4g} to {difference.high:.4g})"
     if difference.low > 0:
         return f"{a} is better than {b}: its {what} is {difference.mean:.4g} higher {interval}."

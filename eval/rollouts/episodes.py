@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import gymnasium
+import numpy as np
 
 from ...envs.room import as_room
 from ...errors import LaminarError
@@ -29,7 +32,8 @@ def evaluate(
 
     With the stochastic solver `ddpm` the noise inside the chain comes from one seeded stream for all environments, so
     there an episode also depends on `num_envs`. An episode counts as a success if the environment reported success at
-    any of its steps. A policy that sees instructions gets the embedding it was trained with, unless `env_id` names one.
+    any of its steps (see `envs.success`). A policy that sees instructions gets the embedding it was trained with,
+    unless `env_id` names one.
 
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
@@ -44,7 +48,9 @@ def evaluate(
     found = measure(run_episodes, policy, env_id, seeds, options.but(**settings))
     figures = (found.checkpoint, found.num_envs, found.seconds)
     result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
-    return replace(result, acting=found.acting, runtime=found.runtime)
+    first, *others = found.records
+    same = bool(others) and all(first.same_as(other) for other in others)
+    return replace(result, acting=found.acting, runtime=found.runtime, findings=found.findings, same=same)
 
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
@@ -52,15 +58,26 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
     check_ends(lockstep.env_id, lockstep.world.envs[0])
     episodes = {seed: Episode(seed, 0.0, 0, None) for seed in seeds}
 
-    def advance(_: int, seed: int, moment: Moment) -> bool:
+    def start(fresh: dict[int, int]) -> None:
+        lockstep.start(fresh)
+        for slot, seed in fresh.items():
+            shown = [rows[slot].tobytes() for rows in lockstep.world.observations.values()]
+            episodes[seed].trace = (reduce(lambda value, rows: crc32(rows, value), shown, 0), 0.0)
+
+    def advance(slot: int, seed: int, moment: Moment) -> bool:
         episode = episodes[seed]
         episode.total += moment.reward
         episode.length += 1
         if moment.success is not None:
             episode.success = moment.success or bool(episode.success)
+            episode.success_steps = moment.success + (episode.success_steps or 0)
+            episode.success_at_end = moment.success
+        if moment.ended:
+            last = (rows[slot] for rows in lockstep.world.observations.values())
+            episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
         return moment.ended
 
-    lockstep.run(seeds, lockstep.start, advance)
+    lockstep.run(seeds, start, advance)
     return [episodes[seed] for seed in seeds]
 
 

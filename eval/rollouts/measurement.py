@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +15,9 @@ from typing import Generic, TypeVar
 import torch
 
 from ...data.spec import Spec
+from ...envs.limits import Clipping
+from ...envs.rendering import drawing_problem
+from ...envs.step_cap import assumed_cap
 from ...errors import LaminarError
 from ...policies import load_policy
 from ...policies.guided import Acting, acting_of, guide
@@ -22,8 +26,11 @@ from ...policies.policy import Policy
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
 from ...registry import Elsewhere, from_elsewhere, register_again
+from ...settings import check_seeds
+from ..results.findings import Findings, Starts
 from .lockstep import Lockstep
 from .options import DEFAULTS, RolloutOptions
+from .starts import check_starts
 from .video import Recorder
 
 Record = TypeVar("Record")
@@ -43,6 +50,7 @@ class Measurement(Generic[Record]):
         num_envs: environments that stepped together, in all processes.
         acting: how the policy decided.
         runtime: what ran its sampling loop.
+        findings: what was found out about the environment.
         seconds: wall time.
     """
 
@@ -54,6 +62,7 @@ class Measurement(Generic[Record]):
     num_envs: int
     acting: Acting
     runtime: str
+    findings: Findings
     seconds: float = 0.0
 
 
@@ -63,6 +72,7 @@ def measure(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions = DEFAULTS,
+    given: Starts | None = None,
 ) -> Measurement[Record]:
     """Roll a policy out under a protocol: one record a seed.
 
@@ -70,19 +80,21 @@ def measure(
         protocol: runs seeds in a lockstep and returns their records, in order; workers need one that can be pickled.
         policy: a policy, or a folder with one (a checkpoint or a run).
         env_id: gymnasium or D4RL id.
-        seeds: distinct, not negative.
+        seeds: distinct, from 0 to `settings.LARGEST_SEED`.
         options: how it is rolled out.
+        given: what is known of the starts; None: it is found out before the first episode.
 
     Raises:
         LaminarError: a number that makes no sense, a policy that does not fit the environment, or whatever the
             protocol refuses.
     """
     seeds = [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+    if not seeds or len(set(seeds)) < len(seeds):
         raise LaminarError(f"evaluation needs at least one seed, distinct and >= 0; got {seeds[:8]}")
+    check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
     run = _in_workers if options.processes else _here
-    return replace(run(protocol, policy, env_id, seeds, options), seconds=time.perf_counter() - begin)
+    return replace(run(protocol, policy, env_id, seeds, options, given), seconds=time.perf_counter() - begin)
 
 
 def _here(
@@ -91,6 +103,7 @@ def _here(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
+    given: Starts | None,
 ) -> Measurement[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     slots = min(options.num_envs or 64, len(seeds))
@@ -101,6 +114,11 @@ def _here(
             stack.callback(recorder.close)
         lockstep = Lockstep(ready, env_id, slots, recorder)
         stack.callback(lockstep.close)
+        starts = check_starts(lockstep.world.envs[0], seeds) if given is None else given
+        problem = drawing_problem(lockstep.world.envs[0]) if recorder is not None and given is None else ""
+        if problem:  # the figures do not need a film
+            print(f"no video: {problem}", file=sys.stderr)
+            lockstep.recorder = recorder = None
         # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds[0])
@@ -117,6 +135,9 @@ def _here(
         num_envs=lockstep.world.slots,
         acting=acting_of(ready),
         runtime=getattr(ready, "runtime", "eager"),
+        findings=Findings(
+            lockstep.world.limits.clipping, starts, assumed_cap(lockstep.world.envs[0]), lockstep.world.unseen
+        ),
     )
 
 
@@ -139,6 +160,7 @@ def _in_workers(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
+    given: Starts | None,
 ) -> Measurement[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
@@ -148,14 +170,22 @@ def _in_workers(
     context = multiprocessing.get_context("spawn")
     members = from_elsewhere()
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options) for shard in shards]
+        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options, given) for shard in shards]
         parts = [job.result() for job in jobs]
     found = {
         seed: record
         for shard, part in zip(shards, parts, strict=True)
         for seed, record in zip(shard, part.records, strict=True)
     }
-    return replace(parts[0], records=[found[seed] for seed in seeds], num_envs=sum(part.num_envs for part in parts))
+    clipping = Clipping()
+    for part in parts:
+        clipping.add(part.findings.clipping or Clipping())
+    return replace(
+        parts[0],
+        records=[found[seed] for seed in seeds],
+        num_envs=sum(part.num_envs for part in parts),
+        findings=replace(parts[0].findings, clipping=clipping),
+    )
 
 
 def _in_worker(
@@ -165,7 +195,8 @@ def _in_worker(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
+    given: Starts | None,
 ) -> Measurement[Record]:
     """Do the share of one worker, which knows the members that its parent has registered before it loads the policy."""
     register_again(members)
-    return _here(protocol, policy, env_id, seeds, options)
+    return _here(protocol, policy, env_id, seeds, options, given)

@@ -228,7 +228,7 @@ def test_what_is_described_is_yaml_of_the_settings(verb: str) -> None:
         ("eval", "episodes=0", "episodes must be at least 1, got 0"),
         ("eval", "selection=argmx", "selection must be softmax or argmax, got argmx; did you mean 'argmax'?"),
         ("eval", "video_episodes=-1", "video_episodes must be at least 0, got -1"),
-        ("compare", "seed=-1", "seed must be at least 0, got -1"),
+        ("compare", "seed=-1", "seed must be a whole number from 0 to 9223372036854775807 (2**63 - 1), got -1"),
         ("bench", "rate_hz=inf", "rate_hz must be above 0 and finite, or null, got inf"),
         ("export", "batch=0", "batch must be at least 1, got 0"),
         ("schedule", "noises=1", "noises must be at least 2, got 1"),

@@ -130,7 +130,7 @@ def test_the_command_writes_a_file_that_reads_back(
         ("env.id=laminar/Playroms-v0?task=open_drawer", "did you mean 'laminar/Playroom-v0'"),
         ("env.id=laminar/Playroom-v0?task=open_draw", "did you mean 'open_drawer'"),
         ("task=playroom/open_drawer episodes=0", "episodes must be at least 1"),
-        ("task=playroom/open_drawer seed=-1", "seed must be at least 0"),
+        ("task=playroom/open_drawer seed=-1", "seed must be a whole number from 0"),
         ("task=playroom/open_drawer steps=100", "give episodes=N"),
         ("task=playroom/play episodes=3", "give steps=N"),
     ],

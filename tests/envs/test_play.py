@@ -238,7 +238,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("steps=10", "steps must be at least 1000"),
         ("processes=0", "processes must be at least 1"),
-        ("seed=-1", "seed must be at least 0"),
+        ("seed=-1", "seed must be a whole number from 0"),
         ("episodes=5", "episodes does not apply to play; give steps=N"),
         ("env.id=laminar/Playroom-v0?action=absolute", "play cannot be recorded with 'action'"),
         ("env.id=laminar/Playroom-v0?scene=E", "has no scene 'E'"),

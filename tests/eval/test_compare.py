@@ -63,10 +63,13 @@ def test_d4rl_scores_are_used_where_there_are_some() -> None:
 def test_a_policy_against_itself_differs_nowhere(noise_policy: Any, tmp_path: Path) -> None:
     policy = noise_policy("Hopper-v4")
     found = compare(policy, policy, "Hopper-v4", range(4))
-    assert (found.difference.low, found.difference.high) == (0.0, 0.0)
+    assert found.difference.none == "all 4 are equal"
     assert "0 higher, 0 lower, 4 equal returns" in found.summary()
     stored = json.loads(found.save(tmp_path).read_text())
-    assert stored["difference"]["return"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert stored["difference"]["return"] == {
+        **{"mean": 0.0, "low": None, "high": None},
+        "no_interval": "all 4 are equal",
+    }
     assert stored["difference"]["success_rate"] is None
     assert stored["first"]["episodes"] == stored["second"]["episodes"]
     assert stored["summary"] == found.summary()

@@ -44,13 +44,6 @@ def test_a_policy_may_see_a_part_of_a_room(states: Spec) -> None:
         fit_env(ROOM, replace(states, observation={"force": Feature((3,))}))
 
 
-def test_other_environments_must_be_seen_as_a_whole() -> None:
-    maze = spec_of("PointMaze_UMaze-v3")
-    part = replace(maze, observation={"observation": maze.observation["observation"]})
-    with pytest.raises(LaminarError, match=r"gives observations \['achieved_goal', 'desired_goal'\]"):
-        fit_env("PointMaze_UMaze-v3", part)
-
-
 def test_a_room_is_asked_for_what_a_policy_sees_and_does(states: Spec) -> None:
     pictures = {key: Feature((size, size, 3), "uint8") for key, size in (("rgb_static", 200), ("rgb_gripper", 84))}
     told = {"instruction": Feature((34,), unit="task")}

@@ -106,7 +106,10 @@ def test_normalized_score_and_json(noise_policy: Any, tmp_path: Path) -> None:
     mean = stored["return"]["mean"]
     assert stored["normalized_score"]["mean"] == pytest.approx(100 * (mean + 56.512833) / (2880.5693087 + 56.512833))
     assert stored["normalized_score"]["low"] <= stored["normalized_score"]["mean"] <= stored["normalized_score"]["high"]
-    assert set(stored["episodes"][0]) == {"seed", "return", "length", "success"}
+    assert set(stored["episodes"][0]) == {
+        *("seed", "return", "length"),
+        *("success", "success_steps", "success_at_end"),
+    }
     assert stored["versions"]["mujoco"]
     assert stored["steps_per_second"] > 0
     again = load_result(tmp_path / "new")
@@ -137,9 +140,17 @@ def test_a_non_finite_action_names_the_seed(noise_policy: Any) -> None:
         evaluate(policy, HOPPER, [11, 12])
 
 
-@pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
-def test_seeds_are_checked(noise_policy: Any, seeds: list[int]) -> None:
-    with pytest.raises(LaminarError, match="at least one seed, distinct"):
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([], "at least one seed, distinct"),
+        ([1, 1], "at least one seed, distinct"),
+        ([-1], r"from 0 to 9223372036854775807 \(2\*\*63 - 1\), got -1 to -1"),
+        ([5, 2**63], "got 5 to 9223372036854775808"),
+    ],
+)
+def test_seeds_are_checked(noise_policy: Any, seeds: list[int], message: str) -> None:
+    with pytest.raises(LaminarError, match=message):
         evaluate(noise_policy(HOPPER), HOPPER, seeds)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from ...data.episodes import Episodes
 from ...data.load import Selection, load_episodes
 from ...data.spec import Spec
-from ...envs.fitting import fit_env
+from ...envs.fitting import fit_env, training_remarks
 from ...envs.slots import Slots
 from ...envs.workers import WorkerSlots
 from ...envs.world import World
@@ -108,8 +108,11 @@ def _world(config: TrainConfig, wanted: Spec) -> World:
     return Slots(env.id, wanted, env.slots)
 
 
-def check_environment(config: TrainConfig, product: nn.Module) -> None:
+def check_environment(config: TrainConfig, product: nn.Module, recorded: Episodes | None) -> list[str]:
     """Find out now, not at the first evaluation, whether what is trained fits the environment to evaluate in.
+
+    Returns:
+        What is worth knowing about data and environment, one line each.
 
     Raises:
         LaminarError: it does not; or it is no policy and is to be evaluated.
@@ -119,12 +122,13 @@ def check_environment(config: TrainConfig, product: nn.Module) -> None:
             raise LaminarError(
                 f"method={config.method.name} trains no policy that could be evaluated; set evaluation.every=0"
             )
-        return
+        return []
     if config.env.id is None:
-        return
-    env = fit_env(config.env.id, product.spec, whose=str(config.data.path)).env
+        return []
+    fitted = fit_env(config.env.id, product.spec, whose=str(config.data.path))
     try:
         if config.evaluation.every:
-            check_ends(config.env.id, env)
+            check_ends(config.env.id, fitted.env)
+        return training_remarks(fitted, None if recorded is None else recorded.action)
     finally:
-        env.close()
+        fitted.env.close()

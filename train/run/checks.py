@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
-from ...settings import check
+from ...settings import check, check_seeds
 from ..config import DataConfig, RuntimeConfig, TrainConfig
 from .checkpoint import flatten
 from .logs import check_wandb
@@ -24,6 +24,7 @@ def check_settings(config: TrainConfig) -> None:
     check(config)
     if config.evaluation.every and config.env.id is None:
         raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
+    check_seeds(config.evaluation.seed, config.evaluation.seed + config.evaluation.episodes - 1)
     if config.wandb:
         check_wandb()
     _check_seeds(config)
@@ -48,6 +49,7 @@ def _check_seeds(config: TrainConfig) -> None:
         return
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise LaminarError(f"seeds={seeds} is no list of whole numbers from 0; write seeds=[0,1,2]")
+    check_seeds(min(seeds), max(seeds))
     if len(set(seeds)) < len(seeds):
         raise LaminarError(f"seeds={seeds} names a seed twice")
     if config.seed:

@@ -111,6 +111,9 @@ class SeedRun:
         figures["normalized_score"] = result.normalized_score
         row = {name: figure.mean for name, figure in figures.items() if figure is not None}
         metric = next(name for name in ("normalized_score", "success_rate", "return") if name in row)
+        clipped = result.findings.clipping
+        if clipped and clipped.clipped:  # by the limits of the environment
+            row["clipped_share"] = clipped.clipped / clipped.steps
         best = read_best(self.folder)
         if best is None or row[metric] > best.value:
             save_best(self.folder, policy, Best(step, metric, row[metric]))

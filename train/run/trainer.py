@@ -68,7 +68,11 @@ class _Run:
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
             seed.improver = build_improver(seed.config, recorded, group, like)
-        check_environment(config, self.seeds[0].improver.product())
+        remarks = check_environment(config, self.seeds[0].improver.product(), recorded)
+        if recorded is not None:
+            recorded.remarks.extend(remarks)
+        for remark in remarks if group.first else []:
+            print(f"note: {remark}")
         self._update = self._join_updates()
         self.means, self.seen = Means(), [Means() for _ in self.seeds]  # of updates, and of what each seed saw
         self.stopped = False

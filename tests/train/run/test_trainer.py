@@ -18,6 +18,7 @@ import torch
 from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
+from laminar.eval.results.findings import Findings
 from laminar.policies import load_policy
 from laminar.policies.guided import Guided
 from laminar.policies.storage import checkpoints
@@ -195,13 +196,13 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, float]]:
         assert policy is learner.product(), "what is measured is what is deployed and saved"
         figures = {"mean_return": None, "success_rate": None, "normalized_score": None}
         figures |= {name: SimpleNamespace(mean=of[step]) for name, of in scores.items()}
-        return SimpleNamespace(**figures)
+        return SimpleNamespace(**figures, findings=Findings())
 
     now: list[tuple[QLearning, int]] = []
     update = QLearning.update
     monkeypatch.setattr(QLearning, "update", lambda self, step: (now.append((self, step)), update(self, step))[1])
     monkeypatch.setattr(seed_run, "evaluate", evaluate)
-    monkeypatch.setattr(trainer, "check_environment", lambda config, policy: None)
+    monkeypatch.setattr(trainer, "check_environment", lambda config, policy, recorded: [])
     return scores
 
 

@@ -3,7 +3,7 @@
 # Hydra reads this class and needs real types: no postponed annotations here.
 from dataclasses import dataclass
 
-from ....settings import choice, number, share
+from ....settings import choice, number, seed_number, share
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Config:
     # Student's first weights: the teacher's (of the same process and network), or its own.
     start: str = choice("teacher", "teacher", "own")
     pairs: int = number(250_000, least=1)  # reflow: samples of the teacher to learn from
-    pairs_seed: int = number(0, least=0)  # of their noise
+    pairs_seed: int = seed_number()  # of their noise
     anneal: float = share(0.0)  # reflow: share of the run from fresh to paired noise (SlimFlow), for start=own
     denoising_weight: float = number(0.1, least=0)  # ctm: of the denoising loss beside the consistency loss
     batch_size: int = number(256, least=1)  # per process
