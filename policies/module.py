@@ -64,6 +64,11 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.action_scale
 
     @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key -> lowest and highest observation in the training data, raw units; those of states only."""
+        return self.composed_of.fitted_range
+
+    @property
     def composed_of(self) -> PolicyModule:
         """The base, of a policy that leaves to it what it does not do itself."""
         assert self.base is not None, "a policy without a base has all of these itself"

@@ -121,12 +121,6 @@ def test_state_dict_round_trip_is_bit_equal_and_keys_stay_apart() -> None:
     assert empty.config() == {key: {"mode": "gaussian", "shape": [5]} for key in arrays}
 
 
-def test_report_gives_the_share_outside_the_fitted_range() -> None:
-    normalizer = Normalizer.fit({"observation": np.array([[0.0, 0.0], [1.0, 1.0]], "f")})
-    report = normalizer.report({"observation": torch.tensor([[0.5, 2.0], [0.5, 0.5], [0.5, -1.0], [0.5, 0.5]])})
-    assert report == "observation: 25.00% of 8 values outside the fitted range, most in dim 1 (50.00%)"
-
-
 def test_forward_compiles_into_one_graph() -> None:
     normalizer = Normalizer.fit(values())
     raw = tensors(values(3))

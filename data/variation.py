@@ -1,0 +1,135 @@
+"""Which dimensions of recorded features carry a signal, and which are constant but for the noise of a sensor.
+
+A locked joint still shows the last digits of its encoder. Divided by the deviation of that noise, the distance to where
+the joint sits on another day would be thousands of deviations. Such a dimension counts as constant: what it holds is a
+place, not a signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .spec import Feature, Spec
+
+Array = NDArray[Any]
+Range = tuple[Array, Array]
+"""Lowest and highest value of each dimension, in the feature's shape."""
+
+UNITS = {"rad": 1e-4, "deg": 5e-3, "m": 1e-5, "cm": 1e-3, "mm": 1e-2, "um": 1.0, "s": 1e-4, "ms": 0.1, "N": 1e-3}
+"""Unit -> range that is a sensor's noise."""
+OWN = 1e-4
+"""Share of its own magnitude below which a dimension hardly varies, where the unit is unknown, …"""
+MOTION = 1e-2
+"""… unless it moves by more than this: coordinates on Earth vary by little of themselves, and all of it is signal."""
+BESIDE = 1e-3
+"""Share of the range of its neighbours below which even more than `MOTION` is noise, if it is below `OWN` too."""
+ALONE = 1e-4
+"""Share of the range of its neighbours, and range, below which values around zero are noise: a locked joint's speed."""
+
+
+def resolution(low: Array, high: Array, dtype: str = "float32") -> Array:
+    """Return the range that is rounding alone, of numbers between `low` and `high` that were stored as `dtype`."""
+    magnitude = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    return magnitude * 1e-14 if dtype == "float64" else 1e-6 * np.maximum(magnitude, 1.0)
+
+
+def is_rounding(low: Array, high: Array, dtype: str = "float32") -> Array:
+    """Tell for each dimension whether its range is no more than rounding; dividing by it would amplify that."""
+    return np.asarray(_span(low, high) <= resolution(low, high, dtype))
+
+
+def hardly_varies(ranges: Mapping[str, Range], features: Mapping[str, Feature]) -> dict[str, Array]:
+    """Tell which dimensions of observations are constant but for noise or rounding.
+
+    Where no dimension of any key would be left, noise is the only signal that there is: then rounding alone counts.
+
+    Args:
+        ranges: key -> range.
+        features: key -> feature; its unit and type are used.
+
+    Returns:
+        key -> bool in the feature's shape.
+    """
+    rounding = {key: is_rounding(low, high, features[key].dtype) for key, (low, high) in ranges.items()}
+    still = {key: _is_still(*ranges[key], rounding[key], features[key].unit) for key in ranges}
+    return rounding if all(one.all() for one in still.values()) else still
+
+
+def _is_still(low: Array, high: Array, rounding: Array, unit: str) -> Array:
+    span = _span(low, high)
+    own = OWN * np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    still = rounding | (span <= (UNITS[unit] if unit in UNITS else np.minimum(own, MOTION)))
+    if still.all():
+        return still
+    # Of what moves, not of all: most joints may be locked. The upper quartile, as one force must not make it all noise.
+    beside = float(np.quantile(span[~still], 0.75))
+    small = (span <= BESIDE * beside) & (span <= own) & (unit not in UNITS)
+    return still | small | (span <= min(ALONE * beside, ALONE))
+
+
+def _span(low: Array, high: Array) -> Array:
+    return np.asarray(high, np.float64) - np.asarray(low, np.float64)
+
+
+@dataclass(frozen=True)
+class Still:
+    """A dimension that varies by more than rounding and hardly all the same.
+
+    Attributes:
+        name: "observation 'KEY'" or "action".
+        dimension: flat index.
+        low: lowest value.
+        high: highest value.
+    """
+
+    name: str
+    dimension: int
+    low: float
+    high: float
+
+
+def still_dimensions(ranges: Mapping[str, Range], action: Range, spec: Spec) -> list[Still]:
+    """Return the dimensions of observations and actions that hardly vary, without those that never do.
+
+    Args:
+        ranges: observation key -> range; keys may be left out.
+        action: range of the actions.
+        spec: of the data.
+    """
+    named = [(f"observation '{key}'", *ranges[key], spec.observation[key]) for key in ranges]
+    return [
+        Still(name, int(index), float(low.reshape(-1)[index]), float(high.reshape(-1)[index]))
+        for name, low, high, feature in [*named, ("action", *action, spec.action)]
+        for index in np.flatnonzero(
+            _is_still(low, high, is_rounding(low, high, feature.dtype), feature.unit) & (_span(low, high) > 0)
+        )
+    ]
+
+
+def told(still: Sequence[Still], observation: str = "", shown: int = 4) -> list[str]:
+    """Return one sentence for each feature with dimensions that hardly vary.
+
+    Args:
+        still: what was found.
+        observation: what follows for observations, for example "a policy takes them as constant".
+        shown: dimensions that are named, of each feature.
+    """
+    sentences: list[str] = []
+    for name in dict.fromkeys(one.name for one in still):
+        mine = [one for one in still if one.name == name]
+        listed = [f"{x.dimension} by {x.high - x.low:.2g} around {x.low / 2 + x.high / 2:.6g}" for x in mine[:shown]]
+        listed += [f"{len(mine) - shown} more"] if len(mine) > shown else []
+        follows = "a policy's actions stay in that range" if name == "action" else observation
+        what = f"{name}: {len(mine)} dimension{'s' if mine[1:] else ''} hardly var{'y' if mine[1:] else 'ies'}"
+        sentences.append(f"{what} ({', '.join(listed)}){'; ' * bool(follows)}{follows}")
+    return sentences
+
+
+def range_of(values: Array) -> Range:
+    """Return the range of (N, ...) values in memory."""
+    return values.min(axis=0), values.max(axis=0)
