@@ -19,6 +19,7 @@ from ...errors import LaminarError
 from ...policies import Policy, load_policy
 from ...policies.guided import guide
 from ...policies.module import PolicyModule
+from ...policies.out_of_range import SHOWN, Excursions
 from ..results.result import Result
 from ..rollouts.lockstep import Lockstep
 from . import plots
@@ -177,6 +178,7 @@ def _page(
     lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
     if stored["note"]:
         lines += [f"Note: {stored['note']}.", ""]
+    lines += range_lines(result.out_of_range)
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
     lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]
@@ -187,6 +189,20 @@ def _page(
     if failed:
         lines += [f"- seeds without success: {', '.join(failed)}"]
     return lines
+
+
+def range_lines(seen: Excursions | None) -> list[str]:
+    """Return the lines that say how much of what the policy saw was unlike its training data."""
+    if seen is None:
+        return []
+    lines = ["## Observations beside the training data", "", f"{str(seen)[0].upper()}{str(seen)[1:]}.", ""]
+    if not seen.outside:
+        return lines
+    lines += ["| observation | dimension | share | furthest outside | lowest | highest |", "|---|---|---|---|---|---|"]
+    for one in seen.dimensions[:SHOWN]:
+        edges = f"{one.furthest:.4g} | {one.low:.6g} | {one.high:.6g}"
+        lines.append(f"| {one.key} | {one.index} | {one.count / seen.observations:.2%} | {edges} |")
+    return [*lines, ""]
 
 
 def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...envs.d4rl import normalized_score, resolve
 from ...errors import LaminarError
 from ...policies.guided import Acting
+from ...policies.out_of_range import Excursions
 from ...policies.storage import write_json
 from .scores import Interval, bootstrap, wilson
 
@@ -56,6 +57,7 @@ class Result:
     simulator: str | None = None  # its name and version, where the environment tells it
     acting: Acting = field(default_factory=Acting)  # how the policy decided
     runtime: str = "eager"  # what ran its sampling loop
+    out_of_range: Excursions | None = None  # observations unlike the training data; None where that is not known
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -107,6 +109,7 @@ class Result:
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
+            "out_of_range": self.out_of_range.to_json() if self.out_of_range else None,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
             "episodes": [episode.to_json() for episode in self.episodes],
@@ -126,7 +129,7 @@ class Result:
         acting = Acting.from_json(stored.get("acting", {}))  # older records have none
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
         how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
-        return cls(stored["env_id"], episodes, *figures, **how)
+        return cls(stored["env_id"], episodes, *figures, **how, out_of_range=Excursions.stored_in(stored))
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""

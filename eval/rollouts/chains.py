@@ -68,6 +68,7 @@ def evaluate_chains(
         num_envs=found.num_envs,
         runtime=found.runtime,
         seconds=found.seconds,
+        out_of_range=found.out_of_range,
     )
 
 

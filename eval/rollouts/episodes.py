@@ -44,7 +44,7 @@ def evaluate(
     found = measure(run_episodes, policy, env_id, seeds, options.but(**settings))
     figures = (found.checkpoint, found.num_envs, found.seconds)
     result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
-    return replace(result, acting=found.acting, runtime=found.runtime)
+    return replace(result, acting=found.acting, runtime=found.runtime, out_of_range=found.out_of_range)
 
 
 def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:

@@ -18,6 +18,7 @@ from ...errors import LaminarError
 from ...policies import load_policy
 from ...policies.guided import Acting, acting_of, guide
 from ...policies.module import PolicyModule
+from ...policies.out_of_range import Excursions
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
@@ -44,6 +45,7 @@ class Measurement(Generic[Record]):
         acting: how the policy decided.
         runtime: what ran its sampling loop.
         seconds: wall time.
+        out_of_range: observations that were not like the training data; None for a policy that does not know them.
     """
 
     env_id: str
@@ -55,6 +57,7 @@ class Measurement(Generic[Record]):
     acting: Acting
     runtime: str
     seconds: float = 0.0
+    out_of_range: Excursions | None = None
 
 
 def measure(
@@ -117,6 +120,7 @@ def _here(
         num_envs=lockstep.world.slots,
         acting=acting_of(ready),
         runtime=getattr(ready, "runtime", "eager"),
+        out_of_range=lockstep.actor.out_of_range.found(),
     )
 
 
@@ -155,7 +159,9 @@ def _in_workers(
         for shard, part in zip(shards, parts, strict=True)
         for seed, record in zip(shard, part.records, strict=True)
     }
-    return replace(parts[0], records=[found[seed] for seed in seeds], num_envs=sum(part.num_envs for part in parts))
+    seen = Excursions.together([part.out_of_range for part in parts])
+    records, slots = [found[seed] for seed in seeds], sum(part.num_envs for part in parts)
+    return replace(parts[0], records=records, num_envs=slots, out_of_range=seen)
 
 
 def _in_worker(
