@@ -7,7 +7,7 @@ place, not a signal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,19 +78,23 @@ def _span(low: Array, high: Array) -> Array:
 
 @dataclass(frozen=True)
 class Still:
-    """A dimension that varies by more than rounding and hardly all the same.
+    """A dimension that varies by more than nothing and hardly all the same.
 
     Attributes:
-        name: "observation 'KEY'" or "action".
+        key: of the observation; None for the action.
         dimension: flat index.
         low: lowest value.
         high: highest value.
     """
 
-    name: str
+    key: str | None
     dimension: int
     low: float
     high: float
+
+    def __str__(self) -> str:
+        """Return for example ``2 by 7.4e-05 around 1.569``."""
+        return f"{self.dimension} by {self.high - self.low:.2g} around {self.low / 2 + self.high / 2:.6g}"
 
 
 def still_dimensions(ranges: Mapping[str, Range], action: Range, spec: Spec) -> list[Still]:
@@ -101,32 +105,37 @@ def still_dimensions(ranges: Mapping[str, Range], action: Range, spec: Spec) -> 
         action: range of the actions.
         spec: of the data.
     """
-    named = [(f"observation '{key}'", *ranges[key], spec.observation[key]) for key in ranges]
+    named = [(key, *ranges[key], spec.observation[key]) for key in ranges]
     return [
-        Still(name, int(index), float(low.reshape(-1)[index]), float(high.reshape(-1)[index]))
-        for name, low, high, feature in [*named, ("action", *action, spec.action)]
+        Still(key, int(index), float(low.reshape(-1)[index]), float(high.reshape(-1)[index]))
+        for key, low, high, feature in [*named, (None, *action, spec.action)]
         for index in np.flatnonzero(
             _is_still(low, high, is_rounding(low, high, feature.dtype), feature.unit) & (_span(low, high) > 0)
         )
     ]
 
 
-def told(still: Sequence[Still], observation: str = "", shown: int = 4) -> list[str]:
+def told(still: Sequence[Still], constant: Mapping[str, Collection[int]], shown: int = 4) -> list[str]:
     """Return one sentence for each feature with dimensions that hardly vary.
 
     Args:
         still: what was found.
-        observation: what follows for observations, for example "a policy takes them as constant".
+        constant: key -> dimensions of observations that count as constant.
         shown: dimensions that are named, of each feature.
     """
     sentences: list[str] = []
-    for name in dict.fromkeys(one.name for one in still):
-        mine = [one for one in still if one.name == name]
-        listed = [f"{x.dimension} by {x.high - x.low:.2g} around {x.low / 2 + x.high / 2:.6g}" for x in mine[:shown]]
-        listed += [f"{len(mine) - shown} more"] if len(mine) > shown else []
-        follows = "a policy's actions stay in that range" if name == "action" else observation
-        what = f"{name}: {len(mine)} dimension{'s' if mine[1:] else ''} hardly var{'y' if mine[1:] else 'ies'}"
-        sentences.append(f"{what} ({', '.join(listed)}){'; ' * bool(follows)}{follows}")
+    for key in dict.fromkeys(one.key for one in still):
+        mine = [one for one in still if one.key == key]
+        if key is None:
+            follows = "a policy's actions stay in that range"
+        elif {one.dimension for one in mine} <= {*constant.get(key, ())}:
+            follows = "taken as constant"
+        else:
+            follows = "taken as signal all the same"
+        listed = [str(one) for one in mine[:shown]] + ([f"{len(mine) - shown} more"] if len(mine) > shown else [])
+        name = "action" if key is None else f"observation '{key}'"
+        what = "dimensions hardly vary" if mine[1:] else "dimension hardly varies"
+        sentences.append(f"{name}: {len(mine)} {what} ({', '.join(listed)}); {follows}")
     return sentences
 
 
