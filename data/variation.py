@@ -27,7 +27,7 @@ OWN = 1e-4
 MOTION = 1e-2
 """… unless it moves by more than this: coordinates on Earth vary by little of themselves, and all of it is signal."""
 BESIDE = 1e-3
-"""Share of the range of its neighbours below which even more than `MOTION` is noise, if it is below `OWN` too."""
+"""Share both of its own magnitude and of the range of its neighbours below which a dimension hardly varies."""
 ALONE = 1e-4
 """Share of the range of its neighbours, and range, below which values around zero are noise: a locked joint's speed."""
 
@@ -62,14 +62,13 @@ def hardly_varies(ranges: Mapping[str, Range], features: Mapping[str, Feature]) 
 
 def _is_still(low: Array, high: Array, rounding: Array, unit: str) -> Array:
     span = _span(low, high)
-    own = OWN * np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
-    still = rounding | (span <= (UNITS[unit] if unit in UNITS else np.minimum(own, MOTION)))
+    magnitude = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    still = rounding | (span <= (UNITS[unit] if unit in UNITS else np.minimum(OWN * magnitude, MOTION)))
     if still.all():
         return still
     # Of what moves, not of all: most joints may be locked. The upper quartile, as one force must not make it all noise.
     beside = float(np.quantile(span[~still], 0.75))
-    small = (span <= BESIDE * beside) & (span <= own) & (unit not in UNITS)
-    return still | small | (span <= min(ALONE * beside, ALONE))
+    return still | (span <= BESIDE * np.minimum(beside, magnitude)) | (span <= min(ALONE * beside, ALONE))
 
 
 def _span(low: Array, high: Array) -> Array:

@@ -54,11 +54,12 @@ def write_report(
         loaded = policy if isinstance(policy, PolicyModule) else load_policy(policy)
         pictures |= _behavior(guide(loaded, result.acting), result, folder)
     data, remark = _data_returns(policy)
+    about = data_lines(policy)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
     pictures |= training_curve(folder, policy)
     page = folder / "report.md"
     lines = _page(result, pictures, folder / video, policy, headline)
-    page.write_text("\n".join([*lines, *remark, "- every episode: `eval.json`", ""]), encoding="utf-8")
+    page.write_text("\n".join([*lines, *remark, *about, "- every episode: `eval.json`", ""]), encoding="utf-8")
     return page
 
 
@@ -97,6 +98,14 @@ def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any
         return None, ["- returns of the training data are not drawn: its rewards are all zero"]
     figures = f"{len(returns)} episodes, mean {returns.mean():.4g}, best {returns.max():.4g}"
     return returns, [f"- returns of the training data: {figures}"]
+
+
+def data_lines(policy: PolicyModule | str | Path | None) -> list[str]:
+    """Return what a run noted about its data when it started; nothing for a policy that lies in no run."""
+    file = _file_of_run(policy, "run.json")
+    record = {} if file is None else json.loads(file.read_text(encoding="utf-8")).get("record", {})
+    lines = [f"- about the training data: {remark}" for remark in record.get("remarks", [])]
+    return lines + [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:

@@ -91,8 +91,8 @@ def _beside_init(init: str, recorded: Episodes, observation: Normalizer, action:
     """Tell which values lie outside of the range that the statistics of a start were fitted to."""
     arrays = {f"observation '{key}'": (recorded.observation[key], *ends) for key, ends in observation.fitted_range.items()}
     arrays |= {"action": (recorded.action, *ends) for ends in action.fitted_range.values()}
-    lines = [_outside(name, *values) for name, values in arrays.items()]
-    found = [f"{line} of the data that init={init} was normalized by" for line in lines if line]
+    lines = [_outside(name, init, *values) for name, values in arrays.items()]
+    found = [line for line in lines if line]
     if any(line.startswith("action") for line in found):
         found.append(
             "actions outside of that range are capped by a process that clips, and far for any other; "
@@ -101,7 +101,7 @@ def _beside_init(init: str, recorded: Episodes, observation: Normalizer, action:
     return found
 
 
-def _outside(name: str, values: NDArray[Any], low: Tensor, high: Tensor) -> str:
+def _outside(name: str, init: str, values: NDArray[Any], low: Tensor, high: Tensor) -> str:
     """Return one line on values (N, *shape) outside of a range, nothing where there are none."""
     least, most = (edge.double().cpu().numpy().reshape(-1) for edge in (low, high))
     rows = values.reshape(len(values), -1)
@@ -115,7 +115,8 @@ def _outside(name: str, values: NDArray[Any], low: Tensor, high: Tensor) -> str:
         f"{most[k]:.4g}"
         for k in worst
     )
-    return f"{name}: {np.count_nonzero(share)} of {rows.shape[1]} dimensions reach outside ({listed})"
+    what = f"{np.count_nonzero(share)} of {rows.shape[1]} dimensions leave the range that init={init} is normalized by"
+    return f"{name}: {what} ({listed})"
 
 
 def stored_fingerprint(run: Path) -> Mapping[str, Any] | None:
