@@ -212,9 +212,10 @@ def _check_leaf(config: DictConfig, key: str) -> None:
 def _check_init(overrides: dict[str, Any]) -> None:
     """Refuse a policy or network beside `init`, which brings its own."""
     chosen = [key for key in overrides if key.split(".")[0] in ("policy", "network")]
-    if overrides.get("init.path") is not None and chosen:
+    start = overrides.get("init.path")
+    if start is not None and chosen:
         raise LaminarError(
-            f"init={overrides['init.path']} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
+            f"init={start} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
         )
 
 

@@ -1,7 +1,7 @@
 """What tells recordings from others: sums over every number, and hashes of these and of a part of the rows.
 
-A change of any single number changes a sum. What leaves all sums of a block alone, such as two words that change places,
-is seen in every sixteenth block only. That reads memory as fast as it can be read.
+A change of any single number changes a sum. What leaves the sum of a block alone, such as two words that change places,
+is seen in every sixteenth block only. So memory is read as fast as it can be.
 """
 
 from __future__ import annotations

@@ -126,7 +126,9 @@ def _copies(episodes: Episodes) -> list[int]:
     arrays = [episodes.action, *(value for value in episodes.observation.values() if not is_on_disk(value))]
     alike: dict[bytes, list[int]] = {}
     for episode, (start, length) in enumerate(zip(episodes.starts, episodes.lengths, strict=True)):
-        alike.setdefault(b"".join([length.tobytes(), *(value[start].tobytes() for value in arrays)]), []).append(episode)
+        alike.setdefault(b"".join([length.tobytes(), *(value[start].tobytes() for value in arrays)]), []).append(
+            episode
+        )
     copies: list[int] = []
     for group in alike.values():
         seen: dict[bytes, int] = {}

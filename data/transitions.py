@@ -126,7 +126,9 @@ class Transitions(Sampler):
         seen = np.where(step < length, first + np.maximum(step, 0), final)
         done = first + np.clip(step, 0, length - 1)
         observation = {key: value[seen] for key, value in with_final(episodes).items()}
-        actions = Windows({"action": episodes.action[done].astype(np.float32, copy=False)}, chunk, self.device, skip=history - 1)
+        actions = Windows(
+            {"action": episodes.action[done].astype(np.float32, copy=False)}, chunk, self.device, skip=history - 1
+        )
         return Windows(observation, history, self.device), actions
 
     def _put(self, values: Array) -> Tensor:

@@ -29,12 +29,13 @@ MOTION = 1e-2
 BESIDE = 1e-3
 """Share both of its own magnitude and of the range of its neighbours below which a dimension hardly varies."""
 ALONE = 1e-4
-"""Share of the range of its neighbours, and range, below which values around zero are noise: a locked joint's speed."""
+"""Share of the range of its neighbours, and range, below which values around zero are noise: a locked joint's speed.
+Where no dimension of a key of unknown unit moves further than this, its neighbours are those of all keys."""
 
 
 def resolution(low: Array, high: Array, dtype: str = "float32") -> Array:
     """Return the range that is rounding alone, of numbers between `low` and `high` that were stored as `dtype`."""
-    magnitude = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    magnitude = _magnitude(low, high)
     return magnitude * 1e-14 if dtype == "float64" else 1e-6 * np.maximum(magnitude, 1.0)
 
 
@@ -56,19 +57,37 @@ def hardly_varies(ranges: Mapping[str, Range], features: Mapping[str, Feature]) 
         key -> bool in the feature's shape.
     """
     rounding = {key: is_rounding(low, high, features[key].dtype) for key, (low, high) in ranges.items()}
-    still = {key: _is_still(*ranges[key], rounding[key], features[key].unit) for key in ranges}
+    still = _noise(ranges, features)
     return rounding if all(one.all() for one in still.values()) else still
 
 
-def _is_still(low: Array, high: Array, rounding: Array, unit: str) -> Array:
-    span = _span(low, high)
-    magnitude = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
-    still = rounding | (span <= (UNITS[unit] if unit in UNITS else np.minimum(OWN * magnitude, MOTION)))
-    if still.all():
-        return still
-    # Of what moves, not of all: most joints may be locked. The upper quartile, as one force must not make it all noise.
-    beside = float(np.quantile(span[~still], 0.75))
-    return still | (span <= BESIDE * np.minimum(beside, magnitude)) | (span <= min(ALONE * beside, ALONE))
+def _noise(ranges: Mapping[str, Range], features: Mapping[str, Feature]) -> dict[str, Array]:
+    """Tell which dimensions vary by noise or rounding: of their own, or beside what moves."""
+    own = {key: _is_still(low, high, features[key]) for key, (low, high) in ranges.items()}
+    moving = {key: _span(*ranges[key])[~own[key]] for key in ranges}
+    all_moving = _typical(np.concatenate([np.zeros(0), *moving.values()]))
+    still: dict[str, Array] = {}
+    for key, (low, high) in ranges.items():
+        beside = _typical(moving[key])
+        if beside <= ALONE and features[key].unit not in UNITS:  # nothing in this key moves: what else does?
+            beside = all_moving
+        small = np.maximum(BESIDE * np.minimum(beside, _magnitude(low, high)), min(ALONE * beside, ALONE))
+        still[key] = own[key] | (_span(low, high) <= small)
+    return still
+
+
+def _is_still(low: Array, high: Array, feature: Feature) -> Array:
+    noise = UNITS.get(feature.unit, np.minimum(OWN * _magnitude(low, high), MOTION))
+    return is_rounding(low, high, feature.dtype) | (_span(low, high) <= noise)
+
+
+def _typical(spans: Array) -> float:
+    """Return the upper quartile: most joints may be locked, and one force must not make noise of all else."""
+    return float(np.quantile(spans, 0.75)) if spans.size else 0.0
+
+
+def _magnitude(low: Array, high: Array) -> Array:
+    return np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
 
 
 def _span(low: Array, high: Array) -> Array:
@@ -104,13 +123,12 @@ def still_dimensions(ranges: Mapping[str, Range], action: Range, spec: Spec) -> 
         action: range of the actions.
         spec: of the data.
     """
-    named = [(key, *ranges[key], spec.observation[key]) for key in ranges]
+    found = {**_noise(ranges, spec.observation), None: _noise({"": action}, {"": spec.action})[""]}
+    edges = {**ranges, None: action}
     return [
         Still(key, int(index), float(low.reshape(-1)[index]), float(high.reshape(-1)[index]))
-        for key, low, high, feature in [*named, (None, *action, spec.action)]
-        for index in np.flatnonzero(
-            _is_still(low, high, is_rounding(low, high, feature.dtype), feature.unit) & (_span(low, high) > 0)
-        )
+        for key, (low, high) in edges.items()
+        for index in np.flatnonzero(found[key] & (_span(low, high) > 0))
     ]
 
 

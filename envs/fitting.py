@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import gymnasium
 
-from ..data.spec import Spec
+from ..data.spec import Feature, Spec
 from ..errors import LaminarError
 from .ids import split_id
 from .make import make_env
@@ -60,10 +60,17 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
             seen = {key: feature for key, feature in spec.observation.items() if key in wanted.observation}
             spec = replace(spec, observation=seen)
         wanted.check_compatible(spec, whose, f"environment '{env_id}'")
+        spec = replace(spec, observation={key: _precise(key, one, wanted) for key, one in spec.observation.items()})
     except LaminarError:
         env.close()
         raise
     return Fitted(env_id, env, spec)
+
+
+def _precise(key: str, feature: Feature, wanted: Spec) -> Feature:
+    """Keep the digits of what a policy needs in double precision."""
+    needed = wanted.observation.get(key)
+    return replace(feature, dtype="float64") if needed is not None and needed.dtype == "float64" else feature
 
 
 def place(env_id: str) -> tuple[str, dict[str, Any]]:

@@ -39,8 +39,8 @@ class PolicyConfig:
     observation_floor: bool = True  # states that vary by no more than a sensor's noise are constants
 
 
-EARLIER = {"observation_bound": None, "observation_floor": False}
-"""Settings that policies of earlier versions behave by and do not name."""
+EARLIER: dict[str, Any] = {"observation_bound": None, "observation_floor": False}
+"""Settings that policies of earlier versions do not name, as they behave."""
 
 
 class GenerativePolicy(PolicyModule):

@@ -16,7 +16,19 @@ from ..rollouts.offline import NUMBERS, PROTOCOL, SINGLE, OfflineResult, load_of
 Published = Callable[[str], Mapping[str, Any]]
 
 # Settings in which the runs of one entry may differ: the seed, and what does not change the mathematics.
-_FREE = ("seed", "seeds", "out", "resume", "wandb", "log_every", "checkpoint_every", "evaluation", "runtime", "env", "record")
+_FREE = (
+    "seed",
+    "seeds",
+    "out",
+    "resume",
+    "wandb",
+    "log_every",
+    "checkpoint_every",
+    "evaluation",
+    "runtime",
+    "env",
+    "record",
+)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ class Exported:
         """Key -> lowest and highest value of its training data; nothing where an earlier version exported."""
         found: dict[str, Any] = self.description.get("range", {})
         kind = {key: _FLOATS[self._dtypes[key]] for key in found}
-        return {k: (torch.tensor(e["low"], dtype=kind[k]), torch.tensor(e["high"], dtype=kind[k])) for k, e in found.items()}
+        return {
+            k: (torch.tensor(e["low"], dtype=kind[k]), torch.tensor(e["high"], dtype=kind[k])) for k, e in found.items()
+        }
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

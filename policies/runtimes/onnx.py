@@ -52,7 +52,9 @@ class Session:
         self.binding = self.session.io_binding()
         for argument, tensor in zip(self.session.get_inputs(), self.inputs, strict=True):
             dtype = str(tensor.dtype).removeprefix("torch.")
-            self.binding.bind_input(argument.name, "cpu", 0, np.dtype(dtype).type, tuple(tensor.shape), tensor.data_ptr())
+            self.binding.bind_input(
+                argument.name, "cpu", 0, np.dtype(dtype).type, tuple(tensor.shape), tensor.data_ptr()
+            )
         name = self.session.get_outputs()[0].name
         self.binding.bind_output(name, "cpu", 0, np.float32, tuple(self.output.shape), self.output.data_ptr())
 

@@ -62,9 +62,7 @@ class SamplingProgram(nn.Module):
             names.append(name)
         return names
 
-    def example(
-        self, batch: int, generator: torch.Generator | None = None, spread: float = 1.0
-    ) -> tuple[Tensor, ...]:
+    def example(self, batch: int, generator: torch.Generator | None = None, spread: float = 1.0) -> tuple[Tensor, ...]:
         """Return inputs of the right shapes and types for `batch` observations: random noise, plausible windows.
 
         Args:

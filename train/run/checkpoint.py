@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
-from ...policies.generative import EARLIER as policy_of_before
+from ...policies import generative
 from ...policies.load import load_weights
 from ...policies.module import PolicyModule
 from ...policies.storage import (
@@ -174,7 +174,7 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
     """
     settings = read_json(run / "run.json")
     known = bool(settings.pop(RECORD, {}).get("fingerprint"))
-    stored = flatten(defaults) | EARLIER | flatten(_of_today(settings))
+    stored = flatten(defaults) | _EARLIER | flatten(_of_today(settings))
     wanted = flatten(config)
     for key in sorted(stored.keys() | wanted.keys()):
         # The same data may lie elsewhere: where their content is known, that is compared.
@@ -187,7 +187,7 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
             )
 
 
-EARLIER = {f"policy.{name}": value for name, value in policy_of_before.items()}
+_EARLIER = {f"policy.{name}": value for name, value in generative.EARLIER.items()}
 
 
 def _of_today(settings: dict[str, Any]) -> dict[str, Any]:

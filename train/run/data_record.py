@@ -84,14 +84,17 @@ def alike_once(remarks: Sequence[str], sources: Sequence[str]) -> list[str]:
         kind = re.sub(r"[0-9.]+", "#", text)
         first, count = found.get(kind, (remark, 0))
         found[kind] = (first, count + 1)
-    return [first if count == 1 else f"{first} (and alike in {count - 1} more files)" for first, count in found.values()]
+    more = "{} (and alike in {} more files)"
+    return [first if count == 1 else more.format(first, count - 1) for first, count in found.values()]
 
 
 def _beside_init(init: str, recorded: Episodes, observation: Normalizer, action: Normalizer) -> list[str]:
     """Tell which values lie outside of the range that the statistics of a start were fitted to."""
-    arrays = {f"observation '{key}'": (recorded.observation[key], *ends) for key, ends in observation.fitted_range.items()}
-    arrays |= {"action": (recorded.action, *ends) for ends in action.fitted_range.values()}
-    lines = [_outside(name, init, *values) for name, values in arrays.items()]
+    lines = [
+        _outside(f"observation '{key}'", init, recorded.observation[key], *ends)
+        for key, ends in observation.fitted_range.items()
+    ]
+    lines += [_outside("action", init, recorded.action, *ends) for ends in action.fitted_range.values()]
     found = [line for line in lines if line]
     if any(line.startswith("action") for line in found):
         found.append(
@@ -110,9 +113,9 @@ def _outside(name: str, init: str, values: NDArray[Any], low: Tensor, high: Tens
     worst = np.argsort(-share, kind="stable")[: min(3, np.count_nonzero(share))]
     if not len(worst):
         return ""
+    now = (rows.min(axis=0), rows.max(axis=0))
     listed = ", ".join(
-        f"{k}: {share[k]:.1%} of steps, {rows[:, k].min():.4g} to {rows[:, k].max():.4g} where it was {least[k]:.4g} to "
-        f"{most[k]:.4g}"
+        f"{k}: {share[k]:.1%} of steps, {now[0][k]:.4g} to {now[1][k]:.4g}, was {least[k]:.4g} to {most[k]:.4g}"
         for k in worst
     )
     what = f"{np.count_nonzero(share)} of {rows.shape[1]} dimensions leave the range that init={init} is normalized by"
@@ -140,6 +143,6 @@ def check_same_data(run: Path, found: DataRecord) -> None:
     changed = None if before is None else difference(found.fingerprint, before)
     if changed:
         raise LaminarError(
-            f"cannot resume {run}: the data have changed since this run began: {changed}; resume with the data of then, "
-            f"or train on these in another out= (init={run} goes on from its weights)"
+            f"cannot resume {run}: the data have changed since this run began: {changed}; resume with the data of "
+            f"then, or train on these in another out= (init={run} goes on from its weights)"
         )
