@@ -144,7 +144,7 @@ def test_a_start_with_other_data_is_told_or_takes_their_statistics(
     policy, before = generative(load_policy(run)), generative(load_policy(start))
     stored = json.loads((run / "run.json").read_text())
     assert stored["init"] == {"path": str(start), "normalizer": normalizer}
-    low, high = policy.observation_normalizer.fitted_range["observation"]
+    _, high = policy.observation_normalizer.fitted_range["observation"]
     outside = [line for line in stored["record"]["remarks"] if "leave the range that init=" in line]
     if normalizer == "keep":
         assert torch.equal(high, before.observation_normalizer.fitted_range["observation"][1])
