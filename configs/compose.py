@@ -63,7 +63,7 @@ def compose(verb: str, words: list[str]) -> Any:
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    words = [_plain(word) for word in words]
+    words = [_plain(_full(word) if verb == "train" else word) for word in words]
     overrides = [_parse(word) for word in words]
     for key, value in overrides:
         if key in groups:
@@ -154,11 +154,16 @@ def _to_objects(config: DictConfig) -> Any:
         raise LaminarError(_one_line(error)) from error
 
 
+def _full(word: str) -> str:
+    """Return `init=PATH` in full: the path is one of the settings of a start."""
+    return f"init.path={word.removeprefix('init=')}" if word.startswith("init=") else word
+
+
 def _plain(word: str) -> str:
     """Quote a path or an environment id, so that Hydra's grammar leaves its characters alone; expand ~."""
     key, _, value = word.partition("=")
     if (
-        not (key in ("out", "init") or key.endswith((".path", ".teacher", "env.id")))
+        not (key == "out" or key.endswith((".path", ".teacher", "env.id")))
         or value in ("", "null")
         or value[0] in "['\""
     ):
@@ -208,9 +213,10 @@ def _check_leaf(config: DictConfig, key: str) -> None:
 def _check_init(overrides: dict[str, Any]) -> None:
     """Refuse a policy or network beside `init`, which brings its own."""
     chosen = [key for key in overrides if key.split(".")[0] in ("policy", "network")]
-    if overrides.get("init") is not None and chosen:
+    start = overrides.get("init.path")
+    if start is not None and chosen:
         raise LaminarError(
-            f"init={overrides['init']} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
+            f"init={start} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
         )
 
 

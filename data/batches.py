@@ -26,23 +26,25 @@ Batch = dict[str, Any]
 class Windows:
     """Named arrays over the same rows, read as windows of `length` rows that begin `skip` rows after a start.
 
-    Float arrays lie side by side in one float32 matrix; other dtypes (uint8 images, masks) keep theirs. Arrays on disk
-    are read row by row and copied to the device.
+    Float arrays lie side by side in one float32 matrix, those of float64 in one of their own; other dtypes (uint8
+    images, masks) keep theirs. Arrays on disk are read row by row and copied to the device.
     """
 
     def __init__(self, arrays: Mapping[str, Array], length: int, device: torch.device, skip: int = 0) -> None:
         self.length = length
         self.shapes = {key: array.shape[1:] for key, array in arrays.items()}
         self.on_disk = {key: array for key, array in arrays.items() if isinstance(array, OnDisk)}
-        packed = [key for key, array in arrays.items() if array.dtype.kind == "f" and key not in self.on_disk]
-        self.groups = [packed] if packed else []
-        self.groups += [[key] for key in arrays if key not in packed and key not in self.on_disk]
+        memory = {key: array.dtype for key, array in arrays.items() if key not in self.on_disk}
+        single = [key for key, dtype in memory.items() if dtype.kind == "f" and dtype != np.float64]
+        double = [key for key, dtype in memory.items() if dtype == np.float64]
+        self.groups = [group for group in (single, double) if group]
+        self.groups += [[key] for key, dtype in memory.items() if dtype.kind != "f"]
         self._window, self._device = skip + np.arange(length), device
         self.widths = [[int(np.prod(self.shapes[key])) for key in group] for group in self.groups]
         self.views: list[Tensor] = []  # each (starts, length * width), rows overlap in memory
         for group in self.groups:
             flat = np.concatenate([arrays[key].reshape(len(arrays[key]), -1) for key in group], axis=1)
-            flat = flat.astype(np.float32) if flat.dtype.kind == "f" else flat
+            flat = flat.astype(np.float32) if group is single else flat
             rows = torch.from_numpy(np.ascontiguousarray(flat[skip:])).to(device)
             count, width = rows.shape
             self.views.append(rows.as_strided((count - length + 1, length * width), (width, 1)))
@@ -175,8 +177,8 @@ class Chunks(Sampler):
         last = np.repeat(episodes.lengths - 1, counts)
         source = np.repeat(episodes.starts, counts) + np.clip(step, 0, last)
         super().__init__(np.arange(len(episodes)) + padding * episodes.episode_index, torch.device(device))
-        observation = {key: value[source] for key, value in episodes.observation.items()}
-        actions = {"action": episodes.action[source], "mask": step <= last}
+        observation = {key: in_precision(episodes, key, value[source]) for key, value in episodes.observation.items()}
+        actions = {"action": episodes.action[source].astype(np.float32, copy=False), "mask": step <= last}
         self._observations = Windows(observation, history, self.device)
         self._actions = Windows(actions, chunk, self.device, skip=history - 1)
         self.reads_disk = bool(self._observations.on_disk)
@@ -221,13 +223,26 @@ def _closed_rows(episodes: Episodes) -> dict[str, Array]:
     """Return arrays of N + E rows: each episode's steps, then one row that holds its final observation."""
     at = episodes.ends  # np.insert puts each closing row before the next episode's first row
     order = np.insert(np.arange(len(episodes)), at, len(episodes) + np.arange(episodes.num_episodes))
-    rows = {
-        f"observation {key}": join([value, episodes.final_observation[key]])[order]
-        for key, value in episodes.observation.items()
-    }
+    rows = {f"observation {key}": value[order] for key, value in with_final(episodes).items()}
     columns = (episodes.action, episodes.reward[:, None], episodes.terminated[:, None])
     steps = np.concatenate([column.astype(np.float32) for column in columns], axis=1)
     return rows | {"step": np.insert(steps, at, 0.0, axis=0)}
+
+
+def in_precision(episodes: Episodes, key: str, value: Array) -> Array:
+    """Return recorded values of an observation; of float64 in single precision, unless the Spec says otherwise."""
+    feature = episodes.spec.observation.get(key)
+    needed = feature is not None and feature.dtype == "float64"
+    return value.astype(np.float32) if value.dtype == np.float64 and not needed else value
+
+
+def with_final(episodes: Episodes) -> dict[str, Array]:
+    """Return key -> (N + E, ...): the observations of all steps, then the final ones of all episodes."""
+    final = episodes.final_observation
+    return {
+        key: join([in_precision(episodes, key, value), in_precision(episodes, key, final[key])])
+        for key, value in episodes.observation.items()
+    }
 
 
 def count_up(counts: Array) -> Array:

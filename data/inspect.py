@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .episodes import Episodes
 from .formats import FORMATS
 from .load import existing_file, find_format
 from .on_disk import is_on_disk
+from .variation import Range, hardly_varies, range_of, still_dimensions, told
 
 Array = NDArray[Any]
 _IMAGES = 256  # of those on disk, evenly spread ones stand for all
@@ -52,13 +54,24 @@ def describe(episodes: Episodes) -> dict[str, Any]:
     }
 
 
-def problems(episodes: Episodes) -> list[str]:
-    """Return one sentence for each thing that looks wrong."""
+def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None = None) -> list[str]:
+    """Return one sentence for each thing that looks wrong.
+
+    Args:
+        episodes: where to look.
+        constant: key -> dimensions of observations that a policy takes as constant; None: those that it would.
+    """
     found: list[str] = []
-    for name, value in {**_in_memory(episodes.observation), "action": episodes.action}.items():
-        constant = np.flatnonzero((value.min(axis=0) == value.max(axis=0)).reshape(-1))
-        if len(constant):
-            found.append(f"{name}: {_some(constant)} of {value[0].size} dimensions never change")
+    observed, acted = _ranges(episodes)
+    for name, (low, high) in [*observed.items(), ("action", acted)]:
+        same = np.flatnonzero(low == high)
+        if len(same):
+            found.append(f"{name}: {_some(same)} of {low.size} dimensions never change")
+    states = _states(episodes, observed)
+    if constant is None:
+        still = hardly_varies(states, episodes.spec.observation)
+        constant = {key: np.flatnonzero(one).tolist() for key, one in still.items()}
+    found += told(still_dimensions(states, acted, episodes.spec), constant)
     found += _action_problems(episodes)
     found += _episode_problems(episodes)
     if np.ptp(episodes.reward) == 0:
@@ -69,6 +82,22 @@ def problems(episodes: Episodes) -> list[str]:
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             found.append(f"infos {key}: NaN or infinite values")
     return found
+
+
+def _ranges(episodes: Episodes) -> tuple[dict[str, Range], Range]:
+    """Return the range of each observation, and that of the actions."""
+    observed = {key: range_of(value) for key, value in _in_memory(episodes.observation).items()}
+    return observed, range_of(episodes.action)
+
+
+def _states(episodes: Episodes, observed: dict[str, Range]) -> dict[str, Range]:
+    """Leave out pictures and instructions, which no statistics scale."""
+    features = episodes.spec.observation
+    return {
+        key: found
+        for key, found in observed.items()
+        if features[key].dtype != "uint8" and len(features[key].shape) < 3 and key != "instruction"
+    }
 
 
 def _action_problems(episodes: Episodes) -> list[str]:
@@ -86,18 +115,29 @@ def _episode_problems(episodes: Episodes) -> list[str]:
     single = int((episodes.lengths == 1).sum())
     if single:
         found.append(f"episodes: {single} of {episodes.num_episodes} have a single step")
-    states = [value for value in episodes.observation.values() if not is_on_disk(value)]
-    seen: dict[bytes, int] = {}
-    copies: list[int] = []
-    for episode, (start, end) in enumerate(zip(episodes.starts, episodes.ends, strict=True)):
-        digest = hashlib.blake2b(np.ascontiguousarray(episodes.action[start:end]).data)
-        for value in states:
-            digest.update(np.ascontiguousarray(value[start:end]).data)
-        if seen.setdefault(digest.digest(), episode) != episode:
-            copies.append(episode)
+    copies = _copies(episodes)
     if copies:
         found.append(f"episodes: {_some(np.array(copies))} repeat earlier ones exactly")
     return found
+
+
+def _copies(episodes: Episodes) -> list[int]:
+    """Return the episodes that are earlier ones again; all rows are compared only where the first ones are alike."""
+    arrays = [episodes.action, *(value for value in episodes.observation.values() if not is_on_disk(value))]
+    alike: dict[bytes, list[int]] = {}
+    for episode, (start, length) in enumerate(zip(episodes.starts, episodes.lengths, strict=True)):
+        alike.setdefault(b"".join([length.tobytes(), *(value[start].tobytes() for value in arrays)]), []).append(
+            episode
+        )
+    copies: list[int] = []
+    for group in alike.values():
+        seen: dict[bytes, int] = {}
+        for episode in group if group[1:] else []:
+            rows = slice(int(episodes.starts[episode]), int(episodes.ends[episode]))
+            digest = hashlib.blake2b(b"".join(np.ascontiguousarray(value[rows]).tobytes() for value in arrays))
+            if seen.setdefault(digest.digest(), episode) != episode:
+                copies.append(episode)
+    return sorted(copies)
 
 
 def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import LaminarError, nearest
+from .spec import Feature
+from .variation import hardly_varies, is_rounding, range_of
 
 MODES = ("minmax", "gaussian", "identity")
 _STATISTICS = ("offset", "scale", "low", "high")
+_BOUNDS = ("floor", "ceiling")
 
 
 class Normalizer(nn.Module):
@@ -21,32 +24,67 @@ class Normalizer(nn.Module):
 
     Mode "minmax" maps the fitted range to [-1, 1], "gaussian" to zero mean and unit variance, "identity"
     leaves the values (and their dtype) alone and has no statistics: data of such a key, pictures on disk for
-    example, are not read. A dimension that never varies in the data gets scale 1 and its value as offset, so that it
-    maps to 0, and is listed in `constant`. An empty normalizer holds NaN until weights are loaded.
+    example, are not read. A dimension that is constant in the data, see `variation`, gets scale 1 and its middle as
+    offset, so that it maps to 0, and is listed in `constant`. A feature whose numbers need double precision has its
+    offset in it, and is single precision from there on. An empty normalizer holds NaN until weights are loaded.
+
+    With a `bound` normalized values stay within the fitted range, widened on each side by that share of its half: what
+    was fitted is never altered, and a sensor far outside of it moves a policy no further than the bound.
     """
 
-    def __init__(self, modes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Prepare buffers for the given keys; `fit` or `load_state_dict` fills them."""
+    def __init__(
+        self,
+        modes: Mapping[str, str],
+        shapes: Mapping[str, tuple[int, ...]],
+        double: Collection[str] = (),
+        bound: float | None = None,
+        constant: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Prepare buffers for the given keys; `fit` or `load_state_dict` fills them.
+
+        Args:
+            modes: key -> mode.
+            shapes: key -> shape without batch.
+            double: keys whose raw values are float64.
+            bound: see the class; None does not bound.
+            constant: key -> flat indices of the dimensions that count as constant.
+        """
         super().__init__()
         self.modes = dict(modes)
         self.shapes = {key: tuple(shapes[key]) for key in self.modes}
+        self.bound = bound
+        self._constant = {key: list(indices) for key, indices in (constant or {}).items()}
         self._names: dict[str, dict[str, str]] = {}  # of the keys that have statistics
+        self._double = frozenset(double)
         for key, mode in self.modes.items():
             if mode not in MODES:
                 raise LaminarError(f"normalizer: mode '{mode}' of key '{key}' is none of {MODES}{nearest(mode, MODES)}")
             if mode == "identity":
                 continue
-            self._names[key] = {name: _buffer(key, name) for name in _STATISTICS}
-            for name in self._names[key].values():
-                self.register_buffer(name, torch.full(self.shapes[key], torch.nan))
+            names = _STATISTICS if bound is None else _STATISTICS + _BOUNDS
+            self._names[key] = {name: _buffer(key, name) for name in names}
+            for name, buffer in self._names[key].items():
+                double_one = key in self._double and name in ("offset", "low", "high")
+                dtype = torch.float64 if double_one else torch.float32
+                self.register_buffer(buffer, torch.full(self.shapes[key], torch.nan, dtype=dtype))
 
     @classmethod
-    def fit(cls, values: Mapping[str, NDArray[Any] | Tensor], modes: str | Mapping[str, str] = "minmax") -> Normalizer:
-        """Compute statistics over the rows (first axis) of each array of shape ``(N, *feature)``.
+    def fit(
+        cls,
+        values: Mapping[str, NDArray[Any] | Tensor],
+        modes: str | Mapping[str, str] = "minmax",
+        features: Mapping[str, Feature] | None = None,
+        floor: bool = False,
+        bound: float | None = None,
+    ) -> Normalizer:
+        """Compute statistics over the rows (first axis) of each array of shape ``(N, *feature)``, in double precision.
 
         Args:
             values: key -> (N, *feature), raw units.
             modes: one mode for all keys, or one a key.
+            features: key -> what is known of it: those of type float64 keep their precision. None knows nothing.
+            floor: count dimensions as constant that hardly vary, see `variation`; else only rounding does.
+            bound: see the class.
 
         Raises:
             LaminarError: no rows, a non-finite value, an unknown mode, or modes for other keys.
@@ -54,34 +92,57 @@ class Normalizer(nn.Module):
         chosen = dict.fromkeys(values, modes) if isinstance(modes, str) else dict(modes)
         if set(chosen) != set(values):
             raise LaminarError(f"normalizer: modes are given for {sorted(chosen)}, values for {sorted(values)}")
-        shapes = {key: tuple(value.shape[1:]) for key, value in values.items()}
-        normalizer = cls({key: chosen[key] for key in values}, shapes)
+        arrays: dict[str, NDArray[Any]] = {}
         for key, value in values.items():
             if len(value) == 0:
                 raise LaminarError(f"normalizer: key '{key}' has no rows to fit")
-            if key in normalizer._names:
-                array = _to_numpy(value)
-                _check_finite(key, torch.from_numpy(array))
-                normalizer._fit_key(key, array)
+            if chosen[key] in ("minmax", "gaussian"):
+                arrays[key] = _to_numpy(value)
+                _check_finite(key, torch.from_numpy(arrays[key]))
+        ranges = {key: range_of(array) for key, array in arrays.items()}
+        known = {key: Feature(array.shape[1:]) for key, array in arrays.items()} if features is None else features
+        if floor:
+            still = hardly_varies(ranges, known)
+        else:
+            still = {key: is_rounding(*found, known[key].dtype) for key, found in ranges.items()}
+        double = [key for key in arrays if known[key].dtype == "float64"]
+        constant = {key: [int(index) for index in np.flatnonzero(one)] for key, one in still.items() if one.any()}
+        shapes = {key: tuple(value.shape[1:]) for key, value in values.items()}
+        normalizer = cls({key: chosen[key] for key in values}, shapes, double, bound, constant)
+        for key, array in arrays.items():
+            normalizer._fit_key(key, array, *ranges[key], still[key])
         return normalizer
 
-    def _fit_key(self, key: str, array: NDArray[Any]) -> None:
-        low, high = (torch.as_tensor(bound, dtype=torch.float32) for bound in (array.min(axis=0), array.max(axis=0)))
-        offset, scale = torch.zeros_like(low), torch.ones_like(low)
-        constant = _is_constant(low, high)
-        if self.modes[key] == "minmax":
-            offset, scale = (high + low) / 2, (high - low) / 2
-        elif self.modes[key] == "gaussian":
-            mean, deviation = array.mean(axis=0, dtype=np.float64), array.std(axis=0, dtype=np.float64)
-            offset = torch.as_tensor(mean, dtype=torch.float32)
-            scale = torch.as_tensor(deviation, dtype=torch.float32)
-        offset = torch.where(constant, low, offset)
-        scale = torch.where(constant, torch.ones_like(scale), scale)
+    def _fit_key(
+        self, key: str, array: NDArray[Any], low: NDArray[Any], high: NDArray[Any], constant: NDArray[Any]
+    ) -> None:
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        middle = low / 2 + high / 2
+        offset, scale = middle, high / 2 - low / 2
+        if self.modes[key] == "gaussian":
+            offset, scale = array.mean(axis=0, dtype=np.float64), array.std(axis=0, dtype=np.float64)
+        offset, scale = np.where(constant, middle, offset), np.where(constant, 1.0, scale)
         for statistic, value in zip(_STATISTICS, (offset, scale, low, high), strict=True):
-            self.statistic(key, statistic).copy_(value)
+            self.statistic(key, statistic).copy_(torch.as_tensor(value))
+        if self.bound is not None:
+            self._fit_bounds(key, self.bound)
+
+    def _fit_bounds(self, key: str, bound: float) -> None:
+        """Set the least and largest normalized values; no rounding may cut what was fitted."""
+        low, high = self.statistic(key, "low"), self.statistic(key, "high")
+        offset, scale = self.statistic(key, "offset"), self.statistic(key, "scale")
+        wider = bound * (high.double() - low.double()) / 2
+        for name, edge, wide in (("floor", low, -wider), ("ceiling", high, wider)):
+            reached = self._scaled(key, edge)
+            further = ((edge.double() + wide - offset) / scale).to(reached.dtype)
+            limit = torch.minimum(reached, further) if name == "floor" else torch.maximum(reached, further)
+            self.statistic(key, name).copy_(limit)
 
     def statistic(self, key: str, name: str) -> Tensor:
-        """Return "offset", "scale", "low" or "high" of a key that has statistics: its feature's shape, raw units."""
+        """Return a statistic in the shape of a key's feature: "offset", "scale", "low" or "high", in raw units.
+
+        With a bound also "floor" and "ceiling", the least and the largest normalized value.
+        """
         return cast("Tensor", getattr(self, self._names[key][name]))
 
     def forward(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -97,7 +158,14 @@ class Normalizer(nn.Module):
     def _normalize(self, key: str, value: Tensor) -> Tensor:
         if key not in self._names:
             return value
-        return (value - self.statistic(key, "offset")) / self.statistic(key, "scale")
+        scaled = self._scaled(key, value)
+        if self.bound is None:
+            return scaled
+        return torch.clamp(scaled, self.statistic(key, "floor"), self.statistic(key, "ceiling"))
+
+    def _scaled(self, key: str, value: Tensor) -> Tensor:
+        centered, scale = value - self.statistic(key, "offset"), self.statistic(key, "scale")
+        return centered.to(scale.dtype) / scale  # where the offset is gone, single precision holds the signal
 
     def _denormalize(self, key: str, value: Tensor) -> Tensor:
         if key not in self._names:
@@ -129,48 +197,40 @@ class Normalizer(nn.Module):
 
     @property
     def constant(self) -> dict[str, list[int]]:
-        """Key -> flat indices of the dimensions that never vary in the fitted data; keys with any only."""
-        found: dict[str, list[int]] = {}
-        for key in self._names:
-            constant = _is_constant(self.statistic(key, "low"), self.statistic(key, "high"))
-            if constant.any():
-                found[key] = [int(index) for index in constant.flatten().nonzero().flatten()]
-        return found
+        """Key -> flat indices of the dimensions that count as constant; keys with any only."""
+        return {key: list(indices) for key, indices in self._constant.items()}
 
-    def report(self, values: Mapping[str, Tensor]) -> str:
-        """Return one line a fitted key: the share of values outside its range, and the worst dimensions."""
-        self._check_layout(values)
-        return "\n".join(self._report_key(key, values[key]) for key in self._names)
-
-    def _report_key(self, key: str, value: Tensor) -> str:
-        rows = value.reshape(-1, *self.shapes[key])
-        low, high = self.statistic(key, "low"), self.statistic(key, "high")
-        outside = ((rows < low) | (rows > high)).float().mean(dim=0).flatten()  # (features,)
-        line = f"{key}: {float(outside.mean()):.2%} of {rows.numel()} values outside the fitted range"
-        worst = [int(index) for index in outside.argsort(descending=True)[:5] if outside[index] > 0]
-        if worst:
-            line += ", most in " + ", ".join(f"dim {index} ({float(outside[index]):.2%})" for index in worst)
-        return line
+    @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key -> lowest and highest fitted value in its feature's shape, raw units; keys with statistics only."""
+        return {key: (self.statistic(key, "low"), self.statistic(key, "high")) for key in self._names}
 
     def config(self) -> dict[str, Any]:
         """Return what `from_config` needs, JSON-able; the statistics themselves are in the state dict."""
-        return {key: {"mode": mode, "shape": list(self.shapes[key])} for key, mode in self.modes.items()}
+        return {key: self._key_config(key) for key in self.modes}
+
+    def _key_config(self, key: str) -> dict[str, Any]:
+        config: dict[str, Any] = {"mode": self.modes[key], "shape": list(self.shapes[key])}
+        if key in self._double:
+            config["dtype"] = "float64"
+        if key in self._constant:
+            config["constant"] = self._constant[key]
+        return config if self.bound is None or key not in self._names else config | {"bound": self.bound}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Normalizer:
-        """Build an empty normalizer (all NaN) to load a state dict into."""
+        """Build an empty normalizer (all NaN) to load a state dict into; one of an earlier version has no bound."""
         modes = {key: entry["mode"] for key, entry in config.items()}
-        return cls(modes, {key: tuple(entry["shape"]) for key, entry in config.items()})
+        shapes = {key: tuple(entry["shape"]) for key, entry in config.items()}
+        double = [key for key, entry in config.items() if entry.get("dtype") == "float64"]
+        bound = next((entry["bound"] for entry in config.values() if "bound" in entry), None)
+        constant = {key: entry["constant"] for key, entry in config.items() if "constant" in entry}
+        return cls(modes, shapes, double, bound, constant)
 
 
 def _buffer(key: str, statistic: str) -> str:
     # Buffer names must not contain dots; the escape keeps distinct keys distinct.
     return f"{key.replace('%', '%25').replace('.', '%2E')}:{statistic}"
-
-
-def _is_constant(low: Tensor, high: Tensor) -> Tensor:
-    # A range at the resolution of float32 is rounding, not signal; dividing by it would amplify noise.
-    return high - low <= 1e-6 * torch.maximum(low.abs(), high.abs()).clamp(min=1.0)
 
 
 def _to_numpy(value: NDArray[Any] | Tensor) -> NDArray[Any]:

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import LaminarError
-from .batches import Array, Batch, Sampler, Windows, check_positive, count_up
+from .batches import Array, Batch, Sampler, Windows, check_positive, count_up, with_final
 from .episodes import Episodes
-from .on_disk import join
 
 KNOWN_BELOW = 0.01
 """Share of a truncated return that may lie beyond the truncation for `return_known`."""
@@ -126,10 +125,10 @@ class Transitions(Sampler):
         final = len(episodes) + np.repeat(np.arange(len(lengths)), counts)
         seen = np.where(step < length, first + np.maximum(step, 0), final)
         done = first + np.clip(step, 0, length - 1)
-        observation = {
-            key: join([value, episodes.final_observation[key]])[seen] for key, value in episodes.observation.items()
-        }
-        actions = Windows({"action": episodes.action[done]}, chunk, self.device, skip=history - 1)
+        observation = {key: value[seen] for key, value in with_final(episodes).items()}
+        actions = Windows(
+            {"action": episodes.action[done].astype(np.float32, copy=False)}, chunk, self.device, skip=history - 1
+        )
         return Windows(observation, history, self.device), actions
 
     def _put(self, values: Array) -> Tensor:

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.spec import Spec
+from ..data.spec import Feature, Spec
 from ..errors import LaminarError
 from .ids import split_id
 from .limits import ActionLimits, Clipping
@@ -76,6 +76,7 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
         unseen = tuple(sorted((spec.observation.keys() | no_arrays(env).keys()) - seen.keys()))
         spec = replace(spec, observation=seen)
         wanted.check_compatible(spec, whose, f"environment '{env_id}'")
+        spec = replace(spec, observation={key: _precise(key, one, wanted) for key, one in spec.observation.items()})
     except LaminarError:
         env.close()
         raise
@@ -107,6 +108,12 @@ def training_remarks(fitted: Fitted, actions: NDArray[Any] | None) -> list[str]:
         "" if cap is None else cap_remark(fitted.env_id, cap),
     ]
     return [remark for remark in remarks if remark]
+
+
+def _precise(key: str, feature: Feature, wanted: Spec) -> Feature:
+    """Keep the digits of what a policy needs in double precision."""
+    needed = wanted.observation.get(key)
+    return replace(feature, dtype="float64") if needed is not None and needed.dtype == "float64" else feature
 
 
 def place(env_id: str) -> tuple[str, dict[str, Any]]:

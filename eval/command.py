@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import LaminarError, nearest
 from ..policies.guided import Acting
+from ..policies.out_of_range import Excursions
 from .config import EvalConfig
 from .rollouts.options import RolloutOptions
 
@@ -63,6 +64,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
     count = 1 if config.candidates is None else config.candidates
     result = run(policy, str(config.env.id), seeds, _options(config, out, count))
     print(result.summary())
+    _tell_range(result.out_of_range)
     if out:
         from .reports.report import write_report
 
@@ -78,6 +80,7 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
         count = min(count, 1)  # the others would be the same; that number is then missing, and says why
     found = evaluate_offline(run, str(config.env.id), seeds, _options(config, out, count))
     print(found.summary())
+    _tell_range(found.last.out_of_range)
     if out:
         from .reports.report import write_report
 
@@ -93,10 +96,17 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
     options = _options(config, out, 1, "chains.mp4")
     result = run(policy, str(config.env.id), *limits, options)
     print(result.summary())
+    _tell_range(result.out_of_range)
     if out:
         from .reports.chain_report import write_chain_report
 
         print(f"report in {write_chain_report(out, result, policy)}")
+
+
+def _tell_range(seen: Excursions | None) -> None:
+    """Tell how much of what the policy saw was unlike its training data."""
+    if seen is not None:
+        print(seen)
 
 
 def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..errors import LaminarError
 from .chunks import History, Mask, Plans, RecedingHorizon, TemporalEnsemble
 from .observations import Observation, Windows, as_tensors, check_values
+from .out_of_range import OutOfRange
 from .policy import Policy
 
 
@@ -50,6 +51,7 @@ class Actor:
 
     Attributes:
         policy: any policy.
+        out_of_range: counts observations that are not like the training data: `actor.out_of_range.found()`.
     """
 
     def __init__(self, policy: Policy, generator: torch.Generator | None = None) -> None:
@@ -65,6 +67,7 @@ class Actor:
         self._history = History(spec.history)
         self._plans: Plans = RecedingHorizon(spec.execute) if spec.ensemble is None else TemporalEnsemble(spec.ensemble)
         self._device = torch.device(getattr(policy, "device", "cpu"))
+        self.out_of_range = OutOfRange(getattr(policy, "fitted_range", {}))
 
     def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
         """Return the actions (B, A) of this moment, raw units, where the observation is.
@@ -103,7 +106,9 @@ class Actor:
         """
         current = as_tensors(self.policy.spec, obs, None)
         check_values(self.policy.spec, current)
-        return self._history.push(current)
+        windows = self._history.push(current)
+        self.out_of_range.add(current)
+        return windows
 
     def due(self) -> Mask:
         """(B,) which slots need a new chunk before the next `pop`."""

@@ -34,6 +34,13 @@ class PolicyConfig:
     # Of states only: gaussian, minmax (to [-1, 1]) or identity.
     observation_normalizer: str = choice("gaussian", *MODES)
     action_normalizer: str = choice("minmax", *MODES)  # minmax keeps `process.clip` meaningful
+    # Share of half its range in the data by which a state may lie outside of it; further out it is seen at that bound.
+    observation_bound: float | None = number(1.0, least=0, null=True)  # null sees it wherever it is
+    observation_floor: bool = True  # states that vary by no more than a sensor's noise are constants
+
+
+EARLIER: dict[str, Any] = {"observation_bound": None, "observation_floor": False}
+"""Settings that policies of earlier versions do not name, as they behave."""
 
 
 class GenerativePolicy(PolicyModule):
@@ -76,12 +83,11 @@ class GenerativePolicy(PolicyModule):
         """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values.
 
         Pictures and instructions have no statistics, their encoders scale them.
+
+        Raises:
+            LaminarError: whatever does not fit together.
         """
-        features = episodes.spec.observation.items()
-        modes = {key: "identity" if takes_raw(key, f) else config.observation_normalizer for key, f in features}
-        observation = Normalizer.fit(episodes.observation, modes)
-        action = Normalizer.fit({"action": episodes.action}, config.action_normalizer)
-        return cls(config, network_config, episodes.spec, observation, action)
+        return cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes))
 
     @property
     def device(self) -> torch.device:
@@ -99,6 +105,11 @@ class GenerativePolicy(PolicyModule):
         zero = torch.zeros(self.spec.action_dim, device=self.device)
         one = self.action_normalizer.inverse({"action": zero + 1})["action"]
         return one - self.action_normalizer.inverse({"action": zero})["action"]
+
+    @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key -> lowest and highest observation in the training data, raw units; those of states only."""
+        return self.observation_normalizer.fitted_range
 
     @property
     def noise_axes(self) -> str:
@@ -156,9 +167,28 @@ class GenerativePolicy(PolicyModule):
         self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
 
 
+def fit_normalizers(config: PolicyConfig, episodes: Any) -> tuple[Normalizer, Normalizer]:
+    """Return the normalizers of observations and of actions for some Episodes.
+
+    Raises:
+        LaminarError: no normalization of a state whose digits single precision cannot hold.
+    """
+    features = episodes.spec.observation
+    modes = {key: "identity" if takes_raw(key, f) else config.observation_normalizer for key, f in features.items()}
+    lost = [key for key, f in features.items() if f.dtype == "float64" and modes[key] == "identity"]
+    if lost:
+        raise LaminarError(
+            f"{episodes.source}: observation '{lost[0]}' needs double precision, which a network has only after its "
+            "offset is removed; choose policy.observation_normalizer=gaussian or minmax"
+        )
+    bound, floor = config.observation_bound, config.observation_floor
+    observation = Normalizer.fit(episodes.observation, modes, features, floor=floor, bound=bound)
+    return observation, Normalizer.fit({"action": episodes.action}, config.action_normalizer)
+
+
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> GenerativePolicy:
     """Build a policy without its weights from its `config`."""
-    settings = dict(config["policy"])
+    settings = EARLIER | config["policy"]
     settings["process"] = PROCESSES.config_from_json(settings["process"])
     return GenerativePolicy(
         PolicyConfig(**settings),

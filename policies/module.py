@@ -64,6 +64,11 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.action_scale
 
     @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key -> lowest and highest observation in the training data, raw units; those of states only."""
+        return self.composed_of.fitted_range
+
+    @property
     def composed_of(self) -> PolicyModule:
         """The base, of a policy that leaves to it what it does not do itself."""
         assert self.base is not None, "a policy without a base has all of these itself"
@@ -169,9 +174,14 @@ class PolicyModule(nn.Module, ABC):
 
     def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
         """Return the actions (B, A) of this moment: `acting.Actor.act` of an actor that comes with the policy."""
+        return self.actor.act(obs, noise)
+
+    @property
+    def actor(self) -> Actor:
+        """The one of `act`; its `out_of_range` tells how far observations were from the training data."""
         if "_actor" not in vars(self):
             vars(self)["_actor"] = Actor(self)
-        return vars(self)["_actor"].act(obs, noise)
+        return vars(self)["_actor"]
 
     def reset(self, mask: Any = None) -> None:
         """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.spec import Spec
+from ..data.spec import Feature, Spec
 from ..errors import LaminarError, nearest
 
 Observation = Mapping[str, Any] | Any
@@ -31,7 +31,7 @@ class Windows(dict[str, Tensor]):
 
 
 def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
-    """Return an observation as tensors {key: (B, ...)}, floats in single precision.
+    """Return an observation as tensors {key: (B, ...)}, floats in single precision, or double where the Spec needs it.
 
     Args:
         spec: names the keys, their shapes and types.
@@ -49,7 +49,8 @@ def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dic
         obs = {keys[0]: obs}
     if not obs:
         raise LaminarError(f"the observation is empty; the policy needs {keys}")
-    tensors = {key: _tensor(key, value, device) for key, value in obs.items()}
+    features = spec.observation
+    tensors = {key: _tensor(key, value, device, _is_double(features.get(key))) for key, value in obs.items()}
     for key, value in tensors.items():
         feature = spec.observation.get(key)
         if feature is None:
@@ -125,15 +126,20 @@ def _check_finite(key: str, value: Tensor) -> None:
         )
 
 
-def _tensor(key: str, value: Any, device: torch.device | None) -> Tensor:
+def _is_double(feature: Feature | None) -> bool:
+    return feature is not None and feature.dtype == "float64"
+
+
+def _tensor(key: str, value: Any, device: torch.device | None, double: bool) -> Tensor:
     if isinstance(value, np.ndarray) and not value.flags.writeable:
         value = value.copy()  # PyTorch warns of memory that it may not write to
+    dtype = torch.float64 if double and isinstance(value, list | tuple) else None  # PyTorch would read single ones
     try:
-        tensor = torch.as_tensor(value, device=device)
+        tensor = torch.as_tensor(value, dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         tensor = torch.as_tensor(_plain(key, value, error), device=device)
     if tensor.is_floating_point():
-        return tensor.float()
+        return tensor.double() if double else tensor.float()
     if tensor.is_complex():
         raise LaminarError(f"observation '{key}' is complex; the policy takes real numbers")
     return tensor

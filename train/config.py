@@ -56,6 +56,15 @@ class RuntimeConfig:
 
 
 @dataclass
+class InitConfig:
+    """A saved policy to start from."""
+
+    path: str | None = None  # policy, run or checkpoint, in place of policy= and network=; `init=PATH` for short
+    # Statistics that states and actions are normalized by: the policy's own, or those of the data of this run.
+    normalizer: str = choice("keep", "keep", "refit")
+
+
+@dataclass
 class TrainConfig:
     """A training run."""
 
@@ -67,7 +76,7 @@ class TrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = number(30_000, least=1)  # updates
-    init: str | None = None  # saved policy, run or checkpoint to start from, in place of policy= and network=
+    init: InitConfig = field(default_factory=InitConfig)  # saved policy to start from
     seed: int = seed_number()
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
     out: str | None = None  # folder of the run

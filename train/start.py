@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..data.episodes import Episodes
 from ..errors import LaminarError
 from ..policies import GenerativePolicy, load_policy
+from ..policies.generative import fit_normalizers
 from ..policies.guided import Guided
 from ..policies.module import PolicyModule
 from .config import TrainConfig
@@ -16,18 +19,32 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None) -> PolicyMod
     Raises:
         LaminarError: neither data nor a saved policy say what it sees and does, or they do not fit together.
     """
-    if config.init is None:
+    if config.init.path is None:
         if recorded is None:
             raise LaminarError(
                 "train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations, or init=POLICY: a "
                 "policy's widths and statistics come from there"
             )
         return GenerativePolicy.build(config.policy, config.network, recorded)
-    policy = load_policy(config.init)
+    policy = load_policy(config.init.path)
     policy.schedules = {}  # searched for weights that change now
-    if recorded is not None:
-        policy.spec.check_compatible(recorded.spec, f"the policy of init={config.init}", str(config.data.path))
-    return policy
+    if recorded is None:
+        return policy
+    policy.spec.check_compatible(recorded.spec, f"the policy of init={config.init.path}", str(config.data.path))
+    return refitted(clone_of(policy), recorded) if config.init.normalizer == "refit" else policy
+
+
+def refitted(policy: GenerativePolicy, recorded: Episodes) -> GenerativePolicy:
+    """Return a policy with the weights of another, and the statistics and action limits of other data."""
+    data = recorded.spec
+    limits = {"action_low": data.action_low, "action_high": data.action_high}
+    spec = replace(policy.spec, observation=data.observation, **limits)
+    normalizers = fit_normalizers(policy.policy_config, recorded)
+    fresh = GenerativePolicy(policy.policy_config, policy.network_config, spec, *normalizers)
+    statistics = {name: value for name, value in fresh.state_dict().items() if "_normalizer." in name}
+    weights = {name: value for name, value in policy.state_dict().items() if "_normalizer." not in name}
+    fresh.load_state_dict(weights | statistics)
+    return fresh.eval()
 
 
 def clone_of(policy: PolicyModule) -> GenerativePolicy:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..results.chain_result import LENGTH, ChainResult
 from . import plots
-from .report import illustrations, provenance, training_curve
+from .report import data_lines, illustrations, provenance, range_lines, training_curve
 
 
 def write_chain_report(
@@ -33,8 +33,10 @@ def write_chain_report(
     lines += [f"**{caveat[0].upper()}{caveat[1:]}.**\n" for caveat in result.caveats]
     lines += _table(result)
     lines += [f"Note: {remark}.\n" for remark in result.remarks]
+    lines += range_lines(result.out_of_range)
     lines += illustrations(pictures, folder / video, "chains")
     lines += provenance(policy, result.checkpoint, result.env_id, result.versions)
+    lines += data_lines(policy)
     lines += [f"- seed of the noise: {result.seed} + number of the chain", "- every chain: `eval.json`", ""]
     page = folder / "report.md"
     page.write_text("\n".join(lines), encoding="utf-8")

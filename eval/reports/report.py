@@ -19,6 +19,7 @@ from ...errors import LaminarError
 from ...policies import Policy, load_policy
 from ...policies.guided import guide
 from ...policies.module import PolicyModule
+from ...policies.out_of_range import SHOWN, Excursions
 from ..results.result import Result
 from ..rollouts.lockstep import Lockstep
 from . import plots
@@ -53,11 +54,12 @@ def write_report(
         loaded = policy if isinstance(policy, PolicyModule) else load_policy(policy)
         pictures |= _behavior(guide(loaded, result.acting), result, folder)
     data, remark = _data_returns(policy)
+    about = data_lines(policy)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
     pictures |= training_curve(folder, policy)
     page = folder / "report.md"
     lines = _page(result, pictures, folder / video, policy, headline)
-    page.write_text("\n".join([*lines, *remark, "- every episode: `eval.json`", ""]), encoding="utf-8")
+    page.write_text("\n".join([*lines, *remark, *about, "- every episode: `eval.json`", ""]), encoding="utf-8")
     return page
 
 
@@ -96,6 +98,14 @@ def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any
         return None, ["- returns of the training data are not drawn: its rewards are all zero"]
     figures = f"{len(returns)} episodes, mean {returns.mean():.4g}, best {returns.max():.4g}"
     return returns, [f"- returns of the training data: {figures}"]
+
+
+def data_lines(policy: PolicyModule | str | Path | None) -> list[str]:
+    """Return what a run noted about its data when it started; nothing for a policy that lies in no run."""
+    file = _file_of_run(policy, "run.json")
+    record = {} if file is None else json.loads(file.read_text(encoding="utf-8")).get("record", {})
+    lines = [f"- about the training data: {remark}" for remark in record.get("remarks", [])]
+    return lines + [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
@@ -178,6 +188,7 @@ def _page(
     lines += ["", f"Episode length {min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}.", ""]
     for remark in result.remarks:
         lines += [f"Note: {remark}.", ""]
+    lines += range_lines(result.out_of_range)
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
     lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]
@@ -188,6 +199,20 @@ def _page(
     if failed:
         lines += [f"- seeds without success: {', '.join(failed)}"]
     return lines
+
+
+def range_lines(seen: Excursions | None) -> list[str]:
+    """Return the lines that say how much of what the policy saw was unlike its training data."""
+    if seen is None:
+        return []
+    lines = ["## Observations beside the training data", "", f"{str(seen)[0].upper()}{str(seen)[1:]}.", ""]
+    if not seen.outside:
+        return lines
+    lines += ["| observation | dimension | share | furthest outside | lowest | highest |", "|---|---|---|---|---|---|"]
+    for one in seen.dimensions[:SHOWN]:
+        edges = f"{one.furthest:.4g} | {one.low:.6g} | {one.high:.6g}"
+        lines.append(f"| {one.key} | {one.index} | {one.count / seen.observations:.2%} | {edges} |")
+    return [*lines, ""]
 
 
 def illustrations(pictures: Mapping[str, Path], video: Path, of: str) -> list[str]:

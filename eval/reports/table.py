@@ -16,7 +16,19 @@ from ..rollouts.offline import NUMBERS, PROTOCOL, SINGLE, OfflineResult, load_of
 Published = Callable[[str], Mapping[str, Any]]
 
 # Settings in which the runs of one entry may differ: the seed, and what does not change the mathematics.
-_FREE = ("seed", "seeds", "out", "resume", "wandb", "log_every", "checkpoint_every", "evaluation", "runtime", "env")
+_FREE = (
+    "seed",
+    "seeds",
+    "out",
+    "resume",
+    "wandb",
+    "log_every",
+    "checkpoint_every",
+    "evaluation",
+    "runtime",
+    "env",
+    "record",
+)
 
 
 @dataclass(frozen=True)
@@ -197,7 +209,10 @@ def _training(run: Run) -> dict[str, Any]:
     settings = run.result.settings
     kept = _flat({key: value for key, value in settings.items() if key not in _FREE})
     kept.pop("data.path")  # the names of the files are the row; their folder may differ
-    kept["init"] = settings.get("init") is not None  # each seed may start from a clone of its own
+    start = settings.get("init")  # the path itself in runs of earlier versions
+    kept["init"] = (start.get("path") if isinstance(start, Mapping) else start) is not None
+    kept.pop("init.path", None)  # each seed may start from a clone of its own
+    kept["init.normalizer"] = kept.get("init.normalizer", "keep")
     # how fast the updates were is free, how exact they were is not
     kept["runtime.autocast"] = bool(settings.get("runtime", {}).get("autocast", False))
     first = {"number of updates": run.result.updates[SINGLE], "reward": kept.pop("method.reward", None)}

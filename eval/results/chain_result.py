@@ -12,6 +12,7 @@ from ...data.language import has_own_sentences
 from ...envs.make import split_id
 from ...errors import LaminarError
 from .findings import Findings
+from ...policies.out_of_range import Excursions
 from .result import load_as, save_result, versions
 from .scores import Interval, bootstrap, wilson
 
@@ -53,6 +54,7 @@ class ChainResult:
         seconds: wall time.
         findings: what was found out about the environment.
         versions: of the packages that the result depends on.
+        out_of_range: observations unlike the training data; None where that is not known.
     """
 
     env_id: str
@@ -67,6 +69,7 @@ class ChainResult:
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=lambda: versions())
     findings: Findings = field(default_factory=Findings)
+    out_of_range: Excursions | None = None
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""
@@ -148,6 +151,7 @@ class ChainResult:
             "versions": self.versions,
             "num_envs": self.num_envs,
             "runtime": self.runtime,
+            "out_of_range": self.out_of_range.to_json() if self.out_of_range else None,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
             "chains": [asdict(chain) for chain in self.chains],
@@ -166,7 +170,8 @@ class ChainResult:
         chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
         kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
-        return cls(stored["env_id"], stored["simulator"], chains, **kept, findings=Findings.from_json(stored))
+        found = {"findings": Findings.from_json(stored), "out_of_range": Excursions.stored_in(stored)}
+        return cls(stored["env_id"], stored["simulator"], chains, **kept, **found)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""

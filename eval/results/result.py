@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...envs.d4rl import normalized_score, resolve
 from ...errors import LaminarError
 from ...policies.guided import Acting
+from ...policies.out_of_range import Excursions
 from ...policies.storage import write_json
 from .findings import Findings
 from .scores import Interval, are_equal, bootstrap, equal_ones, wilson
@@ -82,6 +83,7 @@ class Result:
     runtime: str = "eager"  # what ran its sampling loop
     findings: Findings = field(default_factory=Findings)  # what was found out about the environment
     same: bool = False  # whether all episodes, of at least two, are one and the same
+    out_of_range: Excursions | None = None  # observations unlike the training data; None where that is not known
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -179,6 +181,7 @@ class Result:
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
+            "out_of_range": self.out_of_range.to_json() if self.out_of_range else None,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
             "episodes": [episode.to_json() for episode in self.episodes],
@@ -198,6 +201,7 @@ class Result:
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
         how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
         found = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
+        found |= {"out_of_range": Excursions.stored_in(stored)}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:

@@ -72,6 +72,7 @@ def evaluate_chains(
         runtime=found.runtime,
         seconds=found.seconds,
         findings=found.findings,
+        out_of_range=found.out_of_range,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -67,7 +67,7 @@ class Lockstep:
             fresh = {slot: pending.pop() for slot in free if pending}
             start(fresh)
             running |= fresh
-            for slot, moment in self.step(running, self.act()).items():
+            for slot, moment in self.step(running, self.act(running)).items():
                 if advance(slot, running[slot], moment):
                     del running[slot]
 
@@ -99,18 +99,26 @@ class Lockstep:
         self._forget(tasks)
 
     def _forget(self, slots: Iterable[int]) -> None:
-        mask = np.zeros(self.world.slots, bool)
-        mask[list(slots)] = True
+        mask = self._mask(slots)
         if mask.any():
             self.actor.reset(mask)
 
+    def _mask(self, slots: Iterable[int]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.world.slots, bool)
+        mask[list(slots)] = True
+        return mask
+
     @torch.inference_mode()
-    def act(self) -> NDArray[Any]:
+    def act(self, running: Collection[int] | None = None) -> NDArray[Any]:
         """Return the actions (B, A) of all slots; those without an episode repeat their last observation.
+
+        Args:
+            running: slots with an episode, whose observations count as seen; None is all.
 
         Raises:
             LaminarError: an action is not finite; names the seed.
         """
+        self.actor.out_of_range.only(None if running is None else self._mask(running))
         actions = self.actor.act(self._observations, self.noise.next()).numpy()
         finite = np.isfinite(actions).all(axis=1)
         if not finite.all():

@@ -22,6 +22,7 @@ from ...errors import LaminarError
 from ...policies import load_policy
 from ...policies.guided import Acting, acting_of, guide
 from ...policies.module import PolicyModule
+from ...policies.out_of_range import Excursions
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
@@ -52,6 +53,7 @@ class Measurement(Generic[Record]):
         runtime: what ran its sampling loop.
         findings: what was found out about the environment.
         seconds: wall time.
+        out_of_range: observations that were not like the training data; None for a policy that does not know them.
     """
 
     env_id: str
@@ -64,6 +66,7 @@ class Measurement(Generic[Record]):
     runtime: str
     findings: Findings
     seconds: float = 0.0
+    out_of_range: Excursions | None = None
 
 
 def measure(
@@ -138,6 +141,7 @@ def _here(
         findings=Findings(
             lockstep.world.limits.clipping, starts, assumed_cap(lockstep.world.envs[0]), lockstep.world.unseen
         ),
+        out_of_range=lockstep.actor.out_of_range.found(),
     )
 
 
@@ -185,6 +189,7 @@ def _in_workers(
         records=[found[seed] for seed in seeds],
         num_envs=sum(part.num_envs for part in parts),
         findings=replace(parts[0].findings, clipping=clipping),
+        out_of_range=Excursions.together([part.out_of_range for part in parts]),
     )
 
 

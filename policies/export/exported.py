@@ -23,6 +23,7 @@ from ..runtimes import onnx, pt2
 VERSION = 2
 FORMATS = {"onnx": onnx, "pt2": pt2}
 Call = Callable[[list[Any]], Any]
+_DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32, "float64": np.float64}
 
 
 class Exported:
@@ -46,6 +47,7 @@ class Exported:
             self.description: Any = storage.read_json(folder / "export.json")
             _check_version(folder, self.description)
             shapes = [tuple(argument["shape"]) for argument in self.description["inputs"]]
+            dtypes = [_DTYPES[argument["dtype"]] for argument in self.description["inputs"]]
             runtime, digest = FORMATS[self.description["format"]], self.description["sha256"]
         with storage.rebuilding(folder / "spec.json"):
             spec = Spec.from_json(storage.read_json(folder / "spec.json"))
@@ -63,6 +65,7 @@ class Exported:
         draws = len(shapes) - len(self.spec.observation)
         self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
         self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
+        self._dtypes = dict(zip(self.spec.observation, dtypes[draws:], strict=True))
 
     @property
     def acting(self) -> Acting:
@@ -77,6 +80,15 @@ class Exported:
     def checkpoint_hash(self) -> str:
         """Hash of the weights that it was exported from."""
         return self.description["checkpoint"]
+
+    @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Key -> lowest and highest value of its training data; nothing where an earlier version exported."""
+        found: dict[str, Any] = self.description.get("range", {})
+        kind = {key: _FLOATS[self._dtypes[key]] for key in found}
+        return {
+            k: (torch.tensor(e["low"], dtype=kind[k]), torch.tensor(e["high"], dtype=kind[k])) for k, e in found.items()
+        }
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -119,17 +131,22 @@ class Exported:
 
     def _array(self, key: str, value: Any) -> NDArray[Any]:
         """Return a value as the artifact wants it, whatever its type and layout; numbers are never read as bytes."""
+        wanted = self._dtypes[key]
+        floats = np.float32 if wanted == np.uint8 else wanted
         try:
-            array = np.asarray(value.float() if isinstance(value, Tensor) and value.is_floating_point() else value)
-            array = array if array.dtype == np.uint8 else array.astype(np.float32)
+            value = value.to(_FLOATS[floats]) if isinstance(value, Tensor) and value.is_floating_point() else value
+            array = np.asarray(value)
+            array = array if array.dtype == np.uint8 else array.astype(floats)
         except (TypeError, ValueError) as error:
             raise LaminarError(f"observation '{key}' is no array of numbers ({error})") from error
-        if self.spec.observation[key].dtype == "uint8" and array.dtype != np.uint8:
+        if wanted == np.uint8 and array.dtype != np.uint8:
             raise LaminarError(
                 f"observation '{key}' holds other numbers than bytes; the export takes bytes (uint8), 0 to 255"
             )
-        wanted = np.uint8 if self.spec.observation[key].dtype == "uint8" else np.float32
         return np.require(array, wanted, ["C", "W"])
+
+
+_FLOATS: dict[Any, torch.dtype] = {np.float32: torch.float32, np.float64: torch.float64}
 
 
 def _padded(value: Tensor, size: int) -> Tensor:

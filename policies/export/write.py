@@ -107,6 +107,10 @@ def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[st
         "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
         "execute": policy.spec.execute,
         "inputs": [{"name": name, "shape": list(t.shape), "dtype": str(t.dtype).split(".")[1]} for name, t in named],
+        "range": {
+            key: {"low": low.tolist(), "high": high.tolist()}
+            for key, (low, high) in generative(policy).fitted_range.items()
+        },
         "output": {"name": "chunk", "shape": [len(inputs[0]), policy.spec.chunk, policy.spec.action_dim]},
     }
 
@@ -115,11 +119,8 @@ def _parity(program: SamplingProgram, call: Call, batch: int) -> dict[str, Any]:
     """Compare with eager, in normalized units."""
     gaps: list[Tensor] = []
     for trial in range(TRIALS + 1):
-        inputs = program.example(batch, torch.Generator().manual_seed(trial + 1))
-        if trial == TRIALS:
-            start = len(inputs) - len(program.keys)
-            far = [t * FAR if t.is_floating_point() else t for t in inputs[start:]]
-            inputs = (*inputs[:start], *far)
+        spread = FAR if trial == TRIALS else 1.0
+        inputs = program.example(batch, torch.Generator().manual_seed(trial + 1), spread)
         with torch.no_grad():
             wanted = program.reference(*inputs)
         gaps.append(((torch.as_tensor(call(list(inputs))) - wanted) / program.policy.action_scale).abs())

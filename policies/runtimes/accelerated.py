@@ -67,6 +67,11 @@ class Accelerated:
         return self.source.noise_shape
 
     @property
+    def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """That of the source."""
+        return self.source.fitted_range
+
+    @property
     def acting(self) -> Acting:
         """How the source decides."""
         return acting_of(self.source)

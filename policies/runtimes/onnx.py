@@ -51,8 +51,10 @@ class Session:
         self.session = session(to_onnx(self.program, self.inputs).model_proto.SerializeToString())
         self.binding = self.session.io_binding()
         for argument, tensor in zip(self.session.get_inputs(), self.inputs, strict=True):
-            dtype = np.uint8 if tensor.dtype == torch.uint8 else np.float32
-            self.binding.bind_input(argument.name, "cpu", 0, dtype, tuple(tensor.shape), tensor.data_ptr())
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            self.binding.bind_input(
+                argument.name, "cpu", 0, np.dtype(dtype).type, tuple(tensor.shape), tensor.data_ptr()
+            )
         name = self.session.get_outputs()[0].name
         self.binding.bind_output(name, "cpu", 0, np.float32, tuple(self.output.shape), self.output.data_ptr())
 

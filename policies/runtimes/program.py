@@ -62,15 +62,21 @@ class SamplingProgram(nn.Module):
             names.append(name)
         return names
 
-    def example(self, batch: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
-        """Return inputs of the right shapes and types for `batch` observations: random noise, plausible windows."""
+    def example(self, batch: int, generator: torch.Generator | None = None, spread: float = 1.0) -> tuple[Tensor, ...]:
+        """Return inputs of the right shapes and types for `batch` observations: random noise, plausible windows.
+
+        Args:
+            batch: number of observations.
+            generator: of all that is random.
+            spread: deviations of the windows around what the policy was fitted to.
+        """
         policy, device = self.policy, self.policy.device
         noise = [torch.randn(batch, *policy.noise_shape, generator=generator)]
         noise += [torch.randn(shape, generator=generator) for shape in self.inner_shapes(batch)]
         windows = {}
         for key, feature in policy.spec.observation.items():
             shape = (batch, policy.spec.history, *feature.shape)
-            normal = torch.randn(shape, generator=generator)
+            normal = spread * torch.randn(shape, generator=generator)
             pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
             windows[key] = (pixels if feature.dtype == "uint8" else normal).to(device)
         windows = self._generative[0].observation_normalizer.inverse(windows)  # around what the policy was fitted to

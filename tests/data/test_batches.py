@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,3 +211,30 @@ def test_chunks_on_the_device_equal_those_on_the_host() -> None:
     host, device = (Chunks(episodes, 2, 4, device=d).gather(index.to(d)) for d in ("cpu", "cuda"))
     assert torch.equal(host["action"], device["action"].cpu())
     assert torch.equal(host["observation"]["image"], device["observation"]["image"].cpu())
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_double_precision_is_kept_where_the_spec_needs_it(history: int) -> None:
+    episodes = make_episodes([9, 7])
+    rng = np.random.default_rng(0)
+    far = {"stamp": 1.7e9 + rng.random((16, 2)), "rounded": 1.0 + rng.random((16, 1))}
+    final = {key: value[episodes.ends - 1] for key, value in far.items()}
+    features = {"stamp": Feature((2,), "float64"), "rounded": Feature((1,))}
+    episodes = replace(
+        episodes,
+        observation=episodes.observation | far,
+        final_observation=episodes.final_observation | final,
+        spec=replace(episodes.spec, observation=episodes.spec.observation | features),
+    )
+    batch = Chunks(episodes, history, 2).gather(torch.arange(4))["observation"]
+    assert list(batch)[-1] == "stamp", "what is single precision comes first, in its order"
+    assert [batch[key].dtype for key in ("stamp", "rounded")] == [torch.float64, torch.float32]
+    assert np.array_equal(batch["stamp"][:, -1].numpy(), far["stamp"][:4])
+    rows = Sequences(episodes, 3).gather(torch.arange(2))["observation"]
+    assert rows["stamp"].dtype == torch.float64
+    assert rows["rounded"].dtype == torch.float32
+    moves = Transitions(episodes, history=history).gather(torch.tensor([0, 8]))
+    assert moves["next_observation"]["rounded"].dtype == torch.float32
+    assert np.array_equal(
+        moves["next_observation"]["stamp"][:, -1].numpy(), np.stack([far["stamp"][1], final["stamp"][0]])
+    )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from laminar.data.normalizer import Normalizer
+from laminar.data.spec import Feature
 from laminar.errors import LaminarError
 
 
@@ -121,10 +122,65 @@ def test_state_dict_round_trip_is_bit_equal_and_keys_stay_apart() -> None:
     assert empty.config() == {key: {"mode": "gaussian", "shape": [5]} for key in arrays}
 
 
-def test_report_gives_the_share_outside_the_fitted_range() -> None:
-    normalizer = Normalizer.fit({"observation": np.array([[0.0, 0.0], [1.0, 1.0]], "f")})
-    report = normalizer.report({"observation": torch.tensor([[0.5, 2.0], [0.5, 0.5], [0.5, -1.0], [0.5, 0.5]])})
-    assert report == "observation: 25.00% of 8 values outside the fitted range, most in dim 1 (50.00%)"
+@pytest.mark.parametrize("mode", ["minmax", "gaussian"])
+@pytest.mark.parametrize("bound", [0.0, 0.5, 1.0])
+def test_a_bound_leaves_what_was_fitted_and_holds_what_is_further_out(mode: str, bound: float) -> None:
+    raw = tensors(values())
+    free, held = Normalizer.fit(raw, mode), Normalizer.fit(raw, mode, bound=bound)
+    for key, value in free(raw).items():
+        assert torch.equal(held(raw)[key], value)
+        low, high = raw[key].amin(0), raw[key].amax(0)
+        wider = bound * (high - low) / 2
+        inside = {other: raw[other][:1] for other in raw} | {key: (high + 0.99 * wider)[None]}
+        torch.testing.assert_close(held(inside)[key], free(inside)[key], rtol=1e-5, atol=1e-6)
+        for edge, far in ((low - wider, low - 1e6), (high + wider, high + 1e6)):
+            outside = {other: raw[other][:1] for other in raw} | {key: far[None]}
+            at_edge = {other: raw[other][:1] for other in raw} | {key: edge[None]}
+            torch.testing.assert_close(held(outside)[key], free(at_edge)[key], rtol=1e-5, atol=1e-6)
+
+
+def test_a_bound_is_part_of_what_is_saved_and_of_old_it_was_none() -> None:
+    fitted = Normalizer.fit(values(), "gaussian", bound=0.5)
+    far = {key: value * 100 for key, value in tensors(values(2)).items()}
+    again = Normalizer.from_config(fitted.config())
+    again.load_state_dict(fitted.state_dict())
+    assert torch.equal(again(far)["observation"], fitted(far)["observation"])
+    old = Normalizer.from_config({key: {"mode": "gaussian", "shape": list(one.shape[1:])} for key, one in far.items()})
+    old.load_state_dict(Normalizer.fit(values(), "gaussian").state_dict())
+    assert old(far)["observation"].abs().max() > 50
+
+
+@pytest.mark.parametrize("mode", ["minmax", "gaussian"])
+@pytest.mark.parametrize(("place", "step"), [(4.5e6, 0.01), (1.7e9, 1e-3), (-2.4e10, 1e-4)])
+def test_double_precision_keeps_its_digits(place: float, step: float, mode: str) -> None:
+    rng = np.random.default_rng(0)
+    raw = place + np.cumsum(step * rng.integers(-3, 4, size=(2000, 2)), axis=0)
+    features = {"state": Feature((2,), "float64")}
+    normalizer = Normalizer.fit({"state": raw}, mode, features, floor=True, bound=1.0)
+    assert normalizer.constant == {}
+    unit = normalizer({"state": torch.from_numpy(raw)})["state"]
+    assert unit.dtype == torch.float32
+    assert len(unit[:, 0].unique()) > 0.99 * len(np.unique(raw[:, 0])) > 10
+    assert len(np.unique(raw[:, 0].astype("f"))) < 0.5 * len(np.unique(raw[:, 0])), "single precision would not do"
+    back = normalizer.inverse({"state": unit})["state"]
+    torch.testing.assert_close(back, torch.from_numpy(raw), rtol=0, atol=step / 10)
+    again = Normalizer.from_config(normalizer.config())
+    again.load_state_dict(normalizer.state_dict())
+    assert torch.equal(again({"state": torch.from_numpy(raw)})["state"], unit)
+    assert again.statistic("state", "offset").dtype == torch.float64
+
+
+def test_a_dimension_that_hardly_varies_is_constant_where_it_is_asked_for() -> None:
+    array = values()["observation"]
+    array[:, 1] = 1.569 + 1e-5 * np.random.default_rng(1).normal(size=len(array))
+    features = {"observation": Feature((5,))}
+    asked = Normalizer.fit({"observation": array}, "gaussian", features, floor=True)
+    assert asked.constant == {"observation": [1]}
+    elsewhere = torch.from_numpy(array[:1] + np.float32(0.05))
+    assert asked({"observation": elsewhere})["observation"][0, 1] == pytest.approx(0.05, abs=1e-3)
+    left = Normalizer.fit({"observation": array}, "gaussian", features)
+    assert left.constant == {}
+    assert left({"observation": elsewhere})["observation"][0, 1] > 1000
 
 
 def test_forward_compiles_into_one_graph() -> None:

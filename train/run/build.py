@@ -46,9 +46,9 @@ def one_a_seed(config: TrainConfig) -> list[TrainConfig]:
 
 def with_settings_of_init(config: TrainConfig) -> TrainConfig:
     """Return the settings with the policy and network that are really used."""
-    if config.init is None:
+    if config.init.path is None:
         return config
-    policy = generative(load_policy(config.init))
+    policy = generative(load_policy(config.init.path))
     return replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
@@ -83,7 +83,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
         runtime=config.runtime,
         group=group,
         short_episodes=config.data.short_episodes,
-        init=config.init,
+        init=config.init.path,
         world=_world(config, policy.spec) if method.acts else None,
         like=like,
     )

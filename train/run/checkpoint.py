@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
+from ...policies import generative
 from ...policies.load import load_weights
 from ...policies.module import PolicyModule
 from ...policies.storage import (
@@ -28,13 +30,14 @@ from ...policies.storage import (
 )
 from ..improver import Improver
 from ..update.program import check_names
+from .data_record import DATA, RECORD
 
 BEST = "best"
 STATE, REPLAY, ACTOR, WORLD = (f"{name}.safetensors" for name in ("train", "replay", "actor", "world"))
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
-def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
+def save_checkpoint(run: Path, step: int, improver: Improver, data: Mapping[str, Any] | None = None) -> Path:
     """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
 
     It holds the product in a form that its loader reads, train.safetensors with all else that a resume needs, and of a
@@ -44,6 +47,7 @@ def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
         run: the run's folder.
         step: number of updates done.
         improver: what is saved.
+        data: fingerprint of what it has learned from.
 
     Raises:
         LaminarError: the disk is full; older checkpoints are untouched.
@@ -52,6 +56,8 @@ def save_checkpoint(run: Path, step: int, improver: Improver) -> Path:
     product: Any = improver.product()
     with replacing(folder) as temporary:
         product.write(temporary)
+        if data is not None:
+            write_json(temporary / DATA, dict(data))
         write_tensors(temporary / STATE, {**improver.state(), "step": torch.tensor(step)})
         if improver.replay is not None:
             write_tensors(temporary / REPLAY, improver.replay.state())
@@ -166,16 +172,28 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
     Raises:
         LaminarError: names the first setting that differs, with both values.
     """
-    stored = flatten(defaults) | flatten(read_json(run / "run.json"))
+    settings = read_json(run / "run.json")
+    known = bool(settings.pop(RECORD, {}).get("fingerprint"))
+    stored = flatten(defaults) | _EARLIER | flatten(_of_today(settings))
     wanted = flatten(config)
     for key in sorted(stored.keys() | wanted.keys()):
-        if key.split(".")[0] in {"out", "resume", "wandb"}:
+        # The same data may lie elsewhere: where their content is known, that is compared.
+        if key.split(".")[0] in {"out", "resume", "wandb"} or (known and key == "data.path"):
             continue
         if stored.get(key) != wanted.get(key):
             raise LaminarError(
                 f"cannot resume {run}: {key} was {stored.get(key)!r} and is now {wanted.get(key)!r}; "
                 "resume with the same settings, or choose another out="
             )
+
+
+_EARLIER = {f"policy.{name}": value for name, value in generative.EARLIER.items()}
+
+
+def _of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of a run with the start as it is named today; of old it was a path alone."""
+    start = settings.get("init")
+    return settings if isinstance(start, dict) else settings | {"init": {"path": start}}
 
 
 def defaults_of(config: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def check_settings(config: TrainConfig) -> None:
     check_seeds(config.evaluation.seed, config.evaluation.seed + config.evaluation.episodes - 1)
     if config.wandb:
         check_wandb()
+    _check_init(config)
     _check_seeds(config)
     _check_runtime(config.runtime)
     values = flatten(asdict(config))
@@ -41,6 +42,15 @@ def _check_data(data: DataConfig) -> None:
     path: Any = data.path
     if path is not None and not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
         raise LaminarError(f"data.path={path} is neither a file nor a list of files; quote a numeric name")
+
+
+def _check_init(config: TrainConfig) -> None:
+    if config.init.normalizer == "keep":
+        return
+    if config.init.path is None:
+        raise LaminarError("init.normalizer=refit is for a start from a saved policy: give init=PATH, or leave it out")
+    if config.data.path is None:
+        raise LaminarError("init.normalizer=refit takes the statistics of recordings: give data.path=FILE")
 
 
 def _check_seeds(config: TrainConfig) -> None:

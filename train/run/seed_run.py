@@ -24,6 +24,7 @@ from .checkpoint import (
     save_best,
     save_checkpoint,
 )
+from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
 
 Row = dict[str, float]
@@ -48,6 +49,7 @@ class SeedRun:
         self.config, self.folder = config, Path(config.out)
         self.settings: dict[str, Any] = asdict(config) | {"processes": processes}
         self.improver: Improver
+        self.data = DataRecord()
         self._logs: Logs | None = None
         self._row: Row = {}  # the last one written
         if (self.folder / "run.json").exists() or checkpoints(self.folder):
@@ -56,6 +58,15 @@ class SeedRun:
                     f"{self.folder} already holds a run: add resume=true to continue it, or choose another out="
                 )
             check_same_run(self.folder, self.settings, defaults_of(config))
+
+    def take(self, data: DataRecord) -> None:
+        """Learn from recordings that were looked at.
+
+        Raises:
+            LaminarError: there is a run already, and it began with others.
+        """
+        check_same_data(self.folder, data)
+        self.data = data
 
     def load(self, step: int) -> None:
         """Continue from the checkpoint of an update; from nothing if it is 0."""
@@ -71,7 +82,7 @@ class SeedRun:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / "run.json", self.settings)
+            write_json(self.folder / "run.json", self.settings | {RECORD: self.data.to_json()})
         except OSError as error:
             raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
         drop_after(self.folder, step)  # of a stop at which other seeds did not come to saving
@@ -97,7 +108,7 @@ class SeedRun:
         for name, value in chain(self.improver.product().state_dict().items(), self.improver.state().items()):
             if not value.isfinite().all():
                 raise LaminarError(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
-        save_checkpoint(self.folder, step, self.improver)
+        save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
 
     def evaluate(self, step: int) -> None:
         """Measure the averaged policy, log the figures, and keep it if it is the best so far."""

@@ -8,6 +8,8 @@ Data parallel:         torchrun --nproc-per-node 2 -m laminar.cli train policy=f
 
 `init` is a saved policy, a run or a checkpoint: processes, networks, normalizers and weights come from there, so the
 command line chooses no policy= and no network=. A critic that it has is left behind: methods train their own.
+`init.normalizer=refit` takes the statistics of this run's data in place of the policy's own; its weights were trained
+with those, so that at first they mean other actions.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from ..update.stacked import stacked
 from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init
 from .checkpoint import newest_common
 from .checks import check_settings
+from .data_record import record_of
 from .logs import Means
 from .seed_run import SeedRun
 
@@ -68,11 +71,10 @@ class _Run:
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
             seed.improver = build_improver(seed.config, recorded, group, like)
-        remarks = check_environment(config, self.seeds[0].improver.product(), recorded)
-        if recorded is not None:
-            recorded.remarks.extend(remarks)
-        for remark in remarks if group.first else []:
-            print(f"note: {remark}")
+        product = self.seeds[0].improver.product()
+        self.data = record_of(config, recorded, product, check_environment(config, product, recorded))
+        for seed in self.seeds:
+            seed.take(self.data)
         self._update = self._join_updates()
         self.means, self.seen = Means(), [Means() for _ in self.seeds]  # of updates, and of what each seed saw
         self.stopped = False
@@ -84,6 +86,8 @@ class _Run:
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
+        if self.group.first:
+            self.data.tell()
         if config.resume and self.step == 0 and self.group.first:
             print(f"nothing to resume in {config.out}: starting at update 0")
         precision = float32_products(config.runtime.matmul, config.runtime.device)

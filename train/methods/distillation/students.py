@@ -23,7 +23,7 @@ def student_of(teacher: GenerativePolicy, policy: GenerativePolicy, config: Conf
         LaminarError: the student is to start as the teacher and has another process or network, or it names another
             noise schedule.
     """
-    settings = {f"{key}_normalizer": getattr(teacher.policy_config, f"{key}_normalizer") for key in _NORMALIZED}
+    settings = {name: getattr(teacher.policy_config, name) for name in _NORMALIZED}
     process = policy.policy_config.process
     if isinstance(process, CTMConfig):
         process = _with_schedule(process, teacher)
@@ -47,7 +47,7 @@ def student_of(teacher: GenerativePolicy, policy: GenerativePolicy, config: Conf
     return student
 
 
-_NORMALIZED = ("observation", "action")
+_NORMALIZED = ("observation_normalizer", "action_normalizer", "observation_bound", "observation_floor")
 
 
 def _with_schedule(process: CTMConfig, teacher: GenerativePolicy) -> CTMConfig:
