@@ -11,8 +11,8 @@ from typing import Any
 from ...data.language import has_own_sentences
 from ...envs.make import split_id
 from ...errors import LaminarError
-from .findings import Findings
 from ...policies.out_of_range import Excursions
+from .findings import Findings
 from .result import load_as, save_result, versions
 from .scores import Interval, bootstrap, wilson
 
@@ -170,7 +170,7 @@ class ChainResult:
         chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
         kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
-        found = {"findings": Findings.from_json(stored), "out_of_range": Excursions.stored_in(stored)}
+        found: dict[str, Any] = {"findings": Findings.from_json(stored), "out_of_range": Excursions.stored_in(stored)}
         return cls(stored["env_id"], stored["simulator"], chains, **kept, **found)
 
     def save(self, folder: str | Path) -> Path:

@@ -200,7 +200,7 @@ class Result:
         acting = Acting.from_json(stored.get("acting", {}))  # older records have none
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
         how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
-        found = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
+        found: dict[str, Any] = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
         found |= {"out_of_range": Excursions.stored_in(stored)}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 

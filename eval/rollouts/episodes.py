@@ -50,7 +50,7 @@ def evaluate(
     result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
     first, *others = found.records
     same = bool(others) and all(first.same_as(other) for other in others)
-    seen = {"findings": found.findings, "out_of_range": found.out_of_range}
+    seen: dict[str, Any] = {"findings": found.findings, "out_of_range": found.out_of_range}
     return replace(result, acting=found.acting, runtime=found.runtime, same=same, **seen)
 
 
