@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LaminarError, nearest
+from ..machine import at_home
 from . import numpy_pickle
 from .instructions import HELD_OUT, TASKS
 
@@ -81,7 +82,7 @@ def load_instructions(name: str) -> Instructions:
     if has_own_sentences(name):
         encode = sentence_encoder(name)
         return Instructions(name, {task: encode(HELD_OUT[task]) for task in TASKS}, HELD_OUT)
-    return _read_held_out(Path(name).expanduser())
+    return _read_held_out(Path(at_home(name)))
 
 
 def has_own_sentences(label: str) -> bool:

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, number
+from ..settings import choice, names, number, path, paths
 
 
 @dataclass
 class DataConfig:
     """Demonstrations."""
 
-    path: Any = None  # a file, or a list of files that are concatenated
-    observation: Any = None  # list of the observations to use; null uses all, or what the format takes by default
+    path: Any = paths()  # noqa: RUF009  # a file, or a list of files that are concatenated
+    observation: Any = names()  # noqa: RUF009  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with those shorter than a chunk
@@ -66,10 +66,10 @@ class TrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = number(30_000, least=1)  # updates
-    init: str | None = None  # saved policy, run or checkpoint to start from, in place of policy= and network=
+    init: str | None = path()  # saved policy, run or checkpoint to start from, in place of policy= and network=
     seed: int = number(0, least=0)
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
-    out: str | None = None  # folder of the run
+    out: str | None = path()  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint
     log_every: int = number(500, least=1)  # updates between rows in the logs
     checkpoint_every: int = number(5_000, least=1)  # updates between checkpoints
