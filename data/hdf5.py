@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LaminarError, nearest
+from .heaps import endless_heap
 
 Array = NDArray[Any]
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -33,6 +34,9 @@ def open_hdf5(path: Path) -> Generator[Any]:
 
     if not has_signature(path):
         raise LaminarError(f"{path}: not an HDF5 file")
+    heap = endless_heap(path)
+    if heap is not None:
+        raise LaminarError(f"{path}: cut off or damaged HDF5 file (the heap at byte {heap} has no end); copy it again")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -137,7 +137,7 @@ def hashed_embedding(sentence: str) -> Array:
 def label_of(folder: Path) -> str:
     """Return the label of the encoder that a language folder's vectors are from: in its label file, or its name."""
     file = folder / LABEL_FILE
-    return (file.read_text(encoding="utf-8").strip() if file.is_file() else "") or folder.name
+    return (file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else "") or folder.name
 
 
 def _read_held_out(path: Path) -> Instructions:

@@ -142,7 +142,7 @@ def _read_spans(file: Path) -> Array:
     try:
         with file.open("rb") as stream:
             spans: Array = npy.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except npz.DAMAGE as error:
         raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
     if spans.dtype.kind not in "iu" or spans.ndim != 2 or spans.shape[1] != 2 or len(spans) == 0:
         raise LaminarError(f"{file}: {spans.dtype} of shape {spans.shape}, expected whole numbers (episodes, 2)")
