@@ -31,11 +31,12 @@ def load_policy(folder: str | Path) -> PolicyModule:
     folder = storage.resolve_checkpoint(Path(folder))
     with storage.rebuilding(folder / "config.json"):
         config = _of_today(storage.read_json(folder / "config.json"))
-    if config["kind"] not in POLICIES.names():
+        kind = config["kind"]
+    if kind not in POLICIES.names():
         known = ", ".join(POLICIES.names())
         raise LaminarError(
-            f"{folder} holds a '{config['kind']}', and no kind of policy is called so (known: {known})"
-            f"{nearest(str(config['kind']), POLICIES.names())}; give a policy's folder, or register the kind first"
+            f"{folder} holds a '{kind}', and no kind of policy is called so (known: {known})"
+            f"{nearest(str(kind), POLICIES.names())}; give a policy's folder, or register the kind first"
         )
     with storage.rebuilding(folder / "spec.json"):
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))

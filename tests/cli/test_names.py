@@ -297,8 +297,8 @@ def test_paths_that_look_like_options_or_settings(
     (tmp_path / "seed=5").write_bytes(content)
     assert main(["compare", "seed=5", "./seed=5", "env.id=x"]) == 2
     assert "./ in front of a folder that is called like a setting" in capsys.readouterr().err
-    assert main(["compare", "epsiodes=5", "a", "b", "env.id=x"]) == 2
-    assert "unknown setting 'epsiodes'" in capsys.readouterr().err
+    assert main(["compare", "sedd=5", "a", "b", "env.id=x"]) == 2
+    assert "unknown setting 'sedd'" in capsys.readouterr().err
 
 
 def test_what_is_printed_can_be_pasted(
