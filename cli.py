@@ -19,6 +19,8 @@ Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a b
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -84,15 +86,15 @@ def evaluate(words: list[str]) -> None:
 
 def compare(words: list[str]) -> None:
     """Compare two policies on identical seeds: laminar compare A B env.id=…."""
-    from .configs.compose import compose
+    from .configs.compose import compose, is_setting
     from .eval.rollouts.compare import compare as run
 
-    paths = [word for word in words if "=" not in word]
+    paths, settings = _paths(words, lambda word: is_setting("compare", word))
     if len(paths) > 2:
         raise LaminarError(f"compare takes two policies, got {len(paths)}: {paths}")
-    named = [f"{key}.path={json.dumps(path, ensure_ascii=False)}" for key, path in zip("ab", paths, strict=False)]
-    config = compose("compare", named + [word for word in words if "=" in word])
-    _need(config.a.path and config.b.path, "compare", "two policies: laminar compare A B env.id=…")
+    config = compose("compare", settings, {f"{key}.path": path for key, path in zip("ab", paths, strict=False)})
+    how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
+    _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
     seeds = list(range(config.seed, config.seed + config.episodes))
     comparison = run(config.a.path, config.b.path, config.env.id, seeds)
@@ -111,13 +113,15 @@ def table(words: list[str]) -> None:
     from functools import cache
 
     from .configs.compose import compose, options
+    from .configs.words import read_text
     from .eval.reports.table import tabulate
     from .eval.reports.table_report import markdown, save_table
+    from .settings import Text
 
-    folders = [word for word in words if not word.startswith("out=")]
-    out = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-    if not folders or len(out) > 1 or any(word.startswith("-") for word in words):
-        raise LaminarError(f"usage: laminar table FOLDER… [out=STEM], got {' '.join(words) or 'nothing'}")
+    folders, rest = _paths(words, lambda word: word.startswith("out="))
+    if not folders or len(rest) > 1 or not all(word.startswith("out=") for word in rest):
+        raise _usage_of("table", "FOLDER… [out=STEM]", words)
+    out = [read_text("out", word.removeprefix("out="), Text(path=True)) for word in rest]
 
     @cache
     def published(recipe: str) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def table(words: list[str]) -> None:
 
     found = tabulate(folders, published)
     print(markdown(found))
-    for path in save_table(found, out[0]) if out else ():
+    for path in save_table(found, str(out[0])) if out and out[0] else ():
         print(f"written to {path}")
 
 
@@ -201,10 +205,9 @@ def inspect(words: list[str]) -> None:
     """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [--json]."""
     from .data.inspect import inspect_file, render
 
-    files = [word for word in words if not word.startswith("--")]
-    flags = [word for word in words if word.startswith("--")]
+    files, flags = _paths(words, lambda word: word == "--json")
     if len(files) != 1 or set(flags) - {"--json"}:
-        raise LaminarError(f"usage: laminar inspect FILE [--json], got {' '.join(words) or 'nothing'}")
+        raise _usage_of("inspect", "FILE [--json]", [word for word in words if word != "--json"])
     found = inspect_file(files[0])
     print(json.dumps(found, indent=2) if flags else render(found))
 
@@ -260,6 +263,17 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "inspect": inspect,
     "doctor": doctor,
 }
+
+
+def _paths(words: list[str], is_setting: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """Return the words that are paths, `-new` too where there is something of that name, and the others."""
+    paths = [word for word in words if not is_setting(word) and (word[:1] != "-" or os.path.lexists(word))]
+    return paths, [word for word in words if word not in paths]
+
+
+def _usage_of(verb: str, form: str, words: list[str]) -> LaminarError:
+    dashed = [f"; a path with '-' in front is written {shlex.quote(f'./{word}')}" for word in words if word[:1] == "-"]
+    return LaminarError(f"usage: laminar {verb} {form}, got {shlex.join(words) or 'nothing'}{''.join(dashed[:1])}")
 
 
 def _need(value: object, verb: str, what: str) -> None:

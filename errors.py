@@ -9,6 +9,10 @@ from difflib import get_close_matches
 class LaminarError(Exception):
     """A mistake in the input (file, key, shape, configuration), not a bug. The command line exits with 2."""
 
+    def __init__(self, message: str) -> None:
+        """Keep the message on one line, whatever values from a file are in it."""
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or ``""`` when none is close."""

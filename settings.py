@@ -6,6 +6,7 @@
         clip: float | None = number(1.0, above=0, null=True)
         solver: str = choice("ddim", "ddim", "ddpm")
         widths: list[int] = numbers([64, 128], least=1)
+        out: str | None = path()
 
     check(config, "method")   # method.lr must be above 0, got -1
 
@@ -19,7 +20,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from .errors import LaminarError, nearest
 
@@ -131,6 +133,30 @@ class Seeds:
         return f"a whole number {_SEEDS}"
 
 
+@dataclass(frozen=True)
+class Text:
+    """Text that is taken as it was typed; with `path` that of a path, with `listed` maybe a list of such texts."""
+
+    path: bool = False
+    listed: bool = False
+    null: bool = True
+
+    def allow(self, value: Any, whole: bool = False) -> bool:
+        """Tell whether a value is such a text or list."""
+        if self.listed and isinstance(value, list | tuple):
+            return all(isinstance(one, str) for one in value)
+        return self.null if value is None else isinstance(value, str)
+
+    def refusal(self, value: Any, whole: bool = False) -> str:
+        """Return what a value that is not allowed must be."""
+        return str(self)
+
+    def __str__(self) -> str:
+        """Return for example ``a path, a list of paths, or null``."""
+        one = "path" if self.path else "name"
+        return f"a {one}{f', a list of {one}s,' if self.listed else ''}{' or null' if self.null else ''}"
+
+
 def check_seeds(first: int, last: int) -> None:
     """Raise LaminarError for a range of seeds that goes beyond what generators take; `last` may follow from a number.
 
@@ -176,6 +202,36 @@ def choice(default: str | None, *words: str, null: bool = False) -> Any:
     return field(default=default, metadata={_KEY: Choices(words, null)})
 
 
+def path() -> Any:
+    """Return a dataclass field whose value is a path, or None."""
+    return field(default=None, metadata={_KEY: Text(path=True)})
+
+
+def paths() -> Any:
+    """Return a dataclass field whose value is a path or a list of paths, or None."""
+    return field(default=None, metadata={_KEY: Text(path=True, listed=True)})
+
+
+def names() -> Any:
+    """Return a dataclass field whose value is a name or a list of names, or None."""
+    return field(default=None, metadata={_KEY: Text(listed=True)})
+
+
+def text_of(owner: type[Any], name: str) -> Text | None:
+    """Return how a setting takes text: all whose type is str do, and those that say so; None for any other.
+
+    Args:
+        owner: dataclass with the setting.
+        name: of the field.
+    """
+    said = next(one for one in fields(owner) if one.name == name).metadata.get(_KEY)
+    if isinstance(said, Text):
+        return said
+    declared = get_type_hints(owner)[name]
+    types = set(get_args(declared)) or {declared}
+    return Text(null=NoneType in types) if types - {NoneType} == {str} else None
+
+
 def check(config: Any, where: str = "") -> None:
     """Refuse a setting outside its bounds, in a dataclass object and those inside it.
 
@@ -187,7 +243,7 @@ def check(config: Any, where: str = "") -> None:
         LaminarError: names the first such setting, what it may be, and its value.
     """
     for name, value, one in _bounded(config, where):
-        allowed: Bounds | Choices | Seeds = one.metadata[_KEY]
+        allowed: Bounds | Choices | Seeds | Text = one.metadata[_KEY]
         whole = _is_whole(one)
         if not allowed.allow(value, whole):
             hint = nearest(str(value), allowed.words) if isinstance(allowed, Choices) else ""

@@ -5,14 +5,17 @@ What a verb needs is imported for that verb alone: `laminar export` loads no tra
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -24,7 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import configs
 from ..errors import LaminarError, nearest
 from ..registry import Family
-from ..settings import bounds, check
+from ..settings import Text, bounds, check, text_of
+from .words import read_text
 
 SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
     "train": "train.config:TrainConfig",
@@ -53,8 +57,13 @@ ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone underst
 _PACKAGE = __name__.rpartition(".configs.")[0]
 
 
-def compose(verb: str, words: list[str]) -> Any:
+def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None) -> Any:
     """Compose the settings of a verb from `key=value` words.
+
+    Args:
+        verb: the verb.
+        words: as they were typed.
+        paths: settings that were given in another way, taken as they are.
 
     Returns:
         The verb's dataclass (`TrainConfig`, `EvalConfig`, …), every field a plain Python object.
@@ -63,36 +72,51 @@ def compose(verb: str, words: list[str]) -> Any:
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    words = [_plain(_full(word) if verb == "train" else word) for word in words]
-    overrides = [_parse(word) for word in words]
-    for key, value in overrides:
-        if key in groups:
-            _check_choice(verb, key, value)
-    config = _compose(verb, [word for word, (key, _) in zip(words, overrides, strict=True) if key in groups])
+    given = [_split(_full(word) if verb == "train" else word) for word in words]
+    plain = [f"{key}={_choice(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
+    config = _compose(verb, plain)
     known = flat_keys(OmegaConf.to_container(config))
-    for key, _ in overrides:
-        if key not in known and key not in groups:
+    texts: dict[str, Any] = dict(paths or {})  # past Hydra and OmegaConf, which would read more in them than characters
+    for key, text in given:
+        if key in groups:
+            continue
+        if key not in known:
             raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")
-        if key not in groups:
-            _check_leaf(config, key)
+        _check_leaf(config, key)
+        kind = _kind(config, key)
+        if kind is None:
+            plain.append(_grammatical(f"{key}={text}"))
+        else:
+            texts[key] = read_text(key, text, kind)
+    composed = _to_objects(_compose(verb, plain))
+    for key, value in texts.items():
+        *owners, name = key.split(".")
+        setattr(reduce(getattr, owners, composed), name, value)
     if verb == "train":
-        _check_init(dict(overrides))
-    composed = _to_objects(_compose(verb, words))
+        _check_init(composed.init.path, given)
     check(composed)
     return composed
+
+
+def is_setting(verb: str, word: str) -> bool:
+    """Tell whether a word is `key=value`, maybe with a misspelt key, and not a path that has a "=" in it."""
+    key, equals, _ = word.partition("=")
+    known = [*GROUPS[verb], *(one.name for one in fields(_load(SCHEMAS[verb])))]
+    return bool(equals) and (key.partition(".")[0] in known or not ("/" in key or os.path.lexists(word)))
 
 
 def describe(verb: str, words: Sequence[str] = ()) -> str:
     """Every setting of a verb with its default, or its value by some words, as YAML; bounds are comments beside."""
     config = compose(verb, list(words))
-    return _beside_lines(OmegaConf.to_yaml(OmegaConf.structured(config)), bounds(config))
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=math.inf)
+    return _beside_lines(text.rstrip("\n"), bounds(config))
 
 
-def _beside_lines(yaml: str, remarks: dict[str, str]) -> str:
-    """Add remarks, by dotted key, as comments to the lines of OmegaConf's YAML, which indents by two."""
+def _beside_lines(text: str, remarks: dict[str, str]) -> str:
+    """Add remarks, by dotted key, as comments to the lines of YAML that indents by two."""
     lines: list[str] = []
     above: list[str] = []
-    for line in yaml.splitlines():
+    for line in text.split("\n"):
         key, colon, _ = line.strip().partition(":")
         if colon and not key.startswith("- "):
             above[(len(line) - len(line.lstrip())) // 2 :] = [key]
@@ -159,38 +183,43 @@ def _full(word: str) -> str:
     return f"init.path={word.removeprefix('init=')}" if word.startswith("init=") else word
 
 
-def _plain(word: str) -> str:
-    """Quote a path or an environment id, so that Hydra's grammar leaves its characters alone; expand ~."""
-    key, _, value = word.partition("=")
-    if (
-        not (key == "out" or key.endswith((".path", ".teacher", "env.id")))
-        or value in ("", "null")
-        or value[0] in "['\""
-    ):
-        return word
-    return f"{key}='{os.path.expanduser(value)}'" if "'" not in value else word
-
-
-def _parse(word: str) -> tuple[str, Any]:
-    """Return key and value of one `key=value` word."""
-    if word.startswith(("+", "~")):
+def _split(word: str) -> tuple[str, str]:
+    """Return key and text of one `key=value` word."""
+    key, equals, text = word.partition("=")
+    if key.startswith(("+", "~")):
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
+    if not equals:
+        raise LaminarError(f"'{word}' is not key=value")
+    return key, text
+
+
+def _grammatical(word: str) -> str:
+    """Return a word that Hydra's grammar understands."""
     try:
-        override = OverridesParser.create().parse_override(word)
+        OverridesParser.create().parse_override(word).value()
     except HydraException as error:
         raise LaminarError(f"'{word}' is not key=value; quote values with special characters: \"key='…'\"") from error
-    return str(override.key_or_group), override.value()
+    return word
 
 
-def _check_choice(verb: str, group: str, value: Any) -> None:
-    """Check a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
-    owner = ONLY.get((group, str(value)), verb)
+def _kind(config: DictConfig, key: str) -> Text | None:
+    """Return how a setting takes text, None where its value is something else."""
+    group, _, name = key.rpartition(".")
+    owner = OmegaConf.get_type(OmegaConf.select(config, group) if group else config)
+    return text_of(owner, name) if owner is not None and is_dataclass(owner) else None
+
+
+def _choice(verb: str, group: str, text: str) -> str:
+    """Return the name in a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
+    value = str(read_text(group, text, Text()))
+    owner = ONLY.get((group, value), verb)
     if owner != verb:
         raise LaminarError(f"{group}={value} is for laminar {owner}; laminar {verb} has no such protocol")
     known = options(group, verb)
     if value not in known:
-        listed = ", ".join(_beside(str(value), known))
-        raise LaminarError(f"no {group} is called '{value}' (known: {listed}){nearest(str(value), known)}")
+        listed = ", ".join(_beside(value, known))
+        raise LaminarError(f"no {group} is called '{value}' (known: {listed}){nearest(value, known)}")
+    return value
 
 
 def _beside(value: str, known: list[str]) -> list[str]:
@@ -210,14 +239,11 @@ def _check_leaf(config: DictConfig, key: str) -> None:
         raise LaminarError(f"'{key}' is a group of settings; set one of them, such as {key}.{inside[-1]}=…")
 
 
-def _check_init(overrides: dict[str, Any]) -> None:
+def _check_init(init: str | None, given: list[tuple[str, str]]) -> None:
     """Refuse a policy or network beside `init`, which brings its own."""
-    chosen = [key for key in overrides if key.split(".")[0] in ("policy", "network")]
-    start = overrides.get("init.path")
-    if start is not None and chosen:
-        raise LaminarError(
-            f"init={start} brings its own policy and network; leave out {chosen[0]}={overrides[chosen[0]]}"
-        )
+    chosen = [f"{key}={text}" for key, text in given if key.split(".")[0] in ("policy", "network")]
+    if init is not None and chosen:
+        raise LaminarError(f"init={init} brings its own policy and network; leave out {chosen[0]}")
 
 
 def _one_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LaminarError, nearest
+from ..machine import at_home
 from . import numpy_pickle
 from .instructions import HELD_OUT, TASKS
 
@@ -81,7 +82,7 @@ def load_instructions(name: str) -> Instructions:
     if has_own_sentences(name):
         encode = sentence_encoder(name)
         return Instructions(name, {task: encode(HELD_OUT[task]) for task in TASKS}, HELD_OUT)
-    return _read_held_out(Path(name).expanduser())
+    return _read_held_out(Path(at_home(name)))
 
 
 def has_own_sentences(label: str) -> bool:
@@ -136,7 +137,7 @@ def hashed_embedding(sentence: str) -> Array:
 def label_of(folder: Path) -> str:
     """Return the label of the encoder that a language folder's vectors are from: in its label file, or its name."""
     file = folder / LABEL_FILE
-    return (file.read_text(encoding="utf-8").strip() if file.is_file() else "") or folder.name
+    return (file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else "") or folder.name
 
 
 def _read_held_out(path: Path) -> Instructions:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import LaminarError, nearest
+from ..machine import at_home
 from .episodes import Episodes
 from .formats import FORMATS
 from .hdf5.file import has_signature, open_hdf5
@@ -44,10 +45,7 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         LaminarError: it is missing, empty, or may not be read.
     """
-    try:
-        file = Path(path).expanduser()
-    except RuntimeError as error:
-        raise LaminarError(f"{path}: {error}") from error
+    file = Path(at_home(str(path)))
     try:
         if file.is_dir():
             return file

@@ -68,10 +68,14 @@ def _d4rl(name: str, url: str) -> Path:
     file = folder / url.rpartition("/")[2]
     if not file.exists():
         raise LaminarError(
-            f"{name}: the data of this D4RL id are not at {file}; download them with "
-            f"curl --fail --create-dirs -o '{file}' {url}, or set D4RL_DATASET_DIR to the folder that has them"
+            f"{name}: the data of this D4RL id are not at {file}; download them with curl --fail --create-dirs "
+            f"-o {_for_the_shell(file)} {url}, or set D4RL_DATASET_DIR to the folder that has them"
         )
     return file
+
+
+def _for_the_shell(file: Path) -> str:
+    return "'" + str(file).replace("'", r"'\''") + "'"
 
 
 def _minari(name: str) -> Path:

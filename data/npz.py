@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ _LARGEST = 1 << 28  # bytes of one array, a thousand times what a frame's larges
 _DATE = 33  # 1 January 1980, the first day of zip: the same arrays give the same bytes
 _COMPRESSED_FROM = 1024  # bytes; deflating less costs more time than it saves disk blocks
 # What reading can raise: zipfile and numpy check much, but each in its own words.
-_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile)
+DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, tokenize.TokenError)  # of one array
+_DAMAGE = (*DAMAGE, struct.error, zlib.error, zipfile.BadZipFile)
 
 Entry = tuple[int, int, int, int, int]  # method, checksum, packed size, size, place
 

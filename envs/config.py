@@ -3,7 +3,7 @@
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
 
-from ..settings import number, seed_number
+from ..settings import number, path, seed_number
 
 
 @dataclass
@@ -22,4 +22,4 @@ class CollectConfig:
     steps: int = number(100_000, least=1)  # control steps of play
     processes: int | None = number(None, least=1, null=True)  # that play at the same time; null: one a processor core
     seed: int = seed_number()
-    out: str | None = None  # HDF5 file in D4RL's layout; for play a folder in CALVIN's
+    out: str | None = path()  # HDF5 file in D4RL's layout; for play a folder in CALVIN's

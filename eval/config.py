@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, number, seed_number
+from ..settings import choice, names, number, path, paths, seed_number
 
 
 @dataclass
 class PolicyPath:
     """A saved policy."""
 
-    path: str | None = None  # out= folder of a run, a checkpoint, or a saved policy
+    path: str | None = path()  # out= folder of a run, a checkpoint, or a saved policy
 
 
 @dataclass
@@ -40,7 +40,7 @@ class EvalConfig:
     noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
-    out: str | None = None  # folder for eval.json and the report
+    out: str | None = path()  # folder for eval.json and the report
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
     processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
     video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
@@ -55,7 +55,7 @@ class CompareConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(50, least=1)
     seed: int = seed_number()
-    out: str | None = None  # folder for compare.json
+    out: str | None = path()  # folder for compare.json
 
 
 @dataclass
@@ -74,7 +74,7 @@ class BenchConfig:
     threads: int = number(1, least=1)
     device: str = "cpu"
     seed: int = seed_number()  # of observations and noise
-    out: str | None = None  # folder for bench.json, the histogram and the report
+    out: str | None = path()  # folder for bench.json, the histogram and the report
 
 
 @dataclass
@@ -89,15 +89,15 @@ class ExportConfig:
     selection: str = choice("softmax", "softmax", "argmax")
     temperature: float = number(1.0, above=0)
     noise_scale: float = number(1.0, least=0)  # see `laminar eval`
-    out: str | None = None  # folder of the artifact
+    out: str | None = path()  # folder of the artifact
 
 
 @dataclass
 class RecordedPath:
     """Recorded observations."""
 
-    path: Any = None  # a file, or a list of files
-    observation: Any = None  # list of the observations to read; null takes what the format takes by default
+    path: Any = paths()  # noqa: RUF009  # a file, or a list of files
+    observation: Any = names()  # noqa: RUF009  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
 
@@ -113,4 +113,4 @@ class ScheduleConfig:
     noises: int = number(32, least=2)  # chunks for each observation
     draws: int = number(8, least=2)  # held-out draws, which the reported distances are means of
     seed: int = seed_number()  # of the split, the draws and the proposals
-    out: str | None = None  # folder for report.json and report.md; the schedules go beside the policy's weights
+    out: str | None = path()  # folder for report.json and report.md; the schedules go beside the policy's weights

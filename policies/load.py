@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data.spec import Spec
@@ -30,17 +31,20 @@ def load_policy(folder: str | Path) -> PolicyModule:
     folder = storage.resolve_checkpoint(Path(folder))
     with storage.rebuilding(folder / "config.json"):
         config = _of_today(storage.read_json(folder / "config.json"))
-    if config["kind"] not in POLICIES.names():
+        kind = config["kind"]
+    if kind not in POLICIES.names():
         known = ", ".join(POLICIES.names())
         raise LaminarError(
-            f"{folder} holds a '{config['kind']}', and no kind of policy is called so (known: {known})"
-            f"{nearest(str(config['kind']), POLICIES.names())}; give a policy's folder, or register the kind first"
+            f"{folder} holds a '{kind}', and no kind of policy is called so (known: {known})"
+            f"{nearest(str(kind), POLICIES.names())}; give a policy's folder, or register the kind first"
         )
     with storage.rebuilding(folder / "spec.json"):
         spec = Spec.from_json(storage.read_json(folder / "spec.json"))
+    stored = _stored(folder)
     with storage.rebuilding(folder / "config.json"):
+        _check_sizes(folder, stored, config, spec)
         policy = build(config, spec)
-    load_weights(policy, folder)
+    _take(policy, folder, stored)
     policy.schedules = read_schedules(folder)
     return policy.eval()
 
@@ -61,13 +65,7 @@ def load_weights(policy: PolicyModule, folder: Path) -> None:
     Raises:
         LaminarError: names the file and the first tensor that is missing, unexpected or of another shape.
     """
-    path = folder / "model.safetensors"
-    stored = storage.read_tensors(path)
-    config = storage.read_json(folder / "config.json")
-    if "kind" not in config and config.get("critic"):
-        stored = _with_base(stored)
-    storage.check_tensors(path, stored, policy.state_dict())
-    policy.load_state_dict(stored)
+    _take(policy, folder, _stored(folder))
 
 
 def save_schedule(folder: str | Path, name: str, schedule: SolverSchedule) -> Path:
@@ -78,6 +76,33 @@ def save_schedule(folder: str | Path, name: str, schedule: SolverSchedule) -> Pa
     """
     place = storage.resolve_checkpoint(Path(folder))
     return write_schedules(place, read_schedules(place) | {name: schedule})
+
+
+def _stored(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors in a policy's folder by the names that they have today."""
+    stored = storage.read_tensors(folder / "model.safetensors")
+    with storage.rebuilding(folder / "config.json"):
+        config = storage.read_json(folder / "config.json")
+        return _with_base(stored) if "kind" not in config and config.get("critic") else stored
+
+
+def _take(policy: PolicyModule, folder: Path, stored: Mapping[str, Tensor]) -> None:
+    storage.check_tensors(folder / "model.safetensors", stored, policy.state_dict())
+    policy.load_state_dict(stored)
+
+
+def _check_sizes(folder: Path, stored: Mapping[str, Tensor], config: Mapping[str, Any], spec: Spec) -> None:
+    """Hold the configuration against the weights while its tensors are shapes alone: a damaged one may ask for any.
+
+    Raises:
+        LaminarError: names the first tensor that does not fit.
+    """
+    try:
+        with torch.device("meta"):
+            own = build(config, spec).state_dict()
+    except (RuntimeError, NotImplementedError):  # a policy from elsewhere may compute with values when it is built
+        return
+    storage.check_tensors(folder / "model.safetensors", stored, own)
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:

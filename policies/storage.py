@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
         raise LaminarError(f"{path} is missing; choose a complete checkpoint folder")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LaminarError(f"{path} is not valid JSON ({error}); use another checkpoint") from error
 
 
@@ -130,7 +130,7 @@ def rebuilding(path: Path) -> Generator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise LaminarError(f"{path} is damaged or of another version ({reason}); use another checkpoint") from error
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, number, seed_number
+from ..settings import choice, names, number, path, paths, seed_number
 
 
 @dataclass
 class DataConfig:
     """Demonstrations."""
 
-    path: Any = None  # a file, or a list of files that are concatenated
-    observation: Any = None  # list of the observations to use; null uses all, or what the format takes by default
+    path: Any = paths()  # noqa: RUF009  # a file, or a list of files that are concatenated
+    observation: Any = names()  # noqa: RUF009  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
@@ -59,7 +59,7 @@ class RuntimeConfig:
 class InitConfig:
     """A saved policy to start from."""
 
-    path: str | None = None  # policy, run or checkpoint, in place of policy= and network=; `init=PATH` for short
+    path: str | None = path()  # policy, run or checkpoint, in place of policy= and network=; `init=PATH` for short
     # Statistics that states and actions are normalized by: the policy's own, or those of the data of this run.
     normalizer: str = choice("keep", "keep", "refit")
 
@@ -79,7 +79,7 @@ class TrainConfig:
     init: InitConfig = field(default_factory=InitConfig)  # saved policy to start from
     seed: int = seed_number()
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
-    out: str | None = None  # folder of the run
+    out: str | None = path()  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint
     log_every: int = number(500, least=1)  # updates between rows in the logs
     checkpoint_every: int = number(5_000, least=1)  # updates between checkpoints

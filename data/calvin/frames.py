@@ -171,7 +171,7 @@ def _read_npy(file: Path) -> Array:
     try:
         with file.open("rb") as stream:
             return npy.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except npz.DAMAGE as error:
         raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
 
 

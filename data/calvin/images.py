@@ -60,7 +60,7 @@ def _fingerprint(frames: Frames, key: str) -> str:
 def _open(file: Path) -> Array | None:
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
-    except (ValueError, OSError, EOFError):  # copied in part
+    except npz.DAMAGE:  # copied in part
         return None
 
 

@@ -15,6 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ...errors import LaminarError, nearest
+from ...machine import at_home
 from .. import npz
 from ..instructions import HELD_OUT, TASKS
 from ..language import sentence_encoder
@@ -98,7 +99,7 @@ class CalvinWriter:
         ):
             if value not in known:
                 raise LaminarError(f"{root}: {name} '{value}' is none of {list(known)}{nearest(value, known)}")
-        self.target = Path(root).expanduser() / split
+        self.target = Path(at_home(str(root))) / split
         if self.target.exists():
             raise LaminarError(f"{self.target} exists already; remove it, or choose another out=")
         self._scene, self._dtype = scene, np.dtype(dtype)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...errors import LaminarError, nearest
 from .account import Account
 from .causes import one_line, why_not_opened, why_not_read
+from .heaps import endless_heap
 from .pictures import decode, holds_pictures
 from .storage import Unwritten, unwritten
 
@@ -38,6 +39,9 @@ def open_hdf5(path: Path) -> Generator[Group]:
 
     if not has_signature(path):
         raise LaminarError(f"{path}: not an HDF5 file")
+    heap = endless_heap(path)
+    if heap is not None:
+        raise LaminarError(f"{path}: cut off or damaged HDF5 file (the heap at byte {heap} has no end); copy it again")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from ...data.calvin.writer import Annotation, CalvinWriter
 from ...data.instructions import TASKS
 from ...errors import LaminarError, nearest
+from ...machine import at_home
 from ..creation import make_own
 from ..ids import split_id
 from .disturbance import Disturbance
@@ -118,7 +119,7 @@ def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: 
         LaminarError: an argument that play has no use for, too few steps, a folder in use, or a full disk.
     """
     scene = _check(env_id, steps, seed, processes)
-    root, began = Path(out).expanduser(), time.perf_counter()
+    root, began = Path(at_home(str(out))), time.perf_counter()
     record = partial(record_episode, env_id, seed, min(EPISODE, steps // _LEAST))
     tally = _Tally()
     workers = processes or os.cpu_count() or 1

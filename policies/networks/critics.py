@@ -51,7 +51,7 @@ class CriticConfig:
     """Settings of a critic; the defaults are the twin critic of DQL (Wang et al. 2023)."""
 
     width: int = number(256, least=1)
-    depth: int = number(3, least=1)  # hidden layers
+    depth: int = number(3, least=1, most=1000)  # hidden layers
     heads: int = number(2, least=1)  # independent critics
     activation: str = choice("mish", *ACTIVATIONS)
     layer_norm: bool = False  # normalize before every activation

@@ -21,7 +21,7 @@ class Config:
 
     name: str = "mlp"
     width: int = number(256, least=1)  # of every hidden layer
-    depth: int = number(3, least=1)  # hidden layers, or residual blocks of two layers each
+    depth: int = number(3, least=1, most=1000)  # hidden layers, or residual blocks of two layers each
     activation: str = choice("silu", *ACTIVATIONS)  # relu is for policy=direct only
     residual: bool = False  # pre-activation residual blocks
     layer_norm: bool = False  # before every activation (residual: at the start of each block)

@@ -21,7 +21,7 @@ class Config:
 
     name: str = "transformer"
     width: int = number(128, least=1)  # of a token
-    depth: int = number(4, least=1)  # blocks
+    depth: int = number(4, least=1, most=1000)  # blocks
     heads: int = number(4, least=1)  # divides width
     mlp_ratio: int = number(4, least=1)  # hidden width of a block's perceptron over the width of a token
     activation: str = choice("gelu", *ACTIVATIONS)  # relu is for policy=direct only

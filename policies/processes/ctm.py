@@ -31,7 +31,7 @@ class Config:
     # null is the teacher's, and straight without one
     schedule: str | None = choice(None, "straight", *SCHEDULES, null=True)
     # discrete noise levels of a diffusion's schedule; the teacher's, if it has any
-    levels: int | None = number(None, least=1, null=True)
+    levels: int | None = number(None, least=1, most=100_000, null=True)
     steps: int = number(1, least=1)  # network calls per sample
     times: int = number(10, least=1)  # training times are k / times; a teacher solves from one to the next
     # most of the teacher's steps in one target; the student's own jump does the rest

@@ -36,7 +36,9 @@ class Config:
 
     name: str = "diffusion"
     schedule: str = choice("cosine", *SCHEDULES)  # vp is Diffusion-QL's
-    levels: int | None = number(100, least=1, null=True)  # discrete noise levels in training; null: continuous time
+    levels: int | None = number(
+        100, least=1, most=100_000, null=True
+    )  # discrete noise levels in training; null: continuous time
     prediction: str = choice("epsilon", *PREDICTIONS)  # what the network predicts
     solver: str = choice("ddim", "ddpm", *ODE_SOLVERS)  # ddpm is stochastic
     steps: int = number(10, least=1)  # network calls per sample, at most `levels`

@@ -38,7 +38,7 @@ def test_more_keys_than_the_data_have(
     env = "env.id=strangers:Mixed-v0"
     chosen = "data.observation=[height,arm/joints]"
     assert train(file, run, env, chosen, "evaluation.every=4", "evaluation.episodes=2") == 0
-    assert "also shows 'arm/grip', 'gear', 'mission', which the policy was not trained on" in capsys.readouterr().out
+    assert "also shows 'arm/grip', 'gear', 'mission', which the policy was not trained on" in capsys.readouterr().err
     assert main(["eval", f"policy.path={run}", env, "episodes=2", f"out={out}", "video_episodes=0"]) == 0
     assert "also shows 'arm/grip', 'gear', 'mission'" in capsys.readouterr().out
     assert json.loads((out / "eval.json").read_text())["unseen_observations"] == ["arm/grip", "gear", "mission"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from laminar.data import numpy_pickle
+from laminar.data.language import LABEL_FILE
 from laminar.data.load import Selection, load_episodes
 from laminar.errors import LaminarError
 
@@ -263,3 +264,17 @@ def test_a_truncated_pickle(calvin: Any, split: Path) -> None:
     for share in (0.01, 0.2, 0.9):
         file.write_bytes(content[: int(share * len(content))])
         assert "auto_lang_ann.npy: truncated or damaged" in calvin.error_of(split, instruction="task")
+
+
+def test_a_header_that_is_no_python(calvin: Any, split: Path) -> None:
+    """Which numpy tells by an error of Python's tokenizer."""
+    file = split / "ep_start_end_ids.npy"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"(2, 2)", b"(2, 2 "))
+    assert "ep_start_end_ids.npy: truncated or damaged file" in calvin.error_of(split)
+
+
+def test_a_label_that_is_no_text(calvin: Any, split: Path) -> None:
+    """It is but a name, and the vectors are good."""
+    (split / "lang_annotations" / LABEL_FILE).write_bytes(b"\xff\xfe")
+    assert load_episodes(split, Selection(instruction="lang_annotations")).num_episodes == 3

@@ -111,6 +111,43 @@ def test_a_missing_file(name: str, saved: Path) -> None:
     assert str(saved) in message
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "value", "message"),
+    [
+        ("config.json", ["network", "width"], 10**9, "tensor 'network."),
+        ("config.json", ["network", "width"], 10**30, "Overflow"),
+        (
+            "config.json",
+            ["network", "depth"],
+            10**9,
+            "network.depth must be at least 1 and at most 1000, got",
+        ),
+        ("config.json", ["network", "activation"], "é\n", "network.activation must be"),
+        ("config.json", ["policy", "chunk"], 10**9, "tensor 'network."),
+        ("config.json", ["observation_normalizer", "observation", "shape"], [10**9], "tensor 'observation_normalizer."),
+        ("spec.json", ["observation", "observation", "shape"], [10**9], "tensor 'network."),
+        ("config.json", ["policy"], None, "damaged or of another version"),
+    ],
+)
+def test_numbers_that_would_take_all_memory_are_refused_before(
+    name: str, keys: list[str], value: object, message: str, saved: Path
+) -> None:
+    inside = stored = json.loads((saved / name).read_text())
+    for key in keys[:-1]:
+        inside = inside[key]
+    inside[keys[-1]] = value
+    (saved / name).write_text(json.dumps(stored))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert message in load_error(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kilobytes"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "7", "null", '"kind"', "[]"])
+def test_json_that_is_no_configuration(text: str, saved: Path) -> None:
+    (saved / "config.json").write_text(text)
+    assert "config.json" in load_error(saved)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "spec.json"])
 @pytest.mark.parametrize("content", [b"", b"\x00\xff nonsense", None])
 def test_a_damaged_file(name: str, content: bytes | None, saved: Path) -> None:

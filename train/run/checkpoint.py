@@ -85,7 +85,8 @@ def load_checkpoint(folder: Path, improver: Improver) -> int:
     state = check_names(read_tensors(path), improver.renamed)
     check_tensors(path, state, {**improver.state(), "step": torch.tensor(0)})
     step = int(state.pop("step"))
-    improver.load_state(state)
+    with rebuilding(path):
+        improver.load_state(state)
     if improver.replay is not None:
         improver.replay.load_state(read_tensors(folder / REPLAY))
     if improver.actor is not None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import torch
 
 from ...errors import LaminarError
 from ...settings import check, check_seeds
-from ..config import DataConfig, RuntimeConfig, TrainConfig
+from ..config import RuntimeConfig, TrainConfig
 from .checkpoint import flatten
 from .logs import check_wandb
 
@@ -20,7 +19,6 @@ def check_settings(config: TrainConfig) -> None:
     Raises:
         LaminarError: names the setting and what it may be.
     """
-    _check_data(config.data)
     check(config)
     if config.evaluation.every and config.env.id is None:
         raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
@@ -36,12 +34,6 @@ def check_settings(config: TrainConfig) -> None:
             raise LaminarError(
                 f"{key}={values[key]} is no multiple of runtime.updates_per_launch={config.runtime.updates_per_launch}"
             )
-
-
-def _check_data(data: DataConfig) -> None:
-    path: Any = data.path
-    if path is not None and not all(isinstance(one, str) for one in (path if isinstance(path, list) else [path])):
-        raise LaminarError(f"data.path={path} is neither a file nor a list of files; quote a numeric name")
 
 
 def _check_init(config: TrainConfig) -> None:

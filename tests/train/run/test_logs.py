@@ -34,6 +34,12 @@ def test_means_of_several_seeds() -> None:
     assert means.read(Group()) == [{"loss": 2.0, "norm": 0.0}, {"loss": 20.0, "norm": 2.0}]
 
 
+def test_rows_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st\xff": 2\n{"step": 3}\n')
+    with pytest.raises(LaminarError, match=r"metrics\.jsonl: line 2 is not JSON"):
+        read_rows(tmp_path / "metrics.jsonl")
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_metric_that_some_updates_lack_is_averaged_over_the_others(first: int) -> None:
     means = Means()

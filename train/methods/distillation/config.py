@@ -3,7 +3,7 @@
 # Hydra reads this class and needs real types: no postponed annotations here.
 from dataclasses import dataclass
 
-from ....settings import choice, number, seed_number, share
+from ....settings import choice, number, path, seed_number, share
 
 
 @dataclass
@@ -12,7 +12,7 @@ class Config:
 
     name: str = "distillation"
     recipe: str = choice("reflow", "reflow", "ctm")  # name of these settings in tables: the file of configs/method/
-    teacher: str | None = None  # a run, a checkpoint or a saved policy
+    teacher: str | None = path()  # a run, a checkpoint or a saved policy
     # Student's first weights: the teacher's (of the same process and network), or its own.
     start: str = choice("teacher", "teacher", "own")
     pairs: int = number(250_000, least=1)  # reflow: samples of the teacher to learn from

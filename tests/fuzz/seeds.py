@@ -1,0 +1,257 @@
+"""Good inputs that the fuzzer damages: a small sample of every format, kind of policy, export and run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+from laminar.configs.compose import compose
+from laminar.data.calvin.writer import Annotation, CalvinWriter
+from laminar.data.episodes import Episodes
+from laminar.data.formats import FORMATS, d4rl
+from laminar.data.inspect import inspect_file
+from laminar.data.load import load_episodes
+from laminar.data.selection import Selection
+from laminar.data.spec import Feature, Spec
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
+from laminar.policies.export.exported import Exported, open_artifact
+from laminar.policies.export.write import export
+from laminar.policies.guided import Guided, new_critic
+from laminar.policies.load import POLICIES, save_schedule
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
+from laminar.train.run.build import build_improver, load_recorded
+from laminar.train.run.checkpoint import Best, newest_common, read_best, save_best
+from laminar.train.run.logs import read_rows
+from laminar.train.run.seed_run import SeedRun
+from laminar.train.run.trainer import train
+from laminar.train.update.group import Group
+
+Load = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of input.
+
+    Attributes:
+        name: for reports.
+        path: the good file or folder.
+        load: reads such a file or folder; it returns, or raises a LaminarError of one line.
+        share: how often it is chosen, as a weight.
+    """
+
+    name: str
+    path: Path
+    load: Load
+    share: float = 1.0
+
+
+def targets(folder: Path) -> list[Target]:
+    """Write a sample of everything that can be loaded, the same bytes each time."""
+    torch.manual_seed(0)
+    return [*_formats(folder / "formats"), *_policies(folder / "policies"), *_runs(folder / "runs")]
+
+
+# formats
+
+
+def _episodes() -> Episodes:
+    rng = np.random.default_rng(3)
+    return Episodes(
+        observation={"arm": rng.normal(size=(9, 3)).astype("f"), "goal": rng.normal(size=(9, 2)).astype("f")},
+        final_observation={"arm": rng.normal(size=(2, 3)).astype("f"), "goal": rng.normal(size=(2, 2)).astype("f")},
+        action=rng.uniform(-1, 1, size=(9, 2)).astype("f"),
+        reward=rng.normal(size=9).astype("f"),
+        terminated=np.arange(9) == 3,
+        truncated=np.arange(9) == 8,
+        ends=np.array([4, 9]),
+        spec=Spec({"arm": Feature((3,)), "goal": Feature((2,))}, Feature((2,)), (-1.0, -1.0), (1.0, 1.0), rate_hz=20),
+        success=np.array([True, False]),
+    )
+
+
+def _d4rl(folder: Path) -> Path:
+    d4rl.write(folder / "d4rl.hdf5", _episodes())
+    return folder / "d4rl.hdf5"
+
+
+def _d4rl_packed(folder: Path) -> Path:
+    """Flat arrays in deflated chunks, with infos, as most files on the internet are."""
+    rng, path = np.random.default_rng(0), folder / "packed.hdf5"
+    arrays = {
+        "observations": rng.normal(size=(12, 4)),
+        "next_observations": rng.normal(size=(12, 4)),
+        "actions": rng.uniform(-1, 1, size=(12, 2)).astype("f"),
+        "rewards": rng.normal(size=12),
+        "terminals": np.arange(12) == 5,
+        "timeouts": np.arange(12) == 11,
+        "infos/qpos": rng.normal(size=(12, 3)),
+    }
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            file.create_dataset(key, data=value, chunks=(5, *value.shape[1:]), compression="gzip", shuffle=True)
+    return path
+
+
+def _minari(folder: Path) -> Path:
+    (folder / "minari" / "data").mkdir(parents=True)
+    with h5py.File(folder / "minari" / "data" / "main_data.hdf5", "w") as file:
+        for number, length in enumerate((3, 2)):
+            group = file.create_group(f"episode_{number}")
+            group.attrs.update(id=number, total_steps=length, seed=number)
+            group["observations/goal"] = np.ones((length + 1, 2))
+            group["observations/observation"] = np.arange(2.0 * length + 2).reshape(-1, 2)
+            group["actions"] = np.full((length, 1), 0.5, "f")
+            group["rewards"] = np.ones(length)
+            group["terminations"] = np.zeros(length, bool)
+            group["truncations"] = np.arange(length) == length - 1
+            group["infos/success"] = np.zeros(length + 1, bool)
+    space = json.dumps({"type": "Box", "dtype": "float32", "shape": [1], "low": [-1.0], "high": [1.0]})
+    stored = {"action_space": space, "total_steps": 5, "total_episodes": 2, "env_spec": "{}"}
+    (folder / "minari" / "data" / "metadata.json").write_text(json.dumps(stored))
+    return folder / "minari"
+
+
+def _robomimic(folder: Path) -> Path:
+    path = folder / "robomimic.hdf5"
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": {"control_freq": 20}})
+        data.attrs["total"] = 5
+        for number, length in enumerate((3, 2)):
+            demo = data.create_group(f"demo_{number}")
+            demo.attrs["num_samples"] = length
+            for key in ("obs", "next_obs"):
+                demo[f"{key}/arm"] = np.arange(2.0 * length).reshape(length, 2)
+            demo["actions"] = np.full((length, 2), 0.1 * number)
+            demo["rewards"] = np.zeros(length)
+            demo["dones"] = (np.arange(length) == length - 1).astype(int)
+            demo["states"] = np.ones((length, 5))
+        file["mask/train"] = np.array([b"demo_0"])
+        file["mask/valid"] = np.array([b"demo_1"])
+    return path
+
+
+def _diffusion_policy(folder: Path) -> Path:
+    path = folder / "pusht.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "data/state", data=np.arange(20, dtype="f").reshape(10, 2), chunks=(4, 2), compression="gzip"
+        )
+        file["data/img"] = np.zeros((10, 4, 4, 3), np.uint8)
+        file["data/action"] = np.full((10, 2), 256, "f")
+        file["data/reward"] = np.linspace(0, 1, 10, dtype="f")
+        file["meta/episode_ends"] = np.array([4, 10])
+    return path
+
+
+def _calvin(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    widths = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
+    with CalvinWriter(folder / "calvin", scene="D") as writer:
+        for _ in range(2):
+            frames = {key: rng.uniform(-1, 1, (4, width)) for key, width in widths.items()}
+            frames["rel_actions"][:, -1] = 1
+            frames["actions"][:, -1] = 1
+            frames["rgb_static"] = rng.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+            writer.add_episode(frames, [Annotation(0, 3, "open_drawer", "pull the drawer")])
+    return folder / "calvin"
+
+
+def _with_tasks(path: Path) -> Episodes:
+    keys = ["robot_obs", "scene_obs", "rgb_static"]
+    return load_episodes(path, Selection(observation=keys, instruction="task"))
+
+
+SAMPLES: dict[str, list[tuple[Callable[[Path], Path], Load]]] = {  # of each format: what writes one, what reads it
+    "d4rl": [(_d4rl, inspect_file), (_d4rl_packed, inspect_file)],
+    "minari": [(_minari, inspect_file)],
+    "robomimic": [(_robomimic, inspect_file)],
+    "diffusion_policy": [(_diffusion_policy, inspect_file)],
+    "calvin": [(_calvin, inspect_file), (_calvin, _with_tasks)],
+}
+
+
+def _formats(folder: Path) -> list[Target]:
+    missing = {*FORMATS.names()} - {*SAMPLES}
+    assert not missing, f"SAMPLES has no file of the formats {missing}"
+    made: list[Target] = []
+    for name, samples in SAMPLES.items():
+        for number, (write, load) in enumerate(samples):
+            place = folder / f"{name}_{number}"
+            place.mkdir(parents=True)
+            made.append(Target(place.name, write(place), load, 2.0 / len(samples)))
+    return made
+
+
+# policies and exports
+
+
+def _policy(process: str, network: str, settings: dict[str, Any]) -> GenerativePolicy:
+    config = PolicyConfig(PROCESSES.config_class(process)(), history=2, chunk=4, execute=2)
+    return GenerativePolicy.build(config, NETWORKS.config_class(network)(**settings), _episodes())
+
+
+def _kinds() -> dict[str, list[Any]]:
+    plain = _policy("flow", "mlp", {"width": 8, "depth": 2})
+    return {
+        "generative": [
+            plain,
+            _policy("diffusion", "unet1d", {"widths": [8, 8], "groups": 4, "time_width": 8}),
+            _policy("meanflow", "transformer", {"width": 8, "depth": 1, "heads": 2, "time_width": 8}),
+        ],
+        "guided": [Guided(plain, new_critic(plain, CriticConfig(width=8, depth=2)))],
+    }
+
+
+def _policies(folder: Path) -> list[Target]:
+    kinds = _kinds()
+    missing = {*POLICIES.names()} - {*kinds}
+    assert not missing, f"there is no policy of the kinds {missing}"
+    made: list[Target] = []
+    for kind, policies in kinds.items():
+        for number, policy in enumerate(policies):
+            place = policy.save(folder / f"{kind}_{number}")
+            made.append(Target(place.name, place, load_policy, 2.0 / len(policies)))
+    first = made[0].path
+    save_schedule(first, "two", SolverSchedule((SolverStep(1.0), SolverStep(0.5))))
+    exported = export(load_policy(first), folder / "export", "onnx")
+    graph = folder / "graph"
+    graph.mkdir()
+    (graph / "policy.onnx").write_bytes((exported / "policy.onnx").read_bytes())
+    made.append(Target("export", exported, Exported))
+    # Past the checksum of export.json, which tells damage before the graph is opened.
+    return [*made, Target("graph", graph, lambda path: open_artifact(path / "policy.onnx"))]
+
+
+# runs
+
+
+def _runs(folder: Path) -> list[Target]:
+    """A run that is resumed, up to the update that would come next."""
+    run, data = folder / "run", folder / "demos.hdf5"
+    folder.mkdir(parents=True)
+    d4rl.write(data, _episodes())
+    words = ["policy=flow", "network.width=8", "network.depth=1", "steps=2", f"data.path={data}", f"out={run}"]
+    config = compose("train", words)
+    train(config)
+    shutil.rmtree(run / "tensorboard")
+    improver = build_improver(config, load_recorded(config), Group(), None)
+    save_best(run, load_policy(run), Best(2, "return", 1.0))
+
+    def resume(path: Path) -> object:
+        seed = SeedRun(replace(config, out=str(path), resume=True), 1)
+        seed.improver = improver
+        seed.load(newest_common([path]))
+        return read_best(path), read_rows(path / "metrics.jsonl")
+
+    return [Target("run", run, resume, 2.0)]
