@@ -67,7 +67,7 @@ def test_actions_of_the_data_and_of_the_policy_are_held_against_the_limits(
     run = tmp_path / "run"
     env = ["env.id=strangers:Mixed-v0", "data.observation=[arm/joints]", "evaluation.every=2", "evaluation.episodes=2"]
     assert train(file, run, *env) == 0
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert "note: actions of the data are outside of the limits of 'strangers:Mixed-v0', where they will be clip" in out
     assert "where 1 is the limit" in out
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
