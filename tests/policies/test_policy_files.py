@@ -116,7 +116,12 @@ def test_a_missing_file(name: str, saved: Path) -> None:
     [
         ("config.json", ["network", "width"], 10**9, "tensor 'network."),
         ("config.json", ["network", "width"], 10**30, "Overflow"),
-        ("config.json", ["network", "depth"], 10**9, "network.depth must be at least 1 and at most 1000, got 1000000000"),
+        (
+            "config.json",
+            ["network", "depth"],
+            10**9,
+            "network.depth must be at least 1 and at most 1000, got 1000000000",
+        ),
         ("config.json", ["network", "activation"], "é\n", "network.activation must be"),
         ("config.json", ["policy", "chunk"], 10**9, "tensor 'network."),
         ("config.json", ["observation_normalizer", "observation", "shape"], [10**9], "tensor 'observation_normalizer."),
