@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from PIL import Image
 
 from laminar.configs.compose import compose
 from laminar.data.calvin.writer import Annotation, CalvinWriter
@@ -87,9 +89,10 @@ def _d4rl(folder: Path) -> Path:
 def _d4rl_packed(folder: Path) -> Path:
     """Flat arrays in deflated chunks, with infos, as most files on the internet are."""
     rng, path = np.random.default_rng(0), folder / "packed.hdf5"
+    states = rng.normal(size=(13, 4))
     arrays = {
-        "observations": rng.normal(size=(12, 4)),
-        "next_observations": rng.normal(size=(12, 4)),
+        "observations": states[:-1],
+        "next_observations": states[1:],
         "actions": rng.uniform(-1, 1, size=(12, 2)).astype("f"),
         "rewards": rng.normal(size=12),
         "terminals": np.arange(12) == 5,
@@ -102,6 +105,12 @@ def _d4rl_packed(folder: Path) -> Path:
     return path
 
 
+def _png(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def _minari(folder: Path) -> Path:
     (folder / "minari" / "data").mkdir(parents=True)
     with h5py.File(folder / "minari" / "data" / "main_data.hdf5", "w") as file:
@@ -110,6 +119,9 @@ def _minari(folder: Path) -> Path:
             group.attrs.update(id=number, total_steps=length, seed=number)
             group["observations/goal"] = np.ones((length + 1, 2))
             group["observations/observation"] = np.arange(2.0 * length + 2).reshape(-1, 2)
+            camera = group["observations"].create_dataset("camera", (length + 1,), dtype=h5py.vlen_dtype(np.uint8))
+            for row in range(length + 1):
+                camera[row] = np.frombuffer(_png(row), np.uint8)
             group["actions"] = np.full((length, 1), 0.5, "f")
             group["rewards"] = np.ones(length)
             group["terminations"] = np.zeros(length, bool)
@@ -130,8 +142,8 @@ def _robomimic(folder: Path) -> Path:
         for number, length in enumerate((3, 2)):
             demo = data.create_group(f"demo_{number}")
             demo.attrs["num_samples"] = length
-            for key in ("obs", "next_obs"):
-                demo[f"{key}/arm"] = np.arange(2.0 * length).reshape(length, 2)
+            arm = np.arange(2.0 * length + 2).reshape(-1, 2)
+            demo["obs/arm"], demo["next_obs/arm"] = arm[:-1], arm[1:]
             demo["actions"] = np.full((length, 2), 0.1 * number)
             demo["rewards"] = np.zeros(length)
             demo["dones"] = (np.arange(length) == length - 1).astype(int)
