@@ -159,10 +159,10 @@ def check_lengths(frames: Frames) -> None:
     file = frames.folder / LENGTHS
     if not file.is_file():
         return
-    stated, found = _read_npy(file), frames.spans[:, 1] - frames.spans[:, 0] + 1
+    stated, found = _read_npy(file).reshape(-1), frames.spans[:, 1] - frames.spans[:, 0] + 1
     if stated.shape != found.shape or not (stated == found).all():
         raise LaminarError(
-            f"{file} states the lengths {stated.reshape(-1)[:3].tolist()}…, {SPANS} {found[:3].tolist()}…: they "
+            f"{file} states the lengths {stated[:3].tolist()}…, {SPANS} {found[:3].tolist()}…: they "
             "contradict each other; remove the wrong one"
         )
 
