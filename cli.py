@@ -24,6 +24,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from .errors import LaminarError, nearest
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, TextIOWrapper):  # as standard error does with what the terminal has no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if words else 2
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         VERBS[verb](rest)
         return 0
     except LaminarError as error:
-        print(f"laminar: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"laminar: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, missing rights: what went wrong and where is all there is to say
         print(f"laminar: {error}", file=sys.stderr)

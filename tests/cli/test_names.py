@@ -8,6 +8,8 @@ import shlex
 import shutil
 import signal
 import string
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +248,21 @@ def test_a_file_is_inspected(name: str, content: bytes, tmp_path: Path, capsys: 
     assert main(["inspect", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == name
     assert load_episodes(name).num_episodes == 3
+
+
+def test_a_name_that_is_no_text_is_inspected(content: bytes, tmp_path: Path) -> None:
+    name = b"caf\xe9.hdf5"
+    Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(content)
+    done = subprocess.run([sys.executable, "-m", "laminar.cli", "inspect", name], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert b"3 (0 terminated, 3 truncated)" in done.stdout
+
+
+def test_a_message_shows_a_name_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "two  spaces\n.hdf5"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "two  spaces" in told
 
 
 ALL_THE_WAY = ["demos (1)=it's ~[1], ${seed} 介绍", "-~run=1e5", "null", "a|b`c"]
