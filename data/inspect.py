@@ -44,8 +44,8 @@ def describe(episodes: Episodes) -> dict[str, Any]:
         "truncated": int(episodes.truncated[last].sum()),
         "observation": {key: _describe_array(value) for key, value in _in_memory(episodes.observation).items()},
         "action": _describe_array(episodes.action) | {"limits": limits},
-        "reward": _range(episodes.reward),
-        "return": _range(episodes.returns()),
+        "reward": _range(episodes.reward) if episodes.has_reward else None,
+        "return": _range(episodes.returns()) if episodes.has_reward else None,
         "success": None if episodes.success is None else _share(episodes.success),
         "rate_hz": spec.rate_hz,
         "infos": {key: list(value.shape[1:]) for key, value in episodes.infos.items()},
@@ -74,7 +74,7 @@ def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None 
     found += told(still_dimensions(states, acted, episodes.spec), constant)
     found += _action_problems(episodes)
     found += _episode_problems(episodes)
-    if np.ptp(episodes.reward) == 0:
+    if episodes.has_reward and np.ptp(episodes.reward) == 0:
         found.append(f"reward: always {episodes.reward[0]:g}")
     if episodes.success is not None and not episodes.success.any():
         found.append("success: no episode succeeds")
@@ -196,9 +196,13 @@ def render(description: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _render_range(numbers: dict[str, float]) -> str:
+def _render_range(numbers: dict[str, float] | None) -> str:
+    if numbers is None:
+        return "not in the file"
     return f"{numbers['min']:.6g} to {numbers['max']:.6g}, mean {numbers['mean']:.6g}"
 
 
 def _render_array(array: dict[str, Any]) -> str:
-    return f"{tuple(array['shape'])} {array['dtype']}, {min(array['min']):.4g} to {max(array['max']):.4g}"
+    digits = 10 if array["dtype"] == "float64" else 4  # such numbers differ late
+    low, high = min(array["min"]), max(array["max"])
+    return f"{tuple(array['shape'])} {array['dtype']}, {low:.{digits}g} to {high:.{digits}g}"

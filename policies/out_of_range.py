@@ -71,7 +71,8 @@ class Excursions:
         if not self.outside:
             return f"all of {self.observations} observations within the range of the training data"
         worst = ", ".join(f"{one.count / self.observations:.2%} in {one}" for one in self.dimensions[:3])
-        more = f", and {len(self.dimensions) - 3} more dimensions" if len(self.dimensions) > 3 else ""
+        left = len(self.dimensions) - 3
+        more = f", and {left} more dimension{'s' * (left > 1)}" if left > 0 else ""
         what = f"{self.share:.2%} of {self.observations} observations outside the range of the training data"
         return f"{what}: {worst}{more}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from PIL import Image
 
 from laminar.configs.compose import compose
 from laminar.data.calvin.writer import Annotation, CalvinWriter
@@ -88,9 +91,10 @@ def _d4rl(folder: Path) -> Path:
 def _d4rl_packed(folder: Path) -> Path:
     """Flat arrays in deflated chunks, with infos, as most files on the internet are."""
     rng, path = np.random.default_rng(0), folder / "packed.hdf5"
+    states = rng.normal(size=(13, 4))
     arrays = {
-        "observations": rng.normal(size=(12, 4)),
-        "next_observations": rng.normal(size=(12, 4)),
+        "observations": states[:-1],
+        "next_observations": states[1:],
         "actions": rng.uniform(-1, 1, size=(12, 2)).astype("f"),
         "rewards": rng.normal(size=12),
         "terminals": np.arange(12) == 5,
@@ -101,6 +105,34 @@ def _d4rl_packed(folder: Path) -> Path:
         for key, value in arrays.items():
             file.create_dataset(key, data=value, chunks=(5, *value.shape[1:]), compression="gzip", shuffle=True)
     return path
+
+
+def _png(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _minari(folder: Path) -> Path:
+    (folder / "minari" / "data").mkdir(parents=True)
+    with h5py.File(folder / "minari" / "data" / "main_data.hdf5", "w") as file:
+        for number, length in enumerate((3, 2)):
+            group = file.create_group(f"episode_{number}")
+            group.attrs.update(id=number, total_steps=length, seed=number)
+            group["observations/goal"] = np.ones((length + 1, 2))
+            group["observations/observation"] = np.arange(2.0 * length + 2).reshape(-1, 2)
+            camera = group["observations"].create_dataset("camera", (length + 1,), dtype=h5py.vlen_dtype(np.uint8))
+            for row in range(length + 1):
+                camera[row] = np.frombuffer(_png(row), np.uint8)
+            group["actions"] = np.full((length, 1), 0.5, "f")
+            group["rewards"] = np.ones(length)
+            group["terminations"] = np.zeros(length, bool)
+            group["truncations"] = np.arange(length) == length - 1
+            group["infos/success"] = np.zeros(length + 1, bool)
+    space = json.dumps({"type": "Box", "dtype": "float32", "shape": [1], "low": [-1.0], "high": [1.0]})
+    stored = {"action_space": space, "total_steps": 5, "total_episodes": 2, "env_spec": "{}"}
+    (folder / "minari" / "data" / "metadata.json").write_text(json.dumps(stored))
+    return folder / "minari"
 
 
 def _diffusion_policy(folder: Path) -> Path:
@@ -146,6 +178,7 @@ def _plain_samples() -> dict[str, Callable[[Path], Path]]:
 
 MORE: dict[str, list[tuple[Callable[[Path], Path], Load]]] = {  # what writes further ones, and what reads them
     "d4rl": [(_d4rl, inspect_file), (_d4rl_packed, inspect_file)],
+    "minari": [(_minari, inspect_file)],
     "diffusion_policy": [(_diffusion_policy, inspect_file)],
     "calvin": [(_calvin, inspect_file), (_calvin, _with_tasks)],
 }
