@@ -121,6 +121,18 @@ def read_json(path: Path) -> Any:
         raise LaminarError(f"{path} is not valid JSON ({error}); use another checkpoint") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        LaminarError: the file is missing, not JSON, or holds something else.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise LaminarError(f"{path} holds a {type(stored).__name__}, expected an object; use another checkpoint")
+    return stored
+
+
 @contextmanager
 def rebuilding(path: Path) -> Generator[None]:
     """Name the file when what it holds, although JSON, does not describe what it should.

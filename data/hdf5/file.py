@@ -182,7 +182,7 @@ class Group:
         nodes: dict[str, Any] = {}
         for key in keys:
             nodes |= self.group(key)._leaves(f"{key}/") if self.has_group(key) else {key: self._open(key)}
-        found = {name: unwritten(node, self.path) for name, node in nodes.items()}
+        found = {name: unwritten(node, self.path) for name, node in nodes.items() if _is_array(node)}
         return {name: lacking for name, lacking in found.items() if lacking is not None}
 
     def _dataset(self, key: str) -> Any:

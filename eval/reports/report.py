@@ -20,6 +20,7 @@ from ...policies import Policy, load_policy
 from ...policies.guided import guide
 from ...policies.module import PolicyModule
 from ...policies.out_of_range import SHOWN, Excursions
+from ...policies.storage import read_object, rebuilding
 from ..results.result import Result
 from ..rollouts.lockstep import Lockstep
 from . import plots
@@ -87,11 +88,13 @@ def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any
     file = _file_of_run(policy, "run.json")
     if file is None:
         return None, []
-    data = json.loads(file.read_text(encoding="utf-8"))["data"]
+    with rebuilding(file):
+        data = read_object(file)["data"]
+        settings = data["path"], Selection(data.get("observation"), filter=data.get("filter"))
     if data.get("instruction") or data.get("action"):
         return None, ["- returns of the training data: none, CALVIN's recordings have no rewards"]
     try:
-        returns = load_episodes(data["path"], Selection(data.get("observation"), filter=data.get("filter"))).returns()
+        returns = load_episodes(*settings).returns()
     except LaminarError as error:
         return None, [f"- returns of the training data are not drawn: {error}"]
     if not returns.any():
@@ -103,9 +106,12 @@ def _data_returns(policy: PolicyModule | str | Path | None) -> tuple[NDArray[Any
 def data_lines(policy: PolicyModule | str | Path | None) -> list[str]:
     """Return what a run noted about its data when it started; nothing for a policy that lies in no run."""
     file = _file_of_run(policy, "run.json")
-    record = {} if file is None else json.loads(file.read_text(encoding="utf-8")).get("record", {})
-    lines = [f"- about the training data: {remark}" for remark in record.get("remarks", [])]
-    return lines + [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
+    if file is None:
+        return []
+    with rebuilding(file):
+        record = read_object(file).get("record", {})
+        lines = [f"- about the training data: {remark}" for remark in record.get("remarks", [])]
+        return lines + [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:

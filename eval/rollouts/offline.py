@@ -16,7 +16,7 @@ from ...policies import load_policy
 from ...policies.generative import generative
 from ...policies.guided import Acting, critic_of
 from ...policies.module import PolicyModule
-from ...policies.storage import checkpoints, read_json, rebuilding
+from ...policies.storage import checkpoints, read_json, read_object, rebuilding
 from ..results.result import Result, load_as, save_result
 from ..results.scores import Interval
 from .episodes import evaluate
@@ -215,7 +215,7 @@ def _run(run: Path) -> tuple[dict[str, Any], Path]:
             f"{run} is no training run with a checkpoint, which protocol=offline needs; give the out= folder of "
             "`laminar train`, or evaluate a single policy without protocol="
         )
-    return read_json(run / "run.json"), found[-1]
+    return read_object(run / "run.json"), found[-1]
 
 
 def load_offline(path: str | Path) -> OfflineResult:

@@ -22,6 +22,7 @@ from ...policies.storage import (
     checkpoints,
     load_into,
     read_json,
+    read_object,
     read_tensors,
     rebuilding,
     replacing,
@@ -173,9 +174,10 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
     Raises:
         LaminarError: names the first setting that differs, with both values.
     """
-    settings = read_json(run / "run.json")
-    known = bool(settings.pop(RECORD, {}).get("fingerprint"))
-    stored = flatten(defaults) | _EARLIER | flatten(_of_today(settings))
+    settings = read_object(run / "run.json")
+    with rebuilding(run / "run.json"):
+        known = bool(settings.pop(RECORD, {}).get("fingerprint"))
+        stored = flatten(defaults) | _EARLIER | flatten(_of_today(settings))
     wanted = flatten(config)
     for key in sorted(stored.keys() | wanted.keys()):
         # The same data may lie elsewhere: where their content is known, that is compared.

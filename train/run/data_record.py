@@ -20,7 +20,7 @@ from ...data.normalizer import Normalizer
 from ...errors import LaminarError
 from ...policies.generative import generative
 from ...policies.module import PolicyModule
-from ...policies.storage import checkpoints, read_json
+from ...policies.storage import checkpoints, read_object, rebuilding
 from ..config import TrainConfig
 
 RECORD = "record"
@@ -131,9 +131,11 @@ def stored_fingerprint(run: Path) -> Mapping[str, Any] | None:
     Raises:
         LaminarError: a damaged file.
     """
-    found = read_json(run / "run.json").get(RECORD, {}).get("fingerprint") if (run / "run.json").is_file() else None
+    file = run / "run.json"
+    with rebuilding(file):
+        found = read_object(file).get(RECORD, {}).get("fingerprint") if file.is_file() else None
     saved = [folder / DATA for folder in checkpoints(run) if (folder / DATA).is_file()]
-    return read_json(saved[-1]) if saved else found
+    return read_object(saved[-1]) if saved else found
 
 
 def check_same_data(run: Path, found: DataRecord) -> None:
