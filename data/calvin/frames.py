@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
@@ -169,8 +168,7 @@ def check_lengths(frames: Frames) -> None:
 
 def _read_npy(file: Path) -> Array:
     try:
-        with file.open("rb") as stream:
-            return npy.read_array(stream, allow_pickle=False)
+        return npz.array(file.read_bytes())
     except npz.DAMAGE as error:
         raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
 

@@ -321,5 +321,5 @@ def _is_group(node: Any) -> bool:
 def _is_numeric(node: Any) -> bool:
     try:
         return node.dtype.kind in "biuf"
-    except (TypeError, ValueError) as error:
-        raise RuntimeError("a type is damaged") from error
+    except (ValueError, TypeError) as error:
+        raise RuntimeError(f"a type is damaged or not known here: {error}") from error  # `open_hdf5` reports it

@@ -80,7 +80,7 @@ def test_a_smooth_motion_is_a_signal_however_small(column: np.ndarray) -> None:
 
 def test_what_is_nothing_but_small_is_not_flattened_wholesale() -> None:
     """Noise of three sensors, and nothing else that the policy could go by."""
-    state = np.stack([noise(0.3, 5e-6), noise(0.2, 3e-6), noise(0.1, 2e-6)], axis=1)
+    state = np.stack([noise(0.3, 2e-6), noise(0.2, 2e-6), noise(0.1, 1e-6)], axis=1)
     ranges, features = {"state": range_of(state)}, {"state": Feature((3,))}
     assert not hardly_varies(ranges, features)["state"].any()
     action = Range(np.zeros(1), np.ones(1))
