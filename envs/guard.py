@@ -36,7 +36,7 @@ def begin(env: gymnasium.Env[Any, Any], env_id: str, seed: int, options: dict[st
         LaminarError: it takes no seed, does not return an observation and a dictionary, or raised an error.
     """
     try:
-        given = env.reset(seed=seed, options=options)
+        given: Any = env.reset(seed=seed, options=options)
     except Exception as error:
         raise failed(env, env_id, error, seed) from error
     # an array of two numbers, as environments of before gymnasium return, would pass for a pair

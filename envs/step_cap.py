@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -78,8 +77,8 @@ def check_limit(env_id: str, steps: Any) -> None:
 
 def _whole(steps: Any) -> int | None:
     """Return a number of steps of any type (1500, 1500.0, np.int64(1500)); None for anything else."""
-    number = isinstance(steps, Real | np.generic) and not isinstance(steps, bool | np.bool_)
-    return int(steps) if number and np.isreal(steps) and float(steps).is_integer() else None
+    number = isinstance(steps, int | float | np.integer | np.floating) and not isinstance(steps, bool)
+    return int(steps) if number and float(steps).is_integer() else None
 
 
 def _limit(env: Any) -> TimeLimit[Any, Any] | StepCap | None:

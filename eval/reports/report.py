@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...data.load import Selection, load_episodes
-from ...envs.slots import Slots
 from ...envs.make import control_rate
 from ...envs.rendering import simulator
+from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies import Policy, load_policy
 from ...policies.guided import guide

@@ -46,8 +46,8 @@ class Starts:
             )
         if self.differ is False:
             return (
-                f"starts look alike: what is shown at the start is equal for all {len(self.seeds)} seeds that were tried; "
-                "the seed may decide what is not shown"
+                f"starts look alike: what is shown at the start is equal for all {len(self.seeds)} seeds that were "
+                "tried; the seed may decide what is not shown"
             )
         return ""
 
