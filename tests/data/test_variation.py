@@ -68,7 +68,7 @@ def test_small_motions_are(columns: list[np.ndarray], unit: str) -> None:
 @pytest.mark.parametrize(
     "column",
     [
-        motion(48.123, 3e-4, "float64"),  # latitude in degrees, some metres to and fro
+        motion(48.123, 3e-4, "float64"),  # latitude in degrees, some metres there and back
         motion(0.3, 4e-5),  # a micro-manipulator whose unit nobody told
         motion(1.2, 6e-5),  # a joint of a few hundred encoder steps
         (np.arange(ROWS) // 97 % 2 * 9e-5).astype("f"),  # two values, in turns
