@@ -196,8 +196,9 @@ def _differ(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f" and len(rows):
         some = np.concatenate([b[:: 1 + len(b) // _SOME], b[rows]])
         coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else b.dtype
-        digit = np.spacing(np.abs(some).max(axis=0).astype(coarse))
-        tolerance = np.maximum(_ROUNDING * (some.max(axis=0) - some.min(axis=0)), 2 * digit)
-        rows = rows[~(np.abs(a[rows].astype(np.float64) - b[rows]) <= tolerance).all(axis=1)]
+        with np.errstate(invalid="ignore"):  # what is not finite is no gap: `Episodes` refuses it, naming the row
+            digit = np.spacing(np.abs(some).max(axis=0).astype(coarse))
+            tolerance = np.maximum(_ROUNDING * (some.max(axis=0) - some.min(axis=0)), 2 * digit)
+            rows = rows[(np.abs(a[rows].astype(np.float64) - b[rows]) > tolerance).any(axis=1)]
     found[rows] = True
     return found
