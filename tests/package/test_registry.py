@@ -99,6 +99,19 @@ def test_exactly_one_class(tmp_path: Path, classes: tuple[str, ...]) -> None:
     assert family.member_class("good").__name__ == "Good"
 
 
+def test_an_alias_that_says_to_be_a_class_is_none(tmp_path: Path) -> None:
+    """As `tuple[int, ...]` does in Python 3.10."""
+    source = (
+        CLASS.format(name="Good")
+        + "\n\nPair = tuple[int, ...]\n\n\nclass Alias:\n    __class__ = type\n\n\nalias = Alias()\n"
+    )
+    family = Family("process", "laminar.policies.processes", Process)
+    module = load(tmp_path / "mine.py", CONFIG + source)
+    assert isinstance(module.alias, type)
+    assert family.register(module) == "mine"
+    assert family.member_class("mine").__name__ == "Good"
+
+
 def test_unknown_names_and_settings() -> None:
     for ask in (PROCESSES.module, PROCESSES.config_class, PROCESSES.member_class):
         with pytest.raises(LaminarError, match=r"no process is called 'flwo' \(known: .*\).*did you mean 'flow'"):
