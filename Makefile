@@ -17,11 +17,11 @@ export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint type format bench lock clean
+.PHONY: help setup demo test test-slow lint type format settings bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "Targets: setup demo test test-slow lint type format bench lock clean"
+	@echo "Targets: setup demo test test-slow lint type format settings bench lock clean"
 
 setup: $(READY)
 
@@ -63,6 +63,10 @@ type: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The reference of all settings: what `--help` reads, and the page.
+settings: $(READY)
+	$(BIN)/python -m laminar.configs.reference docs/settings.md
 
 # All of them run, then a claim that is not met fails the target. The harness is what they share, the usual U-Net what one of them compares with.
 bench: $(READY)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LaminarError, nearest
+from .version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if words else 2
+    if words[0] in ("-V", "--version", "version"):
+        print(f"laminar {__version__}")
+        return 0
     verb, rest = words[0], words[1:]
     try:
         if verb not in VERBS:
@@ -294,17 +298,27 @@ def _folder(out: str | None, verb: str) -> Path | None:
 
 def _usage() -> str:
     lines = [f"  {verb:10}{(function.__doc__ or '').splitlines()[0]}" for verb, function in VERBS.items()]
-    return "\n".join(["laminar VERB key=value …", "", *lines, "", "laminar VERB --help lists the verb's settings."])
+    return "\n".join(
+        [
+            "laminar VERB key=value …",
+            "",
+            *lines,
+            "",
+            "laminar VERB --help explains the verb's settings; laminar --version.",
+        ]
+    )
 
 
 def _help(verb: str, words: list[str]) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
     if verb in ("inspect", "doctor", "table"):
         return text
-    from .configs.compose import GROUPS, describe, options
+    from .configs.description import choices, describe
 
-    choices = [f"  {group}={'|'.join(options(group, verb))}" for group in GROUPS[verb] if options(group)]
-    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb, words)])
+    listed = [f"  {line}" for line in choices(verb, words)]
+    given = [word for word in words if not word.endswith("/")]
+    heading = "Settings of these choices, with their defaults:" if listed else "Settings and defaults:"
+    return "\n".join([text, "", *(["Choices:", *listed, ""] if listed else []), heading, describe(verb, given)])
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ What a verb needs is imported for that verb alone: `laminar export` loads no tra
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -73,8 +71,8 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
     """
     groups = GROUPS[verb]
     given = [_split(_full(word) if verb == "train" else word) for word in words]
-    plain = [f"{key}={_choice(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
-    config = _compose(verb, plain)
+    plain = [f"{key}={choice_of(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
+    config = select(verb, plain, schemas(verb))
     known = flat_keys(OmegaConf.to_container(config))
     texts: dict[str, Any] = dict(paths or {})  # past Hydra and OmegaConf, which would read more in them than characters
     for key, text in given:
@@ -88,7 +86,7 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
             plain.append(_grammatical(f"{key}={text}"))
         else:
             texts[key] = read_text(key, text, kind)
-    composed = _to_objects(_compose(verb, plain))
+    composed = _to_objects(select(verb, plain, ()))
     for key, value in texts.items():
         *owners, name = key.split(".")
         setattr(reduce(getattr, owners, composed), name, value)
@@ -103,27 +101,6 @@ def is_setting(verb: str, word: str) -> bool:
     key, equals, _ = word.partition("=")
     known = [*GROUPS[verb], *(one.name for one in fields(_load(SCHEMAS[verb])))]
     return bool(equals) and (key.partition(".")[0] in known or not ("/" in key or os.path.lexists(word)))
-
-
-def describe(verb: str, words: Sequence[str] = ()) -> str:
-    """Every setting of a verb with its default, or its value by some words, as YAML; bounds are comments beside."""
-    config = compose(verb, list(words))
-    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=math.inf)
-    return _beside_lines(text.rstrip("\n"), bounds(config))
-
-
-def _beside_lines(text: str, remarks: dict[str, str]) -> str:
-    """Add remarks, by dotted key, as comments to the lines of YAML that indents by two."""
-    lines: list[str] = []
-    above: list[str] = []
-    for line in text.split("\n"):
-        key, colon, _ = line.strip().partition(":")
-        if colon and not key.startswith("- "):
-            above[(len(line) - len(line.lstrip())) // 2 :] = [key]
-            remark = remarks.get(".".join(above))
-            line = f"{line}  # {remark}" if remark else line
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def flat_keys(config: Any) -> list[str]:
@@ -141,7 +118,7 @@ def options(group: str, verb: str = "") -> list[str]:
 
     Files in sub-folders have the folder in their name.
     """
-    names = sorted({*_files(group), *_registered(group)})
+    names = sorted({*_files(group), *registered(group)})
     return [name for name in names if not verb or ONLY.get((group, name), verb) == verb]
 
 
@@ -150,7 +127,7 @@ def _files(group: str) -> list[str]:
     return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
 
 
-def _registered(group: str) -> list[str]:
+def registered(group: str) -> list[str]:
     """Members of a group that come from elsewhere; a family that nobody has imported has none."""
     place = FAMILIES.get(group, "").partition(":")[0]
     loaded = f"{_PACKAGE}.{place}" in sys.modules
@@ -162,11 +139,24 @@ def _load(place: str) -> Any:
     return getattr(import_module(f"{_PACKAGE}.{module}"), name)
 
 
-def _compose(verb: str, words: list[str]) -> DictConfig:
-    _store(verb)
+def select(verb: str, words: Sequence[str], nodes: Iterable[tuple[str, Any]]) -> DictConfig:
+    """Let Hydra choose and override.
+
+    Args:
+        verb: the verb.
+        words: of Hydra's grammar.
+        nodes: from `schemas`, or plain values in place of its classes.
+
+    Raises:
+        LaminarError: a word that Hydra does not take, in one line.
+    """
+    store = ConfigStore.instance()
+    for place, node in nodes:
+        group, _, name = place.rpartition("/")
+        store.store(group=group or None, name=name, node=node)
     try:
         with initialize_config_module(configs.__name__, version_base="1.3"):
-            return hydra_compose(verb, words)
+            return hydra_compose(verb, list(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise LaminarError(_one_line(error)) from error
 
@@ -209,7 +199,7 @@ def _kind(config: DictConfig, key: str) -> Text | None:
     return text_of(owner, name) if owner is not None and is_dataclass(owner) else None
 
 
-def _choice(verb: str, group: str, text: str) -> str:
+def choice_of(verb: str, group: str, text: str) -> str:
     """Return the name in a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
     value = str(read_text(group, text, Text()))
     owner = ONLY.get((group, value), verb)
@@ -256,10 +246,12 @@ def _one_line(error: Exception) -> str:
     return f"{text}; it must be {allowed}" if allowed else text
 
 
-def _store(verb: str) -> None:
-    """Make the verb's dataclass, and the Config of every member that it can choose, a Hydra schema."""
-    store = ConfigStore.instance()
-    store.store(name=f"{verb}_schema", node=_load(SCHEMAS[verb]))
+def schemas(verb: str) -> Iterator[tuple[str, Any]]:
+    """Yield what Hydra is to know before a verb is composed: its dataclass, and the Config of every member to choose.
+
+    Names are those in Hydra's store, with the group in front: `train_schema`, `policy/flow_schema`.
+    """
+    yield f"{verb}_schema", _load(SCHEMAS[verb])
     if verb != "train":
         return
     policy = _load("policies.generative:PolicyConfig")
@@ -270,8 +262,8 @@ def _store(verb: str) -> None:
             config = family.config_class(name)
             node = policy(process=config()) if group == "policy" else config
             # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
-            store.store(group=group, name=name if name in family.registered else f"{name}_schema", node=node)
-    store.store(group="runtime", name="runtime_schema", node=_load("train.config:RuntimeConfig"))
+            yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
+    yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
 
 
 def _refuse_hidden(group: str, registered: Iterable[str]) -> None:

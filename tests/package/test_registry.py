@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from laminar import registry
 from laminar.errors import LaminarError
 from laminar.policies.networks import NETWORKS, Network
 from laminar.policies.processes import PROCESSES, Process
@@ -29,6 +30,12 @@ def load(path: Path, source: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(autouse=True)
+def _families_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Families made here have the packages of laminar's own, and would stand in their place for the tests to come."""
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
 
 
 @pytest.fixture
