@@ -66,7 +66,7 @@ format: $(READY)
 
 # The reference of all settings: what `--help` reads, and the page.
 settings: $(READY)
-	$(BIN)/python -m laminar.configs.reference docs/settings.md
+	$(BIN)/python -m laminar.configs.settings_page docs/settings.md
 
 # All of them run, then a claim that is not met fails the target. The harness is what they share, the usual U-Net what one of them compares with.
 bench: $(READY)

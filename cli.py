@@ -13,14 +13,16 @@
     laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
     laminar export policy.path=runs/maze format=onnx out=maze_onnx
 
-Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback).
+Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback), 141 nobody reads on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -37,25 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, TextIOWrapper):  # as standard error does with what the terminal has no letters for
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return 0 if words else 2
-    if words[0] in ("-V", "--version", "version"):
-        print(f"laminar {__version__}")
-        return 0
-    verb, rest = words[0], words[1:]
     try:
-        if verb not in VERBS:
-            raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
-        if "-h" in rest or "--help" in rest:
-            print(_help(verb, [word for word in rest if "=" in word]))
-            return 0
-        VERBS[verb](rest)
-        return 0
+        code = _run(words)
+        sys.stdout.flush()  # here a reader that has gone is noticed, not when Python ends
+        return code
     except LaminarError as error:
         print(f"laminar: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, missing rights: what went wrong and where is all there is to say
+        if _leave_readers_that_went():
+            return 128 + signal.SIGPIPE
         print(f"laminar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -66,12 +59,44 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb in ("-V", "--version", "version"):
+        print(f"laminar {__version__}")
+    elif verb not in VERBS:
+        raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
+    elif "-h" in rest or "--help" in rest:
+        print(_help(verb, [word for word in rest if "=" in word]))
+    else:
+        VERBS[verb](rest)
+    return 0
+
+
+def _leave_readers_that_went() -> bool:
+    """Tell whether who read our output has gone, as of `| head -1`; what is left in buffers then goes nowhere."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    gone = [number for number, event in poll.poll(0) if event & select.POLLERR]
+    for number in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(gone)
+
+
 def train(words: list[str]) -> None:
-    """Train a policy on demonstrations."""
-    from .configs.compose import compose
+    """Train a policy on demonstrations.
+
+    out=RUN resume=true continues a run that was stopped, with its settings.
+    """
+    from .configs.compose import compose, given_in
+    from .train.run.restored import restored
     from .train.run.trainer import train as run
 
-    run(compose("train", words))
+    config = compose("train", words)
+    run(restored(config, given_in(words)) if config.resume else config)
 
 
 def evaluate(words: list[str]) -> None:

@@ -232,6 +232,17 @@ def text_of(owner: type[Any], name: str) -> Text | None:
     return Text(null=NoneType in types) if types - {NoneType} == {str} else None
 
 
+def is_whole(owner: type[Any], name: str) -> bool:
+    """Tell whether a setting is a whole number, or one or null.
+
+    Args:
+        owner: dataclass with the setting.
+        name: of the field.
+    """
+    declared = get_type_hints(owner)[name]
+    return (set(get_args(declared)) or {declared}) - {NoneType} == {int}
+
+
 def check(config: Any, where: str = "") -> None:
     """Refuse a setting outside its bounds, in a dataclass object and those inside it.
 

@@ -25,7 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import configs
 from ..errors import LaminarError, nearest
 from ..registry import Family
-from ..settings import Text, bounds, check, text_of
+from ..settings import Text, bounds, check, is_whole, text_of
+from .mistakes import no_setting, not_whole, unknown
+from .reference import flat_keys
 from .words import read_text
 
 SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
@@ -70,7 +72,7 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    given = [_split(_full(word) if verb == "train" else word) for word in words]
+    given = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=True)]
     plain = [f"{key}={choice_of(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
     config = select(verb, plain, schemas(verb))
     known = flat_keys(OmegaConf.to_container(config))
@@ -79,10 +81,11 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
         if key in groups:
             continue
         if key not in known:
-            raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")
+            raise unknown(verb, key, known, groups)
         _check_leaf(config, key)
         kind = _kind(config, key)
         if kind is None:
+            _check_whole(config, key, text)
             plain.append(_grammatical(f"{key}={text}"))
         else:
             texts[key] = read_text(key, text, kind)
@@ -96,21 +99,16 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
     return composed
 
 
+def given_in(words: Sequence[str]) -> list[str]:
+    """Return the keys of words that were composed for `train`."""
+    return [_split("train", word, None)[0] for word in words]
+
+
 def is_setting(verb: str, word: str) -> bool:
     """Tell whether a word is `key=value`, maybe with a misspelt key, and not a path that has a "=" in it."""
     key, equals, _ = word.partition("=")
     known = [*GROUPS[verb], *(one.name for one in fields(_load(SCHEMAS[verb])))]
     return bool(equals) and (key.partition(".")[0] in known or not ("/" in key or os.path.lexists(word)))
-
-
-def flat_keys(config: Any) -> list[str]:
-    """Dotted keys of all nodes and leaves of nested dictionaries."""
-    keys: list[str] = []
-    for key, value in config.items():
-        keys.append(str(key))
-        if isinstance(value, dict):
-            keys += [f"{key}.{below}" for below in flat_keys(value)]
-    return keys
 
 
 def options(group: str, verb: str = "") -> list[str]:
@@ -168,19 +166,14 @@ def _to_objects(config: DictConfig) -> Any:
         raise LaminarError(_one_line(error)) from error
 
 
-def _full(word: str) -> str:
-    """Return `init=PATH` in full: the path is one of the settings of a start."""
-    return f"init.path={word.removeprefix('init=')}" if word.startswith("init=") else word
-
-
-def _split(word: str) -> tuple[str, str]:
-    """Return key and text of one `key=value` word."""
+def _split(verb: str, word: str, after: str | None) -> tuple[str, str]:
+    """Return key and text of one `key=value` word, which another one follows."""
     key, equals, text = word.partition("=")
     if key.startswith(("+", "~")):
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
-    if not equals:
-        raise LaminarError(f"'{word}' is not key=value")
-    return key, text
+    if not equals or key.startswith("-"):
+        raise no_setting(verb, word, after)
+    return ("init.path" if (verb, key) == ("train", "init") else key), text  # the path is one of a start's settings
 
 
 def _grammatical(word: str) -> str:
@@ -197,6 +190,15 @@ def _kind(config: DictConfig, key: str) -> Text | None:
     group, _, name = key.rpartition(".")
     owner = OmegaConf.get_type(OmegaConf.select(config, group) if group else config)
     return text_of(owner, name) if owner is not None and is_dataclass(owner) else None
+
+
+def _check_whole(config: DictConfig, key: str, text: str) -> None:
+    """Refuse `1e4` and `1.5` where a whole number is wanted; Hydra's words for it name types of Python."""
+    group, _, name = key.rpartition(".")
+    owner = OmegaConf.get_type(OmegaConf.select(config, group) if group else config)
+    error = not_whole(key, text) if owner is not None and is_dataclass(owner) and is_whole(owner, name) else None
+    if error:
+        raise error
 
 
 def choice_of(verb: str, group: str, text: str) -> str:

@@ -15,7 +15,8 @@ from laminar.configs import description
 from laminar.configs.compose import GROUPS, SCHEMAS, compose, options
 from laminar.configs.description import choices, describe
 from laminar.configs.notes import notes_of
-from laminar.configs.reference import RECORDED, from_classes, from_record, to_json, to_markdown
+from laminar.configs.reference import RECORDED, from_record
+from laminar.configs.settings_page import from_classes, to_json, to_markdown
 from laminar.errors import LaminarError
 from laminar.settings import number
 
