@@ -113,7 +113,7 @@ def evaluate(words: list[str]) -> None:
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
     given = {word.partition("=")[0] for word in words}
-    run(config, given, _folder(config.out, "eval"))
+    run(config, given, _folder(config, "eval"))
 
 
 def compare(words: list[str]) -> None:
@@ -128,18 +128,20 @@ def compare(words: list[str]) -> None:
     how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
     _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
+    out = _folder(config, "compare")
     seeds = list(range(config.seed, config.seed + config.episodes))
     comparison = run(config.a.path, config.b.path, config.env.id, seeds)
     print(comparison.summary())
-    if config.out:
-        print(f"written to {comparison.save(config.out)}")
+    if out:
+        print(f"written to {comparison.save(out)}")
 
 
 def table(words: list[str]) -> None:
-    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM].
+    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM] [overwrite=true].
 
     Reads every eval.json in the folders that `laminar eval protocol=offline` wrote, one a training seed. Rows are data
-    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv.
+    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv; files
+    of these names that are no such table are replaced only with overwrite=true.
     """
     from dataclasses import asdict
     from functools import cache
@@ -147,13 +149,16 @@ def table(words: list[str]) -> None:
     from .configs.compose import compose, options
     from .configs.words import read_text
     from .eval.reports.table import tabulate
-    from .eval.reports.table_report import markdown, save_table
+    from .eval.reports.table_report import check_stem, markdown, save_table
     from .settings import Text
 
-    folders, rest = _paths(words, lambda word: word.startswith("out="))
-    if not folders or len(rest) > 1 or not all(word.startswith("out=") for word in rest):
-        raise _usage_of("table", "FOLDER… [out=STEM]", words)
-    out = [read_text("out", word.removeprefix("out="), Text(path=True)) for word in rest]
+    folders, rest = _paths(words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false"))
+    given = dict(word.split("=", 1) for word in rest if "=" in word)
+    if not folders or len(given) < len(rest) or not given.keys() <= {"out", "overwrite"}:
+        raise _usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
+    stem = read_text("out", given["out"], Text(path=True)) if "out" in given else None
+    if stem:
+        check_stem(str(stem), given.get("overwrite") == "true")
 
     @cache
     def published(recipe: str) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def table(words: list[str]) -> None:
 
     found = tabulate(folders, published)
     print(markdown(found))
-    for path in save_table(found, str(out[0])) if out and out[0] else ():
+    for path in save_table(found, str(stem)) if stem else ():
         print(f"written to {path}")
 
 
@@ -178,7 +183,7 @@ def bench(words: list[str]) -> None:
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
-    out = _folder(config.out, "bench")
+    out = _folder(config, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
     )
@@ -220,17 +225,18 @@ def collect(words: list[str]) -> None:
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
     play = is_play(config.env.id)
     _need(config.out, "collect", "out=FOLDER" if play else "out=FILE.hdf5")
-    for unused in ("episodes",) if play else ("steps", "processes"):
+    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
+    if not play:
+        remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
+    for unused, remedy in remedies.items():
         if any(word.startswith(f"{unused}=") for word in words):
-            raise LaminarError(
-                f"{unused} does not apply to {'play; give steps=N' if play else 'one task; give episodes=N'}"
-            )
+            raise LaminarError(f"{unused} does not apply to {remedy}")
     if play:
         from .envs.playroom.play_recording import record_play
 
         print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
     else:
-        print(run(config.env.id, config.episodes, config.seed, config.out))
+        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite))
 
 
 def inspect(words: list[str]) -> None:
@@ -273,7 +279,7 @@ def schedule(words: list[str]) -> None:
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
     _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
-    out = _folder(config.out, "schedule")
+    out = _folder(config, "schedule")
     found = []
     for one in search_schedules(config):
         save_schedule(config.policy.path, one.name, one.schedule)
@@ -313,12 +319,12 @@ def _need(value: object, verb: str, what: str) -> None:
         raise LaminarError(f"laminar {verb} needs {what}")
 
 
-def _folder(out: str | None, verb: str) -> Path | None:
-    """Return where a verb writes its folder; None without out=."""
-    folder = Path(out) if out else None
-    if folder and folder.exists() and not folder.is_dir():
-        raise LaminarError(f"out={folder} is a file; laminar {verb} writes a folder")
-    return folder
+def _folder(config: Any, verb: str) -> Path | None:
+    """Return the folder that a verb may write into; None without out=."""
+    from .eval.outputs import WRITTEN
+    from .overwriting import check_folder
+
+    return check_folder(config.out, verb, WRITTEN[verb], config.overwrite) if config.out else None
 
 
 def _usage() -> str:

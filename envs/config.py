@@ -23,3 +23,4 @@ class CollectConfig:
     processes: int | None = number(None, least=1, null=True)  # of play, at the same time; null is one a processor core
     seed: int = seed_number()  # the same seed records the same file
     out: str | None = path()  # HDF5 file in D4RL's layout; for play a folder in CALVIN's
+    overwrite: bool = False  # of one task: replace the file, unless it is read-only

@@ -41,6 +41,7 @@ class EvalConfig:
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
     processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
     video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
@@ -56,6 +57,7 @@ class CompareConfig:
     episodes: int = number(50, least=1)  # pairs, one a seed
     seed: int = seed_number()  # pair i runs on seed + i
     out: str | None = path()  # folder for compare.json
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
 @dataclass
@@ -75,6 +77,7 @@ class BenchConfig:
     device: str = "cpu"  # cpu, cuda, or one of several: cuda:1
     seed: int = seed_number()  # of observations and noise
     out: str | None = path()  # folder for bench.json, the histogram and the report
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
 @dataclass
@@ -115,3 +118,4 @@ class ScheduleConfig:
     draws: int = number(8, least=2)  # held-out draws, which the reported distances are means of
     seed: int = seed_number()  # of the split, the draws and the proposals
     out: str | None = path()  # folder for report.json and report.md; the schedules go beside the policy's weights
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never

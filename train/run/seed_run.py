@@ -15,6 +15,7 @@ from ...policies.storage import checkpoints, read_object, write_json
 from ..config import TrainConfig
 from ..improver import Improver
 from .checkpoint import (
+    BEST,
     Best,
     check_same_run,
     defaults_of,
@@ -57,6 +58,10 @@ class SeedRun:
             if not config.resume:
                 raise LaminarError(f"{self.folder} already holds a run: {_remedy(self.folder)}, or choose another out=")
             check_same_run(self.folder, self.settings, defaults_of(config))
+            return
+        there = [name for name in ("metrics.jsonl", "tensorboard", BEST) if (self.folder / name).exists()]
+        if there:
+            raise LaminarError(f"{self.folder} holds {there[0]} of something else than a run; choose another out=")
 
     def take(self, data: DataRecord) -> None:
         """Learn from recordings that were looked at.
