@@ -72,7 +72,7 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    given = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=True)]
+    given = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=False)]
     plain = [f"{key}={choice_of(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
     config = select(verb, plain, schemas(verb))
     known = flat_keys(OmegaConf.to_container(config))
