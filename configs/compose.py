@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import configs
 from ..errors import LaminarError, nearest
 from ..registry import Family
-from ..settings import Text, bounds, check, is_whole, text_of
+from ..settings import Text, bounds, check, text_of, whole_number
 from .mistakes import no_setting, not_whole, unknown
 from .reference import flat_keys
 from .words import read_text
@@ -196,7 +196,8 @@ def _check_whole(config: DictConfig, key: str, text: str) -> None:
     """Refuse `1e4` and `1.5` where a whole number is wanted; Hydra's words for it name types of Python."""
     group, _, name = key.rpartition(".")
     owner = OmegaConf.get_type(OmegaConf.select(config, group) if group else config)
-    error = not_whole(key, text) if owner is not None and is_dataclass(owner) and is_whole(owner, name) else None
+    allowed = whole_number(owner, name) if owner is not None and is_dataclass(owner) else None
+    error = not_whole(key, text, allowed) if allowed else None
     if error:
         raise error
 

@@ -60,14 +60,13 @@ def unknown(verb: str, key: str, known: Sequence[str], groups: Sequence[str]) ->
     return LaminarError(f"{text}{nearest(key, [*known, *groups])}")
 
 
-def not_whole(key: str, text: str) -> LaminarError | None:
+def not_whole(key: str, text: str, allowed: str) -> LaminarError | None:
     """Return the error of a number that is not written as a whole one, `1e4` or `1.5`; None for any other text."""
     if not _NUMBER.fullmatch(text) or re.fullmatch(r"[+-]?[\d_]+", text):
         return None
     value = float(text)
-    if abs(value) < 1e15 and value.is_integer():
-        return LaminarError(f"{key} must be a whole number, got {text}; write {key}={value:.0f}")
-    return LaminarError(f"{key} must be a whole number, got {text}")
+    written = f"; write {key}={value:.0f}" if abs(value) < 1e15 and value.is_integer() else ""
+    return LaminarError(f"{key} must be {allowed}, got {text}{written}")
 
 
 def _listed(names: Sequence[str]) -> str:

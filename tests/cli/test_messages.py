@@ -39,7 +39,7 @@ MESSAGES: list[tuple[str, list[str]]] = [
     ("train method.discount=0.9", ["method=dql, fql, iql, ofql, rebrac or td3bc"]),
     # numbers
     ("train steps=1e4", ["steps must be a whole number", "steps=10000"]),
-    ("train steps=1.5", ["steps must be a whole number, got 1.5"]),
+    ("train steps=1.5", ["steps must be a whole number, at least 1, got 1.5"]),
     ("bench policy.path=RUN candidates=1e1", ["a whole number", "candidates=10"]),
     ("eval policy.path=RUN task=pointmaze episodes=0", ["episodes must be at least 1, got 0"]),
     # dashes
