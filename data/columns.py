@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LaminarError
+from .variation import MOTION, OWN, is_rough
 
 Array = NDArray[Any]
-STILL = 1e-4  # a range below this share of the values' magnitude is noise of something that stands still,
-STILL_AT_MOST = 1e-2  # unless it is wider than this, in raw units
+_FEW = 1 << 12  # values of single precision that a feature is made of
 _RESOLVED = 16  # float32 steps that a move from row to row spans at least, to be told from rounding
 _USUAL = 0.95  # share of the moves that count; the rest may be resets between episodes, which are few and far
 
@@ -107,21 +107,25 @@ def loses_steps(array: Array) -> bool:
     magnitude = np.maximum(np.abs(low), np.abs(high))
     with np.errstate(over="ignore", invalid="ignore"):
         step = np.spacing(magnitude.astype(np.float32)).astype(np.float64)
-        moves = high - low > still_range(low, high)
-        suspect = np.flatnonzero(moves & (high - low < step * 2**24) & np.isfinite(step))
+        suspect = np.flatnonzero((low < high) & (high - low < step * 2**24) & np.isfinite(step))
     return any(_loses(flat[:, column], step[column]) for column in suspect)
 
 
 def _loses(values: Array, step: float) -> bool:
-    """Tell whether most of the way that one column (N,) goes is made of moves of a few steps of single precision."""
+    """Tell whether one column (N,) takes few values in single precision, or goes its way by moves of a few of them.
+
+    Moves count, not the rows in between where a slow sensor holds its value, and not the few resets between episodes. A
+    locked joint's noise is no loss.
+    """
     values = values.astype(np.float64)
     if not (values.astype(np.float32) != values).any():
         return False
+    span = values.max() - values.min()
+    if span <= min(OWN * np.abs(values).max(), MOTION) and is_rough(values):
+        return False
+    if span < _FEW * step:
+        return True
     moves = np.abs(np.diff(values))
+    moves = moves[moves > 0]
     moves = moves[moves <= np.quantile(moves, _USUAL)]
     return bool(2 * moves[moves < _RESOLVED * step].sum() > moves.sum())
-
-
-def still_range(low: Array, high: Array) -> Array:
-    """Return the range below which values from `low` to `high` are noise around one number."""
-    return np.minimum(STILL * np.maximum(np.abs(low), np.abs(high)), STILL_AT_MOST)

@@ -7,6 +7,7 @@ is seen in every sixteenth block only. So memory is read as fast as it can be.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ _ROWS = 64  # that stand for an array on disk, evenly spread
 
 def fingerprint(episodes: Episodes) -> dict[str, Any]:
     """Return the numbers of episodes and steps and a digest of the content, whatever the files are called."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(json.dumps(episodes.spec.to_json(), sort_keys=True).encode(), digest_size=16)
     for name, array in _arrays(episodes):
         digest.update(f"{name} {array.shape} {array.dtype}".encode())
         for part in _parts(array):

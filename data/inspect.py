@@ -63,7 +63,7 @@ def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None 
     """
     found: list[str] = []
     observed, acted = _ranges(episodes)
-    for name, (low, high) in [*observed.items(), ("action", acted)]:
+    for name, (low, high, _) in [*observed.items(), ("action", acted)]:
         same = np.flatnonzero(low == high)
         if len(same):
             found.append(f"{name}: {_some(same)} of {low.size} dimensions never change")
@@ -118,6 +118,9 @@ def _episode_problems(episodes: Episodes) -> list[str]:
     copies = _copies(episodes)
     if copies:
         found.append(f"episodes: {_some(np.array(copies))} repeat earlier ones exactly")
+    empty = _ending_in_zeros(episodes)
+    if len(empty):
+        found.append(f"episodes: {_some(empty)} end in rows of zeros in all states and actions, as padding does")
     return found
 
 
@@ -138,6 +141,18 @@ def _copies(episodes: Episodes) -> list[int]:
             if seen.setdefault(digest.digest(), episode) != episode:
                 copies.append(episode)
     return sorted(copies)
+
+
+def _ending_in_zeros(episodes: Episodes) -> Array:
+    """Return the episodes whose last two rows are zero, but not the first one."""
+    last = episodes.ends - 1
+    states = [value for value in episodes.observation.values() if not is_on_disk(value)]
+
+    def zero(rows: Array) -> Array:
+        values = [value[rows].reshape(len(rows), -1) for value in (*states, episodes.action)]
+        return np.logical_and.reduce([~value.any(axis=1) for value in values])
+
+    return np.flatnonzero((episodes.lengths > 2) & zero(last) & zero(np.maximum(last - 1, 0)) & ~zero(episodes.starts))
 
 
 def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -14,6 +14,14 @@ from .hdf5.file import has_signature, open_hdf5
 from .named import named_data, similar_name
 from .selection import EVERYTHING, Selection
 
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS and not the file: git lfs pull",
+    b"\x1f\x8b": "packed by gzip: gunzip it",
+    b"<!doctype": "a web page and not the file: download it again",
+    b"<html": "a web page and not the file: download it again",
+}
+"""First bytes of files that are often taken for demonstrations -> what they are, and what to do."""
+
 
 def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection = EVERYTHING) -> Episodes:
     """Read one file, or several of the same robot that are joined in the given order.
@@ -86,7 +94,10 @@ def format_modules() -> dict[str, ModuleType]:
 
 def _content(path: Path) -> str:
     if not has_signature(path):
-        return "not HDF5"
+        with path.open("rb") as file:
+            begins = file.read(64).lstrip().lower()
+        kinds = [kind for mark, kind in _OTHERS.items() if begins.startswith(mark)]
+        return kinds[0] if kinds else "not HDF5"
     with open_hdf5(path) as file:
         return f"HDF5 with {file.names()[:12]}"
 

@@ -104,13 +104,13 @@ class Normalizer(nn.Module):
         if floor:
             still = hardly_varies(ranges, known)
         else:
-            still = {key: is_rounding(*found, known[key].dtype) for key, found in ranges.items()}
+            still = {key: is_rounding(one.low, one.high, known[key].dtype) for key, one in ranges.items()}
         double = [key for key in arrays if known[key].dtype == "float64"]
         constant = {key: [int(index) for index in np.flatnonzero(one)] for key, one in still.items() if one.any()}
         shapes = {key: tuple(value.shape[1:]) for key, value in values.items()}
         normalizer = cls({key: chosen[key] for key in values}, shapes, double, bound, constant)
         for key, array in arrays.items():
-            normalizer._fit_key(key, array, *ranges[key], still[key])
+            normalizer._fit_key(key, array, ranges[key].low, ranges[key].high, still[key])
         return normalizer
 
     def _fit_key(

@@ -8,6 +8,7 @@ which also has the last word on what is damaged.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import tokenize
 import zipfile
@@ -53,7 +54,7 @@ def read(path: Source, keys: Sequence[str]) -> dict[str, Array]:
             except (struct.error, zlib.error):
                 members = None
         members = members or _read_unusual(path, keys)
-        return {key: _array(data) for key, data in members.items()}
+        return {key: array(data) for key, data in members.items()}
     except FileNotFoundError as error:
         raise LaminarError(f"{path}: no such file; copy the data set again") from error
     except _DAMAGE as error:
@@ -148,14 +149,27 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return file.read(member.file_size)  # no more, whatever it would inflate to
 
 
-def _array(data: bytes) -> Array:
-    """Return the array of one `.npy` file in memory."""
+def array(data: bytes) -> Array:
+    """Return the array of one `.npy` file in memory.
+
+    Raises:
+        ValueError: or another of `DAMAGE`; nothing that is larger than the file is made before.
+    """
     end = 10 + int.from_bytes(data[8:10], "little")
     layout = _layout(data[:end])
     if layout is None:
-        return npy.read_array(io.BytesIO(data), allow_pickle=False)
+        return _unusual_array(data)
     shape, dtype = layout
     return np.frombuffer(data, dtype, offset=end).reshape(shape)
+
+
+def _unusual_array(data: bytes) -> Array:
+    stream = io.BytesIO(data)
+    header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    if math.prod(shape) * dtype.itemsize > len(data):
+        raise ValueError(f"an array of shape {shape} in {len(data)} bytes")
+    return npy.read_array(io.BytesIO(data), allow_pickle=False)
 
 
 @lru_cache(maxsize=256)

@@ -109,13 +109,13 @@ def read(path: Path) -> dict[Any, Any]:
         LaminarError: the file is missing or damaged, holds no dictionary, or names a forbidden class.
     """
     try:
-        with path.open("rb") as file:
-            version = npy.read_magic(file)
-            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = header(file)
-            if shape != () or dtype != np.dtype(object):
-                raise LaminarError(f"it holds {dtype} of shape {shape}, expected a dictionary")
-            content = file.read()
+        file = io.BytesIO(path.read_bytes())  # which gives no more than there is, whatever length a header states
+        version = npy.read_magic(file)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if shape != () or dtype != np.dtype(object):
+            raise LaminarError(f"it holds {dtype} of shape {shape}, expected a dictionary")
+        content = file.read()
         _check_memo(content)
         value: Any = _Unpickler(io.BytesIO(content)).load().item()
     except FileNotFoundError as error:

@@ -17,8 +17,8 @@ from .on_disk import is_on_disk
 from .spec import Feature, Spec
 
 Array = NDArray[Any]
-_ROUNDING = 1e-5  # of a column's magnitude: what is written twice may be rounded twice
-_SOME = 1000  # rows that tell a column's magnitude
+_ROUNDING = 1e-5  # of a column's range: what is written twice may be rounded twice
+_SOME = 1000  # rows that tell a column's range
 
 
 @dataclass
@@ -194,8 +194,10 @@ def _differ(a: Array, b: Array) -> Array:
     a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
     rows = np.unique(np.flatnonzero(a != b) // a.shape[1])
     if a.dtype.kind == "f" and len(rows):
-        some = b[:: 1 + len(b) // _SOME]
-        tolerance = _ROUNDING * np.maximum(np.abs(some).max(axis=0), np.abs(b[rows]).max(axis=0))
+        some = np.concatenate([b[:: 1 + len(b) // _SOME], b[rows]])
+        coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else b.dtype
+        digit = np.spacing(np.abs(some).max(axis=0).astype(coarse))
+        tolerance = np.maximum(_ROUNDING * (some.max(axis=0) - some.min(axis=0)), 2 * digit)
         rows = rows[~(np.abs(a[rows].astype(np.float64) - b[rows]) <= tolerance).all(axis=1)]
     found[rows] = True
     return found

@@ -1,15 +1,15 @@
 """Which dimensions of recorded features carry a signal, and which are constant but for the noise of a sensor.
 
-A locked joint still shows the last digits of its encoder. Divided by the deviation of that noise, the distance to where
-the joint sits on another day would be thousands of deviations. Such a dimension counts as constant: what it holds is a
-place, not a signal.
+A locked joint still shows the last digits of its encoder, up and down from row to row. Divided by the deviation of that
+noise, the distance to where the joint sits on another day would be thousands of deviations. Such a dimension counts as
+constant: what it holds is a place, not a signal. Motion is smooth, and a signal however small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,24 @@ from numpy.typing import NDArray
 from .spec import Feature, Spec
 
 Array = NDArray[Any]
-Range = tuple[Array, Array]
-"""Lowest and highest value of each dimension, in the feature's shape."""
 
+
+class Range(NamedTuple):
+    """How far values go.
+
+    Attributes:
+        low: lowest value of each dimension, in the feature's shape.
+        high: highest value.
+        rough: whether a dimension goes up and down from row to row, as noise does and motion does not; also where that
+            does not matter, as it goes far.
+    """
+
+    low: Array
+    high: Array
+    rough: Array | bool = True
+
+
+_ROUGH = 0.5
 UNITS = {"rad": 1e-4, "deg": 5e-3, "m": 1e-5, "cm": 1e-3, "mm": 1e-2, "um": 1.0, "s": 1e-4, "ms": 0.1, "N": 1e-3}
 """Unit -> range that is a sensor's noise."""
 OWN = 1e-4
@@ -56,23 +71,24 @@ def hardly_varies(ranges: Mapping[str, Range], features: Mapping[str, Feature]) 
     Returns:
         key -> bool in the feature's shape.
     """
-    rounding = {key: is_rounding(low, high, features[key].dtype) for key, (low, high) in ranges.items()}
+    rounding = {key: is_rounding(one.low, one.high, features[key].dtype) for key, one in ranges.items()}
     still = _noise(ranges, features)
     return rounding if all(one.all() for one in still.values()) else still
 
 
 def _noise(ranges: Mapping[str, Range], features: Mapping[str, Feature]) -> dict[str, Array]:
     """Tell which dimensions vary by noise or rounding: of their own, or beside what moves."""
-    own = {key: _is_still(low, high, features[key]) for key, (low, high) in ranges.items()}
-    moving = {key: _span(*ranges[key])[~own[key]] for key in ranges}
+    own = {key: _is_still(one.low, one.high, features[key]) for key, one in ranges.items()}
+    moving = {key: _span(one.low, one.high)[~own[key]] for key, one in ranges.items()}
     all_moving = _typical(np.concatenate([np.zeros(0), *moving.values()]))
     still: dict[str, Array] = {}
-    for key, (low, high) in ranges.items():
+    for key, (low, high, rough) in ranges.items():
         beside = _typical(moving[key])
         if beside <= ALONE and features[key].unit not in UNITS:  # nothing in this key moves: what else does?
             beside = all_moving
         small = np.maximum(BESIDE * np.minimum(beside, _magnitude(low, high)), min(ALONE * beside, ALONE))
-        still[key] = own[key] | (_span(low, high) <= small)
+        rounding = is_rounding(low, high, features[key].dtype)
+        still[key] = rounding | ((own[key] | (_span(low, high) <= small)) & rough)
     return still
 
 
@@ -127,7 +143,7 @@ def still_dimensions(ranges: Mapping[str, Range], action: Range, spec: Spec) -> 
     edges = {**ranges, None: action}
     return [
         Still(key, int(index), float(low.reshape(-1)[index]), float(high.reshape(-1)[index]))
-        for key, (low, high) in edges.items()
+        for key, (low, high, _) in edges.items()
         for index in np.flatnonzero(found[key] & (_span(low, high) > 0))
     ]
 
@@ -146,7 +162,7 @@ def told(still: Sequence[Still], constant: Mapping[str, Collection[int]], shown:
         if key is None:
             follows = "a policy's actions stay in that range"
         elif {one.dimension for one in mine} <= {*constant.get(key, ())}:
-            follows = "taken as constant"
+            follows = "taken as constant; policy.observation_floor=false takes it as signal"
         else:
             follows = "taken as signal all the same"
         listed = [str(one) for one in mine[:shown]] + ([f"{len(mine) - shown} more"] if len(mine) > shown else [])
@@ -157,5 +173,21 @@ def told(still: Sequence[Still], constant: Mapping[str, Collection[int]], shown:
 
 
 def range_of(values: Array) -> Range:
-    """Return the range of (N, ...) values in memory."""
-    return values.min(axis=0), values.max(axis=0)
+    """Return the range of (N, ...) values in memory, whose rows are in the order of time."""
+    low, high = values.min(axis=0), values.max(axis=0)
+    rough = np.ones(low.shape, np.bool_)
+    small = (_span(low, high) <= np.maximum(MOTION, BESIDE * _magnitude(low, high))) & (low < high)
+    flat = values.reshape(len(values), -1)
+    for index in np.flatnonzero(small):
+        rough.reshape(-1)[index] = is_rough(flat[:, index])
+    return Range(low, high, rough)
+
+
+def is_rough(column: Array) -> bool:
+    """Tell noise from motion in values (N,) of successive rows.
+
+    From row to row white noise moves by 1.13 of its deviation on average, whatever it is white around.
+    """
+    values = column.astype(np.float64) - float(column[0])
+    deviation = values.std()
+    return bool(deviation > 0 and np.abs(np.diff(values)).mean() > _ROUGH * deviation)

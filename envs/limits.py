@@ -122,8 +122,9 @@ class ActionLimits:
         low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
         self.low, self.high = _inside(low, high)
         self.bounded = bool(np.isfinite(low).any() or np.isfinite(high).any())
-        self._least = (low - _ROUNDING * np.abs(np.where(np.isfinite(low), low, 0.0))).astype(np.float32)
-        self._most = (high + _ROUNDING * np.abs(np.where(np.isfinite(high), high, 0.0))).astype(np.float32)
+        with np.errstate(over="ignore"):  # as in `_single`
+            self._least = _single(low - _ROUNDING * np.abs(np.where(np.isfinite(low), low, 0.0)))
+            self._most = _single(high + _ROUNDING * np.abs(np.where(np.isfinite(high), high, 0.0)))
         self.clipping = Clipping()
 
     def clip(self, chunks: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -180,11 +181,17 @@ def percent(part: int, whole: int) -> str:
 
 def _inside(low: Array, high: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return limits in float32 that are inside of those of an environment that counts in float64."""
-    lower, upper = low.astype(np.float32), high.astype(np.float32)
+    lower, upper = _single(low), _single(high)
     inner_low = np.where(lower < low, np.nextafter(lower, np.float32(np.inf)), lower)
     inner_high = np.where(upper > high, np.nextafter(upper, np.float32(-np.inf)), upper)
     crossed = inner_low > inner_high  # a dimension that is fixed
     return np.where(crossed, lower, inner_low), np.where(crossed, upper, inner_high)
+
+
+def _single(limits: Array) -> NDArray[np.float32]:
+    """Return limits in float32; one beyond the largest number there is becomes infinite, as nothing exceeds it."""
+    with np.errstate(over="ignore"):
+        return limits.astype(np.float32)
 
 
 def _finite(limit: float) -> float | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.spec import Spec
 from ..errors import LaminarError
+from . import guard
 from .fitting import fit_env
 from .ledger import Ledger, replay
 from .limits import stepped
@@ -57,9 +58,8 @@ class Slots:
         self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
         self._closed = False
         self._ledger = Ledger(self.env_id, count, self.spec.action_dim)
-        self.observations: Observations = {
-            key: np.zeros((count, *feature.shape), feature.dtype) for key, feature in self.spec.observation.items()
-        }
+        shown = self.spec.observation.items()
+        self.share({key: np.zeros((count, *feature.shape), feature.dtype) for key, feature in shown})
         try:
             self.envs += [make_env(self.env_id, render) for _ in range(count - 1)]
         except BaseException:
@@ -70,12 +70,13 @@ class Slots:
     def share(self, observations: Observations) -> None:
         """Write observations into these arrays (B, ...) from now on."""
         self.observations = observations
+        self._stored = [(key, rows, rows.shape[1:]) for key, rows in observations.items()]
 
     def reset(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> Observations:
         """Begin an episode in some slots, see `World.reset`."""
         for slot in self._ledger.existing(seeds):
-            observation, _ = self.envs[slot].reset(seed=seeds[slot], options=options.get(slot) if options else None)
-            self._store(slot, observation)
+            chosen = options.get(slot) if options else None
+            self._store(slot, guard.begin(self.envs[slot], self.env_id, seeds[slot], chosen))
             self._ledger.begin({slot: seeds[slot]}, options)
             if self.watch is not None:
                 self.watch(slot, self.envs[slot])
@@ -109,17 +110,26 @@ class Slots:
     def _execute(self, slot: int, chunks: NDArray[np.float32], outcome: Outcome) -> None:
         env, watch = self._stepped[slot], self.watch
         total, steps, told, observation = 0.0, 0, None, None
-        terminated = truncated = False
+        terminated = truncated = over = False
         for action in chunks[slot]:
-            observation, reward, terminated, truncated, info = env.step(action)
-            total += float(reward)
+            try:
+                observation, reward, terminated, truncated, info = env.step(action)
+                success = info.get("success")
+                over = bool(terminated or truncated)
+            except Exception as error:
+                raise guard.failed(env, self.env_id, error) from error
+            try:
+                total += float(reward)
+            except (TypeError, ValueError):
+                total += guard.number(reward, self.env_id)
             steps += 1
-            success = info.get("success", info.get("is_success"))
+            if success is None:
+                success = info.get("is_success")
             if success is not None:
                 told = succeeded(success, self.env_id) or bool(told)
             if watch is not None:
                 watch(slot, self.envs[slot])
-            if terminated or truncated:
+            if over:
                 break
         self._store(slot, observation)
         outcome.reward[slot] = total
@@ -127,15 +137,18 @@ class Slots:
         if told is not None:
             outcome.success[slot] = told
         self._ledger.book(slot, chunks, steps)
-        if terminated or truncated:  # a time limit reached by the very step that terminates cuts nothing off
+        if over:  # a time limit reached by the very step that terminates cuts nothing off
             outcome.terminated[slot], outcome.truncated[slot] = terminated, truncated and not terminated
             self._ledger.end(slot)
 
     def _store(self, slot: int, observation: Any) -> None:
         # A lone array is called "observation", as in Episodes. Assigning casts float64 to the dtype of the spec.
         shown = observation if isinstance(observation, dict) else {"observation": observation}
-        for key, rows in self.observations.items():
-            rows[slot] = shown[key]
+        for key, rows, shape in self._stored:
+            value = shown.get(key)
+            if type(value) is not np.ndarray or value.shape != shape:  # a number would be broadcast without a word
+                value = guard.array(self.env_id, shown, key, shape)
+            rows[slot] = value
 
     def state(self) -> dict[str, Array]:
         """Return what resumes the running episodes, see `World.state`."""

@@ -34,10 +34,11 @@ class FlatKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
     def observation(self, observation: Any) -> Any:
         """Return one level of keys; or the vector of a lone scalar."""
         if not isinstance(observation, dict):
-            return np.reshape(observation, 1)
+            return _one(observation)  # of a lone scalar, or of an environment that does not keep to its space
         flat = _flatten(observation)
         for key in self._scalars:
-            flat[key] = np.reshape(flat[key], 1)
+            if key in flat:
+                flat[key] = _one(flat[key])
         return flat
 
 
@@ -49,6 +50,11 @@ def with_flat_keys(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
 
 def _is_scalar(space: Any) -> bool:
     return isinstance(space, spaces.Box) and space.shape == ()
+
+
+def _one(value: Any) -> Any:
+    """Return a scalar as a vector; what is none is left for whoever stores it to refuse."""
+    return np.reshape(value, 1) if np.ndim(value) == 0 else value
 
 
 def _vector(space: Any) -> spaces.Box:

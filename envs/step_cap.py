@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from ..errors import LaminarError
@@ -12,7 +13,8 @@ from .room import as_room
 
 SETTING = "max_episode_steps"  # the argument of an id that sets a time limit, as in gymnasium.make
 STEPS = 1000  # of an episode where nothing is known: what most benchmarks of locomotion have
-_OWN = ("max_steps", SETTING, f"_{SETTING}", "horizon")  # names under which environments keep a limit of their own
+# names under which environments keep a limit of their own
+_OWN = ("max_steps", SETTING, f"_{SETTING}", "horizon", "max_path_length", "max_episode_length", "episode_length")
 
 
 class StepCap(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -50,8 +52,8 @@ def with_end(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     """
     if as_room(env) is not None or _limit(env) is not None:
         return env
-    own = [getattr(env.unwrapped, name, None) for name in _OWN]
-    return StepCap(env, max([STEPS, *(steps + 1 for steps in own if type(steps) is int)]))
+    own = [_whole(getattr(env.unwrapped, name, None)) for name in _OWN]
+    return StepCap(env, max([STEPS, *(steps + 1 for steps in own if steps is not None)]))
 
 
 def assumed_cap(env: gymnasium.Env[Any, Any]) -> int | None:
@@ -71,6 +73,12 @@ def check_limit(env_id: str, steps: Any) -> None:
     """Raise LaminarError for a time limit in an id that is no number of steps."""
     if type(steps) is not int or steps < 1:
         raise LaminarError(f"{SETTING} in environment '{env_id}' must be a whole number, at least 1, got {steps}")
+
+
+def _whole(steps: Any) -> int | None:
+    """Return a number of steps of any type (1500, 1500.0, np.int64(1500)); None for anything else."""
+    number = isinstance(steps, int | float | np.integer | np.floating) and not isinstance(steps, bool)
+    return int(steps) if number and float(steps).is_integer() else None
 
 
 def _limit(env: Any) -> TimeLimit[Any, Any] | StepCap | None:

@@ -31,7 +31,9 @@ class Windows(dict[str, Tensor]):
 
 
 def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
-    """Return an observation as tensors {key: (B, ...)}, floats in single precision, or double where the Spec needs it.
+    """Return an observation as tensors {key: (B, ...)}, numbers in single precision, or double where the Spec needs it.
+
+    Bytes stay bytes where the Spec has them; other whole numbers, true and false become floats.
 
     Args:
         spec: names the keys, their shapes and types.
@@ -60,8 +62,11 @@ def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dic
                 f"observation '{key}' has shape {tuple(value.shape)}; a batch of {feature.shape} needs "
                 f"{1 + len(feature.shape)} axes"
             )
-        if feature.dtype == "uint8" and value.dtype != torch.uint8:
-            raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
+        if feature.dtype == "uint8":
+            if value.dtype != torch.uint8:
+                raise LaminarError(f"observation '{key}' is {value.dtype}; the policy takes bytes (uint8), 0 to 255")
+        elif not value.is_floating_point():
+            tensors[key] = value.double() if _is_double(feature) else value.float()
     if len(tensors) > 1:
         _check_rows({key: value for key, value in tensors.items() if key in spec.observation})
     return tensors

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
@@ -159,18 +158,17 @@ def check_lengths(frames: Frames) -> None:
     file = frames.folder / LENGTHS
     if not file.is_file():
         return
-    stated, found = _read_npy(file), frames.spans[:, 1] - frames.spans[:, 0] + 1
+    stated, found = _read_npy(file).reshape(-1), frames.spans[:, 1] - frames.spans[:, 0] + 1
     if stated.shape != found.shape or not (stated == found).all():
         raise LaminarError(
-            f"{file} states the lengths {stated.reshape(-1)[:3].tolist()}…, {SPANS} {found[:3].tolist()}…: they "
+            f"{file} states the lengths {stated[:3].tolist()}…, {SPANS} {found[:3].tolist()}…: they "
             "contradict each other; remove the wrong one"
         )
 
 
 def _read_npy(file: Path) -> Array:
     try:
-        with file.open("rb") as stream:
-            return npy.read_array(stream, allow_pickle=False)
+        return npz.array(file.read_bytes())
     except npz.DAMAGE as error:
         raise LaminarError(f"{file}: truncated or damaged file ({error}); copy it again") from error
 

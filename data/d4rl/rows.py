@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from ..columns import as_actions, as_column, as_flags, check_rows
+from ..columns import as_actions, as_column, check_rows
 from ..hdf5.file import Group
 from ..recording import jumps
+from .flags import FLAGS, ends_of
 
 Array = NDArray[Any]
-FLAGS = ("terminals", "timeouts", "masks", "dones", "dones_float")
+_MADE_UP = 2  # rows of zeros at the end that are taken for none
+_FAR = 5.0  # times the usual move from row to row
 _MOST_TOGETHER = 1024  # environments that are stepped together
 
 
@@ -57,13 +58,10 @@ def read_rows(file: Group, remarks: list[str]) -> Rows:
     """
     path, written = file.path, _written(file, remarks)
 
-    def read(key: str) -> Array | None:
-        return file.array(key, written) if key in file else None
-
     observation = file.observations("observations", written)
     following = file.observations("next_observations", written) if "next_observations" in file else {}
     action = as_actions(file.array("actions", written), "actions", path)
-    columns = {key: value for key in ("rewards", *FLAGS) if (value := read(key)) is not None}
+    columns = {key: file.array(key, written, sparse=True) for key in ("rewards", *FLAGS) if key in file}
     columns = {key: as_column(value, key, path) for key, value in columns.items()}
     named = {f"observations/{key}": value for key, value in observation.items()} | {"actions": action} | columns
     steps = check_rows(named, path)
@@ -74,20 +72,66 @@ def read_rows(file: Group, remarks: list[str]) -> Rows:
             shape = observation[key].shape if key in observation else "missing"
             shapes = f"shape {value.shape}, in observations it is {shape}"
             raise LaminarError(f"{path}: '{key}' in next_observations has {shapes}")
-    flags = {key: as_flags(columns[key], key, path) for key in FLAGS if key in columns}
-    terminals = _terminals(flags, steps, path, remarks)
+    terminals, timeouts = ends_of({key: columns[key] for key in FLAGS if key in columns}, steps, path, remarks)
     if "rewards" not in columns:
         remarks.append("no 'rewards': good for cloning, not for methods that learn from rewards")
-    rows = Rows(observation, following, action, columns.get("rewards"), terminals, flags.get("timeouts"), {})
-    rows.infos = _infos(file, steps, written, remarks)
-    _check_flags(flags, rows.stops, path)
-    return rows
+    rows = Rows(observation, following, action, columns.get("rewards"), terminals, timeouts, {})
+    rows = _without_zeros(rows, remarks)
+    rows.infos = {key: value[: len(rows.action)] for key, value in _infos(file, steps, written, remarks).items()}
+    return _without_restarts(_taken_apart(rows, remarks), remarks)
+
+
+def _without_zeros(rows: Rows, remarks: list[str]) -> Rows:
+    """Cut rows off the end in which all is zero: an array in one piece reads so where its recorder was killed."""
+    columns = [*rows.observation.values(), *rows.following.values(), rows.action]
+    columns += [] if rows.reward is None else [rows.reward]
+    steps = len(rows.action)
+    if any(value[-1].any() for value in columns):
+        return rows
+    zero = np.logical_and.reduce([~value.reshape(steps, -1).any(axis=1) for value in columns])
+    kept = int(np.flatnonzero(~zero)[-1]) + 1 if not zero.all() else steps
+    if steps - kept < _MADE_UP:
+        return rows
+    remarks.append(f"the last {steps - kept} of {steps} rows are zero in every array, as if never written: cut off")
+    return rows.take(np.arange(kept))
+
+
+def _without_restarts(rows: Rows, remarks: list[str]) -> Rows:
+    """Drop next observations that are the first ones of the next episode where time ran out.
+
+    Environments that reset themselves give them, and they are far from where the episode was; a stream that goes on
+    from goal to goal is not.
+    """
+    if not rows.following or rows.timeouts is None:
+        return rows
+    stops = np.flatnonzero(rows.timeouts[:-1] & ~rows.terminals[:-1])
+    restarts = stops[~jumps(rows.observation, rows.following)[stops]]
+    if len(restarts) < 2 or 2 * len(restarts) < len(stops):
+        return rows
+    inside = np.flatnonzero(~rows.stops)
+    if _moved(rows, restarts) < _FAR * _moved(rows, inside):
+        return rows
+    remarks.append(
+        f"at {len(restarts)} of {len(stops)} timeouts next_observations are the first observation of the next episode, "
+        "as environments give it that reset themselves: they are left out"
+    )
+    return replace(rows, following={})
+
+
+def _moved(rows: Rows, index: Array) -> float:
+    """Return how far a row's next observation is from its own, in deviations, the median over some rows."""
+    total = np.zeros(len(index))
+    for key, value in rows.following.items():
+        here = rows.observation[key]
+        scale = here.reshape(len(here), -1).std(axis=0, dtype=np.float64) + 1e-12
+        gap = value[index].reshape(len(index), -1).astype(np.float64) - here[index].reshape(len(index), -1)
+        total += np.abs(gap / scale).mean(axis=1)
+    return float(np.median(total)) if len(index) else 0.0
 
 
 def _written(file: Group, remarks: list[str]) -> int | None:
     """Return how many rows there are where the recorder was killed."""
-    columns = ("observations", "next_observations", "actions", "rewards", *FLAGS)
-    lacking = file.unwritten([key for key in columns if key in file])
+    lacking = file.unwritten([key for key in ("observations", "next_observations", "actions") if key in file])
     if not lacking:
         return None
     first = min(lacking.values(), key=lambda unwritten: unwritten.first)
@@ -101,41 +145,7 @@ def _written(file: Group, remarks: list[str]) -> int | None:
     return first.first
 
 
-def _terminals(flags: dict[str, Array], steps: int, path: Path, remarks: list[str]) -> Array:
-    """Return (N,) bool; where the file has no `terminals`, `masks` say it as well, and else no task ends."""
-    if "terminals" in flags:
-        return flags["terminals"]
-    if "masks" in flags:
-        remarks.append("no 'terminals': a task terminates where 'masks' is 0")
-        return ~flags["masks"]
-    done = next((key for key in ("dones", "dones_float") if key in flags), None)
-    if done is not None:
-        timeouts = flags.get("timeouts", np.zeros(steps, np.bool_))
-        also = " and 'timeouts' is 0" if "timeouts" in flags else ""
-        remarks.append(f"no 'terminals': a task terminates where '{done}' is 1{also}")
-        return flags[done] & ~timeouts
-    remarks.append("no 'terminals': no task terminates")
-    return np.zeros(steps, np.bool_)
-
-
-def _check_flags(flags: dict[str, Array], stops: Array, path: Path) -> None:
-    """Raise where two statements about the ends of episodes or tasks contradict each other."""
-    terminals = flags.get("terminals", ~flags["masks"] if "masks" in flags else None)
-    if terminals is None:
-        return
-    claims = [("masks", ~flags["masks"], (terminals,))] if "masks" in flags else []
-    claims += [(key, flags[key], (terminals, stops)) for key in ("dones", "dones_float") if key in flags]
-    for key, claimed, allowed in claims:
-        if not any((claimed == one).all() for one in allowed):
-            row = int(np.flatnonzero(claimed != allowed[0])[0])
-            count = int(np.count_nonzero(claimed != allowed[0]))
-            raise LaminarError(
-                f"{path}: 'terminals' and '{key}' contradict each other in {count} rows, first in row {row}: terminals "
-                f"is {int(terminals[row])} and {key} is {int(flags[key][row])}; remove the wrong one of the two"
-            )
-
-
-def taken_apart(rows: Rows, remarks: list[str]) -> Rows:
+def _taken_apart(rows: Rows, remarks: list[str]) -> Rows:
     """Return the rows in the order of their episodes.
 
     Those of environments that were stepped together come in turns, step 0 of all, then step 1 of all, and so on; the
@@ -147,10 +157,11 @@ def taken_apart(rows: Rows, remarks: list[str]) -> Rows:
     if not len(gaps) or gaps[0] > _MOST_TOGETHER:
         return rows
     for count in range(2, min(_MOST_TOGETHER, len(rows.action) // 2) + 1):
-        if len(rows.action) % count == 0 and _continues(rows, int(gaps[0]), count):
-            order = np.arange(len(rows.action)).reshape(-1, count).T.reshape(-1)
+        if _continues(rows, int(gaps[0]), count):
+            turn = np.arange(len(rows.action)) % count
+            order = np.argsort(turn, kind="stable")
             turned = rows.take(order)
-            within = (np.arange(len(order)) + 1) % (len(order) // count) != 0  # not the last row of an environment
+            within = np.append(np.diff(turn[order]) == 0, False)  # not the last row of an environment
             if not (jumps(turned.observation, turned.following) & ~turned.stops & within).any():
                 remarks.append(f"the rows of {count} environments that were stepped together are taken apart")
                 return turned

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError
 from ..columns import as_flags
-from ..d4rl.rows import Rows, read_rows, taken_apart
+from ..d4rl.rows import Rows, read_rows
 from ..episodes import Episodes
 from ..hdf5.file import Group, has_signature, open_hdf5
 from ..recording import Recording, jumps, success_by_flag
@@ -81,7 +81,7 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
         env_id = file.text("metadata/env_id")
         remarks: list[str] = []
         name = (env_id or path.name).lower()
-        rows = taken_apart(read_rows(file, remarks), remarks)
+        rows = read_rows(file, remarks)
         stops = _stops(rows, name, remarks)
         if rows.timeouts is None and not rows.following:
             ends = _ends_by_count(stops, max_episode_steps or _horizon(path, env_id), remarks)

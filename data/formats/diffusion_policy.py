@@ -81,7 +81,9 @@ def _checked_ends(ends: Array, steps: int, path: Path) -> Array:
     if ends.dtype.kind not in "iu" or ends[0] < 1 or (np.diff(ends.astype(np.int64)) < 1).any():
         raise LaminarError(f"{path}: 'meta/episode_ends' must be increasing whole numbers above 0")
     if ends[-1] != steps:
-        raise LaminarError(f"{path}: 'meta/episode_ends' ends at {ends[-1]}, but 'data/action' has {steps} rows")
+        raise LaminarError(
+            f"{path}: 'meta/episode_ends' ends at {ends[-1]}, but 'data/action' has {steps} rows; cut the longer one"
+        )
     return ends.astype(np.int64)
 
 

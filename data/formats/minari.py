@@ -79,7 +79,7 @@ def _main_file(path: Path) -> Path:
 
 def _read_episode(group: Group, name: str) -> dict[str, dict[str, Array]]:
     path = group.path
-    step = {key: group.array(key) for key in _STEP_KEYS if key == "actions" or key in group}
+    step = {key: group.array(key, sparse=key != "actions") for key in _STEP_KEYS if key == "actions" or key in group}
     step["actions"] = as_actions(step["actions"], "actions", path)
     if "rewards" in step:
         step["rewards"] = as_column(step["rewards"], f"{name}/rewards", path)
@@ -109,8 +109,8 @@ def _check_statements(group: Group, name: str, step: dict[str, Array], count: in
                 f"{group.path}: '{name}/{key}' is raised in row {early[0]}, but the episode has {count} rows; split "
                 "the episode there, or correct the flag"
             )
-    stated = group.attribute("total_steps")
-    if stated is not None and not _is_count(stated, count):
+    stated = group.count("total_steps")
+    if stated is not None and stated != count:
         raise LaminarError(
             f"{group.path}: attribute 'total_steps' of '{name}' says {stated}, but its arrays have {count} rows; "
             "correct the wrong one of the two"

@@ -98,12 +98,12 @@ def _chosen(file: Group, tasks: Mapping[str, Group], wanted: str | None, remarks
     """Return task -> names of the demonstrations to read, in the order of their numbers."""
     found = {task: group.numbered(_PREFIX) for task, group in tasks.items()}
     masks = file.group("mask").names() if file.has_group("mask") and "" in found else []
-    listed = {mask: file.texts(f"mask/{mask}") for mask in masks}
-    for mask, names in listed.items():
-        unknown = sorted(set(names) - set(found[""]))
-        if unknown:
-            raise LaminarError(
-                f"{file.path}: 'mask/{mask}' lists '{unknown[0]}', and there is no data/{unknown[0]}; correct the list"
+    listed = {mask: sorted(set(file.texts(f"mask/{mask}"))) for mask in masks}
+    unknown = {mask: [name for name in names if name not in found[""]] for mask, names in listed.items()}
+    for mask, names in unknown.items():
+        if names and mask != wanted:
+            remarks.append(
+                f"'mask/{mask}' lists {len(names)} demonstrations that are not in the file, first {names[0]}"
             )
     if wanted is None:
         if masks:
@@ -117,18 +117,24 @@ def _chosen(file: Group, tasks: Mapping[str, Group], wanted: str | None, remarks
         )
     if not listed[wanted]:
         raise LaminarError(f"{file.path}: 'mask/{wanted}' is empty; choose another data.filter")
-    remarks.append(f"data.filter={wanted}: {len(listed[wanted])} of {len(found[''])} demonstrations")
-    return {"": [name for name in found[""] if name in listed[wanted]]}
+    if unknown[wanted]:
+        name = unknown[wanted][0]
+        raise LaminarError(
+            f"{file.path}: 'mask/{wanted}' lists '{name}', and there is no data/{name}; correct the list"
+        )
+    chosen = [name for name in found[""] if name in listed[wanted]]
+    for name in set(found[""]) - set(chosen):
+        file.account.leave_out(tasks[""].where(name))
+    remarks.append(f"data.filter={wanted}: {len(chosen)} of {len(found[''])} demonstrations")
+    return {"": chosen}
 
 
 def _read_demos(group: Group, names: Sequence[str]) -> list[_Demo]:
     demos = [_read_demo(group.group(name)) for name in names]
-    total, steps = group.attribute("total"), sum(map(len, demos))
-    whole = len(names) == len(group.numbered(_PREFIX))
-    if total is not None and whole and not (np.ndim(total) == 0 and total == steps):
-        raise LaminarError(
-            f"{group.path}: attribute 'total' of '{group.name}' says {total} steps, but its demonstrations have "
-            f"{steps}; correct the wrong one of the two"
+    total, steps = group.count("total"), sum(map(len, demos))
+    if total is not None and total != steps and len(names) == len(group.numbered(_PREFIX)):
+        group.account.note(
+            f"attribute 'total' of '{group.name}' says {total} steps, and its demonstrations have {steps}, which counts"
         )
     return demos
 
@@ -140,17 +146,19 @@ def _read_demo(group: Group) -> _Demo:
     arrays = {"actions": as_actions(group.array("actions"), f"{name}/actions", path)}
     for key in _COLUMNS:
         if key in group:
-            arrays[key] = as_column(group.array(key), f"{name}/{key}", path)
-    for key in ("obs", "next_obs"):
-        if key in group:
-            arrays |= {f"{key}/{name}": value for name, value in group.observations(key).items()}
+            arrays[key] = as_column(group.array(key, sparse=True), f"{name}/{key}", path)
     steps = check_rows({f"{name}/{key}": value for key, value in arrays.items()}, path)
     if steps == 0:
         raise LaminarError(f"{path}: '{name}' has no steps; remove it from the file")
     real = _real_rows(group, arrays, steps)
-    arrays = {key: value[:real] for key, value in arrays.items()}
+    some = None if real == steps else real  # of pictures padding cannot even be decoded
+    for key in ("obs", "next_obs"):
+        if key in group:
+            arrays |= {f"{key}/{name}": value for name, value in group.observations(key, some).items()}
+    arrays = {key: value[:real] for key, value in arrays.items()} if some else arrays
+    check_rows({f"{name}/{key}": value for key, value in arrays.items()}, path)
     _check_continues(arrays, name, path)
-    states = group.array("states") if "states" in group else None
+    states = group.array("states") if "states" in group and not group.has_group("states") else None
     if states is not None and states.ndim and len(states) == steps:
         states = states[:real]
     return _Demo(name, arrays, states, steps - real)
@@ -158,25 +166,24 @@ def _read_demo(group: Group) -> _Demo:
 
 def _real_rows(group: Group, arrays: Mapping[str, Array], steps: int) -> int:
     """Return how many rows are no padding, by the attribute `num_samples`."""
-    stated = group.attribute("num_samples")
-    if stated is None or (np.ndim(stated) == 0 and stated == steps):
+    real = group.count("num_samples")
+    if real is None or real == steps:
         return steps
-    where = f"{group.path}: attribute 'num_samples' of '{group.name}' says {stated}, but its arrays have {steps} rows"
-    if np.ndim(stated) or not 0 < stated < steps or stated != int(stated):
+    where = f"{group.path}: attribute 'num_samples' of '{group.name}' says {real}, but its arrays have {steps} rows"
+    if not 0 < real < steps:
         raise LaminarError(f"{where}; correct the wrong one of the two")
-    real = int(stated)
-    moving = [key for key, value in arrays.items() if not _is_padding(value, real)]
+    moving = [key for key, value in arrays.items() if not _is_padding(value[real:])]
     if moving:
         raise LaminarError(
-            f"{where}, of which those of '{moving[0]}' from {real} on are neither zeros nor repetitions of the last; "
-            "correct num_samples, or cut the arrays"
+            f"{where}, of which those of '{moving[0]}' from {real} on are no padding (zeros, NaN or one row over and "
+            "over); correct num_samples, or cut the arrays"
         )
     return real
 
 
-def _is_padding(value: Array, real: int) -> bool:
-    beyond = value[real:]
-    return not beyond.any() or bool((beyond == value[real - 1]).all())
+def _is_padding(beyond: Array) -> bool:
+    """Tell whether rows (N, ...) are all the same, NaN for example."""
+    return bool(((beyond == beyond[0]) | (np.isnan(beyond) & np.isnan(beyond[0]))).all())
 
 
 def _check_continues(arrays: Mapping[str, Array], name: str, path: Path) -> None:

@@ -20,6 +20,8 @@ class Account:
     def __init__(self) -> None:
         self._arrays: set[str] = set()
         self._groups: dict[str, Any] = {}
+        self._left_out: set[str] = set()
+        self._notes: list[str] = []
         self._attributes: dict[str, set[str]] = {}  # of an array or group that was read: those that nobody asked for
 
     def saw_group(self, node: Any, name: str) -> None:
@@ -33,6 +35,14 @@ class Account:
         self._arrays.add(name)
         self._note_attributes(node, name)
 
+    def leave_out(self, name: str) -> None:
+        """Note a group or array that is not wanted, so that nobody misses it."""
+        self._left_out.add(name)
+
+    def note(self, remark: str) -> None:
+        """Add a sentence of what else was found."""
+        self._notes.append(remark)
+
     def saw_attribute(self, group: str, name: str) -> None:
         """Note an attribute that was read."""
         self._attributes.get(group, set()).discard(name)
@@ -42,7 +52,7 @@ class Account:
             self._attributes[name] = set(node.attrs) - _OF_LIBRARIES
 
     def unread(self) -> list[str]:
-        """Return one sentence about arrays that nobody read, and one about attributes; none where all was read.
+        """Return all notes, and a sentence each about arrays and attributes that nobody read, if there are any.
 
         Those of many alike groups are named once: "data/demo_*/model".
         """
@@ -53,7 +63,7 @@ class Account:
         attributes: Counter[str] = Counter()
         for name, lacking in self._attributes.items():
             attributes.update(f"{_alike(name)}@{attribute}" for attribute in lacking)
-        return [
+        return self._notes + [
             f"not read, {what}: {_listed(found)}"
             for what, found in (("arrays", arrays), ("attributes", attributes))
             if found
@@ -61,7 +71,7 @@ class Account:
 
     def _count(self, group: Any, name: str, key: str, arrays: Counter[str]) -> None:
         below = f"{name.rstrip('/')}/{key}"
-        if below in self._arrays or below in self._groups:
+        if below in self._arrays or below in self._groups or below in self._left_out:
             return
         node = group.get(key)
         is_group = hasattr(node, "keys")
@@ -80,7 +90,10 @@ def _kind(node: Any) -> str:
     """Return what a leaf is, where that is why it could not be read."""
     if node is None:
         return " (a link that leads nowhere)"
-    kind = getattr(node, "dtype", None)
+    try:
+        kind = getattr(node, "dtype", None)
+    except (TypeError, ValueError):
+        return " (a type that numpy does not have)"
     if kind is None or kind.kind in "biuf":
         return ""
     return " (text)" if kind.kind in "SU" else " (bytes or text)" if kind.kind == "O" else f" ({kind})"

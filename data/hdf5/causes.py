@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import importlib
+import importlib.util
 from typing import Any
 
 _OF_SYSTEM = {
@@ -37,22 +39,34 @@ def why_not_opened(error: OSError) -> str:
         return _NOT_CLOSED
     if error.errno in _OF_SYSTEM:
         return _OF_SYSTEM[error.errno]
-    if "truncated file" in text:
-        return f"cut off or damaged HDF5 file ({text}); copy it again"
     return f"cut off or damaged HDF5 file ({text}); copy it again"
 
 
 def why_not_read(error: OSError, dataset: Any) -> str:
     """Return what kept an array from being read, and the remedy."""
-    lacking = _missing_filter(dataset)
+    lacking = missing_filter(dataset)
     if lacking is not None:
-        return f"is compressed with {lacking}, which this HDF5 does not know; pip install hdf5plugin"
+        have = "the installed hdf5plugin has none either" if plugins_loaded() else "pip install hdf5plugin"
+        return f"is compressed with {lacking}, which this HDF5 does not know; {have}"
+    if dataset.external:
+        return (
+            f"takes its values from {dataset.external[0][0]}, which HDF5 looks for in the folder that the command runs "
+            "in; run it beside that file, or set HDF5_EXTFILE_PREFIX='${ORIGIN}'"
+        )
     if error.errno in _OF_SYSTEM:
         return f"cannot be read: {_OF_SYSTEM[error.errno]}"
     return f"cannot be read, the file is damaged ({one_line(error)}); copy it again"
 
 
-def _missing_filter(dataset: Any) -> str | None:
+def plugins_loaded() -> bool:
+    """Make the filters of hdf5plugin known to HDF5, if it is installed; tell whether it is."""
+    if importlib.util.find_spec("hdf5plugin") is None:
+        return False
+    importlib.import_module("hdf5plugin")
+    return True
+
+
+def missing_filter(dataset: Any) -> str | None:
     """Return name and number of the first filter of an array that is not there."""
     import h5py
 

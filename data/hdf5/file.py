@@ -13,19 +13,26 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError, nearest
 from .account import Account
-from .causes import one_line, why_not_opened, why_not_read
+from .causes import missing_filter, one_line, plugins_loaded, why_not_opened, why_not_read
 from .heaps import endless_heap
-from .pictures import decode, holds_pictures
+from .pictures import decode, holds_pictures, may_hold_pictures
 from .storage import Unwritten, unwritten
 
 Array = NDArray[Any]
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_USER_BLOCKS = [512 << number for number in range(8)]  # where HDF5 looks for it besides
 
 
 def has_signature(path: Path) -> bool:
-    """Tell whether a file begins like HDF5, damaged or not."""
+    """Tell whether a file begins like HDF5, damaged or not; a block of its user may stand in front."""
     with path.open("rb") as file:
-        return file.read(len(SIGNATURE)) == SIGNATURE
+        if file.read(len(SIGNATURE)) == SIGNATURE:
+            return True
+        for place in _USER_BLOCKS:
+            file.seek(place)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    return False
 
 
 @contextmanager
@@ -68,10 +75,9 @@ class Group:
         account: of the whole file.
     """
 
-    def __init__(self, node: Any, path: Path, account: Account) -> None:
-        """Look into an `h5py.Group`."""
-        self._node, self.path, self.account = node, path, account
-        self.name = str(node.name)
+    def __init__(self, node: Any, path: Path, account: Account, name: str = "/") -> None:
+        """Look into an `h5py.Group`, under the name by which it was reached: a link has it from another file."""
+        self._node, self.path, self.account, self.name = node, path, account, name
         self._opened: dict[str, Any] = {}  # opening a dataset takes as long as reading a small one
         account.saw_group(node, self.name)
 
@@ -111,20 +117,31 @@ class Group:
 
     def group(self, key: str) -> Group:
         """Return the group of this name, which must be there."""
-        return Group(self._open(key), self.path, self.account)
+        return Group(self._open(key), self.path, self.account, self.where(key))
 
     def _open(self, key: str) -> Any:
         if key not in self._opened:
             self._opened[key] = self._node[key]
         return self._opened[key]
 
-    def array(self, key: str, rows: int | None = None) -> Array:
-        """Read one dataset of numbers, unchanged; only its first `rows` where more were allocated than written.
+    def array(self, key: str, rows: int | None = None, sparse: bool = False) -> Array:
+        """Read one dataset of numbers, unchanged.
+
+        Args:
+            key: of the dataset.
+            rows: read so many from the first one on, where more were allocated than written; None reads all.
+            sparse: what was never written counts as the dataset's fill value, with a note; for flags and rewards, which
+                recorders write only where there is something to say.
 
         Raises:
             LaminarError: the key is missing, a group, not numeric, was never written, or its bytes are damaged.
         """
-        return self._numbers(self._dataset(key), self.where(key), rows)
+        node, where = self._dataset(key), self.where(key)
+        lacking = unwritten(node, self.path) if sparse and _is_numeric(node) else None
+        if lacking is None or (rows is not None and lacking.first >= rows):
+            return self._numbers(node, where, rows)
+        self.account.note(f"'{where}': {lacking} and count as {node.fillvalue}")
+        return self._read(node, where, slice(rows))
 
     def arrays(self, key: str, rows: int | None = None, skip: Sequence[str] = ()) -> dict[str, Array]:
         """Read a dataset as {"": array}, or a group as {"a/b": array} in name order: numbers, no pictures.
@@ -151,7 +168,12 @@ class Group:
         """
         if self.has_group(key):
             group = self.group(key)
-            nodes = {name: node for name, node in group._leaves().items() if _is_numeric(node) or holds_pictures(node)}
+            leaves = group._leaves().items()
+            nodes = {
+                name: node
+                for name, node in leaves
+                if _is_numeric(node) or group._holds_pictures(node, group.where(name))
+            }
             found = {name: group._values(node, group.where(name), rows) for name, node in nodes.items()}
         else:
             found = {"observation": self._values(self._dataset(key), self.where(key), rows)}
@@ -170,6 +192,24 @@ class Group:
             return []
         values = np.atleast_1d(self._read(self._dataset(key), self.where(key)))
         return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values.flat]
+
+    def count(self, name: str) -> int | None:
+        """Read an attribute that counts something: one whole number, maybe as text or in a list; None when absent.
+
+        Raises:
+            LaminarError: it is anything else.
+        """
+        stored = self.attribute(name)
+        if stored is None:
+            return None
+        try:
+            value = float(np.asarray(stored).reshape(-1).item())
+            if value == int(value):
+                return int(value)
+        except (ValueError, TypeError, OverflowError):
+            pass
+        text = " ".join(str(stored).split())[:60]
+        raise LaminarError(f"{self.path}: attribute '{name}' of '{self.name}' is {text}, expected a whole number")
 
     def attribute(self, name: str) -> Any:
         """Read an attribute, None when it is absent; text comes as str."""
@@ -202,22 +242,29 @@ class Group:
         for name in self.names():
             node = self._open(name)
             if _is_group(node):
-                found |= Group(node, self.path, self.account)._leaves(f"{prefix}{name}/")
+                found |= self.group(name)._leaves(f"{prefix}{name}/")
             elif _is_array(node):
                 found[f"{prefix}{name}"] = node
         return found
 
     def _values(self, node: Any, where: str, rows: int | None) -> Array:
-        if not _is_numeric(node) or (node.dtype == np.uint8 and holds_pictures(node)):
-            if not holds_pictures(node):
-                raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers or pictures")
+        if self._holds_pictures(node, where):
             self._check_written(node, where, rows)
+            self.account.saw_array(node, where)
             with self._reading(node, where):
-                return decode(node, rows, self.path)
+                return decode(node, rows, self.path, where)
+        if not _is_numeric(node):
+            raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers or pictures")
         value = self._numbers(node, where, rows)
         if value.ndim == 0:
             raise LaminarError(f"{self.path}: '{where}' is a single number, expected one row a step")
         return value[:, None] if value.ndim == 1 else value
+
+    def _holds_pictures(self, node: Any, where: str) -> bool:
+        if not may_hold_pictures(node):
+            return False
+        with self._reading(node, where):
+            return holds_pictures(node)
 
     def _numbers(self, node: Any, where: str, rows: int | None = None) -> Array:
         if not _is_numeric(node):
@@ -229,17 +276,22 @@ class Group:
         lacking = unwritten(node, self.path)
         if lacking is not None and (rows is None or lacking.first < rows):
             raise LaminarError(
-                f"{self.path}: '{where}': {lacking}, and HDF5 reads zeros there; its recorder was stopped, remove that "
-                "part"
+                f"{self.path}: '{where}': {lacking}, and HDF5 makes up values there; remove that part, or "
+                "record it again"
             )
 
     def _read(self, node: Any, where: str, part: Any = ()) -> Array:
+        self.account.saw_array(node, where)
         with self._reading(node, where):
-            return np.asarray(node[part])
+            try:
+                return np.asarray(node[part])
+            except OSError:
+                if missing_filter(node) is None or not plugins_loaded():
+                    raise
+                return np.asarray(node[part])
 
     @contextmanager
     def _reading(self, node: Any, where: str) -> Generator[None]:
-        self.account.saw_array(node, where)
         try:
             yield
         except OSError as error:
@@ -269,5 +321,5 @@ def _is_group(node: Any) -> bool:
 def _is_numeric(node: Any) -> bool:
     try:
         return node.dtype.kind in "biuf"
-    except ValueError as error:
-        raise RuntimeError("a type is damaged") from error
+    except (ValueError, TypeError) as error:
+        raise RuntimeError(f"a type is damaged or not known here: {error}") from error  # `open_hdf5` reports it

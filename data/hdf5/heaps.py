@@ -9,6 +9,7 @@ from pathlib import Path
 _SIGNATURE = b"GCOL"
 _HEAD = struct.Struct("<4sB3xQ")  # signature, version, bytes in all
 _OBJECT = struct.Struct("<HH4xQ")  # number (0: what is free), references, bytes
+_SMALLEST = 4096  # bytes of a heap
 _LOOKED_AT = 1 << 18  # bytes at either end of a file
 
 
@@ -38,7 +39,9 @@ def _heaps(part: bytes) -> Iterator[int]:
 
 def _ends(part: bytes, at: int) -> bool:
     """Follow the objects of a heap as the library does: what is free counts with its head, all else in eights."""
-    _, _, size = _HEAD.unpack_from(part, at)
+    _, version, size = _HEAD.unpack_from(part, at)
+    if version != 1 or size < _SMALLEST:
+        return True  # four letters in some array
     end = min(len(part), at + size)
     at += _HEAD.size
     while at + _OBJECT.size <= end:

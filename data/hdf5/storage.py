@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import LaminarError
 
+_UNLIMITED = 2**63  # how HDF5 counts what has no end
 _DEEPEST = 4  # virtual arrays of virtual arrays
 
 
@@ -96,10 +97,9 @@ def _check_sources(dataset: Any, path: Path, depth: int) -> None:
     """Raise unless all sources of a virtual array are there, and give it all of its values."""
     import h5py
 
-    covered, counted = 0, True
-    for source in dataset.virtual_sources():
+    sources = dataset.virtual_sources()
+    for source in sources:
         named = source.file_name.replace("%%", "%")
-        counted &= "%b" not in named
         file = path if named == "." else _find(named.replace("%b", "0"), path)
         where = f"'{dataset.name}' takes its values from '{source.dset_name}' in {named}"
         if file is None:
@@ -109,18 +109,29 @@ def _check_sources(dataset: Any, path: Path, depth: int) -> None:
             if name not in opened:
                 raise LaminarError(f"{path}: {where}, and there is no such array; copy that file again")
             _check_source(opened[name], source, file, f"{path}: {where}", depth)
-        covered += source.vspace.get_select_npoints()
-    if counted and covered < dataset.size:
+    lacking = 0 if any(map(_is_open, sources)) else _uncovered(dataset, sources)
+    if lacking:
         raise LaminarError(
-            f"{path}: '{dataset.name}' is virtual and has sources for {covered} of its {dataset.size} values; write it "
+            f"{path}: '{dataset.name}' is virtual and has no source for {lacking} of its {len(dataset)} rows; write it "
             "anew"
         )
+
+
+def _uncovered(dataset: Any, sources: Any) -> int:
+    """Return how many rows of a virtual array no source reaches."""
+    covered = np.zeros(len(dataset), np.bool_)
+    for source in sources:
+        first, last = source.vspace.get_select_bounds()
+        covered[first[0] : last[0] + 1] = True
+    return int(np.count_nonzero(~covered))
 
 
 def _check_source(array: Any, source: Any, file: Path, where: str, depth: int) -> None:
     import h5py
 
-    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+    if _is_open(source):
+        short = False
+    elif source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
         short = array.size < source.vspace.get_select_npoints()
     else:
         _, last = source.src_space.get_select_bounds()
@@ -134,9 +145,19 @@ def _check_source(array: Any, source: Any, file: Path, where: str, depth: int) -
         raise LaminarError(f"{where}, where {lacking}; record it again")
 
 
+def _is_open(source: Any) -> bool:
+    """Tell whether a source's selection grows with it."""
+    try:
+        return source.vspace.get_select_npoints() >= _UNLIMITED
+    except (OverflowError, RuntimeError, ValueError):
+        return True
+
+
 def _check_external(dataset: Any, path: Path) -> None:
     for name, offset, size in dataset.external:
-        file = _find(os.fsdecode(name), path)
+        file = next(
+            (place for place in (Path(os.fsdecode(name)), path.parent / os.fsdecode(name)) if place.is_file()), None
+        )
         needed = offset + min(size, dataset.nbytes)
         if file is None or file.stat().st_size < needed:
             state = "missing" if file is None else f"shorter than {needed} bytes"

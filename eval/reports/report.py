@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...data.load import Selection, load_episodes
-from ...envs.fitting import fit_env
 from ...envs.make import control_rate
 from ...envs.rendering import simulator
+from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies import Policy, load_policy
 from ...policies.guided import guide
@@ -117,13 +117,14 @@ def data_lines(policy: PolicyModule | str | Path | None) -> list[str]:
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:
     """Draw what the policy may do from the first seed's start."""
     seed = result.episodes[0].seed
-    env = fit_env(result.env_id, policy.spec).env
+    world = Slots(result.env_id, policy.spec, 1)
+    env = world.envs[0]
     try:
-        chunks = _sample_chunks(policy, _named(env.reset(seed=seed)[0]))
+        chunks = _sample_chunks(policy, {key: rows[0] for key, rows in world.reset({0: seed}).items()})
         pictures = {"Sampled chunks": plots.action_chunks(chunks, control_rate(env), folder / "chunks.png")}
         maze = getattr(env.unwrapped, "maze", None)
     finally:
-        env.close()
+        world.close()
     if maze is not None:
         driven, goal = _drive(policy, result.env_id, seed)
         file = plots.maze_routes(maze.maze_map, maze.maze_size_scaling, driven, goal, folder / "routes.png")
@@ -144,11 +145,6 @@ def _sample_chunks(policy: Policy, observation: Mapping[str, Any]) -> NDArray[An
     shape, generator = policy.noise_shape, torch.Generator().manual_seed(0)
     noise = None if shape is None else torch.randn(samples, *shape, generator=generator)
     return policy.sample(windows, noise).cpu().numpy()
-
-
-def _named(observation: Any) -> Mapping[str, Any]:
-    """Name a lone array "observation", as Episodes do."""
-    return observation if isinstance(observation, Mapping) else {"observation": observation}
 
 
 def _drive(policy: Policy, env_id: str, seed: int) -> tuple[list[NDArray[Any]], NDArray[Any]]:

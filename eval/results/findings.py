@@ -17,7 +17,7 @@ class Starts:
 
     Attributes:
         repeat: whether one seed gives one start; None: not tried.
-        differ: whether seeds give different starts; None: not tried, or `repeat` is not true.
+        differ: whether seeds give starts that look different; None: not tried, or `repeat` is not true.
         seeds: that were tried.
         unlike: observation -> largest difference between two starts of one seed; of those that did not repeat.
         reason: why nothing was tried; "" where it was.
@@ -46,8 +46,8 @@ class Starts:
             )
         if self.differ is False:
             return (
-                f"starts do not depend on the seed: the first observations of {len(self.seeds)} seeds are equal, so "
-                "all that differs between episodes is the noise of the policy and of the environment"
+                f"starts look alike: what is shown at the start is equal for all {len(self.seeds)} seeds that were "
+                "tried; the seed may decide what is not shown"
             )
         return ""
 

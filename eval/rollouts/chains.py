@@ -58,7 +58,7 @@ def evaluate_chains(
     check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
-    found = measure(protocol, policy, env_id, range(chains), options.but(**settings), GIVEN)
+    found = measure(protocol, policy, env_id, range(chains), options.but(**settings, starts=GIVEN))
     instruction = found.spec.observation.get("instruction")
     return ChainResult(
         env_id=found.env_id,

@@ -49,7 +49,9 @@ class Comparison:
         if any(one is not None and one.repeat is False for one in starts):
             parts.append("The environment's starts do not repeat under a seed, so no pair has equal starts.")
         elif any(one is not None and one.differ is False for one in starts):
-            parts.append("Its starts do not depend on the seed: all pairs begin alike.")
+            parts.append(
+                "What its starts show does not depend on the seed: all pairs begin alike, as far as can be seen."
+            )
         return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:

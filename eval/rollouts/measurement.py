@@ -28,7 +28,7 @@ from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
 from ...registry import Elsewhere, from_elsewhere, register_again
 from ...settings import check_seeds
-from ..results.findings import Findings, Starts
+from ..results.findings import Findings
 from .lockstep import Lockstep
 from .options import DEFAULTS, RolloutOptions
 from .starts import check_starts
@@ -75,7 +75,6 @@ def measure(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions = DEFAULTS,
-    given: Starts | None = None,
 ) -> Measurement[Record]:
     """Roll a policy out under a protocol: one record a seed.
 
@@ -85,7 +84,6 @@ def measure(
         env_id: gymnasium or D4RL id.
         seeds: distinct, from 0 to `settings.LARGEST_SEED`.
         options: how it is rolled out.
-        given: what is known of the starts; None: it is found out before the first episode.
 
     Raises:
         LaminarError: a number that makes no sense, a policy that does not fit the environment, or whatever the
@@ -97,7 +95,7 @@ def measure(
     check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
     run = _in_workers if options.processes else _here
-    return replace(run(protocol, policy, env_id, seeds, options, given), seconds=time.perf_counter() - begin)
+    return replace(run(protocol, policy, env_id, seeds, options), seconds=time.perf_counter() - begin)
 
 
 def _here(
@@ -106,7 +104,6 @@ def _here(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-    given: Starts | None,
 ) -> Measurement[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     slots = min(options.num_envs or 64, len(seeds))
@@ -117,8 +114,8 @@ def _here(
             stack.callback(recorder.close)
         lockstep = Lockstep(ready, env_id, slots, recorder)
         stack.callback(lockstep.close)
-        starts = check_starts(lockstep.world.envs[0], seeds) if given is None else given
-        problem = drawing_problem(lockstep.world.envs[0]) if recorder is not None and given is None else ""
+        starts = options.starts or check_starts(lockstep.world.envs[0], lockstep.env_id, seeds)
+        problem = drawing_problem(lockstep.world.envs[0]) if recorder is not None and options.starts is None else ""
         if problem:  # the figures do not need a film
             print(f"no video: {problem}", file=sys.stderr)
             lockstep.recorder = recorder = None
@@ -164,7 +161,6 @@ def _in_workers(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-    given: Starts | None,
 ) -> Measurement[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
@@ -174,7 +170,7 @@ def _in_workers(
     context = multiprocessing.get_context("spawn")
     members = from_elsewhere()
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options, given) for shard in shards]
+        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options) for shard in shards]
         parts = [job.result() for job in jobs]
     found = {
         seed: record
@@ -200,8 +196,7 @@ def _in_worker(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-    given: Starts | None,
 ) -> Measurement[Record]:
     """Do the share of one worker, which knows the members that its parent has registered before it loads the policy."""
     register_again(members)
-    return _here(protocol, policy, env_id, seeds, options, given)
+    return _here(protocol, policy, env_id, seeds, options)

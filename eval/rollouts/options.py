@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import LaminarError, nearest
 from ...policies.guided import Acting
 from ...settings import check, number
+from ..results.findings import Starts
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class RolloutOptions:
         video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
         video_episodes: how many to film.
         acting: how the policy decides, for example by its critic's choice among candidates; None leaves it as it is.
+        starts: what is known of the environment's starts, from an evaluation before or because the protocol gives them;
+            None: it is found out before the first episode.
         runtime: of the sampling loop, see `policies.runtimes.accelerate`; "auto" takes the fastest. The same numbers up
             to rounding, so single episodes may differ where an environment is chaotic.
     """
@@ -33,6 +36,7 @@ class RolloutOptions:
     video_episodes: int = number(3, least=0)
     acting: Acting | None = None
     runtime: str = "eager"
+    starts: Starts | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense.

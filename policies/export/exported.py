@@ -63,9 +63,10 @@ class Exported:
         self._call = open_artifact(path)
         # Noise comes first, then the windows in the order of the Spec; an input may be called otherwise than its key.
         draws = len(shapes) - len(self.spec.observation)
-        self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
-        self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
-        self._dtypes = dict(zip(self.spec.observation, dtypes[draws:], strict=True))
+        with storage.rebuilding(folder / "export.json"):
+            self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
+            self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
+            self._dtypes = dict(zip(self.spec.observation, dtypes[draws:], strict=True))
 
     @property
     def acting(self) -> Acting:

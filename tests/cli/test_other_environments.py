@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,10 +17,15 @@ from laminar.cli import main
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Return demonstrations with two observations, a scalar among them, and actions of deviation 1."""
-    path, rng = tmp_path / "demos.hdf5", np.random.default_rng(0)
+    return record(tmp_path / "demos.hdf5", {"arm/joints": (3,), "height": ()})
+
+
+def record(path: Path, shown: dict[str, tuple[int, ...]]) -> Path:
+    """Write demonstrations of 5 episodes with observations {key: shape}; the key "" is of a lone array."""
+    rng = np.random.default_rng(0)
     with h5py.File(path, "w") as data:
-        data["observations/arm/joints"] = rng.normal(size=(100, 3)).astype("f")
-        data["observations/height"] = rng.normal(size=100).astype("f")
+        for key, shape in shown.items():
+            data[f"observations/{key}".rstrip("/")] = rng.normal(size=(100, *shape)).astype("f")
         data["actions"] = rng.normal(size=(100, 2)).astype("f")
         data["rewards"], data["terminals"] = np.zeros(100, "f"), np.zeros(100, bool)
         data["timeouts"] = np.arange(100) % 20 == 19
@@ -74,3 +81,55 @@ def test_actions_of_the_data_and_of_the_policy_are_held_against_the_limits(
     shares = [row["eval/clipped_share"] for row in rows if "eval/clipped_share" in row]
     assert len(shares) == 2
     assert all(0 < share <= 1 for share in shares)
+
+
+def test_a_training_looks_at_the_starts_once(
+    strangers: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laminar.eval.rollouts import measurement
+
+    looked: list[object] = []
+    check = measurement.check_starts
+
+    def counted(env: Any, env_id: str, seeds: Sequence[int]) -> Any:
+        looked.append(seeds)
+        return check(env, env_id, seeds)
+
+    monkeypatch.setattr(measurement, "check_starts", counted)
+    env = ["env.id=strangers:Mixed-v0", "data.observation=[arm/joints]", "evaluation.every=2", "evaluation.episodes=2"]
+    assert train(file, tmp_path / "run", *env, "seeds=[0,1]") == 0
+    for seed in (0, 1):
+        rows = (tmp_path / "run" / f"seed_{seed}" / "metrics.jsonl").read_text().splitlines()
+        assert sum("eval/return" in row for row in rows) == 2
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("OldStep-v0", "step() of environment 'strangers:OldStep-v0' returned 4 values"),
+        ("Unseeded-v0", "takes no argument 'seed'"),
+        ("Legacy-v0", "choose a smaller seed"),
+    ],
+)
+def test_old_interfaces_are_mistakes_in_the_input(
+    strangers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, line: str
+) -> None:
+    """One line, not the traceback of a bug."""
+    assert train(record(tmp_path / "demos.hdf5", {"": (3,)}), tmp_path / "run") == 0
+    capsys.readouterr()
+    words = [f"policy.path={tmp_path / 'run'}", f"env.id=strangers:{name}", "episodes=1", "video_episodes=0"]
+    assert main(["eval", *words, f"seed={2**32}", f"out={tmp_path / 'eval'}"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert line in told[-1]
+    assert not any("Traceback" in one or "bug" in one for one in told)
+
+
+def test_what_no_policy_can_see_is_in_nobodys_way(strangers: str, tmp_path: Path) -> None:
+    """Sequences, tuples, graphs and objects beside what it sees: evaluated and reported, with pictures."""
+    run, out = tmp_path / "run", tmp_path / "eval"
+    assert train(record(tmp_path / "demos.hdf5", {"place": (3,)}), run) == 0
+    words = [f"policy.path={run}", "env.id=strangers:Unseen-v0", "episodes=2", "video_episodes=0", f"out={out}"]
+    assert main(["eval", *words]) == 0
+    assert json.loads((out / "eval.json").read_text())["unseen_observations"] == ["events", "graph", "pair", "thing"]
+    assert (out / "chunks.png").is_file()

@@ -171,9 +171,9 @@ def _early_flag(path: Path) -> tuple[str, str]:
     return "episode_1/terminations", "7 rows"
 
 
-def _total(path: Path) -> tuple[str, str]:
-    add(path, "data@total", 15)
-    return "total", "12"
+def _num_samples(path: Path) -> tuple[str, str]:
+    add(path, "data/demo_1@num_samples", 9)
+    return "num_samples", "7 rows"
 
 
 def _lengths(path: Path) -> tuple[str, str]:
@@ -205,6 +205,6 @@ SAMPLES = {
         robomimic,
         lambda path: add(path, "data/demo_0/actions_abs", np.zeros((5, 2))) and "actions_abs",
         lambda path: add(path, "data/demo_1@model_file", "<mujoco/>"),
-        _total,
+        _num_samples,
     ),
 }

@@ -131,7 +131,7 @@ def test_further_statements_about_ends(
 @pytest.mark.parametrize("key", ["dones", "dones_float"])
 def test_dones_that_contradict_terminals(samples: Any, key: str, tmp_path: Path) -> None:
     message = error_of(samples.d4rl(tmp_path, **{key: np.arange(12) == 6}))
-    assert f"'terminals' and '{key}' contradict each other in 2 rows, first in row 4" in message
+    assert f"'terminals and timeouts' and '{key}' contradict each other in 3 rows, first in row 4" in message
 
 
 def test_without_rewards_a_file_is_good_for_cloning(samples: Any, tmp_path: Path) -> None:
@@ -176,7 +176,8 @@ def test_filter_chooses_by_the_lists_of_the_file(samples: Any, tmp_path: Path) -
     assert "data.filter=train: 1 of 2 demonstrations" in remarks_of(path, Selection(filter="train"))
     assert "did you mean 'valid'" in error_of(path, Selection(filter="valod"))
     samples.add(path, "mask/other", np.array([b"demo_7"]))
-    assert "'mask/other' lists 'demo_7'" in error_of(path)
+    assert "'mask/other' lists 1 demonstrations that are not in the file, first demo_7" in remarks_of(path)
+    assert "'mask/other' lists 'demo_7'" in error_of(path, Selection(filter="other"))
     assert "data.filter=train chooses from the lists of robomimic files" in error_of(
         samples.d4rl(tmp_path), Selection(filter="train")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,25 @@ def test_a_header_that_is_no_python(calvin: Any, split: Path) -> None:
     content = file.read_bytes()
     file.write_bytes(content.replace(b"(2, 2)", b"(2, 2 "))
     assert "ep_start_end_ids.npy: truncated or damaged file" in calvin.error_of(split)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_header_that_states_more_than_there_is(calvin: Any, split: Path, order: str) -> None:
+    file = split / "ep_start_end_ids.npy"
+    np.save(file, np.asarray([[0, 9], [12, 21]], order=order))
+    file.write_bytes(file.read_bytes().replace(b"(2, 2), }" + b" " * 10, b"(2, 20000000000), }"))
+    assert "ep_start_end_ids.npy: truncated or damaged file" in calvin.error_of(split)
+
+
+def test_a_header_of_gigabytes(calvin: Any, split: Path) -> None:
+    """Its length is read into a buffer of that size, if the file is asked for so much."""
+    file = split / "scene_info.npy"
+    np.save(file, {"calvin_scene_D": [0, 21]}, allow_pickle=True)  # type: ignore[arg-type]
+    content = file.read_bytes()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    file.write_bytes(content[:6] + b"\2\0" + b"\xff\xff\xff\x7f" + content[10:])
+    assert "scene_info.npy: truncated or damaged file" in calvin.error_of(split)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kilobytes"
 
 
 def test_a_label_that_is_no_text(calvin: Any, split: Path) -> None:

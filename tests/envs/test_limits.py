@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from laminar.envs.slots import Slots
 from laminar.envs.workers import WorkerSlots
 
 SpecOf = Callable[..., Spec]
+_MOST = float(np.finfo(np.float32).max)
 
 
 def in_process(env_id: str, wanted: Spec) -> Slots:
@@ -139,6 +141,24 @@ def test_a_fixed_dimension_and_rounding() -> None:
     clipped = limits.clip(np.array([[[5.0, 3e8]]], np.float32))
     np.testing.assert_allclose(clipped, [[[0.1, 1e8]]], rtol=1e-6)
     assert limits.beyond(np.array([[0.1, 1e8]], np.float32)).clipped == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [(_MOST, "float32"), (_MOST, "float64"), (1e300, "float64"), (float(np.finfo(np.float64).max), "float64")],
+)
+def test_huge_limits_are_limits(strangers: str, spec_of: SpecOf, limit: float, kind: str) -> None:
+    """Without a warning that they overflow."""
+    env_id = f"strangers:Huge-v0?limit={limit}&kind={kind}"
+    slots = Slots(env_id, spec_of(env_id), 1)
+    slots.reset({0: 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = ActionLimits(slots.envs[0].action_space)  # type: ignore[arg-type]
+        slots.step(np.full((1, 1, 2), 1e30, np.float32))
+    assert slots.limits.clipping.clipped == 0
+    assert np.isfinite(again.high).all()
+    slots.close()
 
 
 def test_data_outside_of_the_limits_are_told_before_training(strangers: str, spec_of: SpecOf) -> None:

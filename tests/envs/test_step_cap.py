@@ -46,6 +46,19 @@ def test_every_episode_ends(strangers: str, name: str, steps: int, assumed: int 
     env.close()
 
 
+@pytest.mark.parametrize("kind", ["int", "numpy", "float", "single"])
+@pytest.mark.parametrize("name", ["max_steps", "horizon", "max_path_length", "max_episode_length"])
+def test_a_limit_of_its_own_is_of_many_types(strangers: str, name: str, kind: str) -> None:
+    env = make_env(f"strangers:Keeps-v0?name={name}&kind={kind}")
+    assert assumed_cap(env) == 1201
+    env.close()
+
+
+@pytest.mark.parametrize("kind", ["flag", "infinite", "part", "text"])
+def test_what_is_no_number_of_steps_is_no_limit(strangers: str, kind: str) -> None:
+    assert assumed_cap(make_env(f"strangers:Keeps-v0?name=horizon&kind={kind}")) == STEPS
+
+
 def test_the_cap_is_no_terminal_state(strangers: str) -> None:
     env = make_env("strangers:Forever-v0?max_episode_steps=2")
     env.reset(seed=0)

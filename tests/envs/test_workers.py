@@ -74,7 +74,7 @@ def test_workers_are_equal_to_slots_to_the_bit(spec_of: SpecOf) -> None:
 @pytest.mark.parametrize(
     ("trouble", "message"),
     [
-        ("error", f"a worker of '{ENV_ID}?trouble=error' failed: ValueError: the counter broke"),
+        ("error", f"environment '{ENV_ID}?trouble=error' raised ValueError in step() at counter_suite.py:"),
         ("refusal", "the counter refuses"),
         ("death", f"worker 1 of '{ENV_ID}?trouble=death' (slots 1 to 2) died with exit code 7;"),
     ],

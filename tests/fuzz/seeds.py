@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -133,26 +135,6 @@ def _minari(folder: Path) -> Path:
     return folder / "minari"
 
 
-def _robomimic(folder: Path) -> Path:
-    path = folder / "robomimic.hdf5"
-    with h5py.File(path, "w") as file:
-        data = file.create_group("data")
-        data.attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": {"control_freq": 20}})
-        data.attrs["total"] = 5
-        for number, length in enumerate((3, 2)):
-            demo = data.create_group(f"demo_{number}")
-            demo.attrs["num_samples"] = length
-            arm = np.arange(2.0 * length + 2).reshape(-1, 2)
-            demo["obs/arm"], demo["next_obs/arm"] = arm[:-1], arm[1:]
-            demo["actions"] = np.full((length, 2), 0.1 * number)
-            demo["rewards"] = np.zeros(length)
-            demo["dones"] = (np.arange(length) == length - 1).astype(int)
-            demo["states"] = np.ones((length, 5))
-        file["mask/train"] = np.array([b"demo_0"])
-        file["mask/valid"] = np.array([b"demo_1"])
-    return path
-
-
 def _diffusion_policy(folder: Path) -> Path:
     path = folder / "pusht.hdf5"
     with h5py.File(path, "w") as file:
@@ -184,20 +166,31 @@ def _with_tasks(path: Path) -> Episodes:
     return load_episodes(path, Selection(observation=keys, instruction="task"))
 
 
-SAMPLES: dict[str, list[tuple[Callable[[Path], Path], Load]]] = {  # of each format: what writes one, what reads it
+def _plain_samples() -> dict[str, Callable[[Path], Path]]:
+    """Return what writes the file of each format that all its tests share."""
+    found = spec_from_file_location("samples", Path(__file__).parents[1] / "data" / "samples.py")
+    assert found is not None
+    assert found.loader is not None
+    module = sys.modules["samples"] = module_from_spec(found)  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return {name: sample.write for name, sample in module.SAMPLES.items()}
+
+
+MORE: dict[str, list[tuple[Callable[[Path], Path], Load]]] = {  # what writes further ones, and what reads them
     "d4rl": [(_d4rl, inspect_file), (_d4rl_packed, inspect_file)],
     "minari": [(_minari, inspect_file)],
-    "robomimic": [(_robomimic, inspect_file)],
     "diffusion_policy": [(_diffusion_policy, inspect_file)],
     "calvin": [(_calvin, inspect_file), (_calvin, _with_tasks)],
 }
 
 
 def _formats(folder: Path) -> list[Target]:
-    missing = {*FORMATS.names()} - {*SAMPLES}
-    assert not missing, f"SAMPLES has no file of the formats {missing}"
+    plain = _plain_samples()
+    missing = {*FORMATS.names()} - {*plain}
+    assert not missing, f"tests/data/samples.py has no file of the formats {missing}"
     made: list[Target] = []
-    for name, samples in SAMPLES.items():
+    for name in FORMATS.names():
+        samples = [(plain[name], inspect_file), *MORE.get(name, [])]
         for number, (write, load) in enumerate(samples):
             place = folder / f"{name}_{number}"
             place.mkdir(parents=True)

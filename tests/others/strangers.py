@@ -145,6 +145,13 @@ class Success(Stranger):
         return {self.key: kinds[self.kind]}
 
 
+class Both(Stranger):
+    """Has both names of success, and tells it under the second one."""
+
+    def told(self) -> dict[str, Any]:
+        return {"success": None, "is_success": self.steps == 2}
+
+
 # spaces
 
 
@@ -180,8 +187,142 @@ class Gears(Stranger):
     observation_space = spaces.Discrete(4)
 
 
+class Unseen(Stranger):
+    """Observations of spaces that no policy can see, of another length or kind at each step."""
+
+    observation_space = spaces.Dict(
+        {
+            "place": spaces.Box(-np.inf, np.inf, (3,), np.float64),
+            "events": spaces.Sequence(BOX),
+            "pair": spaces.Tuple((spaces.Box(-1, 1, (3,)), spaces.Discrete(3))),
+            "graph": spaces.Graph(BOX, None),
+            "thing": spaces.Text(9),
+        }
+    )
+
+    def shown(self) -> Any:
+        events = (np.zeros(2, np.float32), np.zeros(2, np.float32))[: 1 + self.steps]
+        graph = spaces.GraphInstance(np.zeros((2, 2)), None, None)
+        return {"place": self.place, "events": events, "pair": (np.zeros(3), 1), "graph": graph, "thing": object()}
+
+
+# interfaces of before gymnasium, and what no interface has
+
+
+class Unseeded(Stranger):
+    def reset(self) -> Any:  # type: ignore[override]
+        return super().reset()
+
+
+class OldReset(Stranger):
+    """Returns the observation alone; one of two numbers passes for a pair."""
+
+    def __init__(self, width: int = 3) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (width,), np.float64)
+
+    def start(self) -> Any:
+        return self.np_random.normal(size=self.observation_space.shape)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset(seed=seed)[0]
+
+
+class OldStep(Stranger):
+    def step(self, action: Any) -> Any:
+        observation, reward, over, _, info = super().step(action)
+        return observation, reward, over, info
+
+
+class NoInfo(Stranger):
+    def told(self) -> Any:
+        return None
+
+
+class Shown(Stranger):
+    """Shows something else than its space says, from the first observation or from the second on."""
+
+    def __init__(self, kind: str, at: int = 0) -> None:
+        self.kind, self.at = kind, at
+
+    def shown(self) -> Any:
+        kinds: dict[str, Any] = {
+            **{"column": self.place[:, None], "one": self.place[:1], "number": 0.5, "nothing": None, "text": "here"},
+            **{"ragged": [[1.0], [1.0, 2.0], 3.0], "list": self.place.tolist(), "key": {"place": self.place}},
+        }
+        return kinds[self.kind] if self.steps >= self.at else self.place
+
+
+class Paid(Stranger):
+    """Its reward is of many types."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def reward(self, action: Any) -> Any:
+        kinds: dict[str, Any] = {
+            **{"array": np.array([0.5]), "column": np.array([[0.5]], np.float32), "numpy": np.float32(0.5)},
+            **{"nothing": None, "dictionary": {"task": 0.5}, "two": np.array([0.5, 0.5]), "text": "much"},
+        }
+        return kinds[self.kind]
+
+
+class Legacy(Stranger):
+    """Draws from NumPy's global generator, which takes seeds below 2**32."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        np.random.seed(seed)
+        return super().reset(seed=seed)
+
+
+class Broken(Stranger):
+    def step(self, action: Any) -> Any:
+        raise RuntimeError("servo fault\nof the second joint")
+
+
+class BrokenWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+    def step(self, action: Any) -> Any:
+        raise KeyError("gripper")
+
+
+def broken_wrapper(render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    return BrokenWrapper(Stranger())
+
+
+class Hidden(Stranger):
+    """Starts look alike, but the seed decides what happens afterwards."""
+
+    def start(self) -> Any:
+        self.drift = self.np_random.normal()
+        return np.zeros(3)
+
+    def reward(self, action: Any) -> float:
+        return float(self.drift)
+
+
+class Huge(Stranger):
+    """Limits that float32 has just so, or does not have."""
+
+    def __init__(self, limit: float, kind: str = "float64") -> None:
+        self.action_space = spaces.Box(-limit, limit, (2,), np.dtype(kind).type)
+
+
+class Keeps(Stranger):
+    """Keeps the limit of its steps under some name, as a number of some type."""
+
+    length = 1200
+
+    def __init__(self, name: str, kind: str) -> None:
+        kinds: dict[str, Any] = {
+            **{"int": 1200, "numpy": np.int64(1200), "float": 1200.0, "single": np.float32(1200)},
+            **{"flag": True, "infinite": np.inf, "part": 1200.5, "text": "1200"},
+        }
+        setattr(self, name, kinds[kind])
+
+
 ALL = (Uneven, Doubles, Unbounded, Forever, Long, Deaf, Global, Listed, Coin, Success, Scalar, Mixed, Pair, Gears)
-for one in (*ALL, Stranger):
+ODD = (Both, Unseen, Unseeded, OldReset, OldStep, NoInfo, Shown, Paid, Legacy, Broken, Hidden, Huge, Keeps)
+for one in (*ALL, *ODD, Stranger):
     gymnasium.register(f"{one.__name__}-v0", f"strangers:{one.__name__}")
 gymnasium.register("Limited-v0", "strangers:Forever", max_episode_steps=40)
 gymnasium.register("Wrapped-v0", "strangers:wrapped")
+gymnasium.register("BrokenWrapper-v0", "strangers:broken_wrapper")

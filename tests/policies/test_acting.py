@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,19 @@ def test_act_executes_the_chunk_that_sample_gives(make_policy: MakePolicy) -> No
     again = policy.act(obs[0], noise=noise)
     torch.testing.assert_close(again[0], first[0, 0])
     torch.testing.assert_close(again[1], fourth[1, 1])
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.int64, np.uint8, torch.bool, torch.int32, list])
+def test_whole_numbers_and_truths_are_observations(make_policy: MakePolicy, kind: Any) -> None:
+    policy = make_policy("meanflow", history=2)
+    noise = torch.zeros(2, *(policy.noise_shape or ()))
+    truths = [[True, False, True], [False, False, True]]
+    given: Any = truths if kind is list else torch.tensor(truths)
+    if kind is not list:
+        given = given.to(kind) if isinstance(kind, torch.dtype) else given.numpy().astype(kind)
+    acted = policy.act(given, noise)
+    policy.reset()
+    torch.testing.assert_close(acted, policy.act(torch.tensor(truths).float(), noise))
 
 
 def test_ensembling_policy_acts(make_policy: MakePolicy) -> None:

@@ -80,15 +80,17 @@ def record_of(
 
 def alike_once(remarks: Sequence[str], sources: Sequence[str]) -> list[str]:
     """Return remarks; those that many files have, but for their numbers, once and with the number of files."""
-    found: dict[str, tuple[str, int]] = {}
-    for remark in remarks:
+    found: dict[str, tuple[str, set[str]]] = {}
+    for number, remark in enumerate(remarks):
         source = next((one for one in sources if remark.startswith(f"{one}: ")), "")
-        text = remark.removeprefix(f"{source}: ") if source else remark
-        kind = re.sub(r"[0-9.]+", "#", text)
-        first, count = found.get(kind, (remark, 0))
-        found[kind] = (first, count + 1)
+        text = remark.removeprefix(f"{source}: ") if source else f"{number} {remark}"
+        kind = "'".join(
+            re.sub(r"[0-9.]+", "#", part) if not place % 2 else part for place, part in enumerate(text.split("'"))
+        )
+        first, files = found.get(kind, (remark, set[str]()))
+        found[kind] = (first, files | {source})
     more = "{} (and alike in {} more files)"
-    return [first if count == 1 else more.format(first, count - 1) for first, count in found.values()]
+    return [first if len(files) == 1 else more.format(first, len(files) - 1) for first, files in found.values()]
 
 
 def _beside_init(init: str, recorded: Episodes, observation: Normalizer, action: Normalizer) -> list[str]:

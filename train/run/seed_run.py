@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ...eval.results.findings import Starts
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_object, write_json
@@ -114,14 +115,22 @@ class SeedRun:
                 raise LaminarError(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
         save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
 
-    def evaluate(self, step: int) -> None:
-        """Measure the averaged policy, log the figures, and keep it if it is the best so far."""
+    def evaluate(self, step: int, starts: Starts | None) -> Starts | None:
+        """Measure the averaged policy, log the figures, and keep it if it is the best so far.
+
+        Args:
+            step: updates so far.
+            starts: what an evaluation before found out about the environment's starts; None: there was none.
+
+        Returns:
+            What is known of the starts now.
+        """
         assert self.config.env.id is not None  # checked with the settings
         first = self.config.evaluation.seed
         seeds = list(range(first, first + self.config.evaluation.episodes))
         policy = self.improver.product()
         assert isinstance(policy, PolicyModule)  # checked with the environment
-        result = evaluate(policy, self.config.env.id, seeds)
+        result = evaluate(policy, self.config.env.id, seeds, starts=starts)
         figures = {"return": result.mean_return, "success_rate": result.success_rate}
         figures["normalized_score"] = result.normalized_score
         row = {name: figure.mean for name, figure in figures.items() if figure is not None}
@@ -134,6 +143,7 @@ class SeedRun:
             save_best(self.folder, policy, Best(step, metric, row[metric]))
         if self._logs:
             self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
+        return result.findings.starts
 
     def check(self, row: Row, when: str) -> None:
         """Stop at a number that is not finite.

@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from ...errors import LaminarError
+from ...eval.results.findings import Starts
 from ..config import TrainConfig
 from ..update.group import Group, join, leave
 from ..update.runners import Runner, float32_products, matmul_precision, runner
@@ -77,6 +78,7 @@ class _Run:
             seed.take(self.data)
         self._update = self._join_updates()
         self.means, self.seen = Means(), [Means() for _ in self.seeds]  # of updates, and of what each seed saw
+        self.starts: Starts | None = None  # of the environment, the same for all evaluations
         self.stopped = False
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
         for seed in self.seeds:
@@ -110,7 +112,7 @@ class _Run:
                 evaluates = config.evaluation.every and self.group.first
                 if evaluates and (self.step % config.evaluation.every == 0 or done):
                     for seed in self.seeds:
-                        seed.evaluate(self.step)
+                        self.starts = seed.evaluate(self.step, self.starts)
                 if self.step % config.checkpoint_every == 0 or done:
                     self._save()
             if self.step < config.steps:
