@@ -17,11 +17,11 @@ export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow lint type format bench lock clean
+.PHONY: help setup demo test test-slow test-pythons lint type format settings bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
-	@echo "Targets: setup demo test test-slow lint type format bench lock clean"
+	@echo "Targets: setup demo test test-slow test-pythons lint type format settings bench lock clean"
 
 setup: $(READY)
 
@@ -51,6 +51,10 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not gpu"
 
+# Some of them by every supported Python that the machine has, each in an environment of its own.
+test-pythons:
+	$(PYTHON) tests/pythons.py .venvs
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,6 +67,10 @@ type: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The reference of all settings: what `--help` reads, and the page.
+settings: $(READY)
+	$(BIN)/python -m laminar.configs.settings_page docs/settings.md
 
 # All of them run, then a claim that is not met fails the target. The harness is what they share, the usual U-Net what one of them compares with.
 bench: $(READY)

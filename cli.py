@@ -13,14 +13,16 @@
     laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
     laminar export policy.path=runs/maze format=onnx out=maze_onnx
 
-Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback).
+Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback), 141 nobody reads on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LaminarError, nearest
+from .version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,22 +39,16 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, TextIOWrapper):  # as standard error does with what the terminal has no letters for
         sys.stdout.reconfigure(errors="backslashreplace")
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return 0 if words else 2
-    verb, rest = words[0], words[1:]
     try:
-        if verb not in VERBS:
-            raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
-        if "-h" in rest or "--help" in rest:
-            print(_help(verb, [word for word in rest if "=" in word]))
-            return 0
-        VERBS[verb](rest)
-        return 0
+        code = _run(words)
+        sys.stdout.flush()  # here a reader that has gone is noticed, not when Python ends
+        return code
     except LaminarError as error:
         print(f"laminar: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, missing rights: what went wrong and where is all there is to say
+        if _leave_readers_that_went():
+            return 128 + signal.SIGPIPE
         print(f"laminar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -62,12 +59,44 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb in ("-V", "--version", "version"):
+        print(f"laminar {__version__}")
+    elif verb not in VERBS:
+        raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
+    elif "-h" in rest or "--help" in rest:
+        print(_help(verb, [word for word in rest if "=" in word]))
+    else:
+        VERBS[verb](rest)
+    return 0
+
+
+def _leave_readers_that_went() -> bool:
+    """Tell whether who read our output has gone, as of `| head -1`; what is left in buffers then goes nowhere."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    gone = [number for number, event in poll.poll(0) if event & select.POLLERR]
+    for number in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(gone)
+
+
 def train(words: list[str]) -> None:
-    """Train a policy on demonstrations."""
-    from .configs.compose import compose
+    """Train a policy on demonstrations.
+
+    out=RUN resume=true continues a run that was stopped, with its settings.
+    """
+    from .configs.compose import compose, given_in
+    from .train.run.restored import restored
     from .train.run.trainer import train as run
 
-    run(compose("train", words))
+    config = compose("train", words)
+    run(restored(config, given_in(words)) if config.resume else config)
 
 
 def evaluate(words: list[str]) -> None:
@@ -84,7 +113,7 @@ def evaluate(words: list[str]) -> None:
     _need(config.policy.path, "eval", "policy.path=FOLDER")
     _need(config.env.id, "eval", "env.id=ENVIRONMENT")
     given = {word.partition("=")[0] for word in words}
-    run(config, given, _folder(config.out, "eval"))
+    run(config, given, _folder(config, "eval"))
 
 
 def compare(words: list[str]) -> None:
@@ -99,18 +128,20 @@ def compare(words: list[str]) -> None:
     how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
     _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
+    out = _folder(config, "compare")
     seeds = list(range(config.seed, config.seed + config.episodes))
     comparison = run(config.a.path, config.b.path, config.env.id, seeds)
     print(comparison.summary())
-    if config.out:
-        print(f"written to {comparison.save(config.out)}")
+    if out:
+        print(f"written to {comparison.save(out)}")
 
 
 def table(words: list[str]) -> None:
-    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM].
+    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM] [overwrite=true].
 
     Reads every eval.json in the folders that `laminar eval protocol=offline` wrote, one a training seed. Rows are data
-    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv.
+    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv; files
+    of these names that are no such table are replaced only with overwrite=true.
     """
     from dataclasses import asdict
     from functools import cache
@@ -118,13 +149,16 @@ def table(words: list[str]) -> None:
     from .configs.compose import compose, options
     from .configs.words import read_text
     from .eval.reports.table import tabulate
-    from .eval.reports.table_report import markdown, save_table
+    from .eval.reports.table_report import check_stem, markdown, save_table
     from .settings import Text
 
-    folders, rest = _paths(words, lambda word: word.startswith("out="))
-    if not folders or len(rest) > 1 or not all(word.startswith("out=") for word in rest):
-        raise _usage_of("table", "FOLDER… [out=STEM]", words)
-    out = [read_text("out", word.removeprefix("out="), Text(path=True)) for word in rest]
+    folders, rest = _paths(words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false"))
+    given = dict(word.split("=", 1) for word in rest if "=" in word)
+    if not folders or len(given) < len(rest) or not given.keys() <= {"out", "overwrite"}:
+        raise _usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
+    stem = read_text("out", given["out"], Text(path=True)) if "out" in given else None
+    if stem:
+        check_stem(str(stem), given.get("overwrite") == "true")
 
     @cache
     def published(recipe: str) -> dict[str, Any]:
@@ -132,7 +166,7 @@ def table(words: list[str]) -> None:
 
     found = tabulate(folders, published)
     print(markdown(found))
-    for path in save_table(found, str(out[0])) if out and out[0] else ():
+    for path in save_table(found, str(stem)) if stem else ():
         print(f"written to {path}")
 
 
@@ -149,7 +183,7 @@ def bench(words: list[str]) -> None:
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
-    out = _folder(config.out, "bench")
+    out = _folder(config, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
     )
@@ -191,17 +225,18 @@ def collect(words: list[str]) -> None:
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
     play = is_play(config.env.id)
     _need(config.out, "collect", "out=FOLDER" if play else "out=FILE.hdf5")
-    for unused in ("episodes",) if play else ("steps", "processes"):
+    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
+    if not play:
+        remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
+    for unused, remedy in remedies.items():
         if any(word.startswith(f"{unused}=") for word in words):
-            raise LaminarError(
-                f"{unused} does not apply to {'play; give steps=N' if play else 'one task; give episodes=N'}"
-            )
+            raise LaminarError(f"{unused} does not apply to {remedy}")
     if play:
         from .envs.playroom.play_recording import record_play
 
         print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
     else:
-        print(run(config.env.id, config.episodes, config.seed, config.out))
+        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite))
 
 
 def inspect(words: list[str]) -> None:
@@ -244,7 +279,7 @@ def schedule(words: list[str]) -> None:
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
     _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
-    out = _folder(config.out, "schedule")
+    out = _folder(config, "schedule")
     found = []
     for one in search_schedules(config):
         save_schedule(config.policy.path, one.name, one.schedule)
@@ -284,27 +319,37 @@ def _need(value: object, verb: str, what: str) -> None:
         raise LaminarError(f"laminar {verb} needs {what}")
 
 
-def _folder(out: str | None, verb: str) -> Path | None:
-    """Return where a verb writes its folder; None without out=."""
-    folder = Path(out) if out else None
-    if folder and folder.exists() and not folder.is_dir():
-        raise LaminarError(f"out={folder} is a file; laminar {verb} writes a folder")
-    return folder
+def _folder(config: Any, verb: str) -> Path | None:
+    """Return the folder that a verb may write into; None without out=."""
+    from .eval.outputs import WRITTEN
+    from .overwriting import check_folder
+
+    return check_folder(config.out, verb, WRITTEN[verb], config.overwrite) if config.out else None
 
 
 def _usage() -> str:
     lines = [f"  {verb:10}{(function.__doc__ or '').splitlines()[0]}" for verb, function in VERBS.items()]
-    return "\n".join(["laminar VERB key=value …", "", *lines, "", "laminar VERB --help lists the verb's settings."])
+    return "\n".join(
+        [
+            "laminar VERB key=value …",
+            "",
+            *lines,
+            "",
+            "laminar VERB --help explains the verb's settings; laminar --version.",
+        ]
+    )
 
 
 def _help(verb: str, words: list[str]) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
     if verb in ("inspect", "doctor", "table"):
         return text
-    from .configs.compose import GROUPS, describe, options
+    from .configs.description import choices, describe
 
-    choices = [f"  {group}={'|'.join(options(group, verb))}" for group in GROUPS[verb] if options(group)]
-    return "\n".join([text, "", "Choices:", *choices, "", "Settings and defaults:", describe(verb, words)])
+    listed = [f"  {line}" for line in choices(verb, words)]
+    given = [word for word in words if not word.endswith("/")]
+    heading = "Settings of these choices, with their defaults:" if listed else "Settings and defaults:"
+    return "\n".join([text, "", *(["Choices:", *listed, ""] if listed else []), heading, describe(verb, given)])
 
 
 if __name__ == "__main__":

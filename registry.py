@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,8 +119,9 @@ class Family(Generic[Member]):
         assert self.base is not None
         classes = [
             value
-            for _, value in inspect.getmembers(module, inspect.isclass)
-            if issubclass(value, self.base) and value.__module__ == module.__name__
+            for value in vars(module).values()
+            # Python 3.10 takes an alias such as `tuple[int, ...]` for a class, unless its own type is looked at.
+            if issubclass(type(value), type) and issubclass(value, self.base) and value.__module__ == module.__name__
         ]
         if len(classes) != 1:
             raise LaminarError(f"{module.__name__} must define exactly one {self.base.__name__}, it has {classes}")

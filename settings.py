@@ -26,6 +26,7 @@ from typing import Any, get_args, get_type_hints
 from .errors import LaminarError, nearest
 
 _KEY = "bounds"
+_WHOLE = "a whole number"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Bounds:
         if self.listed or value is None or isinstance(value, bool) or not isinstance(value, Real):
             return str(self)
         if whole and not isinstance(value, Integral):
-            return f"a whole number, {self}"
+            return f"{_WHOLE}, {self}"
         return self._text(" and finite" if math.isinf(value) and not self.infinite else "")
 
     def _text(self, further: str = "") -> str:
@@ -130,7 +131,7 @@ class Seeds:
 
     def __str__(self) -> str:
         """Return the range."""
-        return f"a whole number {_SEEDS}"
+        return f"{_WHOLE} {_SEEDS}"
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,20 @@ def text_of(owner: type[Any], name: str) -> Text | None:
     declared = get_type_hints(owner)[name]
     types = set(get_args(declared)) or {declared}
     return Text(null=NoneType in types) if types - {NoneType} == {str} else None
+
+
+def whole_number(owner: type[Any], name: str) -> str | None:
+    """Return what a setting that is a whole number may be, None for any other.
+
+    Args:
+        owner: dataclass with the setting.
+        name: of the field.
+    """
+    declared = get_type_hints(owner)[name]
+    if (set(get_args(declared)) or {declared}) - {NoneType} != {int}:
+        return None
+    said = str(next(one for one in fields(owner) if one.name == name).metadata.get(_KEY, ""))
+    return said if said.startswith(_WHOLE) else f"{_WHOLE}, {said}".rstrip(", ")
 
 
 def check(config: Any, where: str = "") -> None:

@@ -5,17 +5,15 @@ What a verb needs is imported for that verb alone: `laminar export` loads no tra
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -27,7 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from .. import configs
 from ..errors import LaminarError, nearest
 from ..registry import Family
-from ..settings import Text, bounds, check, text_of
+from ..settings import Text, bounds, check, text_of, whole_number
+from .mistakes import no_setting, not_whole, unknown
+from .reference import flat_keys
 from .words import read_text
 
 SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
@@ -72,23 +72,24 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    given = [_split(_full(word) if verb == "train" else word) for word in words]
-    plain = [f"{key}={_choice(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
-    config = _compose(verb, plain)
+    given = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=False)]
+    plain = [f"{key}={choice_of(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
+    config = select(verb, plain, schemas(verb))
     known = flat_keys(OmegaConf.to_container(config))
     texts: dict[str, Any] = dict(paths or {})  # past Hydra and OmegaConf, which would read more in them than characters
     for key, text in given:
         if key in groups:
             continue
         if key not in known:
-            raise LaminarError(f"unknown setting '{key}' for laminar {verb}{nearest(key, [*known, *groups])}")
+            raise unknown(verb, key, known, groups)
         _check_leaf(config, key)
         kind = _kind(config, key)
         if kind is None:
+            _check_whole(config, key, text)
             plain.append(_grammatical(f"{key}={text}"))
         else:
             texts[key] = read_text(key, text, kind)
-    composed = _to_objects(_compose(verb, plain))
+    composed = _to_objects(select(verb, plain, ()))
     for key, value in texts.items():
         *owners, name = key.split(".")
         setattr(reduce(getattr, owners, composed), name, value)
@@ -98,6 +99,11 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
     return composed
 
 
+def given_in(words: Sequence[str]) -> list[str]:
+    """Return the keys of words that were composed for `train`."""
+    return [_split("train", word, None)[0] for word in words]
+
+
 def is_setting(verb: str, word: str) -> bool:
     """Tell whether a word is `key=value`, maybe with a misspelt key, and not a path that has a "=" in it."""
     key, equals, _ = word.partition("=")
@@ -105,43 +111,12 @@ def is_setting(verb: str, word: str) -> bool:
     return bool(equals) and (key.partition(".")[0] in known or not ("/" in key or os.path.lexists(word)))
 
 
-def describe(verb: str, words: Sequence[str] = ()) -> str:
-    """Every setting of a verb with its default, or its value by some words, as YAML; bounds are comments beside."""
-    config = compose(verb, list(words))
-    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=math.inf)
-    return _beside_lines(text.rstrip("\n"), bounds(config))
-
-
-def _beside_lines(text: str, remarks: dict[str, str]) -> str:
-    """Add remarks, by dotted key, as comments to the lines of YAML that indents by two."""
-    lines: list[str] = []
-    above: list[str] = []
-    for line in text.split("\n"):
-        key, colon, _ = line.strip().partition(":")
-        if colon and not key.startswith("- "):
-            above[(len(line) - len(line.lstrip())) // 2 :] = [key]
-            remark = remarks.get(".".join(above))
-            line = f"{line}  # {remark}" if remark else line
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def flat_keys(config: Any) -> list[str]:
-    """Dotted keys of all nodes and leaves of nested dictionaries."""
-    keys: list[str] = []
-    for key, value in config.items():
-        keys.append(str(key))
-        if isinstance(value, dict):
-            keys += [f"{key}.{below}" for below in flat_keys(value)]
-    return keys
-
-
 def options(group: str, verb: str = "") -> list[str]:
     """Names that `group=` accepts, of a verb if one is named: files, and members that a user registered.
 
     Files in sub-folders have the folder in their name.
     """
-    names = sorted({*_files(group), *_registered(group)})
+    names = sorted({*_files(group), *registered(group)})
     return [name for name in names if not verb or ONLY.get((group, name), verb) == verb]
 
 
@@ -150,7 +125,7 @@ def _files(group: str) -> list[str]:
     return [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
 
 
-def _registered(group: str) -> list[str]:
+def registered(group: str) -> list[str]:
     """Members of a group that come from elsewhere; a family that nobody has imported has none."""
     place = FAMILIES.get(group, "").partition(":")[0]
     loaded = f"{_PACKAGE}.{place}" in sys.modules
@@ -162,11 +137,24 @@ def _load(place: str) -> Any:
     return getattr(import_module(f"{_PACKAGE}.{module}"), name)
 
 
-def _compose(verb: str, words: list[str]) -> DictConfig:
-    _store(verb)
+def select(verb: str, words: Sequence[str], nodes: Iterable[tuple[str, Any]]) -> DictConfig:
+    """Let Hydra choose and override.
+
+    Args:
+        verb: the verb.
+        words: of Hydra's grammar.
+        nodes: from `schemas`, or plain values in place of its classes.
+
+    Raises:
+        LaminarError: a word that Hydra does not take, in one line.
+    """
+    store = ConfigStore.instance()
+    for place, node in nodes:
+        group, _, name = place.rpartition("/")
+        store.store(group=group or None, name=name, node=node)
     try:
         with initialize_config_module(configs.__name__, version_base="1.3"):
-            return hydra_compose(verb, words)
+            return hydra_compose(verb, list(words))
     except (HydraException, OmegaConfBaseException) as error:
         raise LaminarError(_one_line(error)) from error
 
@@ -178,19 +166,14 @@ def _to_objects(config: DictConfig) -> Any:
         raise LaminarError(_one_line(error)) from error
 
 
-def _full(word: str) -> str:
-    """Return `init=PATH` in full: the path is one of the settings of a start."""
-    return f"init.path={word.removeprefix('init=')}" if word.startswith("init=") else word
-
-
-def _split(word: str) -> tuple[str, str]:
-    """Return key and text of one `key=value` word."""
+def _split(verb: str, word: str, after: str | None) -> tuple[str, str]:
+    """Return key and text of one `key=value` word, which another one follows."""
     key, equals, text = word.partition("=")
     if key.startswith(("+", "~")):
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
-    if not equals:
-        raise LaminarError(f"'{word}' is not key=value")
-    return key, text
+    if not equals or key.startswith("-"):
+        raise no_setting(verb, word, after)
+    return ("init.path" if (verb, key) == ("train", "init") else key), text  # the path is one of a start's settings
 
 
 def _grammatical(word: str) -> str:
@@ -209,7 +192,17 @@ def _kind(config: DictConfig, key: str) -> Text | None:
     return text_of(owner, name) if owner is not None and is_dataclass(owner) else None
 
 
-def _choice(verb: str, group: str, text: str) -> str:
+def _check_whole(config: DictConfig, key: str, text: str) -> None:
+    """Refuse `1e4` and `1.5` where a whole number is wanted; Hydra's words for it name types of Python."""
+    group, _, name = key.rpartition(".")
+    owner = OmegaConf.get_type(OmegaConf.select(config, group) if group else config)
+    allowed = whole_number(owner, name) if owner is not None and is_dataclass(owner) else None
+    error = not_whole(key, text, allowed) if allowed else None
+    if error:
+        raise error
+
+
+def choice_of(verb: str, group: str, text: str) -> str:
     """Return the name in a word like `policy=flow`: Hydra passes over unknown options of an optional group."""
     value = str(read_text(group, text, Text()))
     owner = ONLY.get((group, value), verb)
@@ -256,10 +249,12 @@ def _one_line(error: Exception) -> str:
     return f"{text}; it must be {allowed}" if allowed else text
 
 
-def _store(verb: str) -> None:
-    """Make the verb's dataclass, and the Config of every member that it can choose, a Hydra schema."""
-    store = ConfigStore.instance()
-    store.store(name=f"{verb}_schema", node=_load(SCHEMAS[verb]))
+def schemas(verb: str) -> Iterator[tuple[str, Any]]:
+    """Yield what Hydra is to know before a verb is composed: its dataclass, and the Config of every member to choose.
+
+    Names are those in Hydra's store, with the group in front: `train_schema`, `policy/flow_schema`.
+    """
+    yield f"{verb}_schema", _load(SCHEMAS[verb])
     if verb != "train":
         return
     policy = _load("policies.generative:PolicyConfig")
@@ -270,8 +265,8 @@ def _store(verb: str) -> None:
             config = family.config_class(name)
             node = policy(process=config()) if group == "policy" else config
             # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
-            store.store(group=group, name=name if name in family.registered else f"{name}_schema", node=node)
-    store.store(group="runtime", name="runtime_schema", node=_load("train.config:RuntimeConfig"))
+            yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
+    yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
 
 
 def _refuse_hidden(group: str, registered: Iterable[str]) -> None:

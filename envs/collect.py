@@ -9,6 +9,7 @@ import numpy as np
 from ..data.episodes import Episodes
 from ..data.formats import d4rl
 from ..errors import LaminarError, nearest
+from ..overwriting import check_files
 from ..settings import check_seeds
 from .ids import split_id
 from .make import make_env
@@ -16,7 +17,7 @@ from .step_cap import assumed_cap, cap_remark
 from .suites import SUITES, suite_of
 
 
-def collect(env_id: str, episodes: int, seed: int, out: str | Path) -> str:
+def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: bool = False) -> str:
     """Record demonstrations of a built-in task into an HDF5 file of D4RL's layout.
 
     Args:
@@ -24,12 +25,13 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path) -> str:
         episodes: number of episodes.
         seed: the same seed records the same file.
         out: path of the file.
+        overwrite: replace a file that is there, unless it is read-only.
 
     Returns:
         A line that tells what was written.
 
     Raises:
-        LaminarError: an environment without a controller, or no episodes asked for.
+        LaminarError: an environment without a controller, no episodes asked for, or a file that is there already.
     """
     name, _ = split_id(env_id)
     record = getattr(suite_of(name), "collect", None)
@@ -40,6 +42,10 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path) -> str:
     if episodes < 1:
         raise LaminarError(f"episodes must be at least 1, got {episodes}")
     check_seeds(seed, seed + episodes - 1)
+    path = Path(out)
+    check_files(
+        [path], overwrite
+    )  # recordings are never replaced unasked: a run of this command cannot make them again
     env = make_env(env_id)
     try:
         recorded: Episodes = record(env, episodes, seed)
@@ -49,7 +55,6 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path) -> str:
     lengths = np.diff(recorded.ends, prepend=0)
     if cap is not None and (lengths >= cap).any():
         recorded.remarks.append(cap_remark(env_id, cap, len(lengths), int((lengths >= cap).sum())))
-    path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     d4rl.write(path, recorded)
     done = "" if recorded.success is None else f", {recorded.success.mean():.0%} successful"

@@ -20,6 +20,7 @@ class CollectConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(200, least=1)  # demonstrations of a task
     steps: int = number(100_000, least=1)  # control steps of play
-    processes: int | None = number(None, least=1, null=True)  # that play at the same time; null: one a processor core
-    seed: int = seed_number()
+    processes: int | None = number(None, least=1, null=True)  # of play, at the same time; null is one a processor core
+    seed: int = seed_number()  # the same seed records the same file
     out: str | None = path()  # HDF5 file in D4RL's layout; for play a folder in CALVIN's
+    overwrite: bool = False  # of one task: replace the file, unless it is read-only

@@ -63,7 +63,13 @@ def check_known(gymnasium_id: str, asked: str, others: Iterable[str]) -> None:
         others: ids that are known besides gymnasium's.
     """
     if gymnasium_id not in gymnasium.registry and ":" not in gymnasium_id:
-        raise LaminarError(f"unknown environment '{gymnasium_id}'{nearest(asked, [*gymnasium.registry, *others])}")
+        known = [*gymnasium.registry, *others]
+        near = nearest(asked, known)
+        spaces = {one.rpartition("/")[0] for one in known}
+        own = gymnasium_id.rpartition("/")[0]
+        module = own.split("/")[0] or "MODULE"
+        hint = f"; one of your own is named with the module that registers it, module:id, {module}:{gymnasium_id}"
+        raise LaminarError(f"unknown environment '{gymnasium_id}'{near if near and own in spaces else hint}")
 
 
 def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnasium.Env[Any, Any]:

@@ -28,10 +28,10 @@ class EvalConfig:
 
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = number(50, least=1)
-    # instead of episodes: chains of five instructions, see task=calvin-chain
+    episodes: int = number(50, least=1)  # one a seed
+    # chains of five instructions, in place of episodes; see task=calvin-chain
     chains: int | None = number(None, least=1, null=True)
-    protocol: str = choice("episodes", "episodes", "offline")  # offline: three numbers of a run
+    protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
     # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
     candidates: int | None = number(None, least=1, null=True)
     # of a candidate: softmax of Q / temperature, or argmax of Q
@@ -41,6 +41,7 @@ class EvalConfig:
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
     processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
     video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
@@ -53,9 +54,10 @@ class CompareConfig:
     a: PolicyPath = field(default_factory=PolicyPath)
     b: PolicyPath = field(default_factory=PolicyPath)
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = number(50, least=1)
-    seed: int = seed_number()
+    episodes: int = number(50, least=1)  # pairs, one a seed
+    seed: int = seed_number()  # pair i runs on seed + i
     out: str | None = path()  # folder for compare.json
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
 @dataclass
@@ -72,9 +74,10 @@ class BenchConfig:
     rate_hz: float | None = number(None, above=0, null=True)
     # intra-op threads; more than one is slower for small networks and on shared machines
     threads: int = number(1, least=1)
-    device: str = "cpu"
+    device: str = "cpu"  # cpu, cuda, or one of several: cuda:1
     seed: int = seed_number()  # of observations and noise
     out: str | None = path()  # folder for bench.json, the histogram and the report
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
 @dataclass
@@ -86,9 +89,10 @@ class ExportConfig:
     batch: int = number(1, least=1)  # observations a call
     steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
     candidates: int = number(1, least=1)  # chunks that the critic chooses from
+    # of a candidate: softmax of Q / temperature, or argmax of Q
     selection: str = choice("softmax", "softmax", "argmax")
-    temperature: float = number(1.0, above=0)
-    noise_scale: float = number(1.0, least=0)  # see `laminar eval`
+    temperature: float = number(1.0, above=0)  # of the softmax, in units of Q
+    noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
     out: str | None = path()  # folder of the artifact
 
 
@@ -114,3 +118,4 @@ class ScheduleConfig:
     draws: int = number(8, least=2)  # held-out draws, which the reported distances are means of
     seed: int = seed_number()  # of the split, the draws and the proposals
     out: str | None = path()  # folder for report.json and report.md; the schedules go beside the policy's weights
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never

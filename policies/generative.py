@@ -26,12 +26,12 @@ from .processes.solvers import Source
 class PolicyConfig:
     """How a policy generates and executes its chunks."""
 
-    process: Any = field(default_factory=MeanFlowConfig)  # the Config of a module in processes/
+    process: Any = field(default_factory=MeanFlowConfig)  # how noise becomes a chunk
     history: int = number(1, least=1)  # observations seen, the current one included
     chunk: int = number(1, least=1)  # actions predicted
     execute: int = number(1, least=1)  # actions executed before planning again, at most `chunk`
     ensemble: float | None = number(None, least=0, null=True)  # decay of temporal ensembling; null executes open loop
-    # Of states only: gaussian, minmax (to [-1, 1]) or identity.
+    # Of states only; minmax is to [-1, 1].
     observation_normalizer: str = choice("gaussian", *MODES)
     action_normalizer: str = choice("minmax", *MODES)  # minmax keeps `process.clip` meaningful
     # Share of half its range in the data by which a state may lie outside of it; further out it is seen at that bound.

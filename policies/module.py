@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from ..data.spec import Spec
 from ..errors import LaminarError
+from ..overwriting import check_replaced
 from . import storage
 from .acting import Actor
 from .networks import Network
 from .observations import Observation, as_windows
+from .processes.solver_schedules import FILE as SCHEDULES
 from .processes.solver_schedules import SolverSchedule, Steps, write_schedules
 from .processes.solvers import Source
 
@@ -196,11 +198,11 @@ class PolicyModule(nn.Module, ABC):
         """Write weights, configuration and Spec to `folder` as a whole or not at all.
 
         Raises:
-            LaminarError: the disk is full, or `folder` holds something else than a policy; nothing is changed.
+            LaminarError: the disk is full, or `folder` holds something else than a policy, or beside one; nothing is
+                changed.
         """
         target = Path(folder)
-        if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
-            raise LaminarError(f"{target} holds something else than a policy; choose a new folder to save to")
+        check_replaced(target, ("model.safetensors", "config.json", "spec.json", SCHEDULES), "a policy")
         with storage.replacing(folder) as temporary:
             self.write(temporary)
         return Path(folder)

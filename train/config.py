@@ -17,7 +17,7 @@ class DataConfig:
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
-    short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with those shorter than a chunk
+    short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
 
 
 @dataclass
@@ -33,7 +33,7 @@ class EvaluationConfig:
     """Evaluation while training, always with the averaged weights."""
 
     every: int = number(0, least=0)  # updates between evaluations; 0 evaluates not at all
-    episodes: int = number(10, least=1)
+    episodes: int = number(10, least=1)  # of each evaluation
     seed: int = seed_number(10_000)  # episode i runs on seed + i, away from the training seeds
 
 
@@ -50,7 +50,7 @@ class RuntimeConfig:
     # twice as fast on AMD's, just as exact; on Intel's with AMX they are bfloat16 inside. Auto tries on one product
     # whether medium keeps the accuracy here, and takes it then.
     matmul: str = choice("highest", "auto", "highest", "high", "medium")
-    device: str = "cpu"
+    device: str = "cpu"  # cpu, cuda, or one of several: cuda:1
     # intra-op threads; more than one is slower for small networks and on shared machines
     threads: int = number(1, least=1)
 
@@ -70,14 +70,16 @@ class TrainConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     env: TrainEnvConfig = field(default_factory=TrainEnvConfig)
-    policy: Any = None  # a PolicyConfig; untyped here, so that each process brings its own settings
-    network: Any = None  # the Config of a module in policies/networks/
-    method: Any = None  # the Config of a method in train/methods/
+    # Untyped here, so that each process, network and method brings its own settings.
+
+    policy: Any = None  # how chunks are generated and executed; policy=NAME chooses the process
+    network: Any = None  # what learns; network=NAME chooses it
+    method: Any = None  # what it learns from; method=NAME chooses it
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    steps: int = number(30_000, least=1)  # updates
+    steps: int = number(30_000, least=1)  # updates in all
     init: InitConfig = field(default_factory=InitConfig)  # saved policy to start from
-    seed: int = seed_number()
+    seed: int = seed_number()  # of the first weights and of all that is drawn
     seeds: Any = None  # list of seeds that train together, each as a run of its own in out/seed_K; in place of seed
     out: str | None = path()  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint

@@ -120,6 +120,8 @@ def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: 
     """
     scene = _check(env_id, steps, seed, processes)
     root, began = Path(at_home(str(out))), time.perf_counter()
+    if (root / "notes.txt").exists() and not (root / "training").exists():  # else the writer has more to say
+        raise LaminarError(f"{root / 'notes.txt'} exists already; remove it, or choose another out=")
     record = partial(record_episode, env_id, seed, min(EPISODE, steps // _LEAST))
     tally = _Tally()
     workers = processes or os.cpu_count() or 1

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.d4rl import resolve
+from ...overwriting import check_files
 from ...policies.storage import write_text
 from ..rollouts.offline import BEST, NUMBERS, SINGLE, title
 from .table import Table
 
+_FIRST_LINE = (
+    "Entries: mean ± half of the 95 % interval over training seeds (Student's t over the seeds' means); † is one"
+)
 _KINDS = ("bootstrap over episodes", "t over training seeds")  # of an entry of one training seed, or of several
 
 
 def markdown(table: Table) -> str:
     """Return one table for each of the three numbers, and what they are made of."""
     lines = [
-        "Entries: mean ± half of the 95 % interval over training seeds (Student's t over the seeds' means); † is one",
+        _FIRST_LINE,
         "training seed, with the 95 % interval over its episodes (bootstrap). Scores are D4RL-normalized.",
     ]
     for number in NUMBERS:
@@ -95,6 +99,17 @@ def to_csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def check_stem(stem: str | Path, overwrite: bool) -> None:
+    """Refuse to write over `stem.md` and `stem.csv` where they are no table from here.
+
+    Raises:
+        LaminarError: names the file.
+    """
+    for path, begins in ((Path(f"{stem}.md"), _FIRST_LINE), (Path(f"{stem}.csv"), "number,task,method,unit,")):
+        own = path.is_file() and path.read_bytes().startswith(begins.encode())
+        check_files([path], own or overwrite, "laminar table did not write it")
 
 
 def save_table(table: Table, stem: str | Path) -> tuple[Path, Path]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
+from ...overwriting import check_replaced
 from ...version import __version__
 from .. import storage
 from ..generative import generative
@@ -42,7 +43,7 @@ def export(
 
     Args:
         policy: any policy on the CPU, also a guided one.
-        folder: new, or an earlier export, which is replaced.
+        folder: new, or an earlier export and nothing else, which is replaced.
         kind: "onnx", or "pt2", a package of AOTInductor for this kind of machine and this version of PyTorch.
         batch: observations a call.
         steps: network calls, None is the policy's own number.
@@ -60,8 +61,9 @@ def export(
     if type(batch) is not int or batch < 1:
         raise LaminarError(f"batch must be at least 1 and a whole number, got {batch}")
     target = Path(folder)
-    if target.is_dir() and any(target.iterdir()) and not (target / "export.json").is_file():
-        raise LaminarError(f"{target} holds something else than an export; choose a new folder")
+    check_replaced(
+        target, ("export.json", "parity.json", "spec.json", *(f"policy.{one}" for one in FORMATS)), "an export"
+    )
     program = SamplingProgram(source, steps)
     inputs = program.example(batch, torch.Generator().manual_seed(0))
     with storage.replacing(target) as temporary:

@@ -50,10 +50,10 @@ class EnsembleLayerNorm(nn.Module):
 class CriticConfig:
     """Settings of a critic; the defaults are the twin critic of DQL (Wang et al. 2023)."""
 
-    width: int = number(256, least=1)
+    width: int = number(256, least=1)  # of every hidden layer
     depth: int = number(3, least=1, most=1000)  # hidden layers
     heads: int = number(2, least=1)  # independent critics
-    activation: str = choice("mish", *ACTIVATIONS)
+    activation: str = choice("mish", *ACTIVATIONS)  # between its layers
     layer_norm: bool = False  # normalize before every activation
 
 

@@ -26,8 +26,8 @@ class Config:
     residual: bool = False  # pre-activation residual blocks
     layer_norm: bool = False  # before every activation (residual: at the start of each block)
     time_width: int = number(16, least=2)  # even; sinusoids per time
-    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = number(5.0, above=0)
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time, of the slowest sinusoid
+    max_frequency: float = number(5.0, above=0)  # rad per unit of time, of the fastest
 
 
 def residual_block(config: Config) -> Residual:

@@ -22,12 +22,12 @@ class Config:
     name: str = "transformer"
     width: int = number(128, least=1)  # of a token
     depth: int = number(4, least=1, most=1000)  # blocks
-    heads: int = number(4, least=1)  # divides width
+    heads: int = number(4, least=1)  # of the attention; divides width
     mlp_ratio: int = number(4, least=1)  # hidden width of a block's perceptron over the width of a token
     activation: str = choice("gelu", *ACTIVATIONS)  # relu is for policy=direct only
     time_width: int = number(64, least=2)  # even; sinusoids per time
-    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = number(5.0, above=0)
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time, of the slowest sinusoid
+    max_frequency: float = number(5.0, above=0)  # rad per unit of time, of the fastest
 
 
 class Attention(nn.Module):

@@ -23,13 +23,13 @@ class Config:
 
     name: str = "unet1d"
     # channels of each level, finest first
-    widths: list[int] = numbers([64, 128, 256], least=1)  # noqa: RUF009  # makes a new list for each object
-    kernel: int = number(5, least=1)  # odd
+    widths: list[int] = numbers([64, 128, 256], least=1)  # noqa: RUF009
+    kernel: int = number(5, least=1)  # width of the convolutions; odd
     groups: int = number(8, least=1)  # of every group normalization; divides all widths
     activation: str = choice("silu", *ACTIVATIONS)  # relu is for policy=direct only
     time_width: int = number(256, least=2)  # even; sinusoids per time, and width of the embedding
-    min_frequency: float = number(0.3, above=0)  # rad per unit of time; see embeddings.Sinusoids
-    max_frequency: float = number(5.0, above=0)
+    min_frequency: float = number(0.3, above=0)  # rad per unit of time, of the slowest sinusoid
+    max_frequency: float = number(5.0, above=0)  # rad per unit of time, of the fastest
 
 
 class ConvBlock(nn.Sequential):

@@ -28,7 +28,7 @@ class Config:
     """Settings of consistency trajectories."""
 
     name: str = "ctm"
-    # null is the teacher's, and straight without one
+    # of the noise over time; null is the teacher's, and straight without one
     schedule: str | None = choice(None, "straight", *SCHEDULES, null=True)
     # discrete noise levels of a diffusion's schedule; the teacher's, if it has any
     levels: int | None = number(None, least=1, most=100_000, null=True)

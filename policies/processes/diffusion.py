@@ -35,12 +35,12 @@ class Config:
     """Settings of the diffusion process."""
 
     name: str = "diffusion"
-    schedule: str = choice("cosine", *SCHEDULES)  # vp is Diffusion-QL's
+    schedule: str = choice("cosine", *SCHEDULES)  # of the noise over time; vp is Diffusion-QL's
     levels: int | None = number(
         100, least=1, most=100_000, null=True
     )  # discrete noise levels in training; null: continuous time
     prediction: str = choice("epsilon", *PREDICTIONS)  # what the network predicts
-    solver: str = choice("ddim", "ddpm", *ODE_SOLVERS)  # ddpm is stochastic
+    solver: str = choice("ddim", "ddpm", *ODE_SOLVERS)  # of a sample; ddpm is stochastic
     steps: int = number(10, least=1)  # network calls per sample, at most `levels`
     spacing: str = choice("uniform", *SPACINGS)  # of the sampling steps
     # bound of the predicted data in normalized units; null does not clip

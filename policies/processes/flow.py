@@ -28,7 +28,8 @@ class Config:
     """Settings of the flow process."""
 
     name: str = "flow"
-    solver: str = choice("euler", *SOLVERS, *DATA_SOLVERS)  # heun: second order, 2 steps - 1 network calls
+    # of a sample; heun is of second order, with 2 steps - 1 network calls
+    solver: str = choice("euler", *SOLVERS, *DATA_SOLVERS)
     steps: int = number(10, least=1)  # integration steps from noise to data
 
 

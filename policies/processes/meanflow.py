@@ -23,9 +23,10 @@ class Config:
     name: str = "meanflow"
     steps: int = number(1, least=1)  # network calls per sample
     flow_ratio: float = share(0.5)  # share of a batch with r = t, where the loss is plain flow matching
-    one_step_share: float = share(0.0)  # share at (r, t) = (0, 1), where one-call sampling is and no random pair
+    # share of a batch at (r, t) = (0, 1), where one-call sampling is and no random pair
+    one_step_share: float = share(0.0)
     time_mean: float = number(-0.4)  # of the normal variable whose sigmoid is a time
-    time_std: float = number(1.0, above=0)
+    time_std: float = number(1.0, above=0)  # of the same normal variable
     adaptive_power: float = number(0.0)  # p of the weight 1 / (error + 0.001)^p; 0 is the plain squared error
 
 

@@ -1,4 +1,4 @@
-"""What composing imports, members that a user registered, and the bounds in the help."""
+"""What composing imports, members that a user registered, and the bounds of settings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
 
 import laminar
-from laminar.cli import main
-from laminar.configs.compose import SCHEMAS, compose, describe, options
+from laminar.configs.compose import SCHEMAS, compose, options
+from laminar.configs.description import describe
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES
 from laminar.train.methods import METHODS
@@ -123,11 +122,6 @@ def test_training_imports_what_it_chooses_from() -> None:
     assert {"laminar.train.methods.bc", "laminar.policies.processes.ctm", "laminar.policies.networks.mlp"} <= loaded
 
 
-def test_the_help_of_a_verb_imports_no_training() -> None:
-    loaded = loaded_after("from laminar.cli import main; main(['export', '--help'])")
-    assert not {name for name in loaded if name.startswith("laminar.train")}
-
-
 # members that a user registered
 
 
@@ -193,33 +187,6 @@ def test_register_names_the_axis() -> None:
 
 
 # bounds
-
-
-def test_the_help_shows_bounds_beside_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--help"]) == 0
-    text = capsys.readouterr().out
-    lines = text.splitlines()
-    assert "log_every: 500  # at least 1" in lines
-    assert "    flow_ratio: 0.5  # a share between 0 and 1" in lines
-    assert "  activation: silu  # silu, gelu, mish or relu" in lines
-    assert "  every: 0  # at least 0" in lines
-    assert "seeds: null" in lines  # without bounds
-
-
-def test_the_help_is_of_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "policy=diffusion", "network=unet1d", "--help"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "    clip: 1.0  # above 0, or null" in lines
-    at = lines.index("  widths:  # a list of numbers, each at least 1")
-    assert lines[at + 1 : at + 4] == ["  - 64", "  - 128", "  - 256"]
-    assert lines[at + 4] == "  kernel: 5  # at least 1"
-
-
-@pytest.mark.parametrize("verb", list(SCHEMAS))
-def test_what_is_described_is_yaml_of_the_settings(verb: str) -> None:
-    found, config = yaml.safe_load(describe(verb)), compose(verb, [])
-    assert set(found) == set(vars(config))
-    assert " # " in describe(verb)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from laminar.cli import main
-from laminar.configs.compose import compose, describe
+from laminar.configs.compose import compose
 from laminar.configs.words import quoted, read_text
 from laminar.data.load import load_episodes
 from laminar.errors import LaminarError
@@ -214,12 +213,6 @@ def test_other_settings_keep_their_grammar() -> None:
     assert compose("train", ["data.observation=[a (1),b]"]).data.observation == ["a (1)", "b"]
     with pytest.raises(LaminarError, match=r"runtime\.device must be a name, got null"):
         compose("train", ["runtime.device=null"])
-
-
-@pytest.mark.parametrize("name", ["${", "it's: #1", "- a", "e" * 200])
-def test_the_help_shows_names(name: str) -> None:
-    shown = yaml.safe_load(describe("schedule", [f"out={name}", f"data.path=[{quoted(name)}]"]))
-    assert (shown["out"], shown["data"]["path"]) == (name, [name])
 
 
 # what is done with it

@@ -151,7 +151,7 @@ def test_policies_are_light(statement: str) -> None:
     assert {"laminar", "torch"} <= loaded
     assert not loaded & (HEAVY | {"minari", "wandb", "d4rl"})
     rooms = {name.split(".")[1] for name in modules if name.startswith("laminar.")}
-    assert rooms <= {"data", "policies", "errors", "machine", "registry", "settings", "version"}
+    assert rooms <= {"data", "policies", "errors", "machine", "overwriting", "registry", "settings", "version"}
 
 
 def test_the_facade_is_lazy() -> None:

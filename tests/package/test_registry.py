@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from laminar import registry
 from laminar.errors import LaminarError
 from laminar.policies.networks import NETWORKS, Network
 from laminar.policies.processes import PROCESSES, Process
@@ -29,6 +30,12 @@ def load(path: Path, source: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(autouse=True)
+def _families_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Families made here have the packages of laminar's own, and would stand in their place for the tests to come."""
+    monkeypatch.setattr(registry, "_FAMILIES", dict(registry._FAMILIES))
 
 
 @pytest.fixture
@@ -97,6 +104,19 @@ def test_exactly_one_class(tmp_path: Path, classes: tuple[str, ...]) -> None:
     assert family.registered == []
     assert family.register(load(tmp_path / "good.py", CONFIG + CLASS.format(name="Good"))) == "good"
     assert family.member_class("good").__name__ == "Good"
+
+
+def test_an_alias_that_says_to_be_a_class_is_none(tmp_path: Path) -> None:
+    """As `tuple[int, ...]` does in Python 3.10."""
+    source = (
+        CLASS.format(name="Good")
+        + "\n\nPair = tuple[int, ...]\n\n\nclass Alias:\n    __class__ = type\n\n\nalias = Alias()\n"
+    )
+    family = Family("process", "laminar.policies.processes", Process)
+    module = load(tmp_path / "mine.py", CONFIG + source)
+    assert isinstance(module.alias, type)
+    assert family.register(module) == "mine"
+    assert family.member_class("mine").__name__ == "Good"
 
 
 def test_unknown_names_and_settings() -> None:

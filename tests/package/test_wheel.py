@@ -70,7 +70,7 @@ def test_every_module_and_configuration_is_in(wheel: zipfile.ZipFile, repository
 
 def test_nothing_else_is_in(wheel: zipfile.ZipFile, repository: Path) -> None:
     expected = sources(repository, "*.py") | sources(repository, "*.yaml")
-    expected |= {"laminar/py.typed", "laminar/envs/chains.json"}
+    expected |= {"laminar/py.typed", "laminar/envs/chains.json", "laminar/configs/reference.json"}
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside - expected == set()
     assert not [name for name in inside if OUTSIDE & set(name.split("/"))]

@@ -28,13 +28,13 @@ class Config:
     """Settings of behavior cloning."""
 
     name: str = "bc"
-    batch_size: int = number(256, least=1)  # per process
+    batch_size: int = number(256, least=1)  # chunks in an update, per process
     lr: float = number(1e-3, above=0)  # peak learning rate of AdamW
     warmup: int = number(500, least=0)  # updates of linear warm-up before the cosine decay
     final_lr: float = share(0.0)  # share of the peak that the cosine ends at
-    beta2: float = number(0.999, least=0, below=1)
-    weight_decay: float = number(1e-6, least=0)
-    max_grad_norm: float = number(10.0, above=0, infinite=True)
+    beta2: float = number(0.999, least=0, below=1)  # of AdamW
+    weight_decay: float = number(1e-6, least=0)  # of AdamW
+    max_grad_norm: float = number(10.0, above=0, infinite=True)  # longer gradients are shortened to it
     ema_decay: float = share(0.999)  # largest decay of the averaged weights
     ema_power: float = number(0.75, above=0)  # warm-up: decay(step) = 1 - (1 + step)^-power
 

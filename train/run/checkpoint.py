@@ -179,6 +179,7 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
         known = bool(settings.pop(RECORD, {}).get("fingerprint"))
         stored = flatten(defaults) | _EARLIER | flatten(_of_today(settings))
     wanted = flatten(config)
+    _check_steps(run, stored, wanted)
     for key in sorted(stored.keys() | wanted.keys()):
         # The same data may lie elsewhere: where their content is known, that is compared.
         if key.split(".")[0] in {"out", "resume", "wandb"} or (known and key == "data.path"):
@@ -186,8 +187,30 @@ def check_same_run(run: Path, config: dict[str, Any], defaults: dict[str, Any]) 
         if stored.get(key) != wanted.get(key):
             raise LaminarError(
                 f"cannot resume {run}: {key} was {stored.get(key)!r} and is now {wanted.get(key)!r}; "
-                "resume with the same settings, or choose another out="
+                "leave it out, as a run brings its settings, or choose another out="
             )
+
+
+def _check_steps(run: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse another number of updates: the rates at each of them are shares of all, so that it is another run."""
+    was, now = stored.get("steps"), wanted.get("steps")
+    if was != now:
+        raise LaminarError(
+            f"cannot resume {run}: steps was {was} and is now {now}; rates follow a schedule over all steps, so a run "
+            f"of other steps is another one: start it from this policy with init={run} out=OTHER"
+        )
+
+
+def stored_settings(run: Path) -> dict[str, Any]:
+    """Return the settings of a run as plain values, by the names and with the defaults that they have today.
+
+    Raises:
+        LaminarError: run.json is damaged.
+    """
+    settings = read_object(run / "run.json")
+    with rebuilding(run / "run.json"):
+        policy = dict(generative.EARLIER) | settings["policy"]
+        return _of_today(settings | {"policy": policy})
 
 
 _EARLIER = {f"policy.{name}": value for name, value in generative.EARLIER.items()}

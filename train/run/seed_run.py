@@ -12,10 +12,11 @@ from ...errors import LaminarError
 from ...eval.results.findings import Starts
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
-from ...policies.storage import checkpoints, write_json
+from ...policies.storage import checkpoints, read_object, write_json
 from ..config import TrainConfig
 from ..improver import Improver
 from .checkpoint import (
+    BEST,
     Best,
     check_same_run,
     defaults_of,
@@ -24,6 +25,7 @@ from .checkpoint import (
     read_best,
     save_best,
     save_checkpoint,
+    step_of,
 )
 from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
@@ -55,10 +57,12 @@ class SeedRun:
         self._row: Row = {}  # the last one written
         if (self.folder / "run.json").exists() or checkpoints(self.folder):
             if not config.resume:
-                raise LaminarError(
-                    f"{self.folder} already holds a run: add resume=true to continue it, or choose another out="
-                )
+                raise LaminarError(f"{self.folder} already holds a run: {_remedy(self.folder)}, or choose another out=")
             check_same_run(self.folder, self.settings, defaults_of(config))
+            return
+        there = [name for name in ("metrics.jsonl", "tensorboard", BEST) if (self.folder / name).exists()]
+        if there:
+            raise LaminarError(f"{self.folder} holds {there[0]} of something else than a run; choose another out=")
 
     def take(self, data: DataRecord) -> None:
         """Learn from recordings that were looked at.
@@ -161,6 +165,14 @@ class SeedRun:
         found = checkpoints(self.folder)
         last = f"The last checkpoint is {found[-1]}" if found else f"There is no checkpoint in {self.folder} yet"
         return f"lower method.lr, or look at the data with `laminar inspect`. {last}"
+
+
+def _remedy(run: Path) -> str:
+    """Return how a run goes on that is there already."""
+    found, steps = checkpoints(run), (read_object(run / "run.json") if (run / "run.json").exists() else {}).get("steps")
+    if found and step_of(found[-1]) == steps:
+        return f"it is finished; start a new one from its policy with init={run} out=OTHER"
+    return "add resume=true to continue it"
 
 
 def _figures(row: Row) -> str:

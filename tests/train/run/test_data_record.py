@@ -106,16 +106,22 @@ def test_a_run_of_an_earlier_version_is_resumed_by_its_path(
     assert main(words(data, run, "resume=true")) == 0
 
 
-def test_an_unbounded_run_of_an_earlier_version_says_so(
-    started: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+def test_an_unbounded_run_of_an_earlier_version_goes_on_as_it_was(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, run = started
+    data, run = demonstrations, tmp_path / "earlier"
+    unbounded = ["policy.observation_bound=null", "policy.observation_floor=false"]
+    assert main(words(data, run, "checkpoint_every=1", *unbounded)) == 0
+    shutil.rmtree(checkpoints(run)[-1])
     stored = json.loads((run / "run.json").read_text())
     for name in ("observation_bound", "observation_floor"):
         del stored["policy"][name]
     (run / "run.json").write_text(json.dumps(stored))
-    assert main(words(data, run, "resume=true")) == 2
+    assert main(words(data, run, "resume=true", "policy.observation_bound=1", "checkpoint_every=1")) == 2
     assert "policy.observation_bound was None and is now 1.0" in capsys.readouterr().err
+    assert main(words(data, run, "resume=true", "checkpoint_every=1")) == 0
+    now = json.loads((run / "run.json").read_text())["policy"]
+    assert (now["observation_bound"], now["observation_floor"]) == (None, False)
 
 
 def shifted(episodes: Episodes) -> Episodes:

@@ -203,7 +203,7 @@ def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path:
 def test_a_run_is_not_overwritten(reference: Path, demonstrations: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = final_files(reference)
     assert main(command(demonstrations, reference)) == 2
-    assert f"{reference} already holds a run: add resume=true" in capsys.readouterr().err
+    assert f"{reference} already holds a run: it is finished; start a new one" in capsys.readouterr().err
     assert main(command(demonstrations, reference, "resume=true", "method.lr=0.5")) == 2
     message = capsys.readouterr().err
     assert "method.lr was 0.001 and is now 0.5" in message

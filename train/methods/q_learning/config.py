@@ -20,33 +20,32 @@ class Config:
 
     name: str = "q_learning"
     recipe: str = "dql"  # name of these settings in tables: the file of configs/method/
-    batch_size: int = number(256, least=1)  # per process
+    batch_size: int = number(256, least=1)  # transitions in an update, per process
     lr: float = number(3e-4, above=0)  # of Adam, for the actor
-    critic_lr: float = number(3e-4, above=0)
+    critic_lr: float = number(3e-4, above=0)  # of Adam, for the critic
     final_lr: float = share(1.0)  # share of both that a half cosine over the run ends at; 1 keeps them constant
-    discount: float = number(0.99, least=0, below=1)
+    discount: float = number(0.99, least=0, below=1)  # of the reward of the next step
     n_step: int = number(1, least=1)  # rewards in a target; a chunk's target always has one for each of its actions
     reward: str = "none"  # tuning of the rewards in training, see rewards.py
-    # critic
     critic: CriticConfig = field(default_factory=CriticConfig)
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
     target_value: str = choice("min", "min", "mean")  # of the target's heads
     backup_actions: int = number(1, least=1)  # actions whose best value is backed up; DQL takes 10 on most AntMazes
     target_noise: float = number(0.0, least=0)  # deviation of noise on the target's actions (TD3), normalized units
-    target_noise_clip: float = number(0.5, least=0)
-    # Of the squared distance between the target's and the data's next action (ReBRAC).
+    target_noise_clip: float = number(0.5, least=0)  # bound of that noise
+    # Weight of the squared distance between the target's and the data's next action (ReBRAC).
     target_penalty: float = number(0.0, least=0)
     # Implicit Q-learning: V is this expectile of Q, and targets are V(s').
     expectile: float | None = number(None, above=0, below=1, null=True)
-    # actor
     eta: float = number(1.0, least=0)  # weight of the critic's term; 0 clones
     eta_ramp: float = share(0.0)  # share of the run over which it grows from 0, while the critic learns what to say
     q_head: str = choice("random", *HEADS)  # value that the actor climbs: of a random head, mean, min or first
     q_scale: str = choice("policy", *SCALES)  # the critic's term is divided by mean |Q| of these actions, or none
-    behavior_weight: float = number(1.0, least=0)
+    behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)
     actor_every: int = number(1, least=1)  # critic updates for each of the actor and of the slow copies (TD3)
+    # longer gradients are shortened to it
     max_grad_norm: float | None = number(None, above=0, null=True, infinite=True)
     ema_decay: float = share(0.995)  # of the actor's slow copy, which targets use and which is deployed
     ema_every: int = number(5, least=1)  # updates between two steps of it
