@@ -213,6 +213,8 @@ def export(words: list[str]) -> None:
     folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
     parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
+    if parity["remark"]:
+        print(f"  note: {parity['remark']}")
 
 
 def collect(words: list[str]) -> None:

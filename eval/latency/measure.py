@@ -12,7 +12,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +28,8 @@ from ...policies.guided import Acting, guide
 from ...policies.module import PolicyModule
 from ...policies.runtimes import RUNTIMES
 from ...policies.runtimes.accelerate import accelerate
-from ...policies.runtimes.accelerated import Accelerated, unavailable
+from ...policies.runtimes.accelerated import unavailable
+from ...policies.runtimes.agreement import Agreement, sampler_agreement
 from ...policies.runtimes.fastest import suitable
 from ...policies.runtimes.pace import resolve_steps
 from ...policies.runtimes.program import SamplingProgram
@@ -37,7 +38,6 @@ from .roofline import Probe, Work, probes, work_of
 Array = NDArray[Any]
 ROUNDS = 10
 PROBE_CALLS = 20  # of the kernels of the roofline, each round
-TOLERANCE = 1e-4  # of the largest action; more is not rounding
 _WARM = 2  # calls at the start of each turn that are not timed: the others' data are still in the cache
 
 
@@ -284,9 +284,9 @@ def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[C
 
     with torch.inference_mode():
         first = time_calls(sample, 1)[0, 0] / 1e6
-        difference, largest = _difference(policy, fast, steps, observation, inputs[0], seed)
-    agrees, seconds = difference <= TOLERANCE * max(1.0, largest), getattr(fast, "build_seconds", 0.0)
-    costs = (seconds, first, difference, agrees, len(program.times), work_of(program, inputs))
+        same = Agreement() if plain else sampler_agreement(program, fast.sample, case.batch, seed)
+    seconds = getattr(fast, "build_seconds", 0.0)
+    costs = (seconds, first, same.largest, same.agrees, len(program.times), work_of(program, inputs))
     found = [Candidate(case, sample, None, *costs)]
     if decides:
         now = {key: value[:, -1] for key, value in observation.items()}
@@ -296,22 +296,6 @@ def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[C
         # nothing, and the one that matters hides behind them.
         found.append(Candidate(replace(case, what="act"), lambda: actor.act(now).cpu(), actor.reset, *costs))
     return found
-
-
-def _difference(
-    policy: PolicyModule,
-    fast: PolicyModule | Accelerated,
-    steps: Any,
-    observation: Mapping[str, Tensor],
-    noise: Tensor,
-    seed: int,
-) -> tuple[float, float]:
-    """Return the largest |difference| to the eager policy on the same noise, and the largest |action|."""
-    # a stochastic solver draws further noise on the way
-    first, second = (torch.Generator(policy.device).manual_seed(seed + 1) for _ in range(2))
-    expected = policy.sample(observation, noise, first, steps)
-    found = expected if fast is policy else fast.sample(observation, noise, second)
-    return float((found - expected).abs().max()), float(expected.abs().max())
 
 
 def _take_turns(candidates: Sequence[Candidate], kernels: Sequence[Probe], calls: int) -> list[Timing]:

@@ -169,7 +169,7 @@ def _latency_table(stored: dict[str, Any]) -> list[str]:
 
 
 def _cost_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    head = ["runtime", "steps", "batch", "build s", "first call ms", "max |Δ| to eager"]
+    head = ["runtime", "steps", "batch", "build s", "first call ms", "max |Δ| to eager, normalized"]
     head += ["weights read MB", "MFLOP", "floor µs"]
     lines = [
         [

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...errors import LaminarError, nearest
 from ...overwriting import check_replaced
@@ -28,10 +27,10 @@ from ..module import PolicyModule
 from ..processes.solver_schedules import SolverSchedule, Steps
 from ..runtimes import Inputs, onnx, pt2
 from ..runtimes.accelerated import Accelerated
+from ..runtimes.agreement import LIMIT, TOLERANCE, Agreement, agreement
 from ..runtimes.program import SamplingProgram
 from .exported import FORMATS, VERSION, Call, hash_of, open_artifact
 
-TOLERANCE = 1e-5  # largest difference from eager, normalized units
 TRIALS = 16  # random inputs of the parity report, and one that is far outside of what the policy was fitted to
 FAR = 100.0
 
@@ -49,7 +48,8 @@ def export(
         steps: network calls, None is the policy's own number.
 
     Raises:
-        LaminarError: unknown format, a package is missing, or what was built differs from eager by more than 1e-5.
+        LaminarError: unknown format, a package is missing, or what was built differs from eager by more than
+            rounding, see `agreement`.
     """
     source = policy.source if isinstance(policy, Accelerated) else policy
     if kind not in FORMATS:
@@ -72,13 +72,13 @@ def export(
             path.write_bytes(_onnx(program, inputs))
         else:
             pt2.compile_package(program, inputs, path)
-        parity = _parity(program, open_artifact(path), batch)
-        if not parity["largest_difference"] <= TOLERANCE:
-            raise LaminarError(f"format={kind} differs from eager by {parity['largest_difference']:.1e}; {_SEE}")
+        found = _compare(program, open_artifact(path), batch)
+        if not found.agrees:
+            raise LaminarError(f"format={kind} differs from eager by {found.largest:.1e} ({found.remark}); {_SEE}")
         storage.write_json(temporary / "spec.json", source.spec.to_json())
         about = _description(program, inputs, kind) | {"sha256": hash_of(path)}
         storage.write_json(temporary / "export.json", about)
-        storage.write_json(temporary / "parity.json", parity)
+        storage.write_json(temporary / "parity.json", _parity(found))
     return target
 
 
@@ -117,21 +117,29 @@ def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[st
     }
 
 
-def _parity(program: SamplingProgram, call: Call, batch: int) -> dict[str, Any]:
-    """Compare with eager, in normalized units."""
-    gaps: list[Tensor] = []
-    for trial in range(TRIALS + 1):
-        spread = FAR if trial == TRIALS else 1.0
-        inputs = program.example(batch, torch.Generator().manual_seed(trial + 1), spread)
-        with torch.no_grad():
-            wanted = program.reference(*inputs)
-        gaps.append(((torch.as_tensor(call(list(inputs))) - wanted) / program.policy.action_scale).abs())
-    gap = torch.stack(gaps)
+def _compare(program: SamplingProgram, call: Call, batch: int) -> Agreement:
+    """Compare with eager on random inputs, the last of them far from what the policy was fitted to."""
+    spreads = [*[1.0] * TRIALS, FAR]
+    draws = [
+        program.example(batch, torch.Generator().manual_seed(trial), spread)
+        for trial, spread in enumerate(spreads, start=1)
+    ]
+    return agreement(program, lambda inputs: torch.as_tensor(call(list(inputs))), draws)
+
+
+def _parity(found: Agreement) -> dict[str, Any]:
     return {
         "against": "eager PyTorch, the same observations and noise",
         "inputs": f"{TRIALS} draws around the normalizer's statistics, and one {FAR:g} times as far",
         "unit": "normalized actions",
         "tolerance": TOLERANCE,
-        "largest_difference": float(gap.max()) if bool(gap.isfinite().all()) else float("inf"),
-        "mean_difference": float(gap.mean()),
+        "limit": LIMIT,
+        "largest_difference": found.largest,
+        "mean_difference": sum(draw.mean for draw in found.draws) / len(found.draws),
+        "draws": [
+            {"largest_difference": draw.largest, "bound": draw.bound, "rounding": draw.rounding or None}
+            for draw in found.draws
+        ],
+        "draws_beyond_tolerance": found.amplified,
+        "remark": found.remark,
     }

@@ -11,9 +11,9 @@ from ..module import PolicyModule
 from ..processes.solver_schedules import Steps
 from . import pt2
 from .accelerated import Accelerated, unavailable
+from .agreement import DRAWS, Agreement, sampler_agreement
 from .program import SamplingProgram
 
-TOLERANCE = 1e-5  # of normalized chunks against eager, float32
 PATIENCE = 2.0  # seconds for measuring all candidates
 
 
@@ -40,8 +40,8 @@ def fastest(policy: PolicyModule, sizes: list[int], steps: Steps) -> Accelerated
             except LaminarError as error:
                 reason = str(error)
             else:
-                gap = disagreement(candidate)
-                reason = None if gap <= TOLERANCE else f"differs from eager by {gap:.1e} in normalized units"
+                found = compare(candidate)
+                reason = None if found.agrees else f"differs from eager, {found.remark}"
                 built += [candidate] if reason is None else []
         if reason is not None:
             why.append(f"{name}: not used, {reason}")
@@ -55,22 +55,18 @@ def fastest(policy: PolicyModule, sizes: list[int], steps: Steps) -> Accelerated
     return chosen
 
 
+def compare(fast: Accelerated, seed: int = 0, draws: int = DRAWS) -> Agreement:
+    """Hold an accelerated policy against eager on random observations and noise, `draws` batches of each size."""
+    parts = [sampler_agreement(fast.loop(n).program, fast.sample, n, seed, draws) for n in fast.sizes]
+    return Agreement(tuple(draw for part in parts for draw in part.draws))
+
+
 def disagreement(fast: Accelerated, seed: int = 0) -> float:
     """Largest difference between an accelerated policy and eager for the same inputs, in normalized units.
 
     Measured on random observations and noise, one batch of each prepared size.
     """
-    worst, scale = 0.0, fast.source.action_scale
-    for size in fast.sizes:
-        loop = fast.loop(size)
-        fresh = loop.program.example(size, torch.Generator().manual_seed(seed + 1))
-        with torch.no_grad():
-            for buffer, value in zip(loop.inputs, fresh, strict=True):
-                buffer.copy_(value)
-            wanted, got = loop.program.reference(*loop.inputs), loop.call()
-        gap = (got - wanted).abs() / scale
-        worst = max(worst, float(gap.max())) if bool(gap.isfinite().all()) else float("inf")
-    return worst
+    return compare(fast, seed, draws=1).largest
 
 
 def _medians(candidates: list[Accelerated]) -> list[float]:

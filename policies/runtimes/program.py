@@ -42,9 +42,9 @@ class SamplingProgram(nn.Module):
         network: Any = Unrolled(self._generative[0].network, self.times)
         return self._generate(noise, others, network)
 
-    def reference(self, noise: Tensor, *others: Tensor) -> Tensor:
-        """Do the same as `forward` by the network's own `forward`: what every runtime is measured by."""
-        return self._generate(noise, others, None)
+    def reference(self, noise: Tensor, *others: Tensor, network: Network | None = None) -> Tensor:
+        """Do the same as `forward` by the network's own `forward`, or by another: what every runtime is measured by."""
+        return self._generate(noise, others, network)
 
     def _generate(self, noise: Tensor, others: Sequence[Tensor], network: Network | None) -> Tensor:
         source, windows = (others[0], others[1:]) if self.inner_draws else (None, others)

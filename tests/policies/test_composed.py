@@ -27,7 +27,8 @@ from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes import onnx as onnx_runtime
 from laminar.policies.runtimes.accelerate import accelerate
-from laminar.policies.runtimes.fastest import TOLERANCE, disagreement
+from laminar.policies.runtimes.agreement import TOLERANCE
+from laminar.policies.runtimes.fastest import disagreement
 
 SOURCE = '''
 """A policy in front of a base: it scales the noise, by a weight that it learns, before the base sees it."""

@@ -20,10 +20,13 @@ from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.export import write as exporting
 from laminar.policies.export.exported import Exported
-from laminar.policies.export.write import TOLERANCE, export
+from laminar.policies.export.write import export
 from laminar.policies.guided import Acting, Guided, new_critic
+from laminar.policies.networks import Network
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.accelerate import accelerate
+from laminar.policies.runtimes.agreement import TOLERANCE
+from laminar.policies.runtimes.program import SamplingProgram
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -280,6 +283,43 @@ def test_what_differs_is_not_written(policy: GenerativePolicy, tmp_path: Path, m
     with pytest.raises(LaminarError, match=r"differs from eager by .*nothing was written"):
         export(policy, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_policy_that_amplifies_rounding_is_written_with_a_remark(
+    make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its network predicts that all is noise, where alpha is 5e-4: what it opens as is off by last digits."""
+
+    class Echo(Network):
+        factor = 1.0
+
+        def forward(self, x: torch.Tensor, times: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+            return x * self.factor
+
+    policy = make_policy("diffusion", "mlp", {"steps": 3}).eval()
+    policy.network, other = Echo(), Echo()
+    other.factor = 1 + 2e-7
+    program = SamplingProgram(policy)
+    rounded = lambda inputs: program.reference(*inputs, network=other)  # noqa: E731
+    monkeypatch.setattr(exporting, "open_artifact", lambda _: rounded)
+    monkeypatch.setattr("laminar.policies.load_policy", lambda _: policy)
+    assert main(["export", "policy.path=run", f"out={tmp_path / 'artifact'}"]) == 0
+    parity = json.loads((tmp_path / "artifact/parity.json").read_text())
+    assert TOLERANCE < parity["largest_difference"] < parity["limit"]
+    assert parity["draws_beyond_tolerance"] == len(parity["draws"]) == 17
+    assert all(draw["largest_difference"] <= draw["bound"] for draw in parity["draws"])
+    assert f"  note: {parity['remark']}" in capsys.readouterr().out
+    assert "the policy amplifies rounding there" in parity["remark"]
+
+
+@pytest.mark.slow
+def test_clones_of_all_seeds_are_exported(demo_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """Diffusion that clones door-human: seeds differ in whether a draw meets the inside of the clip at t = 1."""
+    words = ["train", "method=bc", "policy=diffusion", f"data.path={demo_data('door-human-v1.hdf5')}"]
+    runs = tmp_path / "runs"
+    assert main([*words, "method.batch_size=64", "steps=200", "seeds=[0,1,2,3,4,5]", f"out={runs}"]) == 0
+    for seed in range(6):
+        assert main(["export", f"policy.path={runs / f'seed_{seed}'}", f"out={tmp_path / f'onnx_{seed}'}"]) == 0
 
 
 def test_the_command(policy: GenerativePolicy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,9 @@ from laminar.policies.runtimes import RUNTIMES, Inputs, fastest, pt2
 from laminar.policies.runtimes import onnx as onnx_runtime
 from laminar.policies.runtimes.accelerate import accelerate
 from laminar.policies.runtimes.accelerated import CAPACITY, Accelerated, unavailable
+from laminar.policies.runtimes.agreement import TOLERANCE, Agreement, Draw
 from laminar.policies.runtimes.eager import BoundFunction
-from laminar.policies.runtimes.fastest import TOLERANCE, disagreement
+from laminar.policies.runtimes.fastest import disagreement
 from laminar.policies.runtimes.program import SamplingProgram
 
 HISTORY, CHUNK = 2, 4
@@ -475,7 +476,8 @@ def test_auto_takes_the_faster(make_policy: Make, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(RUNTIMES, "module", Module)
     monkeypatch.setattr(fastest, "PATIENCE", 0.2)
-    monkeypatch.setattr(fastest, "disagreement", lambda fast: 0.0)  # leaves the inputs as they were built
+    fine = Agreement((Draw(0.0, 0.0),))
+    monkeypatch.setattr(fastest, "compare", lambda fast: fine)  # leaves the inputs as they were built
     fast = accelerate(build(make_policy, "flow", "mlp"))
     assert fast.runtime == "onnx"
     assert "not today" in "\n".join(fast.why)

@@ -17,7 +17,8 @@ from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.runtimes.accelerate import accelerate
-from laminar.policies.runtimes.fastest import TOLERANCE, disagreement
+from laminar.policies.runtimes.agreement import TOLERANCE
+from laminar.policies.runtimes.fastest import disagreement
 from laminar.policies.runtimes.program import SamplingProgram
 
 pytestmark = pytest.mark.gpu
