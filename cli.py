@@ -13,7 +13,8 @@
     laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
     laminar export policy.path=runs/maze format=onnx out=maze_onnx
 
-Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback), 141 nobody reads on.
+Exit codes: 0 done, 2 a mistake in the input (one line on standard error), 1 a bug (a traceback), 130 interrupted by
+Ctrl-C (143 by SIGTERM): what was complete is kept, and a second Ctrl-C quits at once; 141 nobody reads on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from .errors import LaminarError, nearest
+from .errors import LaminarError, Stopped, nearest
 from .version import __version__
 
 
@@ -51,8 +52,11 @@ def main(argv: list[str] | None = None) -> int:
             return 128 + signal.SIGPIPE
         print(f"laminar: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        told = str(stop) if isinstance(stop, Stopped) else "interrupted"
+        if told:
+            print(f"laminar: {told}", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except Exception:
         traceback.print_exc()
         print("laminar: this is a bug; please report it with the lines above", file=sys.stderr)
@@ -117,8 +121,12 @@ def evaluate(words: list[str]) -> None:
 
 
 def compare(words: list[str]) -> None:
-    """Compare two policies on identical seeds: laminar compare A B env.id=…."""
+    """Compare two policies on identical seeds: laminar compare A B env.id=….
+
+    policy.steps=nfe2 samples by a searched schedule or by so many network calls; a.steps and b.steps are of one policy.
+    """
     from .configs.compose import compose, is_setting
+    from .eval.command import finished
     from .eval.rollouts.compare import compare as run
 
     paths, settings = _paths(words, lambda word: is_setting("compare", word))
@@ -130,10 +138,11 @@ def compare(words: list[str]) -> None:
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
     out = _folder(config, "compare")
     seeds = list(range(config.seed, config.seed + config.episodes))
-    comparison = run(config.a.path, config.b.path, config.env.id, seeds)
-    print(comparison.summary())
-    if out:
-        print(f"written to {comparison.save(out)}")
+    steps = [config.policy.steps if one.steps is None else one.steps for one in (config.a, config.b)]
+    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, steps=steps)) as comparison:
+        print(comparison.summary())
+        if out:
+            print(f"written to {comparison.save(out)}")
 
 
 def table(words: list[str]) -> None:

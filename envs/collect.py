@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.episodes import Episodes
 from ..data.formats import d4rl
-from ..errors import LaminarError, nearest
+from ..errors import LaminarError, Stopped, nearest
 from ..overwriting import check_files
 from ..settings import check_seeds
 from .ids import split_id
@@ -32,6 +32,7 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: b
 
     Raises:
         LaminarError: an environment without a controller, no episodes asked for, or a file that is there already.
+        Stopped: by Ctrl-C; the episodes that were complete by then are in the file, if there is any.
     """
     name, _ = split_id(env_id)
     record = getattr(suite_of(name), "collect", None)
@@ -50,6 +51,8 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: b
     try:
         recorded: Episodes = record(env, episodes, seed)
         cap = assumed_cap(env)
+    except KeyboardInterrupt as stop:
+        raise Stopped(message=f"interrupted before an episode was complete; nothing was written to {out}") from stop
     finally:
         env.close()
     lengths = np.diff(recorded.ends, prepend=0)
@@ -59,7 +62,10 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: b
     d4rl.write(path, recorded)
     done = "" if recorded.success is None else f", {recorded.success.mean():.0%} successful"
     remarks = "".join(f"; {remark}" for remark in recorded.remarks)
-    return f"{path}: {recorded.num_episodes} episodes, {len(recorded)} steps{done}{remarks}"
+    told = f"{path}: {recorded.num_episodes} episodes, {len(recorded)} steps{done}{remarks}"
+    if recorded.num_episodes < episodes:
+        raise Stopped(message=f"interrupted: {recorded.num_episodes} of {episodes} episodes are kept; {told}")
+    return told
 
 
 def _recordable() -> list[str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from ..errors import LaminarError, nearest
+from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
 from .config import EvalConfig
 from .rollouts.options import RolloutOptions
+
+Found = TypeVar("Found")
 
 
 def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
@@ -22,13 +27,20 @@ def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
 
     Raises:
         LaminarError: an unknown protocol, or a setting that does not apply.
+        Stopped: by Ctrl-C; what was finished by then has been printed and written.
     """
     _refuse_unused(config, given)
     protocols = {"episodes": _evaluate_episodes, "offline": _evaluate_offline}
     if config.protocol not in protocols:
         known = f"(known: {', '.join(protocols)}){nearest(config.protocol, protocols)}"
         raise LaminarError(f"no protocol is called '{config.protocol}' {known}")
-    (_evaluate_chains if config.chains is not None else protocols[config.protocol])(config, out)
+    evaluate = _evaluate_chains if config.chains is not None else protocols[config.protocol]
+    try:
+        evaluate(config, out)
+    except Stopped as stop:
+        if out is None or stop.found is None:
+            raise
+        raise Stopped(message=f"{stop}, and kept in {out}") from stop
 
 
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
@@ -53,7 +65,8 @@ def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = 
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
-    how = (config.num_envs, config.processes, video, config.video_episodes, acting, config.policy.runtime)
+    run = (acting, config.policy.runtime, config.policy.steps)
+    how = (config.num_envs, config.processes, video, config.video_episodes, *run)
     return RolloutOptions(*how)
 
 
@@ -62,13 +75,13 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     count = 1 if config.candidates is None else config.candidates
-    result = run(policy, str(config.env.id), seeds, _options(config, out, count))
-    print(result.summary())
-    _tell_range(result.out_of_range)
-    if out:
-        from .reports.report import write_report
+    with finished(lambda: run(policy, str(config.env.id), seeds, _options(config, out, count))) as result:
+        print(result.summary())
+        _tell_range(result.out_of_range)
+        if out:
+            from .reports.report import write_report
 
-        print(f"report in {write_report(out, result, policy)}")
+            print(f"report in {write_report(out, result, policy)}")
 
 
 def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
@@ -78,15 +91,15 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
     count = CANDIDATES if config.candidates is None else config.candidates
     if config.noise_scale == 0:
         count = min(count, 1)  # the others would be the same; that number is then missing, and says why
-    found = evaluate_offline(run, str(config.env.id), seeds, _options(config, out, count))
-    print(found.summary())
-    _tell_range(found.last.out_of_range)
-    if out:
-        from .reports.report import write_report
+    with finished(lambda: evaluate_offline(run, str(config.env.id), seeds, _options(config, out, count))) as found:
+        print(found.summary())
+        _tell_range(found.last.out_of_range)
+        if out:
+            from .reports.report import write_report
 
-        page = write_report(out, found.last, run, headline=found.page())
-        found.save(out)
-        print(f"report in {page}")
+            page = write_report(out, found.last, run, headline=found.page())
+            found.save(out)
+            print(f"report in {page}")
 
 
 def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
@@ -94,13 +107,27 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
     options = _options(config, out, 1, "chains.mp4")
-    result = run(policy, str(config.env.id), *limits, options)
-    print(result.summary())
-    _tell_range(result.out_of_range)
-    if out:
-        from .reports.chain_report import write_chain_report
+    with finished(lambda: run(policy, str(config.env.id), *limits, options)) as result:
+        print(result.summary())
+        _tell_range(result.out_of_range)
+        if out:
+            from .reports.chain_report import write_chain_report
 
-        print(f"report in {write_chain_report(out, result, policy)}")
+            print(f"report in {write_chain_report(out, result, policy)}")
+
+
+@contextmanager
+def finished(evaluate: Callable[[], Found]) -> Generator[Found]:
+    """Give what an evaluation found, of one that was interrupted too, and go on with the interruption afterwards."""
+    try:
+        found, stop = evaluate(), None
+    except Stopped as stopped:
+        if stopped.found is None:
+            raise
+        found, stop = stopped.found, stopped
+    yield found
+    if stop is not None:
+        raise stop
 
 
 def _tell_range(seen: Excursions | None) -> None:

@@ -19,6 +19,7 @@ class PolicyPath:
 class EvaluatedPolicy(PolicyPath):
     """A saved policy, and what runs it."""
 
+    steps: Any = None  # network calls of a sample, or the name of a searched schedule; null is the configured number
     runtime: str = "eager"  # of the sampling loop: eager, onnx, pt2, compile, or auto, the fastest; docs/realtime.md
 
 
@@ -48,11 +49,26 @@ class EvalConfig:
 
 
 @dataclass
+class ComparedPolicy(PolicyPath):
+    """One of two policies."""
+
+    steps: Any = None  # as policy.steps, of this one alone
+
+
+@dataclass
+class Sampling:
+    """How both policies sample."""
+
+    steps: Any = None  # network calls of a sample, or the name of a searched schedule; null is the configured number
+
+
+@dataclass
 class CompareConfig:
     """A paired comparison of two policies on identical seeds."""
 
-    a: PolicyPath = field(default_factory=PolicyPath)
-    b: PolicyPath = field(default_factory=PolicyPath)
+    a: ComparedPolicy = field(default_factory=ComparedPolicy)
+    b: ComparedPolicy = field(default_factory=ComparedPolicy)
+    policy: Sampling = field(default_factory=Sampling)
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(50, least=1)  # pairs, one a seed
     seed: int = seed_number()  # pair i runs on seed + i

@@ -33,7 +33,7 @@ def train(words: list[str], folder: Path) -> None:
     if not finished(folder):
         before = json.loads(spent.read_text()) if spent.exists() else 0.0
         spent.write_text(json.dumps(before + laminar(["train", *words, f"out={folder}", "resume=true"])))
-    if not finished(folder):  # a stopped training has saved itself and tells no failure
+    if not finished(folder):  # whatever the exit code says
         sys.exit(f"stopped: {folder}; start the script again to go on")
 
 

@@ -53,16 +53,21 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
     room = _playroom(env)
     kept: list[_Recording] = []
     attempts = 0
-    while len(kept) < episodes:
-        if attempts - len(kept) > _FAILURES + len(kept):
-            raise LaminarError(f"the expert for '{room.task}' failed in {attempts - len(kept)} of {attempts} attempts")
-        recording = _record(env, room, seed + attempts)
-        attempts += 1
-        if recording.success:
-            kept.append(recording)
+    try:
+        while len(kept) < episodes:
+            if attempts - len(kept) > _FAILURES + len(kept):
+                failed = f"{attempts - len(kept)} of {attempts} attempts"
+                raise LaminarError(f"the expert for '{room.task}' failed in {failed}")
+            recording = _record(env, room, seed + attempts)
+            attempts += 1
+            if recording.success:
+                kept.append(recording)
+    except KeyboardInterrupt:
+        if not kept:
+            raise
     found = _join(kept, env_spec(env))
-    if attempts > episodes:
-        found.remarks.append(f"{attempts - episodes} of {attempts} attempts failed and were left out")
+    if attempts > len(kept):
+        found.remarks.append(f"{attempts - len(kept)} of {attempts} attempts failed and were left out")
     return found
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ...data.calvin.writer import Annotation, CalvinWriter
 from ...data.instructions import TASKS
-from ...errors import LaminarError, nearest
+from ...errors import LaminarError, Stopped, nearest
 from ...machine import at_home
 from ..creation import make_own
 from ..ids import split_id
@@ -140,6 +140,10 @@ def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: 
                 progress.update(len(episode))
                 if steps - tally.steps < 2:  # an episode has at least one step and the frame after it
                     break
+    except KeyboardInterrupt as stop:
+        raise Stopped(
+            message=f"interrupted after {tally.steps} of {steps} steps; nothing was written to {root}"
+        ) from stop
     finally:
         with suppress(OSError):
             root.rmdir()  # where nothing was written

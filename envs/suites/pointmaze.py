@@ -130,22 +130,37 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
     finals: list[Array] = []
     ends: list[int] = []
     success: list[bool] = []
-    for episode in range(episodes):
-        observation, info = env.reset(seed=seed + episode)
-        controller = WaypointController(str(random.choice(list(ROUTES))), observation)
-        over = False
-        while not over:
-            action = controller.act(observation)
-            executed = np.clip(action + _DISTURBANCE * random.standard_normal(2), -1.0, 1.0)
-            following, reward, terminated, truncated, info = env.step(executed)
-            row = (observation, action, executed, reward, terminated, truncated)
-            for name, value in zip(columns, row, strict=True):
-                steps[name].append(value)
-            observation, over = following, terminated or truncated
-        finals.append(observation)
-        ends.append(len(steps["action"]))
-        success.append(bool(info["success"]))
-    return _episodes(steps, finals, ends, success, env_spec(env))
+    try:
+        for episode in range(episodes):
+            rows, final, succeeded = _drive(env, seed + episode, random)
+            for name, column in zip(columns, zip(*rows, strict=True), strict=True):
+                steps[name] += column
+            finals.append(final)
+            success.append(succeeded)
+            ends.append(len(steps["action"]))
+    except KeyboardInterrupt:
+        if not ends:
+            raise
+    done = len(ends)
+    steps = {name: column[: ends[-1]] for name, column in steps.items()}
+    return _episodes(steps, finals[:done], ends, success[:done], env_spec(env))
+
+
+def _drive(
+    env: gymnasium.Env[Any, Any], seed: int, random: np.random.Generator
+) -> tuple[list[tuple[Any, ...]], Array, bool]:
+    """Drive one episode; return its rows, the last observation, and whether it succeeded."""
+    observation, info = env.reset(seed=seed)
+    controller = WaypointController(str(random.choice(list(ROUTES))), observation)
+    rows: list[tuple[Any, ...]] = []
+    over = False
+    while not over:
+        action = controller.act(observation)
+        executed = np.clip(action + _DISTURBANCE * random.standard_normal(2), -1.0, 1.0)
+        following, reward, terminated, truncated, info = env.step(executed)
+        rows.append((observation, action, executed, reward, terminated, truncated))
+        observation, over = following, terminated or truncated
+    return rows, observation, bool(info["success"])
 
 
 def _episodes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results.chain_result import LENGTH, ChainResult
+from ..results.result import steps_text
 from . import plots
 from .report import data_lines, illustrations, provenance, range_lines, training_curve
 
@@ -37,6 +38,7 @@ def write_chain_report(
     lines += illustrations(pictures, folder / video, "chains")
     lines += provenance(policy, result.checkpoint, result.env_id, result.versions)
     lines += data_lines(policy)
+    lines += [] if result.steps is None else [f"- steps: {steps_text(result.steps)}"]
     lines += [f"- seed of the noise: {result.seed} + number of the chain", "- every chain: `eval.json`", ""]
     page = folder / "report.md"
     page.write_text("\n".join(lines), encoding="utf-8")

@@ -20,8 +20,10 @@ from ...policies import Policy, load_policy
 from ...policies.guided import guide
 from ...policies.module import PolicyModule
 from ...policies.out_of_range import SHOWN, Excursions
+from ...policies.runtimes.accelerate import accelerate
+from ...policies.runtimes.pace import resolve_steps
 from ...policies.storage import read_object, rebuilding
-from ..results.result import Result
+from ..results.result import Result, steps_text
 from ..rollouts.lockstep import Lockstep
 from . import plots
 
@@ -53,7 +55,7 @@ def write_report(
     pictures: dict[str, Path] = {}
     if policy is not None:
         loaded = policy if isinstance(policy, PolicyModule) else load_policy(policy)
-        pictures |= _behavior(guide(loaded, result.acting), result, folder)
+        pictures |= _behavior(_as_measured(loaded, result), result, folder)
     data, remark = _data_returns(policy)
     about = data_lines(policy)
     pictures["Returns"] = plots.return_distribution(result, folder / "returns.png", data)
@@ -62,6 +64,14 @@ def write_report(
     lines = _page(result, pictures, folder / video, policy, headline)
     page.write_text("\n".join([*lines, *remark, *about, "- every episode: `eval.json`", ""]), encoding="utf-8")
     return page
+
+
+def _as_measured(policy: PolicyModule, result: Result) -> Policy:
+    """Return a policy that acts and samples as the one that was measured."""
+    guided = guide(policy, result.acting)
+    if result.steps is None:
+        return guided
+    return accelerate(guided, "eager", [_SAMPLES, _ACTIONS], resolve_steps(guided, result.steps))
 
 
 def training_curve(folder: Path, policy: PolicyModule | str | Path | None) -> dict[str, Path]:
@@ -194,6 +204,7 @@ def _page(
     lines += illustrations(pictures, video, "episodes")
     lines += provenance(policy, result.checkpoint, stored["gymnasium_id"], result.versions)
     lines += [f"- acting: {result.acting}", f"- runtime: {result.runtime}"]
+    lines += [] if result.steps is None else [f"- steps: {steps_text(result.steps)}"]
     lines += [f"- simulator: {result.simulator}"] if result.simulator else []
     seeds = [episode.seed for episode in result.episodes]
     lines += [f"- seeds: {', '.join(map(str, seeds))}"]

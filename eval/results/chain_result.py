@@ -12,8 +12,18 @@ from ...data.language import has_own_sentences
 from ...envs.make import split_id
 from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
+from ...policies.processes.solver_schedules import Steps
 from .findings import Findings
-from .result import load_as, save_result, versions
+from .result import (
+    interrupted_to_json,
+    interruption,
+    load_as,
+    save_result,
+    steps_from_json,
+    steps_text,
+    steps_to_json,
+    versions,
+)
 from .scores import Interval, bootstrap, wilson
 
 CHAINS, MAX_STEPS, LENGTH = 1000, 360, 5  # of CALVIN's protocol
@@ -55,6 +65,8 @@ class ChainResult:
         findings: what was found out about the environment.
         versions: of the packages that the result depends on.
         out_of_range: observations unlike the training data; None where that is not known.
+        steps: network calls of its samples, or the schedule; None is the policy's own number.
+        planned: chains that were asked for; None: as many as there are.
     """
 
     env_id: str
@@ -70,6 +82,8 @@ class ChainResult:
     versions: dict[str, str] = field(default_factory=lambda: versions())
     findings: Findings = field(default_factory=Findings)
     out_of_range: Excursions | None = None
+    steps: Steps | str = None
+    planned: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""
@@ -98,7 +112,8 @@ class ChainResult:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the figures must know besides them."""
-        return self.findings.remarks(self.env_id, [])
+        stopped = interruption(self.planned, len(self.chains), "chains")
+        return [*([stopped] if stopped else []), *self.findings.remarks(self.env_id, [])]
 
     @property
     def in_a_row(self) -> dict[int, Interval]:
@@ -151,6 +166,8 @@ class ChainResult:
             "versions": self.versions,
             "num_envs": self.num_envs,
             "runtime": self.runtime,
+            "steps": steps_to_json(self.steps),
+            "interrupted": interrupted_to_json(self.planned, len(self.chains)),
             "out_of_range": self.out_of_range.to_json() if self.out_of_range else None,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
@@ -171,6 +188,8 @@ class ChainResult:
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
         kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
         found: dict[str, Any] = {"findings": Findings.from_json(stored), "out_of_range": Excursions.stored_in(stored)}
+        found |= {"steps": steps_from_json(stored.get("steps"))}
+        found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
         return cls(stored["env_id"], stored["simulator"], chains, **kept, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -187,6 +206,8 @@ class ChainResult:
         ]
         if self.instruction is None:
             parts.append("the policy does not see the instruction")
+        if self.steps is not None:
+            parts.append(f"steps {steps_text(self.steps)}")
         line = "; ".join([", ".join(parts), *self.caveats])
         return "\n".join([line, *(f"  note: {remark}" for remark in self.remarks)])
 

@@ -18,6 +18,7 @@ from ...envs.d4rl import normalized_score, resolve
 from ...errors import LaminarError
 from ...policies.guided import Acting
 from ...policies.out_of_range import Excursions
+from ...policies.processes.solver_schedules import SolverSchedule, Steps
 from ...policies.storage import write_json
 from .findings import Findings
 from .scores import Interval, are_equal, bootstrap, equal_ones, wilson
@@ -84,6 +85,8 @@ class Result:
     findings: Findings = field(default_factory=Findings)  # what was found out about the environment
     same: bool = False  # whether all episodes, of at least two, are one and the same
     out_of_range: Excursions | None = None  # observations unlike the training data; None where that is not known
+    steps: Steps | str = None  # network calls of its samples, or the schedule; None is the policy's own number
+    planned: int | None = None  # episodes that were asked for; None: as many as there are
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -140,7 +143,12 @@ class Result:
     def remarks(self) -> list[str]:
         """What a reader of the figures must know besides them."""
         same = f"all {len(self.episodes)} episodes are the same one: they start, go and end alike" if self.same else ""
-        found = [self.note, same, *self.findings.remarks(self.env_id, [episode.length for episode in self.episodes])]
+        found = [
+            interruption(self.planned, len(self.episodes), "episodes"),
+            self.note,
+            same,
+            *self.findings.remarks(self.env_id, [episode.length for episode in self.episodes]),
+        ]
         return [remark for remark in [*found, *self._about_success()] if remark]
 
     def _about_success(self) -> Iterator[str]:
@@ -178,6 +186,8 @@ class Result:
             **self.findings.to_json(),
             "acting": self.acting.to_json(),
             "runtime": self.runtime,
+            "steps": steps_to_json(self.steps),
+            "interrupted": interrupted_to_json(self.planned, len(self.episodes)),
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
@@ -201,7 +211,8 @@ class Result:
         figures = (stored[name] for name in ("checkpoint", "num_envs", "seconds", "versions"))
         how = {"simulator": stored.get("simulator"), "acting": acting, "runtime": stored.get("runtime", "eager")}
         found: dict[str, Any] = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
-        found |= {"out_of_range": Excursions.stored_in(stored)}
+        found |= {"out_of_range": Excursions.stored_in(stored), "steps": steps_from_json(stored.get("steps"))}
+        found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -217,7 +228,39 @@ class Result:
             parts.append(f"normalized score {self.normalized_score}")
         if self.acting != Acting():
             parts.append(str(self.acting))
+        if self.steps is not None:
+            parts.append(f"steps {steps_text(self.steps)}")
         return "\n".join([", ".join(parts), *(f"  note: {remark}" for remark in self.remarks)])
+
+
+def interruption(planned: int | None, finished: int, what: str) -> str:
+    """Return the remark about an evaluation that was stopped; "" for one that was not."""
+    if planned is None or planned <= finished:
+        return ""
+    return (
+        f"interrupted: {finished} of {planned} {what} were finished; those that end early are among them more often, "
+        "so the figures are not those of all"
+    )
+
+
+def interrupted_to_json(planned: int | None, finished: int) -> dict[str, int] | None:
+    """Return what a record has of an evaluation that was stopped, None of one that was not."""
+    return None if planned is None or planned <= finished else {"finished": finished, "planned": planned}
+
+
+def steps_to_json(steps: Steps | str) -> Any:
+    """Return a number of network calls or the name of a schedule as it is, a schedule as its choices."""
+    return steps.to_json() if isinstance(steps, SolverSchedule) else steps
+
+
+def steps_from_json(stored: Any) -> Steps | str:
+    """Rebuild what `steps_to_json` returned; records of before have none."""
+    return SolverSchedule.from_json(stored) if isinstance(stored, dict) else stored
+
+
+def steps_text(steps: Steps | str) -> str:
+    """Return for example ``nfe2``, ``4``, or ``a schedule of 2 calls``."""
+    return f"a schedule of {steps.calls} calls" if isinstance(steps, SolverSchedule) else str(steps)
 
 
 def load_result(path: str | Path) -> Result:

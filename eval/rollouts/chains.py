@@ -52,6 +52,7 @@ def evaluate_chains(
     Raises:
         LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
             itself, or a number makes no sense.
+        Stopped: by Ctrl-C; `found` is the result of the chains that were finished by then.
     """
     if max_steps < 1:
         raise LaminarError(f"chains need max_steps >= 1, got {max_steps}")
@@ -60,7 +61,7 @@ def evaluate_chains(
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
     found = measure(protocol, policy, env_id, range(chains), options.but(**settings, starts=GIVEN))
     instruction = found.spec.observation.get("instruction")
-    return ChainResult(
+    result = ChainResult(
         env_id=found.env_id,
         simulator=found.simulator or split_id(found.env_id)[0],
         chains=found.records,
@@ -73,11 +74,14 @@ def evaluate_chains(
         seconds=found.seconds,
         findings=found.findings,
         out_of_range=found.out_of_range,
+        steps=found.steps,
+        planned=found.planned,
     )
+    return found.whole(result)
 
 
-def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int) -> list[Chain]:
-    """Run the chains with the given numbers; their noise is seeded with `seed` + number."""
+def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int) -> dict[int, Chain]:
+    """Run the chains with the given numbers, noise seeded with `seed` + number; return those that were finished."""
     room = as_room(lockstep.world.envs[0])
     if room is None:
         raise LaminarError(
@@ -106,8 +110,8 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
             begin({slot: number})
         return over
 
-    lockstep.run(numbers, start, advance)
-    return [chains[number] for number in numbers]
+    done = lockstep.run(numbers, start, advance)
+    return {number: chains[number] for number in numbers if number in done}
 
 
 def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...envs.fitting import place
-from ...errors import LaminarError
+from ...errors import LaminarError, Stopped
 from ...policies import Policy, load_policy
+from ...policies.processes.solver_schedules import Steps
 from ...policies.storage import write_json
-from ..results.result import Result
+from ..results.result import Result, interrupted_to_json, interruption
 from ..results.scores import Interval, bootstrap, equal_ones, paired_rates
 from .episodes import evaluate
+from .measurement import check_steps
 from .options import DEFAULTS, RolloutOptions
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.
@@ -46,6 +48,9 @@ class Comparison:
         starts = [result.findings.starts for result in (self.first, self.second)]
         wins = f"{(gaps > 0).sum()} higher, {(gaps < 0).sum()} lower, {(gaps == 0).sum()} equal returns"
         parts.append(f"Paired over {len(gaps)} seeds of {self.first.env_id}: {self.names[0]} had {wins}.")
+        stopped = interruption(self.second.planned, pairs, "pairs")
+        if stopped:
+            parts.append(f"{stopped[0].upper()}{stopped[1:]}.")
         if any(one is not None and one.repeat is False for one in starts):
             parts.append("The environment's starts do not repeat under a seed, so no pair has equal starts.")
         elif any(one is not None and one.differ is False for one in starts):
@@ -60,6 +65,7 @@ class Comparison:
         return {
             "summary": self.summary(),
             "names": list(self.names),
+            "interrupted": interrupted_to_json(self.second.planned, len(self.second.episodes)),
             "difference": {"return": self.difference.to_json()}
             | {name: figure.to_json() if figure else None for name, figure in optional.items()},
             "first": self.first.to_json(),
@@ -80,16 +86,42 @@ def compare(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions = DEFAULTS,
+    steps: Sequence[Steps | str] = (None, None),
 ) -> Comparison:
     """Evaluate two policies on the same seeds (same resets, same noise) and compare them in pairs.
 
+    Args:
+        policy_a: the first policy, or its folder.
+        policy_b: the second one.
+        env_id: gymnasium or D4RL id.
+        seeds: one episode each.
+        options: how both are rolled out.
+        steps: network calls, or schedule, of each; None is that of the options.
+
     Raises:
         LaminarError: as `evaluate` does.
+        Stopped: by Ctrl-C; `found` is the comparison of the pairs that were finished by then.
     """
     # Both are loaded before either is evaluated: a wrong path is told at once.
     a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
-    first, second = evaluate(a, env_id, seeds, options), evaluate(b, env_id, seeds, options)
-    return compare_results(first, second, _names(policy_a, policy_b))
+    how = [options if one is None else options.but(steps=one) for one in steps]
+    names = _names(policy_a, policy_b)
+    for policy, name, one in zip((a, b), names, how, strict=True):
+        check_steps(policy, one.steps, name)
+    try:
+        first = evaluate(a, env_id, seeds, how[0])
+    except Stopped as stop:
+        raise Stopped(message=f"interrupted while {names[0]} was evaluated; there is nothing to compare") from stop
+    try:
+        second = evaluate(b, env_id, seeds, how[1])
+    except Stopped as stop:
+        if stop.found is None:
+            raise Stopped(message=f"interrupted before {names[1]} had a pair; there is nothing to compare") from stop
+        done = {episode.seed for episode in stop.found.episodes}
+        pairs = [episode for episode in first.episodes if episode.seed in done]
+        first = replace(first, episodes=pairs, planned=len(first.episodes))
+        raise Stopped(found=compare_results(first, stop.found, names), message=str(stop)) from stop
+    return compare_results(first, second, names)
 
 
 def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A", "B")) -> Comparison:

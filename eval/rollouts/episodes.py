@@ -44,6 +44,7 @@ def evaluate(
 
     Raises:
         LaminarError: the policy does not fit the environment or gave a non-finite action; no or repeated seeds.
+        Stopped: by Ctrl-C; `found` is the result of the episodes that were finished by then.
     """
     found = measure(run_episodes, policy, env_id, seeds, options.but(**settings))
     figures = (found.checkpoint, found.num_envs, found.seconds)
@@ -51,11 +52,12 @@ def evaluate(
     first, *others = found.records
     same = bool(others) and all(first.same_as(other) for other in others)
     seen: dict[str, Any] = {"findings": found.findings, "out_of_range": found.out_of_range}
-    return replace(result, acting=found.acting, runtime=found.runtime, same=same, **seen)
+    how: dict[str, Any] = {"acting": found.acting, "runtime": found.runtime, "steps": found.steps}
+    return found.whole(replace(result, same=same, planned=found.planned, **how, **seen))
 
 
-def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
-    """Run one episode a seed."""
+def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]:
+    """Run one episode a seed; return those that were finished."""
     check_ends(lockstep.env_id, lockstep.world.envs[0])
     episodes = {seed: Episode(seed, 0.0, 0, None) for seed in seeds}
 
@@ -78,8 +80,8 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> list[Episode]:
             episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
         return moment.ended
 
-    lockstep.run(seeds, start, advance)
-    return [episodes[seed] for seed in seeds]
+    done = lockstep.run(seeds, start, advance)
+    return {seed: episodes[seed] for seed in seeds if seed in done}
 
 
 def check_ends(env_id: str, env: gymnasium.Env[Any, Any]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,14 +21,16 @@ from ...data.spec import Spec
 from ...envs.limits import Clipping
 from ...envs.rendering import drawing_problem
 from ...envs.step_cap import assumed_cap
-from ...errors import LaminarError
+from ...errors import LaminarError, Stopped
 from ...policies import load_policy
 from ...policies.guided import Acting, acting_of, guide
 from ...policies.module import PolicyModule
 from ...policies.out_of_range import Excursions
 from ...policies.policy import Policy
+from ...policies.processes.solver_schedules import Steps
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
+from ...policies.runtimes.pace import resolve_steps
 from ...registry import Elsewhere, from_elsewhere, register_again
 from ...settings import check_seeds
 from ..results.findings import Findings
@@ -35,7 +40,9 @@ from .starts import check_starts
 from .video import Recorder
 
 Record = TypeVar("Record")
-EvaluationProtocol = Callable[[Lockstep, Sequence[int]], list[Record]]
+Found = TypeVar("Found")
+EvaluationProtocol = Callable[[Lockstep, Sequence[int]], dict[int, Record]]
+"""Runs seeds in a lockstep and returns the records of those that were finished, in their order."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,14 @@ class Measurement(Generic[Record]):
     Attributes:
         env_id: environment, its arguments included.
         simulator: name and version of the simulator, where the environment tells it.
-        records: one a seed, in the order of the seeds.
+        records: one a seed, in the order of the seeds, of those that were finished.
+        planned: number of seeds.
         spec: what the policy sees.
         checkpoint: hash of the policy's weights; None for a policy without any.
         num_envs: environments that stepped together, in all processes.
         acting: how the policy decided.
         runtime: what ran its sampling loop.
+        steps: network calls of its samples, as they were asked for.
         findings: what was found out about the environment.
         seconds: wall time.
         out_of_range: observations that were not like the training data; None for a policy that does not know them.
@@ -59,14 +68,30 @@ class Measurement(Generic[Record]):
     env_id: str
     simulator: str | None
     records: list[Record]
+    planned: int
     spec: Spec
     checkpoint: str | None
     num_envs: int
     acting: Acting
     runtime: str
+    steps: Steps | str
     findings: Findings
     seconds: float = 0.0
     out_of_range: Excursions | None = None
+
+    def whole(self, result: Found) -> Found:
+        """Return what was made of the records.
+
+        Raises:
+            Stopped: the evaluation was interrupted, with the result; whoever wants all episodes must not go on.
+        """
+        if len(self.records) < self.planned:
+            raise Stopped(found=result, message=f"interrupted: {len(self.records)} of {self.planned} are finished")
+        return result
+
+
+Share = tuple[Measurement[Record], list[int]]
+"""What was measured, and the seeds that were finished."""
 
 
 def measure(
@@ -79,7 +104,7 @@ def measure(
     """Roll a policy out under a protocol: one record a seed.
 
     Args:
-        protocol: runs seeds in a lockstep and returns their records, in order; workers need one that can be pickled.
+        protocol: workers need one that can be pickled.
         policy: a policy, or a folder with one (a checkpoint or a run).
         env_id: gymnasium or D4RL id.
         seeds: distinct, from 0 to `settings.LARGEST_SEED`.
@@ -88,6 +113,7 @@ def measure(
     Raises:
         LaminarError: a number that makes no sense, a policy that does not fit the environment, or whatever the
             protocol refuses.
+        Stopped: interrupted before the first seed was done.
     """
     seeds = [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
@@ -95,7 +121,10 @@ def measure(
     check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
     run = _in_workers if options.processes else _here
-    return replace(run(protocol, policy, env_id, seeds, options), seconds=time.perf_counter() - begin)
+    found, seconds = run(protocol, policy, env_id, seeds, options)[0], time.perf_counter() - begin
+    if not found.records:
+        raise Stopped(message="interrupted before anything was finished; nothing was measured")
+    return replace(found, planned=len(seeds), seconds=seconds)
 
 
 def _here(
@@ -104,7 +133,7 @@ def _here(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-) -> Measurement[Record]:
+) -> Share[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     slots = min(options.num_envs or 64, len(seeds))
     ready = _prepared(loaded, options, slots)
@@ -123,36 +152,53 @@ def _here(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds[0])
             records = protocol(lockstep, seeds)
-        if recorder is not None:
+        if recorder is not None and len(records) == len(seeds):
             recorder.write()
     checkpoint_hash = getattr(ready, "checkpoint_hash", None)
-    return Measurement(
+    found = Measurement(
         env_id=lockstep.env_id,
         simulator=getattr(lockstep.world.envs[0].unwrapped, "simulator_name", None),
-        records=records,
+        records=list(records.values()),
+        planned=len(seeds),
         spec=ready.spec,
         checkpoint=checkpoint_hash() if checkpoint_hash else None,
         num_envs=lockstep.world.slots,
         acting=acting_of(ready),
         runtime=getattr(ready, "runtime", "eager"),
+        steps=options.steps,
         findings=Findings(
             lockstep.world.limits.clipping, starts, assumed_cap(lockstep.world.envs[0]), lockstep.world.unseen
         ),
         out_of_range=lockstep.actor.out_of_range.found(),
     )
+    return found, list(records)
+
+
+def check_steps(policy: Policy, steps: Steps | str, whose: object) -> None:
+    """Refuse, before any work, a number of calls that makes no sense or a schedule that a policy does not have.
+
+    Raises:
+        LaminarError: names the policy and the schedules that it has.
+    """
+    source = policy.source if isinstance(policy, Accelerated) else policy
+    if steps is not None and isinstance(source, PolicyModule):
+        try:
+            resolve_steps(source, steps)
+        except LaminarError as error:
+            raise LaminarError(f"{whose}: {error}") from error
 
 
 def _prepared(policy: Policy, options: RolloutOptions, slots: int) -> Policy:
     """Let a policy act as told, run by the runtime: for all slots, and for the few that plan at other times."""
     if options.acting is not None:
         policy = guide(policy, options.acting)
-    if options.runtime == "eager":
+    if options.runtime == "eager" and options.steps is None:
         return policy
     if not isinstance(policy, PolicyModule | Accelerated):
-        raise LaminarError(
-            f"{type(policy).__name__} is no policy with a sampling loop; leave policy.runtime={options.runtime} out"
-        )
-    return accelerate(policy, options.runtime, sorted({-(-slots // 4), slots}))
+        what = f"runtime={options.runtime}" if options.steps is None else f"steps={options.steps}"
+        raise LaminarError(f"{type(policy).__name__} is no policy with a sampling loop; leave policy.{what} out")
+    source = policy.source if isinstance(policy, Accelerated) else policy
+    return accelerate(policy, options.runtime, sorted({-(-slots // 4), slots}), resolve_steps(source, options.steps))
 
 
 def _in_workers(
@@ -161,7 +207,7 @@ def _in_workers(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-) -> Measurement[Record]:
+) -> Share[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
     workers = min(options.processes, len(seeds))
@@ -169,24 +215,49 @@ def _in_workers(
     # spawned, because a forked child inherits locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
     members = from_elsewhere()
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, context, initializer=_ready_worker) as pool:
         jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options) for shard in shards]
-        parts = [job.result() for job in jobs]
-    found = {
-        seed: record
-        for shard, part in zip(shards, parts, strict=True)
-        for seed, record in zip(shard, part.records, strict=True)
-    }
+        try:
+            shares = [job.result() for job in jobs]
+        except KeyboardInterrupt:
+            shares = _finished(jobs, set(multiprocessing.active_children()) - others)
+    if not shares:
+        raise Stopped(message="interrupted before anything was finished; nothing was measured")
+    found = {seed: record for part, done in shares for seed, record in zip(done, part.records, strict=True)}
+    parts = [part for part, _ in shares]
     clipping = Clipping()
     for part in parts:
         clipping.add(part.findings.clipping or Clipping())
-    return replace(
+    done = [seed for seed in seeds if seed in found]
+    together = replace(
         parts[0],
-        records=[found[seed] for seed in seeds],
+        records=[found[seed] for seed in done],
         num_envs=sum(part.num_envs for part in parts),
         findings=replace(parts[0].findings, clipping=clipping),
         out_of_range=Excursions.together([part.out_of_range for part in parts]),
     )
+    return together, done
+
+
+def _ready_worker() -> None:
+    """Ctrl-C reaches all processes of a terminal; when the workers stop is up to the first one, by another signal."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.default_int_handler)
+
+
+def _finished(jobs: Sequence[Future[Share[Record]]], workers: Iterable[BaseProcess]) -> list[Share[Record]]:
+    """Interrupt the workers and return what they have finished; kill them when Ctrl-C comes again."""
+    try:
+        for worker in workers:
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGUSR1)
+        return [job.result() for job in jobs if job.exception() is None]
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()
+        raise
 
 
 def _in_worker(
@@ -196,7 +267,7 @@ def _in_worker(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
-) -> Measurement[Record]:
+) -> Share[Record]:
     """Do the share of one worker, which knows the members that its parent has registered before it loads the policy."""
     register_again(members)
     return _here(protocol, policy, env_id, seeds, options)

@@ -6,12 +6,12 @@ the last checkpoint or the best of all that were evaluated. Either moves a score
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import LaminarError
+from ...errors import LaminarError, Stopped
 from ...policies import load_policy
 from ...policies.generative import generative
 from ...policies.guided import Acting, critic_of
@@ -20,6 +20,7 @@ from ...policies.storage import checkpoints, read_json, read_object, rebuilding
 from ..results.result import Result, load_as, save_result
 from ..results.scores import Interval
 from .episodes import evaluate
+from .measurement import check_steps
 from .options import DEFAULTS, RolloutOptions
 
 PROTOCOL = "offline"
@@ -163,6 +164,7 @@ def evaluate_offline(
 
     Raises:
         LaminarError: the folder is no run, one candidate only although there is noise, or as `evaluate` does.
+        Stopped: by Ctrl-C; `found` has the numbers that were measured by then.
     """
     options = options.but(**settings)
     acting = options.acting or Acting(CANDIDATES)
@@ -186,12 +188,27 @@ def evaluate_offline(
             jobs[BEST] = (best, single, int(found["step"]))
     else:
         missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
-    numbers: dict[str, Result] = {}
-    for name, (folder, how, _) in jobs.items():
+    for folder, _, _ in jobs.values():
+        check_steps(load_policy(folder), options.steps, folder)
+    found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)
+    for name, (folder, how, step) in jobs.items():
         film = options.video if name == SINGLE else None
-        numbers[name] = evaluate(folder, env_id, seeds, options.but(video=film, acting=how))
-    updates = {name: step for name, (_, _, step) in jobs.items()}
-    return OfflineResult(numbers, missing, updates, chosen_by, str(run), settings)
+        try:
+            found.numbers[name] = evaluate(folder, env_id, seeds, options.but(video=film, acting=how))
+        except Stopped as stop:
+            raise _interrupted(found, (name, step), stop, [*jobs]) from stop
+        found.updates[name] = step
+    return found
+
+
+def _interrupted(found: OfflineResult, at: tuple[str, int], stop: Stopped, wanted: Sequence[str]) -> Stopped:
+    """Return the interruption with the numbers that are whole; with part of the first one if there is no other."""
+    if not found.numbers and stop.found is not None:
+        found.numbers[at[0]], found.updates[at[0]] = stop.found, at[1]
+    missing = {name: "the evaluation was interrupted" for name in wanted if name not in found.numbers}
+    found.missing |= missing
+    message = f"interrupted: no number for {', '.join(title(name, None) for name in missing)}" if missing else str(stop)
+    return Stopped(found=found if found.numbers else None, message=message)
 
 
 def _nothing_to_choose(policy: PolicyModule, acting: Acting) -> str | None:

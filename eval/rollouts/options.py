@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import LaminarError, nearest
 from ...policies.guided import Acting
+from ...policies.processes.solver_schedules import Steps
 from ...settings import check, number
 from ..results.findings import Starts
 
@@ -28,6 +29,8 @@ class RolloutOptions:
             None: it is found out before the first episode.
         runtime: of the sampling loop, see `policies.runtimes.accelerate`; "auto" takes the fastest. The same numbers up
             to rounding, so single episodes may differ where an environment is chaotic.
+        steps: network calls of a sample, a solver schedule, or the name of one of the policy's; None is the policy's
+            own number.
     """
 
     num_envs: int | None = number(None, least=1, null=True)
@@ -37,6 +40,7 @@ class RolloutOptions:
     acting: Acting | None = None
     runtime: str = "eager"
     starts: Starts | None = None
+    steps: Steps | str = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense.

@@ -326,7 +326,7 @@ def test_what_is_printed_can_be_pasted(
             return update(improver, step)
 
         patch.setattr(BehaviorCloning, "update", stop)
-        assert main() == 0
+        assert main() == 130
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert main(shlex.split(last)[1:]) == 0
     assert (tmp_path / f"run {name}" / "checkpoints" / "step_00000003").is_dir()

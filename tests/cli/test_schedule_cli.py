@@ -11,6 +11,9 @@ import pytest
 
 import laminar
 from laminar.cli import main
+from laminar.eval.results.result import Result, load_result
+from laminar.policies.load import save_schedule
+from laminar.policies.processes.solver_schedules import SolverSchedule
 from laminar.policies.storage import resolve_checkpoint
 
 BRIEF = ("observations=3", "noises=4", "draws=2", "seed=3")
@@ -126,3 +129,65 @@ def test_a_policy_without_steps_is_refused(
     assert main([*words, "network.width=16", "method.batch_size=8"]) == 0
     given = ["schedule", f"policy.path={tmp_path / 'run'}", f"data.path={demonstrations}", *BRIEF]
     assert "policy 'direct' has no path for a solver schedule to divide" in error_of(given, capsys)
+
+
+MAZE = "env.id=laminar/PointMaze-v0"
+
+
+def with_schedule(run: Path) -> Path:
+    save_schedule(run, "nfe2", SolverSchedule.at([1.0, 0.3]))
+    return run
+
+
+@pytest.mark.parametrize("steps", ["nfe2", "2", "null"])
+def test_evaluations_sample_by_a_schedule(
+    steps: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "eval"
+    words = ["eval", f"policy.path={with_schedule(run)}", MAZE, "episodes=3", "video_episodes=0", f"out={out}"]
+    assert main([*words, f"policy.steps={steps}"]) == 0
+    stored, page = json.loads((out / "eval.json").read_text()), (out / "report.md").read_text()
+    assert stored["steps"] == {"nfe2": "nfe2", "2": 2, "null": None}[steps]
+    assert (f"steps {steps}" in capsys.readouterr().out) == (steps != "null")
+    assert (f"- steps: {steps}" in page) == (steps != "null")
+    assert load_result(out).steps == stored["steps"]
+
+
+def test_the_schedule_is_what_samples(run: Path) -> None:
+    """The episodes are those of a policy that is asked for the schedule by hand."""
+    policy = laminar.load_policy(with_schedule(run))
+    schedule = policy.schedules["nfe2"]
+    wanted = laminar.evaluate(laminar.accelerate(policy, "eager", 3, steps="nfe2"), MAZE[7:], range(3), num_envs=3)
+    by_name, by_choices = (laminar.evaluate(policy, MAZE[7:], range(3), steps=one) for one in ("nfe2", schedule))
+    assert by_name.returns == by_choices.returns == wanted.returns
+    lengths = [[episode.length for episode in one.episodes] for one in (by_name, wanted)]
+    assert lengths[0] == lengths[1]
+    assert Result.from_json(json.loads(json.dumps(by_choices.to_json()))).steps == schedule
+    assert "steps a schedule of 2 calls" in by_choices.summary()
+
+
+def test_each_policy_of_a_comparison_has_its_steps(run: Path, tmp_path: Path) -> None:
+    words = ["compare", str(with_schedule(run)), str(run), MAZE, "episodes=2", f"out={tmp_path / 'both'}"]
+    for more, wanted in {
+        ("b.steps=nfe2",): (None, "nfe2"),
+        ("policy.steps=nfe2",): ("nfe2", "nfe2"),
+        ("policy.steps=nfe2", "a.steps=3"): (3, "nfe2"),
+    }.items():
+        assert main([*words, *more]) == 0
+        stored = json.loads((tmp_path / "both/compare.json").read_text())
+        assert (stored["first"]["steps"], stored["second"]["steps"]) == wanted
+
+
+@pytest.mark.parametrize("verb", ["eval", "offline", "compare", "export", "bench"])
+def test_a_wrong_name_lists_the_known_ones(
+    verb: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = f"policy.path={with_schedule(run)}"
+    words = {
+        "eval": ["eval", policy, MAZE, "policy.steps=nfe3"],
+        "offline": ["eval", policy, MAZE, "protocol=offline", "policy.steps=nfe3"],
+        "compare": ["compare", str(run), str(run), MAZE, "b.steps=nfe3"],
+        "export": ["export", policy, f"out={tmp_path / 'x'}", "steps=nfe3"],
+        "bench": ["bench", policy, "steps=[nfe3]"],
+    }[verb]
+    assert "no schedule 'nfe3' (known: nfe2); did you mean 'nfe2'?" in error_of(words, capsys)

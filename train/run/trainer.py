@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ...errors import LaminarError
+from ...errors import LaminarError, Stopped
 from ...eval.results.findings import Starts
 from ..config import TrainConfig
 from ..update.group import Group, join, leave
@@ -45,11 +45,12 @@ def train(config: TrainConfig) -> Path:
     """Run or resume a training run and return its folder.
 
     Writes run.json, metrics.jsonl, tensorboard/, checkpoints/ and, of evaluations while training, best/; with `seeds`
-    a folder seed_K with all these for each seed. SIGINT and SIGTERM write a checkpoint, print the command that
-    resumes, and exit with 0. The result on the CPU is the same to the bit whether or not it was killed on the way.
+    a folder seed_K with all these for each seed. SIGINT and SIGTERM write a checkpoint and print the command that
+    resumes. The result on the CPU is the same to the bit whether or not it was killed on the way.
 
     Raises:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
+        Stopped: after the checkpoint of a SIGINT or SIGTERM; what would come next must not take the run for done.
     """
     check_settings(config)
     torch.set_num_threads(config.runtime.threads)
@@ -79,7 +80,7 @@ class _Run:
         self._update = self._join_updates()
         self.means, self.seen = Means(), [Means() for _ in self.seeds]  # of updates, and of what each seed saw
         self.starts: Starts | None = None  # of the environment, the same for all evaluations
-        self.stopped = False
+        self.stopped = 0  # by which signal
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
         for seed in self.seeds:
             seed.load(self.step)
@@ -94,7 +95,7 @@ class _Run:
             print(f"nothing to resume in {config.out}: starting at update 0")
         precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), self._bar() as bar:
-            while self.step < config.steps and not self.group.any(self.stopped):
+            while self.step < config.steps and not self.group.any(bool(self.stopped)):
                 with self._stopping():
                     self._collect()
                     with matmul_precision(precision):
@@ -149,8 +150,12 @@ class _Run:
             return improvers[0].update
         programs = [improver.program for improver in improvers if improver.program is not None]
         if len(programs) < len(improvers):
-            name = type(improvers[0]).__name__
-            raise LaminarError(f"{name} trains one seed at a time; give seed=K and another out= for each of the seeds")
+            name, first = self.config.method.name, self.seeds[0]
+            raise LaminarError(
+                f"method={name} learns in a way of its own, which cannot train seeds together: in place of "
+                f"seeds={self.config.seeds} give one command for each of them, seed={first.config.seed} "
+                f"out={first.folder} and so on"
+            )
         together = stacked(programs)
         for index, improver in enumerate(improvers):  # each of them still saves, loads and deploys by itself
             improver.move(rows_of(together.state, index))
@@ -206,7 +211,8 @@ class _Run:
             program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
             arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
             command = shlex.join([*program, *arguments, "resume=true"])
-            print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}")
+            print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}", flush=True)
+        raise Stopped(self.stopped or signal.SIGTERM)  # a process of the group that was not asked stops with the others
 
     def _bar(self) -> Any:
         return tqdm(
@@ -238,4 +244,4 @@ class _Signals:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._run.stopped:
             raise KeyboardInterrupt
-        self._run.stopped = True
+        self._run.stopped = number
