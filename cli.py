@@ -148,9 +148,10 @@ def compare(words: list[str]) -> None:
 def table(words: list[str]) -> None:
     """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM] [overwrite=true].
 
-    Reads every eval.json in the folders that `laminar eval protocol=offline` wrote, one a training seed. Rows are data
-    sets, columns are methods, entries have 95 % intervals over the training seeds. Writes STEM.md and STEM.csv; files
-    of these names that are no such table are replaced only with overwrite=true.
+    Reads every eval.json in the folders. Of those by `laminar eval protocol=offline`, one a training seed, rows are
+    data sets, columns are methods, entries have 95 % intervals over the training seeds. All others, of episodes and of
+    chains, are listed one by one. Writes STEM.md and STEM.csv; files of these names that are no such table are replaced
+    only with overwrite=true.
     """
     from dataclasses import asdict
     from functools import cache

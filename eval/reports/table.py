@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ..results.result import Result, steps_text
 from ..results.scores import Interval, t_interval
 from ..rollouts.compare import SIMULATORS
-from ..rollouts.offline import NUMBERS, PROTOCOL, SINGLE, OfflineResult, load_offline, score
+from ..rollouts.offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
+from .evaluations import Evaluation, read_evaluation
 
 Published = Callable[[str], Mapping[str, Any]]
 
@@ -80,11 +81,11 @@ class Table:
 
     Attributes:
         cells: (task, method) -> runs, by training seed.
-        skipped: evaluations under other protocols that lay beside them.
+        evaluations: those of one way of acting, and of chains, which are listed one by one.
     """
 
     cells: dict[tuple[str, str], list[Run]]
-    skipped: list[Path]
+    evaluations: list[Evaluation]
 
     @property
     def tasks(self) -> list[str]:
@@ -117,71 +118,72 @@ def tabulate(folders: Sequence[str | Path], published: Published) -> Table:
     """Collect the runs below some folders.
 
     Args:
-        folders: each holds, itself or somewhere below, evaluations by `laminar eval protocol=offline`.
+        folders: each holds evaluations, itself or somewhere below.
         published: gives the settings of a recipe (`laminar train method=`), to tell what a run changed in them.
 
     Raises:
-        LaminarError: a folder without such an evaluation, a training seed that comes twice, or runs that must not be
+        LaminarError: a folder without an evaluation, a training seed that comes twice, or runs that must not be
             in one entry, or beside each other, because they were trained or measured differently; names both.
     """
     found: dict[Path, Run] = {}
-    skipped: list[Path] = []
+    others: dict[Path, Evaluation] = {}
     for folder in folders:
-        runs, others = _read(Path(folder), published)
-        found |= {run.path.resolve(): run for run in runs}  # a folder may be given twice
-        skipped += others
+        for one in _read(Path(folder), published):
+            place = one.path.resolve()  # a folder may be given twice
+            if isinstance(one, Run):
+                found[place] = one
+            else:
+                others[place] = one
     cells: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(found.values(), key=lambda run: (run.seed, run.path)):
         cells.setdefault((run.task, run.method), []).append(run)
     for runs in cells.values():
         _check_entry(runs)
-    table = Table(cells, skipped)
+    table = Table(cells, sorted(others.values(), key=lambda one: one.path))
     _check_measurements(list(table.runs))
     return table
 
 
-def _read(folder: Path, published: Published) -> tuple[list[Run], list[Path]]:
-    """Return the runs of one folder, and its evaluations under other protocols."""
+def _read(folder: Path, published: Published) -> Iterator[Run | Evaluation]:
+    """Read the evaluations of one folder.
+
+    Raises:
+        LaminarError: there is none, or one is damaged: it must not drop out of a mean.
+    """
     files = [folder / "eval.json"] if (folder / "eval.json").is_file() else sorted(folder.rglob("eval.json"))
     if not files:
         reason = "no eval.json in it or below" if folder.is_dir() else "no such folder"
-        raise LaminarError(f"{folder}: {reason}; run `laminar eval policy.path=RUN protocol=offline out=FOLDER` first")
-    runs: list[Run] = []
-    errors: dict[Path, LaminarError] = {}
+        raise LaminarError(f"{folder}: {reason}; run `laminar eval policy.path=RUN env.id=… out=RUN/eval` first")
     for file in files:
-        try:
-            runs.append(_run(file, published))
-        except LaminarError as error:
-            if not _measured_otherwise(file):
-                raise  # a damaged record must not drop out of a mean
-            errors[file] = error
-    if not runs:
-        raise next(iter(errors.values()))
-    return runs, list(errors)
+        yield read_evaluation(file, _names) or _run(file, published)
 
 
-def _measured_otherwise(file: Path) -> bool:
-    """Whether a file is an evaluation, under another protocol."""
-    try:
-        stored = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(stored, dict) and stored.get("protocol") != PROTOCOL
+def _names(settings: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return task, method and seed of a run by its settings."""
+    method, paths = settings["method"], settings["data"]["path"]
+    column = f"{_recipe(method)} ({settings['policy']['process']['name']})"
+    named = [Path(path).name.removesuffix(".hdf5") for path in (paths if isinstance(paths, list) else [paths])]
+    return " + ".join(named), column, str(int(settings["seed"]))
+
+
+def _recipe(method: Mapping[str, Any]) -> str:
+    return str(method.get("recipe", method["name"]))
 
 
 def _run(file: Path, published: Published) -> Run:
     result = load_offline(file)
     try:
-        method, paths = result.settings["method"], result.settings["data"]["path"]
-        recipe = str(method.get("recipe", method["name"]))
-        column = f"{recipe} ({result.settings['policy']['process']['name']})"
-        int(result.settings["seed"])
+        task, column, _ = _names(result.settings)
+        method = result.settings["method"]
     except (KeyError, TypeError, ValueError) as error:
         raise LaminarError(f"{file}: the run's settings are incomplete ({error!r}); evaluate it again") from error
-    names = [Path(path).name.removesuffix(".hdf5") for path in (paths if isinstance(paths, list) else [paths])]
+    if result.last.planned is not None:
+        told = f"{len(result.last.episodes)} of {result.last.planned} episodes"
+        raise LaminarError(f"{file}: interrupted after {told}, which no mean may have; evaluate it again")
+    recipe = _recipe(method)
     own, default = _flat(method), _flat(published(recipe))
     changed = [f"{key}={own[key]}" for key, value in default.items() if key in own and own[key] != value]
-    return Run(file, " + ".join(names), column, ", ".join(changed), result)
+    return Run(file, task, column, ", ".join(changed), result)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -229,8 +231,12 @@ def _check_measurements(runs: Sequence[Run]) -> None:
         for number in NUMBERS:
             if number in run.result.numbers:
                 other = of_number.setdefault(number, run)
-                told = [{"ways of acting": str(one.result.numbers[number].acting)} for one in (other, run)]
+                told = [_sampled(one.result.numbers[number]) for one in (other, run)]
                 _agree(other, run, *told)
+
+
+def _sampled(result: Result) -> dict[str, Any]:
+    return {"ways of acting": str(result.acting), "steps": None if result.steps is None else steps_text(result.steps)}
 
 
 def _measurement(run: Run) -> dict[str, Any]:

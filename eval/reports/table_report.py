@@ -11,17 +11,38 @@ from typing import Any
 from ...envs.d4rl import resolve
 from ...overwriting import check_files
 from ...policies.storage import write_text
+from ..results.chain_result import ChainResult
 from ..rollouts.offline import BEST, NUMBERS, SINGLE, title
+from .evaluations import HEAD, Evaluation
 from .table import Table
 
 _FIRST_LINE = (
     "Entries: mean ± half of the 95 % interval over training seeds (Student's t over the seeds' means); † is one"
 )
+_LIST = "## Evaluations one by one"
 _KINDS = ("bootstrap over episodes", "t over training seeds")  # of an entry of one training seed, or of several
 
 
 def markdown(table: Table) -> str:
-    """Return one table for each of the three numbers, and what they are made of."""
+    """Return one table for each of the three numbers, what they are made of, and all other evaluations."""
+    return "\n".join([*(_means(table) if table.cells else []), *_evaluations(table), ""]).lstrip("\n")
+
+
+def _evaluations(table: Table) -> list[str]:
+    """Return the evaluations that no mean is made of, one a row."""
+    if not table.evaluations:
+        return []
+    head = [
+        "",
+        _LIST,
+        "",
+        "Figures have 95 % intervals over the episodes of the evaluation.",
+        "",
+    ]
+    return [*head, *_rows(HEAD, [one.cells for one in table.evaluations])]
+
+
+def _means(table: Table) -> list[str]:
     lines = [
         _FIRST_LINE,
         "training seed, with the 95 % interval over its episodes (bootstrap). Scores are D4RL-normalized.",
@@ -35,7 +56,7 @@ def markdown(table: Table) -> str:
         lines += _rows(["task", *table.methods], rows)
         if number == BEST:
             lines += ["", "Chosen by evaluations during training, which a user without a simulator does not have."]
-    return "\n".join([*lines, "", "## Runs", "", *_runs(table), "", *_notes(table), ""])
+    return [*lines, "", "## Runs", "", *_runs(table), "", *_notes(table)]
 
 
 def _runs(table: Table) -> list[str]:
@@ -68,8 +89,7 @@ def _notes(table: Table) -> list[str]:
     for run in table.runs:
         for remark in run.result.remarks:
             remarks.setdefault(remark, []).append(str(run.path))
-    lines += [f"- {remark} ({', '.join(paths)})" for remark, paths in remarks.items()]
-    return lines + [f"- {path}: left out, measured under another protocol" for path in table.skipped]
+    return lines + [f"- {remark} ({', '.join(paths)})" for remark, paths in remarks.items()]
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -77,7 +97,7 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def to_csv(table: Table) -> str:
-    """Return a header, and one line for each number, task and method."""
+    """Return a header, a line for each number, task and method, and for each figure of the other evaluations."""
     lines: list[dict[str, Any]] = []
     for number in NUMBERS:
         for (task, method), runs in sorted(table.cells.items()):
@@ -94,8 +114,9 @@ def to_csv(table: Table) -> str:
                 | {"updates": " ".join(str(run.result.updates[number]) for run in runs), **result.acting.to_json()}
                 | {"reward": runs[0].result.settings["method"].get("reward"), "settings_changed": runs[0].changed}
             )
+    lines += [line for one in table.evaluations for line in _figures(one)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
@@ -107,9 +128,25 @@ def check_stem(stem: str | Path, overwrite: bool) -> None:
     Raises:
         LaminarError: names the file.
     """
-    for path, begins in ((Path(f"{stem}.md"), _FIRST_LINE), (Path(f"{stem}.csv"), "number,task,method,unit,")):
-        own = path.is_file() and path.read_bytes().startswith(begins.encode())
+    pages, figures = (_FIRST_LINE, _LIST), ("number,task,method,unit,",)
+    for path, begins in ((Path(f"{stem}.md"), pages), (Path(f"{stem}.csv"), figures)):
+        own = path.is_file() and path.read_bytes().startswith(tuple(one.encode() for one in begins))
         check_files([path], own or overwrite, "laminar table did not write it")
+
+
+def _figures(one: Evaluation) -> list[dict[str, Any]]:
+    """Return a line for each unit that an evaluation has figures in."""
+    result = one.result
+    acting = {} if isinstance(result, ChainResult) else result.acting.to_json()
+    count = len(result.chains if isinstance(result, ChainResult) else result.episodes)
+    return [
+        {"number": "evaluation", "task": one.task, "method": one.method, "unit": unit, "mean": interval.mean}
+        | {name: None if interval.none else getattr(interval, name) for name in ("low", "high")}
+        | {"interval": f"none, {interval.none}" if interval.none else "over episodes"}
+        | {"training_seeds": one.seed, "episodes_per_seed": count, "env_id": result.env_id, **acting}
+        | {"evaluation": str(one.path), "remark": one.remark}
+        for unit, interval in one.figures.items()
+    ]
 
 
 def save_table(table: Table, stem: str | Path) -> tuple[Path, Path]:

@@ -212,17 +212,11 @@ def test_episodes_on_other_seeds_and_seeds_that_come_twice(record: Callable[...,
 
 
 def test_wrong_folders(record: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(LaminarError, match=r"gone: no such folder; run `laminar eval .*protocol=offline"):
+    with pytest.raises(LaminarError, match=r"gone: no such folder; run `laminar eval .*out=RUN/eval"):
         tabulate([tmp_path / "gone"], published)
     (tmp_path / "empty").mkdir()
     with pytest.raises(LaminarError, match=r"empty: no eval.json in it or below"):
         tabulate([tmp_path / "empty"], published)
-    ChainResult("laminar/Playroom-v0", "laminar Playroom", [Chain(0, ("a",) * 5)]).save(tmp_path / "chains")
-    with pytest.raises(LaminarError, match=r"chains/eval.json: an evaluation of chains of instructions, not the three"):
-        tabulate([tmp_path / "chains"], published)
-    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "plain")
-    with pytest.raises(LaminarError, match=r"plain/eval.json: an evaluation of one way of acting, not the three"):
-        tabulate([tmp_path / "plain"], published)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "eval.json").write_text('{"protocol": "offline"')
     with pytest.raises(LaminarError, match=r"damaged/eval.json: not an evaluation"):
@@ -235,10 +229,52 @@ def test_wrong_folders(record: Callable[..., Path], tmp_path: Path) -> None:
         tabulate([run], published)
 
 
-def test_other_evaluations_beside_are_left_out_and_told(record: Callable[..., Path], tmp_path: Path) -> None:
+def test_other_evaluations_are_listed_one_by_one(record: Callable[..., Path], tmp_path: Path) -> None:
     record("run", [80.0, 82.0])
-    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "run" / "plain")
-    assert "run/plain/eval.json: left out, measured under another protocol" in markdown(tabulate([tmp_path], published))
+    (tmp_path / "run/run.json").write_text(json.dumps(SETTINGS | {"seed": 4}))
+    won = [Episode(0, 3.0, 9, True), Episode(1, 1.0, 9, False)]
+    how: dict[str, Any] = {"acting": Acting(50), "steps": "nfe2", "planned": 5}
+    Result("Pendulum-v1", won, **how).save(tmp_path / "run" / "plain")
+    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "elsewhere")
+    tasks = ("a", "b", "c", "d", "e")
+    ChainResult("laminar/Playroom-v0", "laminar Playroom", [Chain(0, tasks, 2, [9, 9, 9])]).save(tmp_path / "chains")
+    table = tabulate([tmp_path, tmp_path / "run"], published)
+    assert len(table.cells) == 1
+    page = markdown(table)
+    assert "| hopper-medium-v4 | 81.0 [80.0, 82.0]† |" in page
+    _, listed = page.split("## Evaluations one by one")
+    chains, elsewhere, plain = [line for line in listed.splitlines() if line.startswith(f"| {tmp_path}")]
+    assert plain.startswith(
+        f"| {tmp_path / 'run/plain'} | hopper-medium-v4 | ofql (meanflow) | 4 | Pendulum-v1 | 2 of 5 episodes | 0.5 ["
+    )
+    assert plain.endswith("softmax of Q / 1 among 50 candidates, steps nfe2, interrupted |")
+    assert elsewhere.startswith(f"| {tmp_path / 'elsewhere'} | – | – | – | Hopper-v4 | 1 episodes | – |")
+    assert "| 1 chains |" in chains
+    assert "average length 2 [" in chains
+    rows = [row for row in csv.DictReader(io.StringIO(to_csv(table))) if row["number"] == "evaluation"]
+    found = {(Path(row["evaluation"]).parent.name, row["unit"]): float(row["mean"]) for row in rows}
+    assert found["chains", "average length"] == 2.0
+    assert found["elsewhere", "score"] == pytest.approx(1.0)
+    assert (found["plain", "return"], found["plain", "success"]) == (2.0, 0.5)
+
+
+def test_evaluations_alone_make_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Result("Pendulum-v1", [Episode(0, 3.0, 9, None), Episode(1, 1.0, 9, None)]).save(tmp_path / "plain")
+    assert main(["table", str(tmp_path), f"out={tmp_path / 'scores'}"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("## Evaluations one by one")
+    assert "ingle sample" not in printed
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 2
+
+
+def test_a_part_of_a_run_does_not_enter_a_mean(record: Callable[..., Path], tmp_path: Path) -> None:
+    record("a", [80.0, 82.0], 0)
+    file = record("b", [90.0], 1) / "eval.json"
+    stored = json.loads(file.read_text())
+    stored["numbers"]["single_last"]["interrupted"] = {"finished": 1, "planned": 2}
+    file.write_text(json.dumps(stored))
+    with pytest.raises(LaminarError, match=r"b/eval/eval.json: interrupted after 1 of 2 episodes"):
+        tabulate([tmp_path], published)
 
 
 def test_a_damaged_record_does_not_drop_out_of_a_mean(record: Callable[..., Path], tmp_path: Path) -> None:
