@@ -43,10 +43,10 @@ class Interval:
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
     @property
-    def cells(self) -> str:
-        """The three columns of a table in Markdown."""
+    def cells(self) -> tuple[str, str, str]:
+        """The three cells of a table's row: mean, low, high."""
         low, high = ("–", f"– ({self.none})") if self.none else (f"{self.low:.4g}", f"{self.high:.4g}")
-        return f"{self.mean:.4g} | {low} | {high}"
+        return f"{self.mean:.4g}", low, high
 
     def __str__(self) -> str:
         """Return for example ``0.960 [0.865, 0.989]``, or ``1.5 (all 50 are equal: no interval)``."""
