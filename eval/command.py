@@ -81,7 +81,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
         if out:
             from .reports.report import write_report
 
-            print(f"report in {write_report(out, result, policy)}")
+            _tell_page(write_report(out, result, policy))
 
 
 def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
@@ -95,11 +95,9 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
         print(found.summary())
         _tell_range(found.last.out_of_range)
         if out:
-            from .reports.report import write_report
+            from .reports.offline_report import write_offline_report
 
-            page = write_report(out, found.last, run, headline=found.page())
-            found.save(out)
-            print(f"report in {page}")
+            _tell_page(write_offline_report(out, found, run))
 
 
 def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
@@ -113,7 +111,7 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
         if out:
             from .reports.chain_report import write_chain_report
 
-            print(f"report in {write_chain_report(out, result, policy)}")
+            _tell_page(write_chain_report(out, result, policy))
 
 
 @contextmanager
@@ -128,6 +126,11 @@ def finished(evaluate: Callable[[], Found]) -> Generator[Found]:
     yield found
     if stop is not None:
         raise stop
+
+
+def _tell_page(page: Path) -> None:
+    """Tell where a report is: for a browser, and for a terminal."""
+    print(f"report in {page} (and {page.with_suffix('.md').name})")
 
 
 def _tell_range(seen: Excursions | None) -> None:

@@ -73,6 +73,22 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     return Interval(rate, float(min(rate, max(0.0, center - half))), float(max(rate, min(1.0, center + half))))
 
 
+def rate(successes: int, trials: int) -> Interval:
+    """Return a success rate with Wilson's interval; a single trial has none, as it says little about another one.
+
+    Raises:
+        LaminarError: as `wilson` does.
+    """
+    found = wilson(successes, trials)
+    return Interval.missing(found.mean, equal_ones(1)) if trials == 1 else found
+
+
+def is_rate(values: ArrayLike) -> bool:
+    """Tell whether the mean of values is a rate: each is 0 or 1, and at least one is 1, so that 1 can be reached."""
+    array = np.asarray(values, np.float64)
+    return bool(np.isin(array, (0.0, 1.0)).all() and array.any())
+
+
 def interquartile_mean(values: Array) -> Array:
     """Return the mean of the middle half along the last axis.
 
@@ -113,11 +129,21 @@ def bootstrap(
     everything = np.concatenate(groups)
     if are_equal(everything):
         return Interval.missing(float(reduce[aggregate](everything)), equal_ones(len(everything)))
-    generator = np.random.default_rng(seed)
-    drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
-    statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
+    statistics = reduce[aggregate](_resampled(groups, resamples, seed))
     low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(reduce[aggregate](everything)), float(low), float(high))
+
+
+def _resampled(groups: Sequence[Array], resamples: int, seed: int) -> Array:
+    """Return resamples (R, N) of all values, each stratum drawn anew from itself."""
+    generator = np.random.default_rng(seed)
+    drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
+    return np.concatenate(drawn, axis=1)
+
+
+def resampled_means(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> Array:
+    """Return the means (R,) of resamples of values (N,), those that the interval of `bootstrap` is made of."""
+    return _resampled(_groups(np.asarray(values, np.float64)), resamples, seed).mean(-1)
 
 
 def are_equal(values: ArrayLike) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...data.spec import Spec
 from ...envs.chains import load_chains, start_state
 from ...envs.make import split_id
 from ...envs.room import as_room
@@ -21,8 +22,10 @@ from ...policies.policy import Policy
 from ...settings import check_seeds
 from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
 from ..results.findings import GIVEN
-from .lockstep import Lockstep, Moment
+from .captions import instruction_text
+from .lockstep import Lockstep
 from .measurement import measure
+from .moment import Moment
 from .options import DEFAULTS, RolloutOptions
 
 
@@ -76,6 +79,8 @@ def evaluate_chains(
         out_of_range=found.out_of_range,
         steps=found.steps,
         planned=found.planned,
+        origin=found.origin,
+        rate_hz=found.rate_hz,
     )
     return found.whole(result)
 
@@ -94,7 +99,7 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
         for number in slots.values():
             chains[number].steps.append(0)
             if lockstep.recorder is not None:
-                lockstep.recorder.caption(number, _caption(chains[number]))
+                lockstep.recorder.caption(number, **_caption(chains[number], lockstep.policy.spec))
         lockstep.begin({slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()})
 
     def start(fresh: dict[int, int]) -> None:
@@ -106,6 +111,10 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
     def advance(slot: int, number: int, moment: Moment) -> bool:
         chain = chains[number]
         over = _book(chain, moment, max_steps, lockstep.env_id)
+        if over:
+            chain.jerk = lockstep.jerk(slot)
+            if lockstep.recorder is not None:
+                lockstep.recorder.caption(number, **_ending(chain))
         if not over and len(chain.steps) == chain.completed:
             begin({slot: number})
         return over
@@ -130,6 +139,14 @@ def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:
     return chain.steps[-1] >= max_steps
 
 
-def _caption(chain: Chain) -> str:
-    task = chain.tasks[chain.completed].replace("_", " ")
-    return f"chain {chain.index}, {chain.completed + 1} of {len(chain.tasks)}: {task}"
+def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
+    """Return what a film says about a chain while an instruction is carried out."""
+    number, count = chain.completed, len(chain.tasks)
+    task = f"{number + 1} of {count}: {instruction_text(chain.tasks[number], spec)}"
+    outcome = f"{number} of {count} done"
+    return {"whose": f"chain {chain.index}", "task": task, "outcome": outcome, "good": True if number else None}
+
+
+def _ending(chain: Chain) -> dict[str, Any]:
+    """Return what a film says about a chain that is over."""
+    return {"outcome": f"ended: {chain.completed} of {len(chain.tasks)}", "good": chain.completed == len(chain.tasks)}

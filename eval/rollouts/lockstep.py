@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...envs.make import control_rate
 from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies.acting import Actor
 from ...policies.policy import Policy
+from ..results.smoothness import mean_squared_jerk
+from .moment import Moment
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
-
-
-class Moment(NamedTuple):
-    """What one control step of one slot brought; `success` is None where the environment does not tell."""
-
-    reward: float
-    ended: bool
-    success: bool | None
 
 
 class Lockstep:
@@ -39,9 +33,9 @@ class Lockstep:
             LaminarError: the policy does not fit the environment; names the key and both shapes.
         """
         self.policy, self.recorder = policy, recorder
-        film = None if recorder is None else self._film
-        self.world = Slots(env_id, policy.spec, slots, render=recorder is not None, watch=film)
+        self.world = Slots(env_id, policy.spec, slots, render=recorder is not None)
         self.env_id = self.world.env_id
+        self.rate_hz = control_rate(self.world.envs[0])
         self.actor = Actor(policy)
         self.seeds: list[int | None] = [None] * slots
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
@@ -99,6 +93,7 @@ class Lockstep:
             self.noise.reset(slot, seed if noise_seeds is None else noise_seeds[slot])
         self._observations = self.world.reset(seeds, options)
         self._forget(seeds)
+        self._film(seeds)
 
     def begin(self, tasks: Mapping[int, str]) -> None:
         """Give some slots (slot -> task) an instruction where they are.
@@ -144,12 +139,22 @@ class Lockstep:
         slots = list(slots)
         outcome = self.world.step(actions[:, None], slots)
         reward, ended, told = outcome.reward.tolist(), outcome.ended.tolist(), outcome.success.tolist()
-        return {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
+        moments = {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
+        self._film(slots)
+        return moments
 
-    def _film(self, slot: int, env: gymnasium.Env[Any, Any]) -> None:
-        seed = self.seeds[slot]
-        if self.recorder is not None and seed is not None:
-            self.recorder.film(seed, env)
+    def _film(self, slots: Iterable[int]) -> None:
+        if self.recorder is None:
+            return
+        for slot in slots:
+            seed = self.seeds[slot]
+            if seed is not None:
+                self.recorder.film(seed, self.world.envs[slot])
+
+    def jerk(self, slot: int) -> float | None:
+        """Return the mean squared jerk of what a slot has executed since its episode began; None of too few steps."""
+        limits = self.world.limits
+        return mean_squared_jerk(self.world.executed(slot), limits.low, limits.high, self.rate_hz)
 
     def close(self) -> None:
         """Close all environments."""

@@ -34,6 +34,7 @@ from ...policies.runtimes.pace import resolve_steps
 from ...registry import Elsewhere, from_elsewhere, register_again
 from ...settings import check_seeds
 from ..results.findings import Findings
+from ..results.origin import Origin
 from .lockstep import Lockstep
 from .options import DEFAULTS, RolloutOptions
 from .starts import check_starts
@@ -63,6 +64,8 @@ class Measurement(Generic[Record]):
         findings: what was found out about the environment.
         seconds: wall time.
         out_of_range: observations that were not like the training data; None for a policy that does not know them.
+        rate_hz: control rate of the environment, where it tells.
+        origin: where the policy was loaded from; None of one that was not.
     """
 
     env_id: str
@@ -78,6 +81,8 @@ class Measurement(Generic[Record]):
     findings: Findings
     seconds: float = 0.0
     out_of_range: Excursions | None = None
+    rate_hz: float | None = None
+    origin: Origin | None = None
 
     def whole(self, result: Found) -> Found:
         """Return what was made of the records.
@@ -120,11 +125,13 @@ def measure(
         raise LaminarError(f"evaluation needs at least one seed, distinct and >= 0; got {seeds[:8]}")
     check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
+    origin = Origin.of(policy) if isinstance(policy, str | Path) else None
+    policy = policy if origin is None else origin.folder  # while a training goes on, all workers load the same one
     run = _in_workers if options.processes else _here
     found, seconds = run(protocol, policy, env_id, seeds, options)[0], time.perf_counter() - begin
     if not found.records:
         raise Stopped(message="interrupted before anything was finished; nothing was measured")
-    return replace(found, planned=len(seeds), seconds=seconds)
+    return replace(found, planned=len(seeds), seconds=seconds, origin=origin)
 
 
 def _here(
@@ -170,6 +177,7 @@ def _here(
             lockstep.world.limits.clipping, starts, assumed_cap(lockstep.world.envs[0]), lockstep.world.unseen
         ),
         out_of_range=lockstep.actor.out_of_range.found(),
+        rate_hz=lockstep.rate_hz,
     )
     return found, list(records)
 

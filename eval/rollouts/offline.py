@@ -113,24 +113,6 @@ class OfflineResult:
             lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
         return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
 
-    def _choice(self) -> list[str]:
-        if self.chosen_by is None:
-            return []
-        how = f"{self.chosen_by['metric']} {self.chosen_by['value']:.4g} in an evaluation during training"
-        return [f"- the best checkpoint was chosen by {how}: its number flatters a run that cannot be tested"]
-
-    def page(self) -> list[str]:
-        """Return the report's lines with the three numbers."""
-        lines = ["## Three numbers of one run", "", "| number | updates | score | return |", "|---|---|---|---|"]
-        for name, result in self.numbers.items():
-            normalized = result.normalized_score or "–"
-            lines.append(f"| {title(name, result)} | {self.updates[name]} | {normalized} | {result.mean_return} |")
-        lines += [f"| {title(name, None)} | – | – | – |" for name in self.missing]
-        lines += ["", "Means with 95 % intervals over the episodes; score is D4RL-normalized.", ""]
-        lines += [*self._choice(), *(f"- {remark}" for remark in self.remarks)]
-        lines += [f"- seed of the training: {self.settings.get('seed')}", ""]
-        return [*lines, "The rest of this page is about the single sample of the last checkpoint.", ""]
-
 
 def title(name: str, result: Result | None) -> str:
     """Return the label of a number, for example "single sample, best checkpoint"."""

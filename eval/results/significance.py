@@ -1,0 +1,72 @@
+"""How surprising a paired difference is where there is none, and what of it is left when several were looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .scores import Interval, are_equal, paired_rates, resampled_means
+
+LEVEL = 0.05  # of the 95 % intervals
+_NEAR_CERTAIN = 1 - 1e-9  # the highest confidence that is looked at, so the lowest p is 1e-9
+
+
+def bootstrap_p(gaps: ArrayLike, resamples: int = 10_000) -> float | None:
+    """Return the p-value of a mean of paired differences: below 0.05 where the 95 % bootstrap interval excludes zero.
+
+    Twice the share of bootstrap means on the rarer side of zero (Efron and Tibshirani, "An Introduction to the
+    Bootstrap", 1993, chapter 15), counted so that it is never 0.
+
+    Args:
+        gaps: (N,) differences, one a seed.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        None where all are equal, which leaves nothing to resample.
+    """
+    values = np.asarray(gaps, np.float64)
+    if are_equal(values):
+        return None
+    means = resampled_means(values, resamples)
+    rarer = min((means <= 0).sum(), (means >= 0).sum())
+    return float(min(1.0, 2 * (rarer + 1) / (resamples + 1)))
+
+
+def paired_rates_p(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the p-value of two success rates on the same seeds: 1 - the confidence up to which zero is excluded.
+
+    It inverts `paired_rates`, so it is below 0.05 exactly where that 95 % interval excludes zero.
+    """
+    return _inverted(lambda confidence: paired_rates(first, second, confidence))
+
+
+def _inverted(interval: Callable[[float], Interval]) -> float:
+    def excludes_zero(confidence: float) -> bool:
+        found = interval(confidence)
+        return found.low > 0 or found.high < 0
+
+    low, high = 0.0, _NEAR_CERTAIN
+    if excludes_zero(high):
+        return 1 - high
+    for _ in range(60):  # halves the bracket down to rounding
+        middle = (low + high) / 2
+        low, high = (middle, high) if excludes_zero(middle) else (low, middle)
+    return 1 - low
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values corrected for how many there are; an untested difference (None) stays so and counts for none.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979: the smallest is multiplied by their number m,
+    the next one by m - 1, and so on, and none may fall below a smaller one. The chance of even one false finding among
+    all of them stays below the level, whatever depends on what.
+    """
+    corrected: list[float | None] = [None] * len(p_values)
+    tested = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    least = 0.0
+    for rank, (p, index) in enumerate(tested):
+        least = max(least, min(1.0, (len(tested) - rank) * p))
+        corrected[index] = least
+    return corrected
