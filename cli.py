@@ -121,28 +121,20 @@ def evaluate(words: list[str]) -> None:
 
 
 def compare(words: list[str]) -> None:
-    """Compare two policies on identical seeds: laminar compare A B env.id=….
+    """Compare policies on identical seeds, each with each: laminar compare A B … env.id=….
 
-    policy.steps=nfe2 samples by a searched schedule or by so many network calls; a.steps and b.steps are of one policy.
+    policy.steps=nfe2 samples by a searched schedule or by so many network calls, policy.steps=[nfe2,null,4] has one entry
+    a policy; a.steps and b.steps are of the first and the second one alone.
     """
     from .configs.compose import compose, is_setting
-    from .eval.command import finished
-    from .eval.rollouts.compare import compare as run
+    from .eval.command import compare as run
 
     paths, settings = _paths(words, lambda word: is_setting("compare", word))
-    if len(paths) > 2:
-        raise LaminarError(f"compare takes two policies, got {len(paths)}: {paths}")
     config = compose("compare", settings, {f"{key}.path": path for key, path in zip("ab", paths, strict=False)})
     how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
     _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
-    out = _folder(config, "compare")
-    seeds = list(range(config.seed, config.seed + config.episodes))
-    steps = [config.policy.steps if one.steps is None else one.steps for one in (config.a, config.b)]
-    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, steps=steps)) as comparison:
-        print(comparison.summary())
-        if out:
-            print(f"written to {comparison.save(out)}")
+    run(config, paths[2:], _folder(config, "compare"))
 
 
 def table(words: list[str]) -> None:

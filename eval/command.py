@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
-from .config import EvalConfig
+from .config import CompareConfig, EvalConfig
 from .rollouts.options import RolloutOptions
 
 Found = TypeVar("Found")
@@ -41,6 +41,34 @@ def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
         if out is None or stop.found is None:
             raise
         raise Stopped(message=f"{stop}, and kept in {out}") from stop
+
+
+def compare(config: CompareConfig, more: Sequence[str], out: Path | None) -> None:
+    """Compare policies as the settings say, print the findings, and write a report to the folder `out`.
+
+    Args:
+        config: the settings, with the first two policies.
+        more: folders of further ones.
+        out: None writes nothing.
+
+    Raises:
+        LaminarError: a policy or a setting that does not apply.
+        Stopped: by Ctrl-C; what can be compared has been printed and written.
+    """
+    from .rollouts.compare import compare as run
+
+    policies = [str(config.a.path), str(config.b.path), *more]
+    shared = config.policy.steps
+    steps = list(shared) if isinstance(shared, list) else [shared] * len(policies)
+    for index, one in enumerate((config.a, config.b)[: len(steps)]):
+        steps[index] = steps[index] if one.steps is None else one.steps
+    seeds = list(range(config.seed, config.seed + config.episodes))
+    with finished(lambda: run(policies, str(config.env.id), seeds, steps=steps)) as comparison:
+        print(comparison.summary())
+        if out:
+            from .reports.compare_report import write_compare_report
+
+            _tell_page(write_compare_report(out, comparison))
 
 
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:

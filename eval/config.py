@@ -50,21 +50,22 @@ class EvalConfig:
 
 @dataclass
 class ComparedPolicy(PolicyPath):
-    """One of two policies."""
+    """The first or the second of the policies."""
 
     steps: Any = None  # as policy.steps, of this one alone
 
 
 @dataclass
 class Sampling:
-    """How both policies sample."""
+    """How the policies sample."""
 
-    steps: Any = None  # network calls of a sample, or the name of a searched schedule; null is the configured number
+    # network calls of a sample, or the name of a searched schedule; null is the configured number; a list has one a policy
+    steps: Any = None
 
 
 @dataclass
 class CompareConfig:
-    """A paired comparison of two policies on identical seeds."""
+    """A paired comparison of policies on identical seeds."""
 
     a: ComparedPolicy = field(default_factory=ComparedPolicy)
     b: ComparedPolicy = field(default_factory=ComparedPolicy)
@@ -72,7 +73,7 @@ class CompareConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(50, least=1)  # pairs, one a seed
     seed: int = seed_number()  # pair i runs on seed + i
-    out: str | None = path()  # folder for compare.json
+    out: str | None = path()  # folder for compare.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 

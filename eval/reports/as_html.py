@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -110,15 +110,17 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
-    head = _row(table.head, table.left, "th")
-    rows = "\n".join(_row(row, table.left, "td") for row in table.rows)
+    texts = {column for row in table.rows for column, cell in enumerate(row) if isinstance(cell, Gauge)}
+    texts |= set(range(table.left))
+    head = _row(table.head, texts, "th")
+    rows = "\n".join(_row(row, texts, "td") for row in table.rows)
     return f'<div class="wide"><table>\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
 
 
-def _row(cells: Sequence[Words], left: int, tag: str) -> str:
+def _row(cells: Sequence[Words], texts: Collection[int], tag: str) -> str:
     shown = ""
     for column, cell in enumerate(cells):
-        kind = "" if column < left or isinstance(cell, Gauge) else ' class="number"'
+        kind = "" if column in texts else ' class="number"'
         shown += f"<{tag}{kind}>{_text(cell)}</{tag}>"
     return f"<tr>{shown}</tr>"
 
@@ -142,7 +144,8 @@ def _outcomes(block: Outcomes) -> str:
     for name, told in block.rows.items():
         marks = "".join(_mark(good, f"seed {seed}") for seed, good in zip(block.seeds, told, strict=True))
         rows.append(f'<tr><td>{_escaped(name)}</td><td class="marks">{marks}</td></tr>')
-    head = f"<tr><th>policy</th><th>seeds {block.seeds[0]} to {block.seeds[-1]}</th></tr>"
+    seeds = f"seeds {block.seeds[0]} to {block.seeds[-1]}" if len(block.seeds) > 1 else f"seed {block.seeds[0]}"
+    head = f"<tr><th>{_escaped(block.head)}</th><th>{seeds}</th></tr>"
     return f'<div class="wide"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

@@ -92,7 +92,7 @@ def _outcomes(block: Outcomes) -> list[str]:
     for name, told in block.rows.items():
         marks = [iter(_MARKS[one] for one in told)] * _GROUP
         rows.append([name, " ".join("".join(group) for group in zip_longest(*marks, fillvalue=""))])
-    return _table(Table(["policy", shown], rows, left=2))
+    return _table(Table([block.head, shown], rows, left=2))
 
 
 def _text(words: Words, table: bool = False) -> str:
@@ -103,7 +103,7 @@ def _line(words: Words) -> str:
     """Return a text that begins a line, where some letters would make a list or a heading of it."""
     text = _text(words).lstrip()
     begins_with_text = isinstance(pieces(words)[0], str)
-    return re.sub(r"^([#>+=-]|\d+(?=[.)]))", _behind, text) if begins_with_text else text
+    return re.sub(r"^([#>+=-]|\d+(?=[.)]( |$)))", _behind, text) if begins_with_text else text
 
 
 def _behind(found: re.Match[str]) -> str:

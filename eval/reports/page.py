@@ -137,10 +137,12 @@ class Outcomes:
     Attributes:
         seeds: N numbers.
         rows: policy -> (N,) whether it succeeded, None where that is not known.
+        head: over the names of the rows.
     """
 
     seeds: Sequence[int]
     rows: Mapping[str, Sequence[bool | None]]
+    head: str = "policy"
 
 
 Block = Heading | Paragraph | Note | Bullets | Facts | Table | Picture | Video | Outcomes

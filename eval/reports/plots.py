@@ -104,6 +104,26 @@ def return_distribution(result: Result, path: Path, data: Array | None = None) -
     return _save(figure, path)
 
 
+def paired_returns(returns: Mapping[str, Sequence[float]], path: Path) -> Path:
+    """Draw the returns of several policies on the same seeds: a column of points each, the seeds joined by lines.
+
+    Args:
+        returns: policy -> (N,) returns, in the order of the seeds.
+        path: PNG file.
+    """
+    values = np.array([*returns.values()])  # (policies, N)
+    places = np.arange(len(values))
+    figure = Figure(figsize=(max(5.0, 1.6 + 1.3 * len(values)), 4.0), layout="constrained")
+    panel = figure.subplots()
+    panel.plot(places, values, color="0.7", linewidth=0.6, zorder=1)
+    panel.plot(places, values, "o", color="tab:blue", markersize=4, alpha=0.6, zorder=2)
+    panel.hlines(values.mean(axis=1), places - 0.2, places + 0.2, color="black", linewidth=2.4, zorder=3)
+    panel.set_xticks(places, [_short(name) for name in returns], fontsize=8)
+    panel.set(ylabel="return of an episode", xlim=(-0.5, len(values) - 0.5))
+    panel.grid(alpha=0.3, axis="y")
+    return _save(figure, path)
+
+
 def shown_dimensions(chunks: Array) -> list[int]:
     """Return the dimensions of chunks (S, H, A) that one picture has place for: all, or those that vary most."""
     return np.sort(np.argsort(-chunks.std(axis=0).mean(axis=0), kind="stable")[:_DIMENSIONS]).tolist()

@@ -123,4 +123,4 @@ def _outcomes(result: Result) -> list[Block]:
     told = [episode.success for episode in result.episodes]
     if all(one is None for one in told):
         return []
-    return [Heading("Seed by seed"), Outcomes([episode.seed for episode in result.episodes], {"success": told})]
+    return [Heading("Seed by seed"), Outcomes([episode.seed for episode in result.episodes], {"success": told}, head="")]

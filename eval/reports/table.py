@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import LaminarError
 from ..results.result import Result, steps_text
 from ..results.scores import Interval, t_interval
-from ..rollouts.compare import SIMULATORS
+from ..results.pair import SIMULATORS
 from ..rollouts.offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
 from .evaluations import Evaluation, read_evaluation
 
