@@ -93,7 +93,7 @@ def _block(block: Block) -> str:
         case Paragraph(words):
             return f"<p>{_text(words)}</p>"
         case Note(words):
-            return f'<p class="note">{_text(words)}</p>'
+            return f'<p class="note"><strong>Note:</strong> {_text(words)}</p>'
         case Bullets(items):
             return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
         case Facts(facts):

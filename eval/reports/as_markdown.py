@@ -51,7 +51,7 @@ def _block(block: Block) -> list[str]:
         case Paragraph(words):
             return [_line(words)]
         case Note(words):
-            return [f"**Note:** {_text(words)}"]
+            return [f"Note: {_text(words)}"]
         case Bullets(items):
             return [f"- {_line(item)}" for item in items]
         case Facts(facts):

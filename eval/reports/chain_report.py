@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..results.chain_result import LENGTH, ChainResult
-from ..results.smoothness import unit
+from ..results.smoothness import JERK, unit
 from .page import RATE, Block, Bullets, Code, Gauge, Note, Page, Paragraph, Strong, Table, Words, figures
-from .provenance import JERK, SMOOTHNESS, capital, film, measured, range_blocks
+from .provenance import SMOOTHNESS, capital, film, measured, range_blocks
 from .training import Training
 from .written import write_page
 
@@ -33,7 +33,7 @@ def write_chain_report(
     blocks: list[Block] = [
         *(Paragraph(Strong(capital(caveat))) for caveat in result.caveats),
         *_tables(result),
-        *(Note(capital(remark)) for remark in result.remarks),
+        *(Note(f"{remark}.") for remark in result.remarks),
         *film(folder / video, "chains"),
         *training.curve(folder),
         *range_blocks(result.out_of_range),

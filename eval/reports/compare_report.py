@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..results.pair import JERK, RETURN, SCORE, SUCCESS, Pair
+from ..results.pair import RETURN, SCORE, SUCCESS, Pair
 from ..results.result import Result, steps_text
 from ..results.scores import Interval
 from ..results.significance import LEVEL
-from ..results.smoothness import unit
+from ..results.smoothness import JERK, unit
 from ..rollouts.compare import Comparison
 from . import plots
 from .page import Block, Bullets, Code, Gauge, Heading, Note, Outcomes, Page, Paragraph, Picture, Strong, Table, Words
-from .provenance import SMOOTHNESS, capital, numbers_text
+from .provenance import SMOOTHNESS, numbers_text
 from .training import Training
 from .written import write_page
 
@@ -32,7 +32,7 @@ def write_compare_report(folder: str | Path, found: Comparison) -> Path:
     blocks: list[Block] = [
         Paragraph(f"{len(results)} policies on the same {count}: same starts, same noise. Means with 95 % intervals."),
         _policies(found),
-        *(Note(capital(remark)) for remark in found.remarks),
+        *(Note(f"{remark}.") for remark in found.remarks),
         Heading("Who is better"),
         Bullets(found.findings),
         *_differences(found),
@@ -80,12 +80,12 @@ def _differences(found: Comparison) -> list[Block]:
         of = f"{name} ({unit(found.results[0].rate_hz)})" if name == JERK else name
         rows = [_row(pair, name, several) for pair in found.pairs if name in pair.differences]
         blocks += [Paragraph(Strong(f"{of[0].upper()}{of[1:]}")), Table(head, rows)]
-    text = "Intervals and p are of each difference by itself: where the interval excludes 0, p is below 0.05. "
-    if several:
-        text += (
-            f"Of {len(found.pairs)} pairs some differ by chance, so a difference counts as shown where p is below "
-            f"{LEVEL} after Holm's correction for all pairs. "
-        )
+    text = (
+        "Intervals and p are of each difference by itself. p is the share of random flips of the signs of the paired "
+        "differences whose mean is as far from 0; of success rates 1 minus the confidence up to which the interval "
+        f"excludes 0. A difference is shown where its interval excludes 0 and p is below {LEVEL}"
+    )
+    text += f" after Holm's correction for {len(found.pairs)} pairs. " if several else ". "
     return [Heading("Differences"), Paragraph(f"{text}{SMOOTHNESS}"), *blocks]
 
 

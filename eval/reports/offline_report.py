@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..results.result import Result
 from ..results.scores import Interval
-from ..results.smoothness import unit
+from ..results.smoothness import JERK, unit
 from ..rollouts.offline import OfflineResult, title
 from .page import Block, Bullets, Gauge, Heading, Paragraph, Table, Words
-from .provenance import JERK, SMOOTHNESS
+from .provenance import SMOOTHNESS
 from .report import write_report
 
 

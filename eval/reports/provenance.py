@@ -12,7 +12,6 @@ from ..results.result import Result, steps_text
 from .page import Block, Code, Facts, Heading, Paragraph, Table, Video, Words
 from .training import Training
 
-JERK = "mean squared jerk"
 SMOOTHNESS = (
     "Mean squared jerk tells how smooth the executed actions are: their third difference, in units of the actions' range, "
     "squared and averaged; steady and evenly accelerated motion has 0."
@@ -55,10 +54,9 @@ def range_blocks(seen: Excursions | None) -> list[Block]:
     """Return how much of what the policy saw was unlike its training data."""
     if seen is None:
         return []
-    text = str(seen)
     blocks: list[Block] = [
         Heading("Observations beside the training data"),
-        Paragraph(f"{text[0].upper()}{text[1:]}."),
+        Paragraph(capital(str(seen))),
     ]
     if not seen.outside:
         return blocks

@@ -15,11 +15,11 @@ from ...policies import load_policy
 from ...policies.module import PolicyModule
 from ..results.result import Result
 from ..results.scores import Interval
-from ..results.smoothness import unit
+from ..results.smoothness import JERK, unit
 from . import plots
 from .behavior import behavior
 from .page import RATE, Block, Bullets, Code, Heading, Note, Outcomes, Page, Paragraph, Picture, Words, figures
-from .provenance import JERK, SMOOTHNESS, capital, film, measured, numbers_text, range_blocks
+from .provenance import SMOOTHNESS, film, measured, numbers_text, range_blocks
 from .training import Training
 from .written import write_page
 
@@ -62,7 +62,7 @@ def write_report(
     more: dict[str, Words] = {"acting": str(result.acting), "seeds": numbers_text([e.seed for e in result.episodes])}
     blocks: list[Block] = [
         *(headline or _figures(result)),
-        *(Note(capital(remark)) for remark in result.remarks),
+        *(Note(f"{remark}.") for remark in result.remarks),
         *film(folder / video, "episodes"),
         *_outcomes(result),
         *pictures,

@@ -41,17 +41,16 @@ class Training:
         if not self._settings:
             return ""
         with self._reading():
-            names = {
-                "method": self._settings["method"]["name"],
-                "process": self._settings["policy"]["process"]["name"],
-                "network": self._settings["network"]["name"],
-            }
-            told = ", ".join(f"{what} {name}" for what, name in names.items())
-            data = self._settings["data"]["path"]
+            policy = self._settings.get("policy") or {}
+            groups = {"method": self._settings.get("method"), "process": policy.get("process")}
+            groups |= {"network": self._settings.get("network")}
+            named = [f"{what} {group['name']}" for what, group in groups.items() if group and "name" in group]
+            data = (self._settings.get("data") or {}).get("path")
         files = data if isinstance(data, list) else [data] if data else []
         more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
         pieces = [piece for file in files[:_NAMED] for piece in (", ", Code(str(file)))]
-        return (told, *((", data ", *pieces[1:], more) if files else ()))
+        told = ", ".join([*named, *(["data "] if files else [])])
+        return (told, *pieces[1:], more) if told else ""
 
     @property
     def about_data(self) -> list[str]:

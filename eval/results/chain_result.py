@@ -26,7 +26,7 @@ from .result import (
 )
 from .origin import Origin
 from .scores import Interval, bootstrap, equal_ones, rate, wilson
-from .smoothness import unit
+from .smoothness import JERK, unit
 
 CHAINS, MAX_STEPS, LENGTH = 1000, 360, 5  # of CALVIN's protocol
 GENUINE = "laminar/CALVIN-v0"  # the environment whose scores are CALVIN scores
@@ -237,7 +237,7 @@ class ChainResult:
             f"in a row {shares}",
         ]
         if self.jerk:
-            parts.append(f"mean squared jerk {self.jerk} {unit(self.rate_hz)}")
+            parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.instruction is None:
             parts.append("the policy does not see the instruction")
         if self.steps is not None:

@@ -12,12 +12,13 @@ from ...envs.fitting import place
 from ...errors import LaminarError
 from .result import Result
 from .scores import Interval, bootstrap, equal_ones, paired_rates
-from .significance import LEVEL, bootstrap_p, holm, paired_rates_p
+from .significance import LEVEL, sign_flip_p, holm, paired_rates_p
+from .smoothness import JERK
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.
 FEWEST_PAIRS = 6
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium-robotics")  # packages whose versions can change an episode
-SUCCESS, SCORE, RETURN, JERK = "success rate", "normalized score", "return", "mean squared jerk"
+SUCCESS, SCORE, RETURN = "success rate", "normalized score", "return"
 _WORDS = {JERK: ("moves less smoothly than", "moves more smoothly than")}  # for higher and lower
 _OTHERS = ("is better than", "is worse than")
 
@@ -38,8 +39,9 @@ class Difference:
 
     @property
     def shown(self) -> bool:
-        """Whether the difference is more than chance explains."""
-        return self.corrected is not None and self.corrected < LEVEL
+        """Whether the difference is more than chance explains: by its interval and by its corrected p-value."""
+        beyond = self.interval.low > 0 or self.interval.high < 0
+        return beyond and self.corrected is not None and self.corrected < LEVEL
 
     def to_json(self) -> dict[str, Any]:
         """Return the interval, both p-values, and whether a difference is shown."""
@@ -105,9 +107,9 @@ class Pair:
             return f"{pairs} seeds are too few to tell {a} from {b} in {name}: {mean:+.4g}."
         if interval.none:
             return f"{a} minus {b} in {name} is {mean:+.4g} ({interval.none}: no interval)."
-        several = "" if found.p == found.corrected else f", p = {found.corrected:.2g} after Holm's correction"
-        text = f"(95 % interval {interval.low:.4g} to {interval.high:.4g}{several})"
-        if found.shown and mean != 0:
+        several = "" if found.p == found.corrected else " after Holm's correction"
+        text = f"(95 % interval {interval.low:.4g} to {interval.high:.4g}, p = {found.corrected:.2g}{several})"
+        if found.shown:
             verb = _WORDS.get(name, _OTHERS)[mean < 0]
             return f"{a} {verb} {b}: its {name} is {abs(mean):.4g} {'higher' if mean > 0 else 'lower'} {text}."
         return f"No difference between {a} and {b} in {name} is shown: {mean:+.4g} {text}."
@@ -157,7 +159,7 @@ def corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
 
 
 def _mean(gaps: Any) -> Difference:
-    return _tested(bootstrap(gaps), len(gaps), lambda: bootstrap_p(gaps))
+    return _tested(bootstrap(gaps), len(gaps), lambda: sign_flip_p(gaps))
 
 
 def _rates(first: Sequence[bool | None], second: Sequence[bool | None], same: bool) -> Difference:

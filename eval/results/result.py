@@ -23,7 +23,7 @@ from ...policies.storage import write_json
 from .findings import Findings
 from .origin import Origin
 from .scores import Interval, are_equal, bootstrap, equal_ones, is_rate, rate
-from .smoothness import FEWEST_STEPS, unit
+from .smoothness import FEWEST_STEPS, JERK, unit
 
 Kind = TypeVar("Kind")
 
@@ -262,7 +262,7 @@ class Result:
         if self.normalized_score:
             parts.append(f"normalized score {self.normalized_score}")
         if self.jerk:
-            parts.append(f"mean squared jerk {self.jerk} {unit(self.rate_hz)}")
+            parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.acting != Acting():
             parts.append(str(self.acting))
         if self.steps is not None:

@@ -129,21 +129,11 @@ def bootstrap(
     everything = np.concatenate(groups)
     if are_equal(everything):
         return Interval.missing(float(reduce[aggregate](everything)), equal_ones(len(everything)))
-    statistics = reduce[aggregate](_resampled(groups, resamples, seed))
-    low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(reduce[aggregate](everything)), float(low), float(high))
-
-
-def _resampled(groups: Sequence[Array], resamples: int, seed: int) -> Array:
-    """Return resamples (R, N) of all values, each stratum drawn anew from itself."""
     generator = np.random.default_rng(seed)
     drawn = [group[generator.integers(len(group), size=(resamples, len(group)))] for group in groups]
-    return np.concatenate(drawn, axis=1)
-
-
-def resampled_means(values: ArrayLike, resamples: int = 10_000, seed: int = 0) -> Array:
-    """Return the means (R,) of resamples of values (N,), those that the interval of `bootstrap` is made of."""
-    return _resampled(_groups(np.asarray(values, np.float64)), resamples, seed).mean(-1)
+    statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
+    low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(reduce[aggregate](everything)), float(low), float(high))
 
 
 def are_equal(values: ArrayLike) -> bool:

@@ -3,7 +3,7 @@
 Jerk is the third derivative. Of actions u_0 … u_T-1 in units of their range it is the third difference
 u_t+3 - 3 u_t+2 + 3 u_t+1 - u_t, times the cube of the control rate where that is known: range/s³, or else range/step³.
 Squared, it is averaged over the T - 3 differences and over the dimensions of the action. A constant action, a ramp and
-a parabola have none; one that jumps from limit to limit at every step has the most there is, 64 range²/step⁶.
+a parabola have none; one that jumps from limit to limit at every step has the most there is, 16 range²/step⁶.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+JERK = "mean squared jerk"
 FEWEST_STEPS = 4  # that have a third difference
 
 

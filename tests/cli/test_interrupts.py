@@ -87,10 +87,10 @@ def test_compare_keeps_the_finished_pairs(after: int, pairs: int, run: Path, tmp
         assert not (tmp_path / "both").exists()
         return
     stored = json.loads((tmp_path / "both/compare.json").read_text())
-    finished = stored["interrupted"]["finished"]
+    finished, (first, second) = stored["interrupted"]["finished"], stored["policies"]
     assert stored["interrupted"]["planned"] == 6
-    assert [e["seed"] for e in stored["first"]["episodes"]] == [e["seed"] for e in stored["second"]["episodes"]]
-    assert finished == len(stored["first"]["episodes"]) < 6
+    assert [e["seed"] for e in first["episodes"]] == [e["seed"] for e in second["episodes"]]
+    assert finished == len(first["episodes"]) < 6
     assert f"Interrupted: {finished} of 6 pairs were finished" in found.stdout
 
 

@@ -16,7 +16,7 @@ from laminar.envs import make_env
 from laminar.envs.rendering import rendering_problem
 from laminar.envs.suites.pointmaze import ENV_ID, collect
 from laminar.errors import LaminarError
-from laminar.eval.reports import plots, report
+from laminar.eval.reports import behavior, plots
 from laminar.eval.reports.report import write_report
 from laminar.eval.results.result import Episode, Result
 from laminar.eval.rollouts.episodes import evaluate
@@ -45,20 +45,21 @@ def colors(path: Path) -> int:
 
 
 def test_report_of_a_saved_policy(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "_SAMPLES", 3)
+    monkeypatch.setattr(behavior, "_SAMPLES", 3)
     checkpoint = run / "checkpoints" / "step_000010"
     result = evaluate(checkpoint, ENV_ID, range(3))
     assert result.checkpoint
-    page = write_report(tmp_path, result, checkpoint)
-    text = page.read_text()
-    for name in ("routes.png", "chunks.png", "returns.png", "training.png"):
+    text = write_report(tmp_path, result, checkpoint).with_suffix(".md").read_text()
+    for name in ("routes.png", "chunks.png", "training.png"):
         assert f"({name})" in text
         assert colors(tmp_path / name) > 10
     assert f"`{result.checkpoint}`" in text
     assert "success rate" in text
-    failed = [str(episode.seed) for episode in result.episodes if not episode.success]
-    assert ("seeds without success" in text) is bool(failed)
-    assert ", ".join(failed) in text
+    marks = "".join("✓" if episode.success else "✗" for episode in result.episodes)
+    assert f"| {marks} " in text
+    assert not (tmp_path / "returns.png").exists(), "of a return that is the success again"
+    assert "older checkpoint" not in text
+    assert "newest checkpoint, after 10 updates" in text, "the folder above has no run.json, so it is no run"
     assert json.loads((tmp_path / "eval.json").read_text())["env_id"] == ENV_ID
     assert "Video" not in text
 
@@ -66,7 +67,7 @@ def test_report_of_a_saved_policy(run: Path, tmp_path: Path, monkeypatch: pytest
 def test_report_without_policy_has_no_promises(tmp_path: Path) -> None:
     result = Result("pen-human-v1", [Episode(0, 10.0, 100, True), Episode(1, 20.0, 100, False)])
     (tmp_path / "film.mp4").write_bytes(b"x")
-    text = write_report(tmp_path, result, video="film.mp4").read_text()
+    text = write_report(tmp_path, result, video="film.mp4").with_suffix(".md").read_text()
     assert "chunks.png" not in text
     assert "training.png" not in text
     assert "(film.mp4)" in text
@@ -102,7 +103,9 @@ def test_video_shows_the_first_episodes(opengl: None, noise_policy: Any, tmp_pat
     assert meta["codec"] == "h264"
     assert "yuv420p" in meta["pix_fmt"]
     assert meta["fps"] == pytest.approx(25.0)
-    expected = sum(1 + episode.length // 5 for episode in result.episodes[:2])  # 125 steps/s, 25 frames/s
+    assert meta["size"] == (640, 480)
+    held = 2 * 25  # a second of how each ended
+    expected = held + sum(1 + episode.length // 5 for episode in result.episodes[:2])  # 125 steps/s, 25 frames/s
     assert len(pictures) == expected
     assert pictures[0].std() > 5
     assert not np.array_equal(pictures[0], pictures[-1])
@@ -123,9 +126,3 @@ def test_odd_sizes_are_cut_and_no_frames_are_refused(tmp_path: Path) -> None:
     assert len(pictures) == 5
     with pytest.raises(LaminarError, match="no frames to write"):
         write_video(tmp_path / "none.mp4", [], 10.0)
-
-
-@pytest.mark.parametrize("horizon", [1, 8])
-def test_chunk_picture(tmp_path: Path, horizon: int) -> None:
-    chunks = np.random.default_rng(0).normal(size=(10, horizon, 28))
-    assert colors(plots.action_chunks(chunks, 100.0, tmp_path / "chunks.png")) > 10
