@@ -64,8 +64,18 @@ def _policies(found: Comparison) -> Table:
     for index, name in enumerate(found.names):
         rate = found.results[index].success_rate
         gauge: list[Words] = [Gauge(rate) if rate else ""] if SUCCESS in shown else []
-        rows.append([name, *(str(figures[index] or "–") for figures in shown.values()), *gauge])
+        rows.append(
+            [_who(name, found.results[index]), *(str(figures[index] or "–") for figures in shown.values()), *gauge]
+        )
     return Table(["policy", *shown, *(["success, 0 to 1"] if SUCCESS in shown else [])], rows)
+
+
+def _who(name: str, result: Result) -> Words:
+    """Return a policy's name, with its place and its steps where the name is a letter alone."""
+    if result.origin is None or Path(name).name == Path(result.origin.path).name:
+        return name
+    steps = "" if result.steps is None else f", steps {steps_text(result.steps)}"
+    return (f"{name}: ", Code(result.origin.path), steps)
 
 
 def _differences(found: Comparison) -> list[Block]:
@@ -106,7 +116,9 @@ def _returns(found: Comparison, folder: Path) -> list[Block]:
         return []
     returns = {name: one.returns for name, one in zip(found.names, found.results, strict=True)}
     file = plots.paired_returns(returns, folder / "returns.png")
-    return [Picture("Returns", file, "One point an episode; a line joins the episodes of one seed; bars are the means.")]
+    return [
+        Picture("Returns", file, "One point an episode; a line joins the episodes of one seed; bars are the means.")
+    ]
 
 
 def _provenance(name: str, result: Result) -> Words:

@@ -14,7 +14,19 @@ from ..results.chain_result import ChainResult
 from ..results.result import Result, load_as, steps_text
 from ..results.scores import Interval
 
-HEAD = ("evaluation", "task", "method", "seed", "environment", "finished", "success", "score", "return", "jerk", "remark")
+HEAD = (
+    "evaluation",
+    "task",
+    "method",
+    "seed",
+    "environment",
+    "finished",
+    "success",
+    "score",
+    "return",
+    "jerk",
+    "remark",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,11 @@ class Evaluation:
         result = self.result
         if isinstance(result, ChainResult):
             return {"average length": result.average_length} | ({"jerk": result.jerk} if result.jerk else {})
-        found: dict[str, Interval | None] = {"success": result.success_rate, "score": result.normalized_score, "return": result.mean_return}
+        found: dict[str, Interval | None] = {
+            "success": result.success_rate,
+            "score": result.normalized_score,
+            "return": result.mean_return,
+        }
         found |= {"jerk": result.jerk}
         return {name: interval for name, interval in found.items() if interval is not None}
 

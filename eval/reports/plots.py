@@ -80,12 +80,16 @@ def return_distribution(result: Result, path: Path, data: Array | None = None) -
     if result.success_rate is not None:
         success = np.array([bool(episode.success) for episode in result.episodes])
         groups = {"with success": returns[success], "without success": returns[~success]}
+        groups = {name: values for name, values in groups.items() if len(values)}
+    marks = [] if data is None else [float(data.mean()), float(data.max())]
+    span = (min(*returns, *marks, returns[0]), max(*returns, *marks, returns[0]))
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     panel = figure.subplots()
     colors = {"episodes": "tab:blue", "with success": "tab:green", "without success": "tab:red"}
     panel.hist(
         list(groups.values()),
-        bins=min(30, max(5, len(returns) // 2)),
+        bins=30 if marks else min(30, max(5, len(returns) // 2)),
+        range=span,
         stacked=True,
         color=[colors[name] for name in groups],
         label=list(groups),
@@ -95,9 +99,10 @@ def return_distribution(result: Result, path: Path, data: Array | None = None) -
     if not mean.none:
         panel.axvspan(mean.low, mean.high, color="black", alpha=0.15, label="95 % interval of the mean")
     panel.axvline(mean.mean, color="black", linewidth=1.4, label="mean")
-    if data is not None:
-        panel.axvline(data.mean(), color="tab:orange", linestyle="--", label=f"mean of the data {data.mean():.4g}")
-        panel.axvline(data.max(), color="tab:purple", linestyle=":", label=f"best of the data {data.max():.4g}")
+    for value, what, color, style in zip(
+        marks, ("mean", "best"), ("tab:orange", "tab:purple"), ("--", ":"), strict=False
+    ):
+        panel.axvline(value, color=color, linestyle=style, label=f"{what} of the data {value:.4g}")
     panel.set(xlabel="return of an episode (undiscounted sum of rewards)", ylabel="episodes", title=result.env_id)
     panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     panel.legend(fontsize=8)

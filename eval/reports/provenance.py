@@ -27,7 +27,11 @@ def origin_facts(origin: Origin | None, path: str | Path | None) -> dict[str, Wo
 
 
 def measured(
-    result: Result | ChainResult, training: Training, path: str | Path | None, environment: str, more: Mapping[str, Words]
+    result: Result | ChainResult,
+    training: Training,
+    path: str | Path | None,
+    environment: str,
+    more: Mapping[str, Words],
 ) -> list[Block]:
     """Return the part about what was measured, and in what.
 

@@ -50,7 +50,9 @@ def nearest_recorded(episodes: Episodes, spec: Spec, observation: Mapping[str, A
     keys = [
         key
         for key, feature in spec.observation.items()
-        if feature.dtype != "uint8" and key in episodes.observation and episodes.observation[key].shape[1:] == feature.shape
+        if feature.dtype != "uint8"
+        and key in episodes.observation
+        and episodes.observation[key].shape[1:] == feature.shape
     ]
     if not keys or episodes.action.shape[1:] != (spec.action_dim,):
         return None

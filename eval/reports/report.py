@@ -107,10 +107,12 @@ def _figures(result: Result) -> list[Block]:
         named["return"] = result.mean_return, RATE if result.return_is_rate else ""
     named[JERK] = result.jerk, unit(result.rate_hz)
     lengths = [episode.length for episode in result.episodes]
-    what = "one a seed; mean and 95 % interval" if count > 1 else "a single one has no interval"
-    text = f"{count} episode{'s' * (count > 1)}, {what}. Acting: {result.acting}."
+    what = "s, one a seed; mean and 95 % interval" if count > 1 else "; a single one has no interval"
+    text = f"{count} episode{what}. Acting: {result.acting}."
     same = " The return is 1 with success and 0 without, so it is not told again." if result.return_is_success else ""
-    steps = f"{min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}" if count > 1 else f"{lengths[0]} steps"
+    steps = (
+        f"{min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}" if count > 1 else f"{lengths[0]} steps"
+    )
     return [
         Paragraph(text),
         figures({name: (interval, of) for name, (interval, of) in named.items() if interval is not None}),
@@ -123,4 +125,7 @@ def _outcomes(result: Result) -> list[Block]:
     told = [episode.success for episode in result.episodes]
     if all(one is None for one in told):
         return []
-    return [Heading("Seed by seed"), Outcomes([episode.seed for episode in result.episodes], {"success": told}, head="")]
+    return [
+        Heading("Seed by seed"),
+        Outcomes([episode.seed for episode in result.episodes], {"success": told}, head=""),
+    ]

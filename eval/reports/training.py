@@ -93,4 +93,3 @@ class Training:
 
     def _reading(self) -> Any:
         return rebuilding((self._folder or Path()) / "run.json")
-

@@ -47,7 +47,9 @@ class Comparison:
         if any(one is not None and one.repeat is False for one in starts):
             found.append("the environment's starts do not repeat under a seed, so no pair has equal starts")
         elif any(one is not None and one.differ is False for one in starts):
-            found.append("what its starts show does not depend on the seed: all pairs begin alike, as far as can be seen")
+            found.append(
+                "what its starts show does not depend on the seed: all pairs begin alike, as far as can be seen"
+            )
         return [remark for remark in found if remark]
 
     def summary(self) -> str:

@@ -174,7 +174,9 @@ def _blocks(found: Sequence[Found], config: ScheduleConfig) -> list[Block]:
         blocks += [
             Heading(f"{one.calls} calls"),
             Paragraph(f"{one.summary()}."),
-            Table(["sampler", "sliced Wasserstein", "paired"], [[name, str(x.sliced), str(x.paired)] for name, x in rows]),
+            Table(
+                ["sampler", "sliced Wasserstein", "paired"], [[name, str(x.sliced), str(x.paired)] for name, x in rows]
+            ),
             Table(["step", "time", "order", "prediction", "scaling", "corrector"], steps),
         ]
     return blocks

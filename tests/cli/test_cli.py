@@ -277,7 +277,10 @@ def test_mistakes_in_train(
         ("eval polcy.path=RUN task=pointmaze out=OUT", "did you mean 'policy.path'?"),
         ("eval policy=RUN task=pointmaze out=OUT", "'policy' is a group of settings"),
         ("compare RUN env.id=Pendulum-v1 out=OUT", "laminar compare needs two policies"),
-        ("compare RUN RUN RUN policy.steps=[1,2] env.id=Pendulum-v1 out=OUT", "3 policies are compared, and steps has 2"),
+        (
+            "compare RUN RUN RUN policy.steps=[1,2] env.id=Pendulum-v1 out=OUT",
+            "3 policies are compared, and steps has 2",
+        ),
         ("compare RUN RUN out=OUT", "laminar compare needs env.id=ENVIRONMENT"),
         ("collect out=OUT", "laminar collect needs task=NAME"),
         ("collect task=pointmass out=OUT", "did you mean 'pointmaze'?"),

@@ -80,7 +80,9 @@ def test_it_does_not_depend_on_the_neighbors(noise_policy: Any) -> None:
 
 
 def test_it_is_in_the_record(tmp_path: Path) -> None:
-    episodes = [Episode(seed, 0.0, length, None, jerk=jerk) for seed, length, jerk in ((0, 9, 2.0), (1, 9, 4.0), (2, 3, None))]
+    episodes = [
+        Episode(seed, 0.0, length, None, jerk=jerk) for seed, length, jerk in ((0, 9, 2.0), (1, 9, 4.0), (2, 3, None))
+    ]
     result = Result("Pendulum-v1", episodes, rate_hz=20.0)
     stored = json.loads(result.save(tmp_path).read_text())
     assert stored["mean_squared_jerk"]["mean"] == 3.0
