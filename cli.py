@@ -123,8 +123,8 @@ def evaluate(words: list[str]) -> None:
 def compare(words: list[str]) -> None:
     """Compare policies on identical seeds, each with each: laminar compare A B … env.id=….
 
-    policy.steps=nfe2 samples by a searched schedule or by so many network calls, policy.steps=[nfe2,null,4] has one entry
-    a policy; a.steps and b.steps are of the first and the second one alone.
+    policy.steps=nfe2 samples by a searched schedule or by so many network calls, policy.steps=[nfe2,null,4] has one
+    entry a policy; a.steps and b.steps are of the first and the second one alone.
     """
     from .configs.compose import compose, is_setting
     from .eval.command import compare as run

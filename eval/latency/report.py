@@ -136,8 +136,8 @@ def _blocks(stored: dict[str, Any]) -> list[Block]:
         ),
         _latency_table(stored),
         Paragraph(
-            "Microseconds of wall time a call, CPU time of the process beside it; calm p99 is of the calls alone that no "
-            "other process interrupted; Hz is 1 / p99; × eager is the ratio of CPU times within a round, median "
+            "Microseconds of wall time a call, CPU time of the process beside it; calm p99 is of the calls alone that "
+            "no other process interrupted; Hz is 1 / p99; × eager is the ratio of CPU times within a round, median "
             "[10-90 %]; × floor is the CPU p50 (several threads, or a GPU: p50) / floor; act is a whole decision of "
             "policy.act."
         ),

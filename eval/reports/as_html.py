@@ -1,4 +1,4 @@
-"""A page as one HTML file that opens without a server or a network: its pictures are inside, its films lie beside it."""
+"""A page as one HTML file that opens without server or network: its pictures are inside, its films lie beside it."""
 
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ba
   padding: 0.1em 0.3em; border-radius: 4px; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.35rem 0.9rem 0.35rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 0.35rem 0.9rem 0.35rem 0; text-align: left; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
 th { color: var(--soft); font-weight: 600; font-size: 0.88rem; }
 .number { text-align: right; white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.3rem 1.25rem; margin: 1rem 0; }
 dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
-.note { border-left: 4px solid var(--accent); background: var(--wash); padding: 0.6rem 0.9rem; border-radius: 0 6px 6px 0; }
+.note { border-left: 4px solid var(--accent); background: var(--wash); padding: 0.6rem 0.9rem;
+  border-radius: 0 6px 6px 0; }
 figure { margin: 1rem 0; }
 img, video { max-width: 100%; height: auto; border-radius: 6px; background: #fff; display: block; }
 video { background: #000; }

@@ -36,7 +36,7 @@ _GROUP = 10  # marks without a space in between
 
 def as_markdown(page: Page) -> str:
     """Return a whole page."""
-    return "\n".join([f"# {_escaped(page.title)}", "", *blocks_as_markdown(page.blocks)])
+    return "\n".join([f"# {_heading(page.title)}", "", *blocks_as_markdown(page.blocks)])
 
 
 def blocks_as_markdown(blocks: Sequence[Block]) -> list[str]:
@@ -47,7 +47,7 @@ def blocks_as_markdown(blocks: Sequence[Block]) -> list[str]:
 def _block(block: Block) -> list[str]:
     match block:
         case Heading(text):
-            return [f"## {_escaped(text)}"]
+            return [f"## {_heading(text)}"]
         case Paragraph(words):
             return [_line(words)]
         case Note(words):
@@ -55,18 +55,18 @@ def _block(block: Block) -> list[str]:
         case Bullets(items):
             return [f"- {_line(item)}" for item in items]
         case Facts(facts):
-            return [f"- {_escaped(name)}: {_text(words)}" for name, words in facts.items()]
+            return [f"- {_line(name)}: {_text(words)}" for name, words in facts.items()]
         case Table():
             return _table(block)
         case Picture(title, file, caption):
             return [
-                f"## {_escaped(title)}",
+                f"## {_heading(title)}",
                 "",
-                f"![{_escaped(title)}]({quote(file.name)})",
+                f"![{_label(title)}]({quote(file.name)})",
                 *(["", _line(caption)] if caption else []),
             ]
         case Video(title, file):
-            return [f"[{_escaped(title)}]({quote(file.name)})"]
+            return [f"[{_label(title)}]({quote(file.name)})"]
         case Outcomes():
             return _outcomes(block)
 
@@ -113,7 +113,7 @@ def _behind(found: re.Match[str]) -> str:
 def _piece(piece: Inline, table: bool) -> str:
     match piece:
         case Strong(text):
-            return f"**{_escaped(text)}**"
+            return f"**{_escaped(text.strip())}**"
         case Code(text):
             return _code(text, table)
         case Mark(good):
@@ -140,6 +140,16 @@ def _escaped(text: str) -> str:
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside of a word it is a letter
     text = re.sub(r"\](?=[(\[:])", r"\\]", text)  # only so would it end a link
     return re.sub(r"&(?=#?\w+;)", r"\\&", text)
+
+
+def _heading(text: str) -> str:
+    """Return the text of a heading, at whose end number signs would not be shown."""
+    return re.sub(r"#(?=#*\s*$)", r"\\#", _escaped(text))
+
+
+def _label(text: str) -> str:
+    """Return text between the brackets of a link or a picture."""
+    return re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", _escaped(text))
 
 
 def _code(text: str, table: bool) -> str:

@@ -1,4 +1,4 @@
-"""The report of a run under the protocol of offline reinforcement learning: three numbers, and a page about the first."""
+"""The report of a run under the protocol of offline reinforcement learning: three numbers, and more of the first."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A page: what is on it, told once, and written twice, as Markdown for a terminal and as HTML for a browser.
 
-A report lists blocks and calls `write_page` (`written.py`). All text is plain: names of files and tasks may contain anything, and the
-two writers escape it. What is emphasized or literal is said by a type (`Strong`, `Code`), never by characters in a text.
+A report lists blocks and calls `write_page` (`written.py`). All text is plain: names of files and tasks may contain
+anything, and the two writers escape it. What is emphasized or literal is said by a type (`Strong`, `Code`), never by
+characters in a text.
 
     page = Page("Evaluation in door-human-v1", [
         Paragraph("50 episodes, one a seed."),

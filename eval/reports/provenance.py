@@ -13,8 +13,8 @@ from .page import Block, Code, Facts, Heading, Paragraph, Table, Video, Words
 from .training import Training
 
 SMOOTHNESS = (
-    "Mean squared jerk tells how smooth the executed actions are: their third difference, in units of the actions' range, "
-    "squared and averaged; steady and evenly accelerated motion has 0."
+    "Mean squared jerk tells how smooth the executed actions are: their third difference, in units of the actions' "
+    "range, squared and averaged; steady and evenly accelerated motion has 0."
 )
 
 

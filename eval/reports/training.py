@@ -76,9 +76,9 @@ class Training:
             return None, ""
         keys = [key for key, feature in spec.observation.items() if feature.dtype != "uint8"]
         keys = [key for key in keys if not (instruction and key == "instruction")]  # it comes by itself
-        seen = data.get("observation") if not keys else keys
+        selection = (data.get("action"), instruction, data.get("filter"))
         try:
-            return load_episodes(path, Selection(seen, data.get("action"), instruction, data.get("filter"))), ""
+            return load_episodes(path, Selection(tuple(keys) or data.get("observation"), *selection)), ""
         except LaminarError as error:
             return None, f"the training data are not shown: {error}"
 

@@ -14,6 +14,7 @@ from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import Steps
 from .findings import Findings
+from .origin import Origin
 from .result import (
     interrupted_to_json,
     interruption,
@@ -24,7 +25,6 @@ from .result import (
     steps_to_json,
     versions,
 )
-from .origin import Origin
 from .scores import Interval, bootstrap, equal_ones, rate, wilson
 from .smoothness import JERK, unit
 
@@ -137,7 +137,7 @@ class ChainResult:
 
     @property
     def in_a_row(self) -> dict[int, Interval]:
-        """Number k -> share of chains with at least k successes in a row, with Wilson's interval; a single chain has none."""
+        """Number k -> share of chains with at least k successes in a row, with Wilson's interval; of one chain without."""
         counts = {k: sum(chain.completed >= k for chain in self.chains) for k in range(1, LENGTH + 1)}
         return {k: rate(count, len(self.chains)) for k, count in counts.items()}
 

@@ -12,7 +12,7 @@ from ...envs.fitting import place
 from ...errors import LaminarError
 from .result import Result
 from .scores import Interval, bootstrap, equal_ones, paired_rates
-from .significance import LEVEL, sign_flip_p, holm, paired_rates_p
+from .significance import LEVEL, holm, paired_rates_p, sign_flip_p
 from .smoothness import JERK
 
 # With five pairs even five equal signs happen by chance in 6 % of cases.

@@ -54,7 +54,7 @@ class Episode:
     trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"seed", "return", "length", "success", "success_steps", "success_at_end", "mean_squared_jerk"}``."""
+        """Return seed, return, length, success, success_steps, success_at_end and mean_squared_jerk."""
         figures = {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
         figures |= {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
         return figures | {"mean_squared_jerk": self.jerk}
@@ -124,7 +124,7 @@ class Result:
 
     @property
     def jerk(self) -> Interval | None:
-        """Mean squared jerk over the episodes of at least four steps, with a bootstrap interval; None: there is none."""
+        """Mean squared jerk over the episodes that have one, with a bootstrap interval; None: there is none."""
         told = [episode.jerk for episode in self.episodes if episode.jerk is not None]
         return bootstrap(told) if told else None
 

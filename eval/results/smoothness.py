@@ -22,7 +22,8 @@ def mean_squared_jerk(
 
     Args:
         actions: (T, A) as they were executed, within the limits.
-        low, high: (A,) limits of the environment; a dimension without both, or that is fixed, counts in its own unit.
+        low: (A,) lower limits of the environment.
+        high: (A,) upper limits; a dimension without both, or with equal ones, counts in its own unit.
         rate_hz: control steps a second; None counts a step as the unit of time.
 
     Returns:

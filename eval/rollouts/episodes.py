@@ -67,8 +67,9 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
     task = task_text(lockstep.world.envs[0], lockstep.env_id, lockstep.policy.spec)
 
     def start(fresh: dict[int, int]) -> None:
-        for seed in fresh.values() if recorder else ():
-            recorder.caption(seed, task=task)
+        if recorder is not None:
+            for seed in fresh.values():
+                recorder.caption(seed, task=task)
         lockstep.start(fresh)
         for slot, seed in fresh.items():
             shown = [rows[slot].tobytes() for rows in lockstep.world.observations.values()]

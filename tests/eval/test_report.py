@@ -270,7 +270,7 @@ def test_all_actions_are_drawn_by_their_names(
 ) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure) or path)
-    chunks = np.random.default_rng(0).normal(size=(10, horizon, width)) * np.linspace(1, 2, width)
+    chunks = np.random.default_rng(0).normal(size=(10, horizon, 1)) * np.linspace(1, 2, width)
     recorded = Recorded([chunks[0], chunks[1, :1]], 0, 0, 0.0, 1)
     names = [f"joint_{index} $x$" for index in range(width)]
     plots.action_chunks(chunks, 100.0, tmp_path / "chunks.png", names, recorded)
