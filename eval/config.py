@@ -59,7 +59,7 @@ class ComparedPolicy(PolicyPath):
 class Sampling:
     """How the policies sample."""
 
-    # network calls of a sample, or name of a searched schedule, or a list of one a policy; null is the configured number
+    # network calls of a sample, or a searched schedule's name, or a list, one a policy; null is the configured number
     steps: Any = None
 
 

@@ -63,7 +63,10 @@ def _points(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float,
 
 
 def _line(panel: Axes, rows: Sequence[Mapping[str, float]], name: str, marker: str = "") -> None:
-    panel.plot(*zip(*_points(rows, name), strict=True), label=name, marker=marker, linewidth=1.4)
+    points = _points(rows, name)
+    panel.plot(
+        *zip(*points, strict=True), label=name, marker=marker or ("o" if len(points) == 1 else ""), linewidth=1.4
+    )
     panel.grid(alpha=0.3)
 
 

@@ -137,7 +137,7 @@ class ChainResult:
 
     @property
     def in_a_row(self) -> dict[int, Interval]:
-        """Number k -> share of chains with at least k successes in a row, with Wilson's interval; of one chain without."""
+        """Number k -> share of chains with k successes in a row or more, with Wilson's interval; one chain has none."""
         counts = {k: sum(chain.completed >= k for chain in self.chains) for k in range(1, LENGTH + 1)}
         return {k: rate(count, len(self.chains)) for k, count in counts.items()}
 

@@ -24,7 +24,8 @@ def instruction_text(task: str, spec: Spec) -> str:
     """Return a room's task, with the sentence that the policy was given for it where that is known."""
     shown = task.replace("_", " ")
     instruction = spec.observation.get("instruction")
-    told = instruction is not None and has_own_sentences(instruction.unit) and task in HELD_OUT
+    label = "" if instruction is None else instruction.unit
+    told = has_own_sentences(label) and label != "task" and task in HELD_OUT  # "task" is a number, no sentence
     return f'{shown}: "{HELD_OUT[task]}"' if told else shown
 
 

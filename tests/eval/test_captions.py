@@ -78,6 +78,8 @@ def test_the_instruction_is_the_sentence_that_the_policy_was_given() -> None:
     assert instruction_text("open_drawer", SPEC) == "open drawer"
     seeing = replace(SPEC, observation={"instruction": Feature((384,), unit="hashed")})
     assert instruction_text("open_drawer", seeing).startswith('open drawer: "')
+    numbered = replace(SPEC, observation={"instruction": Feature((34,), unit="task")})
+    assert instruction_text("open_drawer", numbered) == "open drawer", "it was given a number"
     other = replace(SPEC, observation={"instruction": Feature((384,), unit="lang_paraphrases")})
     assert instruction_text("open_drawer", other) == "open drawer", "what was said is not known"
     env = make_env("Hopper-v4")
