@@ -128,6 +128,8 @@ def compare(words: list[str]) -> None:
     from .configs.compose import compose, is_setting
     from .eval.command import finished
     from .eval.rollouts.compare import compare as run
+    from .eval.rollouts.options import RolloutOptions
+    from .progress import bar
 
     paths, settings = _paths(words, lambda word: is_setting("compare", word))
     if len(paths) > 2:
@@ -139,7 +141,8 @@ def compare(words: list[str]) -> None:
     out = _folder(config, "compare")
     seeds = list(range(config.seed, config.seed + config.episodes))
     steps = [config.policy.steps if one.steps is None else one.steps for one in (config.a, config.b)]
-    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, steps=steps)) as comparison:
+    options = RolloutOptions(progress=bar)
+    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, options, steps)) as comparison:
         print(comparison.summary())
         if out:
             print(f"written to {comparison.save(out)}")
@@ -232,6 +235,7 @@ def collect(words: list[str]) -> None:
     from .configs.compose import compose
     from .envs.collect import collect as run
     from .envs.suites.playroom import is_play
+    from .progress import bar
 
     config = compose("collect", words)
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
@@ -246,9 +250,9 @@ def collect(words: list[str]) -> None:
     if play:
         from .envs.playroom.play_recording import record_play
 
-        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
+        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes, bar))
     else:
-        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite))
+        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite, bar))
 
 
 def inspect(words: list[str]) -> None:
