@@ -247,7 +247,9 @@ def _in_workers(
     return together, done
 
 
-def _awaited(jobs: Sequence[Future[Share[Record]]], reports: SimpleQueue[Finished], watch: Watch) -> list[Share[Record]]:
+def _awaited(
+    jobs: Sequence[Future[Share[Record]]], reports: SimpleQueue[Finished], watch: Watch
+) -> list[Share[Record]]:
     """Return what the workers hand in, and tell meanwhile what they finish; who reports waits for nobody."""
     running = set(jobs)
     while running:

@@ -33,11 +33,11 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
         what += f" policy={policy.policy_config.process.name} network={policy.network_config.name}"
     what += f" ({sum(weight.numel() for weight in product.parameters()):,} parameters)"
     if data.fingerprint is not None:
-        what += f" learns from {data.fingerprint['episodes']:,} episodes of {data.fingerprint['steps']:,} steps"
+        what += f" learns from {data.fingerprint['episodes']:,} episodes ({data.fingerprint['steps']:,} steps)"
     seeds = "" if config.seeds is None else f", seeds {', '.join(map(str, config.seeds))} together"
     threads = torch.get_num_threads()
     how = f"on {config.runtime.device} with {threads} thread{'s' * (threads > 1)}"
-    since = f", resumed after update {step:,} of {config.steps:,}{_best_of(folders)}" if step else ""
+    since = f", resumed after update {step} of {config.steps}{_best_of(folders)}" if step else ""
     out = shlex.quote(str(config.out))
     return [f"{what}{seeds}, {how}", f"run in {config.out}{since}; its curves: tensorboard --logdir {out}"]
 
@@ -48,7 +48,7 @@ def _best_of(folders: list[Path]) -> str:
 
 
 def _told(best: Best) -> str:
-    return f"{_plain(best.metric)} {best.value:.4g} of update {best.step:,}"
+    return f"{_plain(best.metric)} {best.value:.4g} of update {best.step}"
 
 
 def evaluated(step: int, figures: Mapping[str, Interval | None], metric: str, episodes: int, best: Best) -> str:
@@ -64,7 +64,7 @@ def evaluated(step: int, figures: Mapping[str, Interval | None], metric: str, ep
     told = [f"{_plain(metric)} {figures[metric]} of {episodes} episode{'s' * (episodes > 1)}"]
     told += [f"{_plain(name)} {value}" for name, value in figures.items() if value is not None and name != metric]
     so_far = "best so far" if best.step == step else f"best is {_told(best)}"
-    return f"update {step:,}: {', '.join(told)}; {so_far}"
+    return f"update {step}: {', '.join(told)}; {so_far}"
 
 
 def _plain(metric: str) -> str:

@@ -47,7 +47,7 @@ class Forecast:
             return None
         left = self._config.steps - self._step
         which = f"the remaining {left:,}" if self._step else f"{left:,}"
-        more = f", and the {self._evaluations} evaluations" if self._evaluations and not self._evaluated else ""
+        more = f"; {self._evaluations} evaluations come on top" if self._evaluations and not self._evaluated else ""
         pace = f"{1 / self._pace:.3g} updates/s" if self._pace < 1 else f"{self._pace:.3g} s an update"
         return f"about {duration(self._updates)} for {which} updates on this machine ({pace}){more}{self._remedy()}"
 
