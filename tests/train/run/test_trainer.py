@@ -190,7 +190,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, float]]:
         "normalized_score": SCORES,
     }
 
-    def evaluate(policy: Any, env_id: str, seeds: list[int], starts: Any = None) -> Any:
+    def evaluate(policy: Any, env_id: str, seeds: list[int], **options: Any) -> Any:
         assert (env_id, seeds) == ("some-v0", [10_000, 10_001])
         learner, step = now[-1][0], now[-1][1] + 1
         assert policy is learner.product(), "what is measured is what is deployed and saved"
