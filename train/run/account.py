@@ -27,7 +27,7 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
         folders: of the seeds' runs.
         step: updates done before, of a run that is resumed.
     """
-    what = f"method={config.method.name}"
+    what = f"method={getattr(config.method, 'recipe', config.method.name)}"
     if isinstance(product, PolicyModule):
         policy = generative(product)
         what += f" policy={policy.policy_config.process.name} network={policy.network_config.name}"

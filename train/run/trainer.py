@@ -95,7 +95,6 @@ class _Run:
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
-        self._tell_start()
         precision = float32_products(config.runtime.matmul, config.runtime.device)
         with self._opened(), _Signals(self), closing(self._bar()) as bar:
             while self.step < config.steps and not self.group.any(bool(self.stopped)):
@@ -120,10 +119,10 @@ class _Run:
             print("\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
 
-    def _tell_start(self) -> None:
-        """Tell what a user should know before the run, to the standard error."""
+    def _bar(self) -> Meter:
+        """Tell what a user should know before the run, to the standard error, and return the bar below it."""
         if not self.group.first:
-            return
+            return Meter()
         config = self.config
         self.data.tell()
         if config.resume and self.step == 0:
@@ -131,6 +130,7 @@ class _Run:
         first, folders = self.seeds[0], [seed.folder for seed in self.seeds]
         for line in opening(config, first.improver.product(), self.data, folders, self.step):
             tell(line)
+        return meter(config.steps, "update", Path(str(config.out)).name, self.step, stays=True)
 
     def _tell(self, line: str | None) -> None:
         if line is not None and self.group.first:
@@ -245,11 +245,6 @@ class _Run:
             command = shlex.join([*program, *arguments, "resume=true"])
             print(f"stopped after update {self.step} of {self.config.steps}; continue with:\n  {command}", flush=True)
         raise Stopped(self.stopped or signal.SIGTERM)  # a process of the group that was not asked stops with the others
-
-    def _bar(self) -> Meter:
-        if not self.group.first:
-            return Meter()
-        return meter(self.config.steps, "update", Path(str(self.config.out)).name, self.step, stays=True)
 
 
 class _Signals:

@@ -66,7 +66,7 @@ def test_q_learning_resumes_to_the_bit(
     assert final_files(resumed) == final_files(tmp_path / "whole")
     with monkeypatch.context() as patch:
         at_update(patch, 12, lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        assert main(command(rewarded_file, tmp_path / "stopped", method=method)) == 0
+        assert main(command(rewarded_file, tmp_path / "stopped", method=method)) == 143
     assert checkpoints(tmp_path / "stopped")[-1].name == "step_00000013"
     assert main(command(rewarded_file, tmp_path / "stopped", "resume=true", method=method)) == 0
     assert final_files(tmp_path / "stopped") == final_files(tmp_path / "whole")
