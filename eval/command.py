@@ -65,9 +65,9 @@ def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = 
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
-    run = (acting, config.policy.runtime, config.policy.steps)
+    run = (acting, config.policy.runtime)
     how = (config.num_envs, config.processes, video, config.video_episodes, *run)
-    return RolloutOptions(*how, progress=bar)
+    return RolloutOptions(*how, steps=config.policy.steps, progress=bar)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
