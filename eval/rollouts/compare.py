@@ -135,8 +135,9 @@ def compare(
     origins = [Origin.of(one) if isinstance(one, str | Path) else None for one in policies]
     places = [one if origin is None else origin.folder for one, origin in zip(policies, origins, strict=True)]
     loaded = [load_policy(one) if isinstance(one, str | Path) else one for one in places]
-    how = [options if one is None else options.but(steps=one) for one in chosen]
     names = names_of(policies)
+    how = [options if one is None else options.but(steps=one) for one in chosen]
+    how = [one.called(title=name) for one, name in zip(how, names, strict=True)]
     for policy, name, one in zip(loaded, names, how, strict=True):
         check_steps(policy, one.steps, name)
     results: list[Result] = []

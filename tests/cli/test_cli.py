@@ -281,6 +281,7 @@ def test_mistakes_in_train(
             "compare RUN RUN RUN policy.steps=[1,2] env.id=Pendulum-v1 out=OUT",
             "3 policies are compared, and steps has 2",
         ),
+        ("compare RUN RUN a.path=RUN env.id=Pendulum-v1 out=OUT", "compare takes all policies as words"),
         ("compare RUN RUN out=OUT", "laminar compare needs env.id=ENVIRONMENT"),
         ("collect out=OUT", "laminar collect needs task=NAME"),
         ("collect task=pointmass out=OUT", "did you mean 'pointmaze'?"),
