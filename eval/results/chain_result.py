@@ -49,7 +49,7 @@ class Chain:
     tasks: tuple[str, ...]
     completed: int = 0
     steps: list[int] = field(default_factory=list[int])
-    jerk: float | None = None
+    jerk: float | None = field(default=None, compare=False)  # as in `Episode`
 
     def to_json(self) -> dict[str, Any]:
         """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk"}``."""

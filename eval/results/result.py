@@ -39,7 +39,8 @@ class Episode:
         success: whether the environment reported success at any step; None where it never tells.
         success_steps: at how many; None in records of before.
         success_at_end: whether at the last one.
-        jerk: mean squared jerk of the executed actions; None of fewer than four steps, and in records of before.
+        jerk: mean squared jerk of the executed actions; None of fewer than four steps, and in records of before. It
+            shows the last digit of every action, in which batch sizes differ, so that equal episodes may differ in it.
         trace: check sum of the first observation, and sum of the last one, to tell whether episodes are the same; not
             kept in records.
     """
@@ -50,7 +51,7 @@ class Episode:
     success: bool | None
     success_steps: int | None = None
     success_at_end: bool | None = None
-    jerk: float | None = None
+    jerk: float | None = field(default=None, compare=False)
     trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
