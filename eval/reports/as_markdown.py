@@ -136,7 +136,7 @@ def _gauge(gauge: Gauge) -> str:
 
 def _escaped(text: str) -> str:
     """Return text in which no letter means anything to Markdown; what reads the same without a backslash has none."""
-    text = re.sub(r"[\\`*<>|~$]", r"\\\g<0>", plain(text))
+    text = re.sub(r"[\\`*<|~$]", r"\\\g<0>", plain(text))
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside of a word it is a letter
     text = re.sub(r"\](?=[(\[:])", r"\\]", text)  # only so would it end a link
     return re.sub(r"&(?=#?\w+;)", r"\\&", text)
