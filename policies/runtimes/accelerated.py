@@ -85,8 +85,8 @@ class Accelerated:
         """Hash of the source's weights."""
         return self.source.checkpoint_hash()
 
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
-        """Return the actions (B, A) of this moment, as `PolicyModule.act` does."""
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
+        """Return the actions (B, A) of this moment, or (A,) of a single observation, as `PolicyModule.act` does."""
         self._actor = self._actor or Actor(self)
         return self._actor.act(obs, noise)
 
