@@ -121,7 +121,7 @@ def _without_restarts(rows: Rows, remarks: list[str]) -> Rows:
 
 
 def _moved(rows: Rows, index: Array) -> float:
-    """Return how far a row's next observation is from its own, in deviations, the median over some rows (at least one)."""
+    """Return how far a row's next observation is from its own, in deviations, the median over at least one row."""
     total = np.zeros(len(index))
     for key, value in rows.following.items():
         here = rows.observation[key]
