@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..errors import LaminarError
+from ..progress import Progress, silent
 from .collect import collect
 from .config import CollectConfig
 from .suites.playroom import is_play
 
 
-def run(config: CollectConfig, given: Collection[str]) -> str:
+def run(config: CollectConfig, given: Collection[str], progress: Progress = silent) -> str:
     """Record as the settings say, and return a line that tells what was written.
 
     Args:
         config: the settings.
         given: names of the settings that the user gave; one that has no effect is refused.
+        progress: shows what is being done.
 
     Raises:
         LaminarError: a setting is missing, or does not apply.
@@ -35,5 +37,5 @@ def run(config: CollectConfig, given: Collection[str]) -> str:
     if play:
         from .playroom.play_recording import record_play
 
-        return record_play(config.env.id, config.steps, config.seed, config.out, config.processes)
-    return collect(config.env.id, config.episodes, config.seed, config.out, config.overwrite)
+        return record_play(config.env.id, config.steps, config.seed, config.out, config.processes, progress)
+    return collect(config.env.id, config.episodes, config.seed, config.out, config.overwrite, progress)
