@@ -18,6 +18,7 @@ from .formats import d4rl
 from .recording import Recording
 
 Array = NDArray[Any]
+Limit = tuple[float, ...] | None
 _KEYS = ("observation", "action", "reward", "terminated", "success")
 
 
@@ -71,24 +72,11 @@ def write_episodes(
         raise LaminarError(f"{target}: no episodes to write; give at least one")
     for row in rows[1:]:
         row.check_like(rows[0])
-    first = rows[0]
+    low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
+    made = _joined(target, rows, low, high, rate_hz)
     names = tuple(map(str, action_names))
-    if names and len(names) != first.action.shape[1]:
-        raise LaminarError(f"action_names has {len(names)} names for {first.action.shape[1]} actions")
-    made = Recording(
-        target,
-        {key: np.concatenate([row.observation[key] for row in rows]) for key in first.observation},
-        {key: np.stack([row.final[key] for row in rows]) for key in first.observation},
-        np.concatenate([row.action for row in rows]),
-        np.concatenate([row.reward for row in rows]),
-        np.array([row.terminated for row in rows]),
-        np.cumsum([len(row.action) for row in rows]),
-        action_low=_limit("action_low", action_low, first),
-        action_high=_limit("action_high", action_high, first),
-        rate_hz=rate_hz,
-        success=None if first.success is None else np.array([row.success for row in rows]),
-        has_reward=first.has_reward,
-    ).episodes()
+    if names and len(names) != made.spec.action_dim:
+        raise LaminarError(f"action_names has {len(names)} names for {made.spec.action_dim} actions")
     made.spec = replace(made.spec, action=replace(made.spec.action, names=names))
     d4rl.write(target, made)
     return target
@@ -181,10 +169,28 @@ class _Rows:
         self.observation[key], self.final[key] = values[:steps], values[-1]
 
 
-def _limit(what: str, value: Sequence[float] | None, like: _Rows) -> tuple[float, ...] | None:
+def _limit(what: str, value: Sequence[float] | None, like: _Rows) -> Limit:
     if value is None:
         return None
     limit = tuple(float(one) for one in np.atleast_1d(np.asarray(value)))
     if len(limit) != like.action.shape[1]:
         raise LaminarError(f"{what} has {len(limit)} numbers for {like.action.shape[1]} actions")
     return limit
+
+
+def _joined(target: Path, rows: Sequence[_Rows], low: Limit, high: Limit, rate_hz: float | None) -> Episodes:
+    first = rows[0]
+    return Recording(
+        target,
+        {key: np.concatenate([row.observation[key] for row in rows]) for key in first.observation},
+        {key: np.stack([row.final[key] for row in rows]) for key in first.observation},
+        np.concatenate([row.action for row in rows]),
+        np.concatenate([row.reward for row in rows]),
+        np.array([row.terminated for row in rows]),
+        np.cumsum([len(row.action) for row in rows]),
+        action_low=low,
+        action_high=high,
+        rate_hz=rate_hz,
+        success=None if first.success is None else np.array([row.success for row in rows]),
+        has_reward=first.has_reward,
+    ).episodes()
