@@ -84,6 +84,13 @@ class Spec:
         """Width of one action."""
         return self.action.width
 
+    @property
+    def action_labels(self) -> tuple[str, ...]:
+        """What each action dimension is called: its name, or its number where there are none, or some are alike."""
+        names = self.action.names
+        plain = len(names) == self.action_dim == len(set(names)) and all(names)
+        return names if plain else tuple(map(str, range(self.action_dim)))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers."""
         return asdict(self)

@@ -32,6 +32,7 @@ from ...policies.storage import (
 from ..improver import Improver
 from ..update.program import check_names
 from .data_record import DATA, RECORD
+from .validation import ERROR
 
 BEST = "best"
 STATE, REPLAY, ACTOR, WORLD = (f"{name}.safetensors" for name in ("train", "replay", "actor", "world"))
@@ -130,11 +131,17 @@ def drop_after(run: Path, step: int) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far."""
+    """The best evaluation of a run so far, by one metric: of an environment, or the error on held-out episodes."""
 
     step: int
     metric: str
     value: float
+
+    def beats(self, other: Best | None) -> bool:
+        """Tell whether this one is better than another; of errors the lower is."""
+        if other is None:
+            return True
+        return self.value < other.value if self.metric == ERROR else self.value > other.value
 
 
 def read_best(run: Path) -> Best | None:

@@ -29,6 +29,7 @@ from .checkpoint import (
 )
 from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
+from .validation import ERROR, Validation
 
 Row = dict[str, float]
 
@@ -138,12 +139,31 @@ class SeedRun:
         clipped = result.findings.clipping
         if clipped and clipped.clipped:  # by the limits of the environment
             row["clipped_share"] = clipped.clipped / clipped.steps
-        best = read_best(self.folder)
-        if best is None or row[metric] > best.value:
-            save_best(self.folder, policy, Best(step, metric, row[metric]))
+        self._keep_if_best(policy, Best(step, metric, row[metric]))
         if self._logs:
             self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
         return result.findings.starts
+
+    def validate(self, step: int, validation: Validation) -> None:
+        """Measure the averaged policy on the held-out episodes, and log it.
+
+        Where no environment tells which policy is best, the least action error does.
+
+        Raises:
+            LaminarError: a figure is not finite.
+        """
+        policy = self.improver.product()
+        assert isinstance(policy, PolicyModule)  # checked when the episodes were packed
+        row = validation.measure(policy)
+        self.check(row, f"after update {step}")
+        if not (self.config.env.id and self.config.evaluation.every):
+            self._keep_if_best(policy, Best(step, ERROR, row[ERROR]))
+        if self._logs:
+            self._logs.write(step, row)
+
+    def _keep_if_best(self, policy: PolicyModule, found: Best) -> None:
+        if found.beats(read_best(self.folder)):
+            save_best(self.folder, policy, found)
 
     def check(self, row: Row, when: str) -> None:
         """Stop at a number that is not finite.

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ...data.split import held_out, split
 from ...errors import LaminarError, Stopped
 from ...eval.results.findings import Starts
 from ..config import TrainConfig
@@ -39,6 +40,7 @@ from .checks import check_settings
 from .data_record import record_of
 from .logs import Means
 from .seed_run import SeedRun
+from .validation import Validation
 
 
 def train(config: TrainConfig) -> Path:
@@ -70,11 +72,17 @@ class _Run:
             raise LaminarError("seeds=[…] train together in one process; start them without torchrun")
         self.seeds = [SeedRun(one, group.size) for one in one_a_seed(with_settings_of_init(config))]
         recorded = load_recorded(config)
+        out = [] if recorded is None else held_out(recorded, config.data.validation)
+        learned, tested = split(recorded, out) if recorded is not None and out else (recorded, None)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
-            seed.improver = build_improver(seed.config, recorded, group, like)
+            seed.improver = build_improver(seed.config, learned, group, like)
         product = self.seeds[0].improver.product()
-        self.data = record_of(config, recorded, product, check_environment(config, product, recorded))
+        self.validation = None if tested is None else Validation(tested, product, config.method.name)
+        further = check_environment(config, product, recorded)
+        if recorded is not None and self.validation is not None:
+            further += self.validation.remarks(recorded)
+        self.data = record_of(config, recorded, product, further, out)
         for seed in self.seeds:
             seed.take(self.data)
         self._update = self._join_updates()
@@ -110,10 +118,7 @@ class _Run:
                         bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
                     for seed, row in zip(self.seeds, rows, strict=True):
                         seed.log(self.step, row)
-                evaluates = config.evaluation.every and self.group.first
-                if evaluates and (self.step % config.evaluation.every == 0 or done):
-                    for seed in self.seeds:
-                        self.starts = seed.evaluate(self.step, self.starts)
+                self._evaluate(done)
                 if self.step % config.checkpoint_every == 0 or done:
                     self._save()
             if self.step < config.steps:
@@ -121,6 +126,19 @@ class _Run:
             elif self.group.first:
                 print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
+
+    def _evaluate(self, done: bool) -> None:
+        """Evaluate the seeds in the environment and on held-out episodes, where there are such and it is time."""
+        config = self.config
+        every = config.evaluation.every
+        if not self.group.first:
+            return
+        if config.env.id is not None and every and (done or self.step % every == 0):
+            for seed in self.seeds:
+                self.starts = seed.evaluate(self.step, self.starts)
+        if self.validation is not None and (done or self.step % (every or config.checkpoint_every) == 0):
+            for seed in self.seeds:
+                seed.validate(self.step, self.validation)
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
