@@ -16,5 +16,10 @@ WRITTEN = {
     ),
     "compare": Written("compare.json", ("difference",)),
     "bench": Written("bench.json", ("roofline",), ("latency.png", "report.md")),
+    "replay": Written(
+        "replay.json",
+        ("predictors",),
+        ("report.md", *(f"{name}.png" for name in ("dimensions", "horizon", "best", "median", "worst"))),
+    ),
     "schedule": Written("report.json", ("found",), ("report.md",)),
 }

@@ -145,9 +145,9 @@ class Errors:
         return self.absolute.sum(axis=(0, 1)) / self.count.sum()
 
     @property
-    def root_mean_square(self) -> Array:
-        """(A,) over everything."""
-        return np.sqrt(self.squared.sum(axis=(0, 1)) / self.count.sum())
+    def mean_square(self) -> Array:
+        """(A,) mean over everything."""
+        return self.squared.sum(axis=(0, 1)) / self.count.sum()
 
 
 def action_range(policy: Policy, recorded: Array) -> tuple[Array, Array]:

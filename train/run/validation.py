@@ -18,6 +18,7 @@ from ...policies.module import PolicyModule
 WINDOWS = 1024  # at most; a measurement costs about as much as this many samples
 ERROR = "validation/action_error"
 """Name of the figure that the best checkpoint is chosen by; the lower the better."""
+RMSE = "validation/action_rmse"
 LOSS = "validation/loss"
 _SEED = 0
 
@@ -69,8 +70,8 @@ class Validation:
 
         "validation/loss" is the policy's own objective, the one that cloning minimizes, where it has one that data
         alone teach. "validation/action_error" and "validation/action_rmse" are the mean absolute error and the root of
-        the mean squared error of single actions, as a share of their range in the training data and on average over
-        the dimensions; with "/NAME" behind them those of each dimension, raw units.
+        the mean squared error of single actions, over all dimensions, as a share of the action's range in the training
+        data; with "/NAME" behind them those of each dimension, raw units. `laminar replay` gives the same figures.
         """
         found = predict(policy, self._windows, seed=_SEED)
         errors = Errors.of(found.sampled, found.recorded, found.mask, self._windows.episode)
@@ -78,8 +79,10 @@ class Validation:
         inner = _with_loss(policy)
         if inner is not None:
             row[LOSS] = self._loss(inner)
-        for name, values in ((ERROR, errors.mean_absolute), ("validation/action_rmse", errors.root_mean_square)):
-            row[name] = float((values / self._width).mean())
+        absolute, square = errors.mean_absolute, errors.mean_square
+        row[ERROR] = float((absolute / self._width).mean())
+        row[RMSE] = float((square / self._width**2).mean() ** 0.5)
+        for name, values in ((ERROR, absolute), (RMSE, square**0.5)):
             row |= {f"{name}/{label}": float(value) for label, value in zip(self._labels, values, strict=True)}
         return row
 

@@ -1,0 +1,45 @@
+"""What a run wrote down about its data, found from the folder of one of its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...policies.storage import read_object, rebuilding
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The run that a policy lies in.
+
+    Attributes:
+        folder: of the run.
+        data: its settings of that name.
+        fingerprint: of its data; None for one that had none, or began with an earlier version.
+        held_out: numbers of the episodes that it learned nothing from.
+    """
+
+    folder: Path
+    data: Mapping[str, Any]
+    fingerprint: Mapping[str, Any] | None
+    held_out: list[int]
+
+    @classmethod
+    def of(cls, policy: str | Path) -> RunRecord | None:
+        """Read the record of a run, one of its checkpoints or its best policy; None for a policy that lies in none.
+
+        Raises:
+            LaminarError: a damaged run.json.
+        """
+        start = Path(policy).absolute()
+        places = (start, *list(start.parents)[:2])
+        folder = next((place for place in places if (place / "run.json").is_file()), None)
+        if folder is None:
+            return None
+        with rebuilding(folder / "run.json"):
+            stored = read_object(folder / "run.json")
+            record = stored.get("record", {})
+            numbers = [int(number) for number in record.get("held_out", [])]
+            return cls(folder, dict(stored["data"]), record.get("fingerprint"), numbers)
