@@ -34,8 +34,8 @@ def held_out(episodes: Episodes, share: float) -> list[int]:
     if len(names) < 2:
         what = "one episode" if len(group) == 1 else f"{len(group)} episodes that all share steps"
         raise LaminarError(
-            f"{episodes.source}: data.validation={share:g} holds out whole episodes, and {what} cannot be divided; give "
-            "data with several, or data.validation=0"
+            f"{episodes.source}: data.validation={share:g} holds out whole episodes, and {what} cannot be divided; "
+            "give data with several, or data.validation=0"
         )
     order = np.random.default_rng(SEED).permutation(len(names))
     chosen = _filled(order, sizes, round(share * len(group)))

@@ -1,8 +1,9 @@
-"""Which recorded episodes are replayed: those that a run held out, where they are its own data; else all, and it is told."""
+"""Which recorded episodes are replayed: of a run's own data those that it held out, else all, and it is told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Chosen:
     """
 
     source: str
-    content: dict[str, object]
+    content: dict[str, Any]
     numbers: list[int]
     episodes: Episodes
     kind: str

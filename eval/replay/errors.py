@@ -1,4 +1,4 @@
-"""Sampled beside recorded chunks, at windows of recorded episodes: the errors that training and `laminar replay` measure.
+"""Sampled beside recorded chunks, at windows of recorded episodes: what training and `laminar replay` measure.
 
 An error is a difference of single actions. Actions that only pad a chunk at the end of an episode do not count.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from ...policies.module import PolicyModule
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerated import Accelerated
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 BATCH = 256  # windows of a call
 
 

@@ -1,4 +1,4 @@
-"""Numbers of a replay: mean absolute and root mean square errors with intervals over episodes, and what to judge them by."""
+"""Numbers of a replay: errors with intervals over episodes, and what to judge them by."""
 
 from __future__ import annotations
 

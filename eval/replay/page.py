@@ -35,7 +35,8 @@ def write_replay(folder: str | Path, found: Replay) -> Path:
 def _page(folder: Path, found: Replay) -> Iterator[str]:
     yield from ("# Predicted beside recorded actions", "")
     yield from (f"`{found.policy}` on `{found.chosen.source}`: {found.counted}.", "")
-    yield from (f"{found.chosen.about[0].upper()}{found.chosen.about[1:]}.", "")
+    for remark in found.remarks:
+        yield from (f"{remark[0].upper()}{remark[1:]}.", "")
     yield from _totals(found)
     yield from _dimensions(found)
     if (folder / "horizon.png").is_file():
@@ -51,10 +52,10 @@ def _totals(found: Replay) -> Iterator[str]:
         yield _row(f"**{TITLES[name]}**" if name == POLICY else TITLES[name], *cells)
     yield from (
         "",
-        "Errors of single actions as shares of the action's range in the training data, over all dimensions and steps of "
-        "the chunk, with 95 % bootstrap intervals over episodes. What knows nothing of the observation is measured on the "
-        "same windows: a policy that is no closer than it has learned little that these data can show. Where an episode "
-        "begins there is no last action, and the mean one stands for it.",
+        "Errors of single actions as shares of the action's range in the training data, over all dimensions and steps "
+        "of the chunk, with 95 % bootstrap intervals over episodes. What knows nothing of the observation is measured "
+        "on the same windows: a policy that is no closer than it has learned little that these data can show. Where an "
+        "episode begins there is no last action, and the mean one stands for it.",
     )
     if BEST in found.predictors:
         yield (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .curves import Curve
 from .figures import LAST, MEAN, POLICY, TITLES
@@ -23,7 +24,7 @@ def dimensions(found: Replay, path: Path) -> Path:
     rows = np.arange(len(labels))
     figure = Figure(figsize=(8, 1.6 + 0.27 * len(labels)), layout="constrained")
     panel = figure.subplots()
-    for name, marker in ((MEAN, "s"), (LAST, "D"), (POLICY, "o")):
+    for name, marker in ((POLICY, "o"), (LAST, "D"), (MEAN, "s")):
         figures = found.predictors[name].dimensions["mean_absolute"]
         mean, low, high = np.array([(one.mean, one.low, one.high) for one in figures]).T / width
         style: dict[str, Any] = {"color": _COLORS[name], "label": TITLES[name], "zorder": 3 if name == POLICY else 2}
@@ -35,15 +36,15 @@ def dimensions(found: Replay, path: Path) -> Path:
     panel.set(xlabel=_SHARE, xlim=(0, None), ylim=(len(labels) - 0.4, -0.6), title="Errors by action dimension")
     panel.set_yticks(rows, [_name(label) for label in labels])
     panel.grid(alpha=0.3)
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    _legend(figure, panel)
     return _save(figure, path)
 
 
 def horizon(found: Replay, path: Path) -> Path:
     """Draw the error of each step of a chunk, with the interval of the policy's."""
-    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     panel = figure.subplots()
-    for name in (MEAN, LAST, POLICY):
+    for name in (POLICY, LAST, MEAN):
         figures = found.predictors[name].horizon["mean_absolute"]
         mean, low, high = np.array([(one.mean, one.low, one.high) for one in figures]).T
         steps = np.arange(1, len(mean) + 1)
@@ -54,9 +55,9 @@ def horizon(found: Replay, path: Path) -> Path:
     if execute < found.spec.chunk:
         panel.axvline(execute + 0.5, color="black", linestyle=":", label=f"the first {execute} are executed")
     panel.set(xlabel="step of the chunk", ylabel=_SHARE.replace(", ", ",\n"), ylim=(0, None), title="Errors by horizon")
-    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=9)
+    _legend(figure, panel)
     return _save(figure, path)
 
 
@@ -76,7 +77,7 @@ def curve(found: Replay, one: Curve, path: Path) -> Path:
         if index + columns >= len(labels):
             panel.set_xlabel("time (s)" if rate else "step")
             panel.tick_params(labelbottom=True)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    _legend(figure, panels[0])
     cut = f", its first {len(one.recorded)} of {one.length} steps" if len(one.recorded) < one.length else ""
     place = f"the {one.place} of {len(found.chosen.numbers)} replayed" if len(found.chosen.numbers) > 1 else "replayed"
     figure.suptitle(f"Episode {one.number}, {place}: error {one.error:.3g} of the range{cut}", fontsize=11)
@@ -87,10 +88,14 @@ def _draw(panel: Axes, times: np.ndarray[Any, Any], recorded: np.ndarray[Any, An
     if len(executed) > 1:
         label = f"{len(executed)} samples, least to largest"
         panel.fill_between(times, executed.min(0), executed.max(0), color="tab:blue", alpha=0.2, lw=0, label=label)
-    panel.plot(times, recorded, color="black", linewidth=1.2, label="recorded")
-    panel.plot(times, executed[0], color="tab:blue", linewidth=1.0, label="executed, one sample")
+    panel.plot(times, executed[0], color="tab:blue", linewidth=0.9, label="executed, one sample")
+    panel.plot(times, recorded, color="black", linewidth=1.1, label="recorded")
     panel.grid(alpha=0.3)
     panel.tick_params(labelsize=8)
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
 
 
 def _name(label: str) -> str:

@@ -22,6 +22,7 @@ from .errors import BATCH, Array, Errors, RecordedWindows, action_range, predict
 from .figures import BEST, LAST, MEAN, POLICY, TITLES, Figures, best_of, closer, figures, spread_of, trivial
 from .run_record import RunRecord
 
+_FEW = 10  # episodes of which a bootstrap can make too few different samples
 PACKAGES = ("laminar", "torch", "numpy")
 
 
@@ -65,10 +66,19 @@ class Replay:
         return width_of(*self.limits)
 
     @property
+    def remarks(self) -> list[str]:
+        """What a reader of the figures must know."""
+        count = len(self.chosen.numbers)
+        few = f"there are {count} episodes, and intervals over fewer than {_FEW} are narrower than they should be"
+        single = "there is a single episode, so that no figure has an interval"
+        return [self.chosen.about, *([single] if count == 1 else [few] if count < _FEW else [])]
+
+    @property
     def counted(self) -> str:
         """What was replayed, in words."""
         chosen = self.chosen
-        whole = f" of {chosen.content['episodes']}" if len(chosen.numbers) < int(str(chosen.content["episodes"])) else ""
+        stored = chosen.content["episodes"]
+        whole = f" of {stored}" if len(chosen.numbers) < stored else ""
         windows, steps = self.windows
         every = f"each of their {steps} steps" if windows == steps else f"{windows} of their {steps} steps"
         each = "one chunk" if self.samples == 1 else f"{self.samples} chunks"
@@ -82,7 +92,7 @@ class Replay:
             figure = f"mean absolute error {one.total['mean_absolute']} of the action's range"
             verdict = f"; the policy is {_of(self.verdicts[name])}" if name in self.verdicts else ""
             lines.append(f"  {TITLES[name]}: {figure}{verdict}")
-        return "\n".join([*lines, f"  note: {self.chosen.about}"])
+        return "\n".join([*lines, *(f"  note: {remark}" for remark in self.remarks)])
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values: the content of replay.json."""
@@ -93,7 +103,7 @@ class Replay:
             "data": {"source": chosen.source} | chosen.content,
             "episodes": chosen.numbers,
             "kind": chosen.kind,
-            "about": chosen.about,
+            "remarks": self.remarks,
             "windows": self.windows[0],
             "steps_recorded": self.windows[1],
             "samples": self.samples,

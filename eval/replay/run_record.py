@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...policies.storage import read_object, rebuilding
+
+ACTION_ERROR = "validation/action_error"
+"""Entry of metrics.jsonl: mean absolute error on held-out episodes, as a share of the action's range."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,18 @@ class RunRecord:
             record = stored.get("record", {})
             numbers = [int(number) for number in record.get("held_out", [])]
             return cls(folder, dict(stored["data"]), record.get("fingerprint"), numbers)
+
+
+def held_out_lines(run: Path) -> list[str]:
+    """Return what a run measured on its held-out episodes, a line for a report; nothing where it held out none."""
+    file = run / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []  # a kill can cut the last one
+    rows = [row for row in map(json.loads, lines) if ACTION_ERROR in row]
+    if not rows:
+        return []
+    last, best = rows[-1], min(rows, key=lambda row: row[ACTION_ERROR])
+    least = "" if best is last else f", the least {best[ACTION_ERROR]:.4g} after {best['step']}"
+    return [
+        f"- on held-out episodes: mean absolute action error {last[ACTION_ERROR]:.4g} of the action's range after "
+        f"{last['step']} updates{least}; `laminar replay` shows more"
+    ]

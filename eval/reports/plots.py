@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
+from ..replay.run_record import ACTION_ERROR
 from ..results.chain_result import ChainResult
 from ..results.result import Result
 from ..results.scores import Interval
@@ -27,7 +28,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Draw all losses, and below them the evaluations if there were any, against the number of updates.
+    """Draw all losses, and below them what was evaluated if anything was, against the number of updates.
 
     Args:
         rows: of metrics.jsonl, each with "step" and some named numbers.
@@ -35,16 +36,16 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """
     names = {name for row in rows for name in row}
     losses = sorted(name for name in names if "loss" in name)
-    scores = sorted(name for name in names if name.startswith("eval/"))
+    scores = sorted(name for name in names if name.startswith("eval/") or name == ACTION_ERROR)
     figure = Figure(figsize=(7, 3.2 + 2.4 * len(scores)), layout="constrained")
     panels = figure.subplots(1 + len(scores), 1, squeeze=False, sharex=True)[:, 0]
     for name in losses:
-        _line(panels[0], rows, name)
-    panels[0].set(ylabel="training loss", yscale="log", title="Training")
+        _line(panels[0], rows, name, marker="o" if name.startswith("validation/") else "")
+    panels[0].set(ylabel="loss", yscale="log", title="Training")
     panels[0].legend()
     for panel, name in zip(panels[1:], scores, strict=True):
         _line(panel, rows, name, marker="o")
-        panel.set(ylabel=name.removeprefix("eval/").replace("_", " "))
+        panel.set(ylabel="held-out action error" if name == ACTION_ERROR else name[5:].replace("_", " "))
     panels[-1].set_xlabel("updates")
     return _save(figure, path)
 

@@ -23,6 +23,7 @@ from ...policies.out_of_range import SHOWN, Excursions
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.pace import resolve_steps
 from ...policies.storage import read_object, rebuilding
+from ..replay.run_record import held_out_lines
 from ..results.result import Result, steps_text
 from ..rollouts.lockstep import Lockstep
 from . import plots
@@ -121,7 +122,8 @@ def data_lines(policy: PolicyModule | str | Path | None) -> list[str]:
     with rebuilding(file):
         record = read_object(file).get("record", {})
         lines = [f"- about the training data: {remark}" for remark in record.get("remarks", [])]
-        return lines + [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
+        lines += [f"- the training data look wrong: {problem}" for problem in record.get("problems", [])]
+    return lines + held_out_lines(file.parent)
 
 
 def _behavior(policy: Policy, result: Result, folder: Path) -> dict[str, Path]:

@@ -17,6 +17,7 @@ from ...policies.generative import generative
 from ...policies.guided import Acting, critic_of
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_json, read_object, rebuilding
+from ..replay.run_record import ACTION_ERROR
 from ..results.result import Result, load_as, save_result
 from ..results.scores import Interval
 from .episodes import evaluate
@@ -61,7 +62,7 @@ class OfflineResult:
         planned, done = self.settings.get("steps"), self.updates[SINGLE]
         if planned and planned > done:
             found.append(f"the run is not finished: {done} of {planned} updates")
-        if self.chosen_by:
+        if self.chosen_by and not self._chosen_on_data:
             during = self.settings.get("evaluation", {})
             seeds = {episode.seed for episode in self.last.episodes}
             if seeds & set(range(during.get("seed", 0), during.get("seed", 0) + during.get("episodes", 0))):
@@ -113,10 +114,17 @@ class OfflineResult:
             lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
         return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
 
+    @property
+    def _chosen_on_data(self) -> bool:
+        return self.chosen_by is not None and self.chosen_by["metric"] == ACTION_ERROR
+
     def _choice(self) -> list[str]:
         if self.chosen_by is None:
             return []
-        how = f"{self.chosen_by['metric']} {self.chosen_by['value']:.4g} in an evaluation during training"
+        figure = f"{self.chosen_by['metric']} {self.chosen_by['value']:.4g}"
+        if self._chosen_on_data:
+            return [f"- the best checkpoint was chosen by {figure} on episodes that the run held out"]
+        how = f"{figure} in an evaluation during training"
         return [f"- the best checkpoint was chosen by {how}: its number flatters a run that cannot be tested"]
 
     def page(self) -> list[str]:
@@ -187,7 +195,10 @@ def evaluate_offline(
             chosen_by = {name: found[name] for name in ("step", "metric", "value")}
             jobs[BEST] = (best, single, int(found["step"]))
     else:
-        missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
+        missing[BEST] = (
+            f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, or with data.validation=0.1, which "
+            "keep the best"
+        )
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
     found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
+from ...eval.replay.run_record import ACTION_ERROR
 from ...policies import generative
 from ...policies.load import load_weights
 from ...policies.module import PolicyModule
@@ -32,7 +33,6 @@ from ...policies.storage import (
 from ..improver import Improver
 from ..update.program import check_names
 from .data_record import DATA, RECORD
-from .validation import ERROR
 
 BEST = "best"
 STATE, REPLAY, ACTOR, WORLD = (f"{name}.safetensors" for name in ("train", "replay", "actor", "world"))
@@ -141,7 +141,7 @@ class Best:
         """Tell whether this one is better than another; of errors the lower is."""
         if other is None:
             return True
-        return self.value < other.value if self.metric == ERROR else self.value > other.value
+        return self.value < other.value if self.metric == ACTION_ERROR else self.value > other.value
 
 
 def read_best(run: Path) -> Best | None:

@@ -22,8 +22,8 @@ def check_settings(config: TrainConfig) -> None:
     check(config)
     if config.evaluation.every and config.env.id is None and not config.data.validation:
         raise LaminarError(
-            "evaluation.every is set, but there is no env.id to evaluate in and no data.validation to evaluate on: give "
-            "env.id=ENVIRONMENT, or data.validation=0.1 to hold out a tenth of the episodes"
+            "evaluation.every is set, but there is no env.id to evaluate in, nor data.validation: give "
+            "env.id=ENVIRONMENT, or data.validation=0.1 to evaluate on a tenth of the episodes, which is held out"
         )
     if config.data.validation and config.data.path is None:
         raise LaminarError(

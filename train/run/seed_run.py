@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ...eval.replay.run_record import ACTION_ERROR
 from ...eval.results.findings import Starts
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
@@ -29,7 +30,7 @@ from .checkpoint import (
 )
 from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
-from .validation import ERROR, Validation
+from .validation import Validation
 
 Row = dict[str, float]
 
@@ -157,7 +158,7 @@ class SeedRun:
         row = validation.measure(policy)
         self.check(row, f"after update {step}")
         if not (self.config.env.id and self.config.evaluation.every):
-            self._keep_if_best(policy, Best(step, ERROR, row[ERROR]))
+            self._keep_if_best(policy, Best(step, ACTION_ERROR, row[ACTION_ERROR]))
         if self._logs:
             self._logs.write(step, row)
 

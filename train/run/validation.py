@@ -1,4 +1,4 @@
-"""What a run measures on the episodes that it holds out: the policy's loss, and how far its actions are from the recorded.
+"""What a run measures on the episodes that it holds out: its policy's loss there, and errors of its actions.
 
 Everything random about it is drawn anew each time from generators of its own with fixed seeds. So a curve shows the
 policy and not the draws, a resumed run goes on with the same numbers, and training draws what it would without.
@@ -12,12 +12,11 @@ from torch import nn
 from ...data.episodes import Episodes
 from ...errors import LaminarError
 from ...eval.replay.errors import Errors, RecordedWindows, action_range, predict, width_of
+from ...eval.replay.run_record import ACTION_ERROR
 from ...policies.generative import GenerativePolicy, generative_in
 from ...policies.module import PolicyModule
 
 WINDOWS = 1024  # at most; a measurement costs about as much as this many samples
-ERROR = "validation/action_error"
-"""Name of the figure that the best checkpoint is chosen by; the lower the better."""
 RMSE = "validation/action_rmse"
 LOSS = "validation/loss"
 _SEED = 0
@@ -80,9 +79,9 @@ class Validation:
         if inner is not None:
             row[LOSS] = self._loss(inner)
         absolute, square = errors.mean_absolute, errors.mean_square
-        row[ERROR] = float((absolute / self._width).mean())
+        row[ACTION_ERROR] = float((absolute / self._width).mean())
         row[RMSE] = float((square / self._width**2).mean() ** 0.5)
-        for name, values in ((ERROR, absolute), (RMSE, square**0.5)):
+        for name, values in ((ACTION_ERROR, absolute), (RMSE, square**0.5)):
             row |= {f"{name}/{label}": float(value) for label, value in zip(self._labels, values, strict=True)}
         return row
 
