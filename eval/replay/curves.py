@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...data.episodes import Episodes
 from ...policies.acting import Actor
 from ...policies.policy import Policy
-from .errors import Array
+from .errors import Array, generator_for
 
 LONGEST = 400  # steps that are drawn
 
@@ -49,13 +50,15 @@ def lead(policy: Policy, episodes: Episodes, index: int, samples: int, seed: int
         samples: S.
         seed: of the noise.
     """
+    actor, drawn = Actor(policy, generator_for(policy, seed)), torch.Generator().manual_seed(seed)
     device = getattr(policy, "device", torch.device("cpu"))
-    actor = Actor(policy, torch.Generator(device).manual_seed(seed))
     start = int(episodes.starts[index])
     steps = slice(start, start + min(int(episodes.lengths[index]), LONGEST))
     seen = {key: torch.from_numpy(np.array(episodes.observation[key][steps])) for key in policy.spec.observation}
-    executed = [
-        actor.act({key: value[step].expand(samples, *value.shape[1:]) for key, value in seen.items()})
-        for step in range(steps.stop - steps.start)
-    ]
+    executed: list[Tensor] = []
+    for step in range(steps.stop - steps.start):
+        now = {key: value[step].expand(samples, *value.shape[1:]) for key, value in seen.items()}
+        shape = policy.noise_shape
+        noise = None if shape is None else torch.randn(samples, *shape, generator=drawn).to(device)
+        executed.append(actor.act(now, noise))
     return episodes.action[steps], torch.stack(executed, dim=1).cpu().numpy()

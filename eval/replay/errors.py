@@ -91,7 +91,7 @@ def predict(policy: Policy, windows: RecordedWindows, samples: int = 1, seed: in
     # On the host, so that every device gets the same.
     drawn = torch.Generator().manual_seed(seed)
     noise = None if shape is None else torch.randn(samples, len(windows), *shape, generator=drawn)
-    within = torch.Generator(device).manual_seed(seed)  # what a stochastic solver draws on the way
+    within = generator_for(policy, seed)
     sampled: list[Tensor] = []
     batches: list[Batch] = []
     for rows, batch in windows.batches():
@@ -102,10 +102,16 @@ def predict(policy: Policy, windows: RecordedWindows, samples: int = 1, seed: in
     return Predicted(torch.cat(sampled, dim=1).numpy(), recorded, mask)
 
 
-def _sample(policy: Policy, batch: Batch, noise: Tensor | None, generator: torch.Generator) -> Tensor:
-    if isinstance(policy, PolicyModule | Accelerated):
-        return policy.sample(batch["observation"], noise, generator)
-    return policy.sample(batch["observation"], noise)
+def generator_for(policy: Policy, seed: int) -> torch.Generator | None:
+    """Return what a stochastic solver draws from on the way; None for a policy that takes none."""
+    if not isinstance(policy, PolicyModule | Accelerated):
+        return None
+    return torch.Generator(policy.device).manual_seed(seed)
+
+
+def _sample(policy: Policy, batch: Batch, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    more = () if generator is None else (generator,)
+    return policy.sample(batch["observation"], noise, *more)
 
 
 @dataclass(frozen=True)
