@@ -66,9 +66,7 @@ def file(rewarded: Episodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", ["bc", "ofql"])
-def test_a_run_is_one_on_the_other_episodes_alone(
-    method: str, rewarded: Episodes, file: Path, tmp_path: Path
-) -> None:
+def test_a_run_is_one_on_the_other_episodes_alone(method: str, rewarded: Episodes, file: Path, tmp_path: Path) -> None:
     """Values that make no sense where nothing is learned from change no statistic and no weight."""
     (number,) = held_out(rewarded, 0.25)
     absurd = replace(rewarded, action=rewarded.action.copy(), reward=rewarded.reward.copy())
@@ -270,9 +268,15 @@ def test_what_is_no_policy_cannot_be_measured(episodes: Episodes) -> None:
         (["data.validation=-0.1"], "data.validation must be at least 0 and below 1, got -0.1"),
         (["data.validation=tenth"], "data.validation"),
         (["data.validation=0.1", "data.path=null"], "data.validation=0.1 holds out recorded episodes"),
-        (["evaluation.every=10"], "there is no env.id to evaluate in, nor data.validation: give env.id=ENVIRONMENT, or"),
+        (
+            ["evaluation.every=10"],
+            "there is no env.id to evaluate in, nor data.validation: give env.id=ENVIRONMENT",
+        ),
         ([SHARE, "data.path=ONE"], "data.validation=0.25 holds out whole episodes, and one episode cannot be divided"),
-        ([SHARE, "policy.chunk=30"], "(3 of 4 episodes, the others are held out): 3 of 3 episodes are shorter than the"),
+        (
+            [SHARE, "policy.chunk=30"],
+            "(3 of 4 episodes, the others are held out): 3 of 3 episodes are shorter",
+        ),
     ],
 )
 def test_errors(
