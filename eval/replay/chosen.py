@@ -18,7 +18,7 @@ from .run_record import RunRecord
 
 HELD_OUT, TRAINED, OTHER, UNKNOWN = "held out", "trained on", "other data", "unknown"
 _TOLD = {
-    HELD_OUT: "nothing was learned from these episodes",
+    HELD_OUT: "the run learned nothing from these episodes",
     TRAINED: "the policy was trained on these very episodes, which flatters it; hold some out with data.validation=0.1",
     OTHER: "these are not the data of the run",
     UNKNOWN: "what the policy was trained on is not known; if these episodes were among it, the figures flatter it",
@@ -35,6 +35,7 @@ class Chosen:
         numbers: of the chosen ones in the file.
         episodes: the chosen ones.
         kind: HELD_OUT, TRAINED, OTHER or UNKNOWN.
+        before: policy that the run began with or was taught by, and that may have learned from them; None if none may.
         mean_action: (A,) over the steps that were learned from, where these are known; else over the chosen ones.
     """
 
@@ -43,12 +44,14 @@ class Chosen:
     numbers: list[int]
     episodes: Episodes
     kind: str
+    before: str | None
     mean_action: Array
 
     @property
     def about(self) -> str:
         """What they are to the policy, a sentence."""
-        return _TOLD[self.kind]
+        told = _TOLD[self.kind]
+        return f"{told}, but {self.before}, from which it comes, may have" if self.before else told
 
 
 def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, most: int | None) -> Chosen:
@@ -79,7 +82,22 @@ def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, m
     learned = np.setdiff1d(everything, run.held_out) if run is not None and kind == HELD_OUT else numbers
     of_learned = np.isin(episodes.episode_index, learned)
     mean = episodes.action[of_learned].mean(axis=0, dtype=np.float64)
-    return Chosen(episodes.source, content, numbers.tolist(), episodes.select(numbers), kind, mean)
+    before = _before(run, content, numbers.tolist()) if run is not None and kind == HELD_OUT else None
+    return Chosen(episodes.source, content, numbers.tolist(), episodes.select(numbers), kind, before, mean)
+
+
+def _before(run: RunRecord, content: dict[str, Any], numbers: list[int]) -> str | None:
+    """Return what a run comes from that is not known to have held the episodes out as well; None if there is none."""
+    for start in run.starts:
+        found = RunRecord.of(start)
+        if found is None or found.fingerprint is None or difference(content, found.fingerprint) is not None:
+            return start
+        if not set(numbers) <= set(found.held_out):
+            return start
+        further = _before(found, content, numbers)
+        if further is not None:
+            return further
+    return None
 
 
 def _read(data: ReplayedData, run: RunRecord | None, policy: str) -> Episodes:

@@ -23,12 +23,14 @@ class RunRecord:
         data: its settings of that name.
         fingerprint: of its data; None for one that had none, or began with an earlier version.
         held_out: numbers of the episodes that it learned nothing from.
+        starts: policies that it began with or was taught by.
     """
 
     folder: Path
     data: Mapping[str, Any]
     fingerprint: Mapping[str, Any] | None
     held_out: list[int]
+    starts: list[str]
 
     @classmethod
     def of(cls, policy: str | Path) -> RunRecord | None:
@@ -46,7 +48,11 @@ class RunRecord:
             stored = read_object(folder / "run.json")
             record = stored.get("record", {})
             numbers = [int(number) for number in record.get("held_out", [])]
-            return cls(folder, dict(stored["data"]), record.get("fingerprint"), numbers)
+            init = stored.get("init")  # of old a path alone
+            starts = [init.get("path") if isinstance(init, dict) else init, stored["method"].get("teacher")]
+            return cls(
+                folder, dict(stored["data"]), record.get("fingerprint"), numbers, [str(one) for one in starts if one]
+            )
 
 
 def held_out_lines(run: Path) -> list[str]:
