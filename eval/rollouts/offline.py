@@ -196,8 +196,8 @@ def evaluate_offline(
             jobs[BEST] = (best, single, int(found["step"]))
     else:
         missing[BEST] = (
-            f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, or with data.validation=0.1, which "
-            "keep the best"
+            f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best, or with "
+            "data.validation=0.1"
         )
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
