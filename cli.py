@@ -129,6 +129,8 @@ def compare(words: list[str]) -> None:
     from .configs.compose import compose, is_setting
     from .eval.command import finished
     from .eval.rollouts.compare import compare as run
+    from .eval.rollouts.options import RolloutOptions
+    from .progress import bar
 
     paths, settings = _paths(words, lambda word: is_setting("compare", word))
     if len(paths) > 2:
@@ -140,7 +142,8 @@ def compare(words: list[str]) -> None:
     out = _folder(config, "compare")
     seeds = list(range(config.seed, config.seed + config.episodes))
     steps = [config.policy.steps if one.steps is None else one.steps for one in (config.a, config.b)]
-    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, steps=steps)) as comparison:
+    options = RolloutOptions(progress=bar)
+    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, options, steps)) as comparison:
         print(comparison.summary())
         if out:
             print(f"written to {comparison.save(out)}")
@@ -155,11 +158,12 @@ def replay(words: list[str]) -> None:
     from .configs.compose import compose
     from .eval.replay.page import write_replay
     from .eval.replay.replay import replay as run
+    from .progress import bar
 
     config = compose("replay", words)
     _need(config.policy.path, "replay", "policy.path=FOLDER")
     out = _folder(config, "replay")
-    found = run(config)
+    found = run(config, bar)
     print(found.summary())
     if out:
         print(f"report in {write_replay(out, found)}")
@@ -210,6 +214,7 @@ def bench(words: list[str]) -> None:
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
     from .policies import load_policy
+    from .progress import bar
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
@@ -220,7 +225,7 @@ def bench(words: list[str]) -> None:
     names = None if config.runtimes is None else runtimes
     policy = on_device(load_policy(config.policy.path), config.device)
     numbers = (1 if config.candidates is None else config.candidates, config.calls, config.threads)
-    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed)
+    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed, bar)
     print(summary(figures(found)))
     if out:
         print(f"report in {write_latency_report(out, found, config.policy.path)}")
@@ -233,6 +238,7 @@ def export(words: list[str]) -> None:
     from .policies.export.write import export as run
     from .policies.guided import Acting, guide
     from .policies.runtimes.pace import resolve_steps
+    from .progress import bar
 
     config = compose("export", words)
     _need(config.policy.path, "export", "policy.path=FOLDER")
@@ -240,7 +246,8 @@ def export(words: list[str]) -> None:
     policy = load_policy(config.policy.path)
     acting = Acting(config.candidates, config.selection, config.temperature, config.noise_scale)
     steps = resolve_steps(policy, config.steps)
-    folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
+    with bar(1, "file", f"writing {config.format} and comparing it with eager"):
+        folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
     parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
     if parity["remark"]:
@@ -252,6 +259,7 @@ def collect(words: list[str]) -> None:
     from .configs.compose import compose
     from .envs.collect import collect as run
     from .envs.suites.playroom import is_play
+    from .progress import bar
 
     config = compose("collect", words)
     _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
@@ -266,9 +274,9 @@ def collect(words: list[str]) -> None:
     if play:
         from .envs.playroom.play_recording import record_play
 
-        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
+        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes, bar))
     else:
-        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite))
+        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite, bar))
 
 
 def inspect(words: list[str]) -> None:
@@ -307,13 +315,14 @@ def schedule(words: list[str]) -> None:
     from .configs.compose import compose
     from .eval.schedules.held_out import search_schedules, write_schedule_report
     from .policies.load import save_schedule
+    from .progress import bar
 
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
     _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
     out = _folder(config, "schedule")
     found = []
-    for one in search_schedules(config):
+    for one in search_schedules(config, bar):
         save_schedule(config.policy.path, one.name, one.schedule)
         print(one.summary(), flush=True)
         found.append(one)

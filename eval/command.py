@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TypeVar
 from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
+from ..progress import bar, tell
 from .config import EvalConfig
 from .rollouts.options import RolloutOptions
 
@@ -65,9 +65,9 @@ def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = 
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
-    run = (acting, config.policy.runtime, config.policy.steps)
+    run = (acting, config.policy.runtime)
     how = (config.num_envs, config.processes, video, config.video_episodes, *run)
-    return RolloutOptions(*how)
+    return RolloutOptions(*how, steps=config.policy.steps, progress=bar)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
@@ -144,5 +144,5 @@ def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
 
     problem = rendering_problem()
     if problem:
-        print(f"no video: {problem}", file=sys.stderr)
+        tell(f"no video: {problem}")
     return None if problem else out / name

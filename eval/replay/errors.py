@@ -21,6 +21,7 @@ from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerated import Accelerated
+from ...progress import Finished, Progress, silent
 
 Array = NDArray[Any]
 BATCH = 256  # windows of a call
@@ -78,7 +79,9 @@ class Predicted:
 
 
 @torch.no_grad()
-def predict(policy: Policy, windows: RecordedWindows, samples: int = 1, seed: int = 0) -> Predicted:
+def predict(
+    policy: Policy, windows: RecordedWindows, samples: int = 1, seed: int = 0, progress: Progress = silent
+) -> Predicted:
     """Sample chunks at all windows; the same seed draws the same noise, from generators of its own.
 
     Args:
@@ -86,6 +89,7 @@ def predict(policy: Policy, windows: RecordedWindows, samples: int = 1, seed: in
         windows: of its Spec.
         samples: S, each with other noise.
         seed: of the noise.
+        progress: follows the windows.
     """
     shape, device = policy.noise_shape, getattr(policy, "device", torch.device("cpu"))
     # On the host, so that every device gets the same.
@@ -94,10 +98,12 @@ def predict(policy: Policy, windows: RecordedWindows, samples: int = 1, seed: in
     within = generator_for(policy, seed)
     sampled: list[Tensor] = []
     batches: list[Batch] = []
-    for rows, batch in windows.batches():
-        starts = [None if noise is None else noise[number, rows].to(device) for number in range(samples)]
-        sampled.append(torch.stack([_sample(policy, batch, start, within) for start in starts]).cpu())
-        batches.append({name: batch[name].cpu() for name in ("action", "mask")})
+    with progress(len(windows), "window") as watch:
+        for rows, batch in windows.batches():
+            starts = [None if noise is None else noise[number, rows].to(device) for number in range(samples)]
+            sampled.append(torch.stack([_sample(policy, batch, start, within) for start in starts]).cpu())
+            batches.append({name: batch[name].cpu() for name in ("action", "mask")})
+            watch(Finished(count=rows.stop - rows.start))
     recorded, mask = (torch.cat([batch[name] for batch in batches]).numpy() for name in ("action", "mask"))
     return Predicted(torch.cat(sampled, dim=1).numpy(), recorded, mask)
 

@@ -13,6 +13,7 @@ from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.pace import resolve_steps
+from ...progress import Progress, silent
 from ...settings import check
 from ..config import ReplayConfig
 from ..results.result import versions
@@ -128,8 +129,8 @@ def _of(verdict: str) -> str:
     return {"closer": "closer", "farther": "farther away", "the same": "as close"}.get(verdict, "not clearly closer")
 
 
-def replay(config: ReplayConfig) -> Replay:
-    """Hold what a policy samples against what was recorded.
+def replay(config: ReplayConfig, progress: Progress = silent) -> Replay:
+    """Hold what a policy samples, which `progress` follows, against what was recorded.
 
     Raises:
         LaminarError: no such policy or data, or data that do not fit the policy.
@@ -142,7 +143,7 @@ def replay(config: ReplayConfig) -> Replay:
     chosen = choose(config.data, RunRecord.of(path), policy.spec, path, config.episodes)
     episodes = chosen.episodes
     windows = RecordedWindows(episodes, policy.spec, config.windows, policy.device)
-    found = predict(ready, windows, samples, config.seed)
+    found = predict(ready, windows, samples, config.seed, progress)
     limits = action_range(policy, episodes.action)
     width = width_of(*limits)
     predicted = {POLICY: found.sampled} | ({BEST: best_of(found, width)} if samples > 1 else {})

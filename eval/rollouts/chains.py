@@ -18,6 +18,7 @@ from ...envs.make import split_id
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
+from ...progress import Finished
 from ...settings import check_seeds
 from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
 from ..results.findings import GIVEN
@@ -59,7 +60,8 @@ def evaluate_chains(
     check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
-    found = measure(protocol, policy, env_id, range(chains), options.but(**settings, starts=GIVEN))
+    options = options.but(**settings, starts=GIVEN)
+    found = measure(protocol, policy, env_id, range(chains), options.called(unit="chain"))
     instruction = found.spec.observation.get("instruction")
     result = ChainResult(
         env_id=found.env_id,
@@ -103,12 +105,13 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
         lockstep.start(fresh, {slot: seed + number for slot, number in fresh.items()}, options)
         begin(fresh)
 
-    def advance(slot: int, number: int, moment: Moment) -> bool:
+    def advance(slot: int, number: int, moment: Moment) -> Finished | None:
         chain = chains[number]
-        over = _book(chain, moment, max_steps, lockstep.env_id)
-        if not over and len(chain.steps) == chain.completed:
+        if _book(chain, moment, max_steps, lockstep.env_id):
+            return Finished({"instructions in a row": float(chain.completed)})
+        if len(chain.steps) == chain.completed:
             begin({slot: number})
-        return over
+        return None
 
     done = lockstep.run(numbers, start, advance)
     return {number: chains[number] for number in numbers if number in done}

@@ -106,6 +106,7 @@ def compare(
     a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
     how = [options if one is None else options.but(steps=one) for one in steps]
     names = _names(policy_a, policy_b)
+    how = [one.called(title=name) for one, name in zip(how, names, strict=True)]
     for policy, name, one in zip((a, b), names, how, strict=True):
         check_steps(policy, one.steps, name)
     try:

@@ -19,6 +19,7 @@ import numpy as np
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
+from ...progress import Finished
 from ..results.result import Episode, Result
 from .lockstep import Lockstep, Moment
 from .measurement import measure
@@ -67,7 +68,7 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
             shown = [rows[slot].tobytes() for rows in lockstep.world.observations.values()]
             episodes[seed].trace = (reduce(lambda value, rows: crc32(rows, value), shown, 0), 0.0)
 
-    def advance(slot: int, seed: int, moment: Moment) -> bool:
+    def advance(slot: int, seed: int, moment: Moment) -> Finished | None:
         episode = episodes[seed]
         episode.total += moment.reward
         episode.length += 1
@@ -75,10 +76,12 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
             episode.success = moment.success or bool(episode.success)
             episode.success_steps = moment.success + (episode.success_steps or 0)
             episode.success_at_end = moment.success
-        if moment.ended:
-            last = (rows[slot] for rows in lockstep.world.observations.values())
-            episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
-        return moment.ended
+        if not moment.ended:
+            return None
+        last = (rows[slot] for rows in lockstep.world.observations.values())
+        episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
+        told = {} if episode.success is None else {"success": float(episode.success)}
+        return Finished(told | {"return": episode.total})
 
     done = lockstep.run(seeds, start, advance)
     return {seed: episodes[seed] for seed in seeds if seed in done}

@@ -16,6 +16,7 @@ from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies.acting import Actor
 from ...policies.policy import Policy
+from ...progress import Finished, Watch, ignore
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
@@ -32,13 +33,15 @@ class Moment(NamedTuple):
 class Lockstep:
     """A world of B slots and an actor. `start` some slots, then `act` once and `step` them, again and again."""
 
-    def __init__(self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None) -> None:
-        """Make the environments.
+    def __init__(
+        self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None, watch: Watch = ignore
+    ) -> None:
+        """Make the environments; `watch` is told of each seed that is done.
 
         Raises:
             LaminarError: the policy does not fit the environment; names the key and both shapes.
         """
-        self.policy, self.recorder = policy, recorder
+        self.policy, self.recorder, self._watch = policy, recorder, watch
         film = None if recorder is None else self._film
         self.world = Slots(env_id, policy.spec, slots, render=recorder is not None, watch=film)
         self.env_id = self.world.env_id
@@ -51,7 +54,7 @@ class Lockstep:
         self,
         seeds: Sequence[int],
         start: Callable[[dict[int, int]], None],
-        advance: Callable[[int, int, Moment], bool],
+        advance: Callable[[int, int, Moment], Finished | None],
     ) -> set[int]:
         """Work through all seeds; a slot takes the next one as soon as its own is done.
 
@@ -60,7 +63,7 @@ class Lockstep:
         Args:
             seeds: distinct.
             start: begins some slots, given slot -> seed.
-            advance: books one step, given slot, seed and moment; returns whether the seed is done.
+            advance: books one step, given slot, seed and moment; returns what came of the seed once it is done.
 
         Returns:
             The seeds that are done: all, unless it was interrupted.
@@ -75,8 +78,10 @@ class Lockstep:
                 start(fresh)
                 running |= fresh
                 for slot, moment in self.step(running, self.act(running)).items():
-                    if advance(slot, running[slot], moment):
+                    finished = advance(slot, running[slot], moment)
+                    if finished is not None:
                         done.add(running.pop(slot))
+                        self._watch(finished)
         except KeyboardInterrupt:
             pass  # whoever asked for all seeds sees that some are missing
         return done

@@ -202,10 +202,11 @@ def evaluate_offline(
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
     found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)
-    for name, (folder, how, step) in jobs.items():
+    for number, (name, (folder, how, step)) in enumerate(jobs.items(), start=1):
         film = options.video if name == SINGLE else None
+        told = options.called(title=f"{number}/{len(jobs)} {title(name, None)}")
         try:
-            found.numbers[name] = evaluate(folder, env_id, seeds, options.but(video=film, acting=how))
+            found.numbers[name] = evaluate(folder, env_id, seeds, told.but(video=film, acting=how))
         except Stopped as stop:
             raise _interrupted(found, (name, step), stop, [*jobs]) from stop
         found.updates[name] = step

@@ -24,6 +24,7 @@ from ...policies.generative import generative
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import SolverSchedule, Steps
 from ...policies.storage import write_json, write_text
+from ...progress import Finished, Progress, silent
 from ...settings import check
 from ..config import ScheduleConfig
 from ..results.scores import Interval, t_interval
@@ -115,8 +116,8 @@ class Found:
         }
 
 
-def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
-    """Search a schedule for each number of calls; nothing is saved.
+def search_schedules(config: ScheduleConfig, progress: Progress = silent) -> Iterator[Found]:
+    """Search a schedule for each number of calls, which `progress` follows; nothing is saved.
 
     Raises:
         LaminarError: no such policy or data, data that do not fit the policy, or a bad number.
@@ -127,15 +128,21 @@ def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
     data = config.data
     episodes = load_episodes(data.path, Selection(data.observation, None, data.instruction, data.filter))
     searched, held_out = _halves(policy, episodes, config.seed)
-    yardstick = Yardstick(policy, _draw(policy, searched, config.observations, config.seed), config.noises, config.seed)
-    seeds = [config.seed + 1 + index for index in range(config.draws)]
-    others = [Yardstick(policy, _draw(policy, held_out, config.observations, s), config.noises, s) for s in seeds]
+
+    def made(episodes: Episodes, seed: int) -> Yardstick:
+        one = Yardstick(policy, _draw(policy, episodes, config.observations, seed), config.noises, seed)
+        watch(Finished())
+        return one
+
+    with progress(1 + config.draws, "draw", "reference") as watch:
+        yardstick = made(searched, config.seed)
+        others = [made(held_out, config.seed + 1 + index) for index in range(config.draws)]
 
     def row(steps: Steps, process: Process | None = None) -> Row:
         return Row(tuple(other.measure(steps, process) for other in others))
 
     for count in calls:
-        best, measured = search(yardstick, count, config.seed)
+        best, measured = search(yardstick, count, config.seed, progress=progress)
         same = [one for one in Breeder(process, count, Random(0)).regular() if one in measured]
         regular = min(same, key=lambda one: measured[one].sliced)
         fixed = {name: row(None, one) for name, one in process.fixed(count).items()}

@@ -137,10 +137,8 @@ class Best:
     metric: str
     value: float
 
-    def beats(self, other: Best | None) -> bool:
+    def beats(self, other: Best) -> bool:
         """Tell whether this one is better than another; of errors the lower is."""
-        if other is None:
-            return True
         return self.value < other.value if self.metric == ACTION_ERROR else self.value > other.value
 
 

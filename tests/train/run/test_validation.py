@@ -165,7 +165,7 @@ def test_of_errors_the_lower_is_better() -> None:
     assert Best(2, ERROR, 0.1).beats(Best(1, ERROR, 0.2))
     assert not Best(2, ERROR, 0.2).beats(Best(1, ERROR, 0.2))
     assert Best(2, "return", 0.2).beats(Best(1, "return", 0.1))
-    assert Best(2, ERROR, 9.0).beats(None)
+    assert not Best(2, "return", 0.1).beats(Best(1, "return", 0.1))
 
 
 def test_an_environment_chooses_where_there_is_one(tmp_path: Path) -> None:
