@@ -114,9 +114,15 @@ def test_all_seeds_hold_out_the_same(file: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_told_what_is_held_out(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(file, tmp_path / "run", SHARE)
+    out = run(file, tmp_path / "run", SHARE)
     told = "data.validation holds out 1 of 4 episodes, 20 of 80 steps; nothing is learned from them, and 20 windows"
-    assert f"note: {told}" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"note: {told}" in printed.err
+    assert "learns from 3 of 4 episodes (80 steps in all)" in printed.err
+    rows = measured(out)
+    for row in rows:
+        figures = f"update {row['step']}: held-out action error {row[ERROR]:.4g}, held-out loss {row[LOSS]:.4g}; best "
+        assert figures in printed.out
     assert any(told in remark for remark in record(tmp_path / "run")["remarks"])
 
 
@@ -178,6 +184,14 @@ def test_an_environment_chooses_where_there_is_one(tmp_path: Path) -> None:
     # an environment that nothing is evaluated in does not
     out = run(data, tmp_path / "other", SHARE, "task=pointmaze")
     assert json.loads((out / "best" / "best.json").read_text())["metric"] == ERROR
+    # and a report says what was chosen by what
+    words = [f"policy.path={out}", "task=pointmaze", "protocol=offline", "episodes=1", "video_episodes=0"]
+    assert main(["eval", *words, f"out={tmp_path / 'eval'}"]) == 0
+    page = (tmp_path / "eval" / "report.md").read_text()
+    assert "- the best checkpoint was chosen by validation/action_error " in page
+    assert " on episodes that the run held out" in page
+    assert "flatters" not in page
+    assert f"- on held-out episodes: mean absolute action error {measured(out)[-1][ERROR]:.4g} of the action's" in page
 
 
 # the figures
