@@ -257,26 +257,11 @@ def export(words: list[str]) -> None:
 def collect(words: list[str]) -> None:
     """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
-    from .envs.collect import collect as run
-    from .envs.suites.playroom import is_play
+    from .envs.command import run
     from .progress import bar
 
     config = compose("collect", words)
-    _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
-    play = is_play(config.env.id)
-    _need(config.out, "collect", "out=FOLDER" if play else "out=FILE.hdf5")
-    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
-    if not play:
-        remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
-    for unused, remedy in remedies.items():
-        if any(word.startswith(f"{unused}=") for word in words):
-            raise LaminarError(f"{unused} does not apply to {remedy}")
-    if play:
-        from .envs.playroom.play_recording import record_play
-
-        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes, bar))
-    else:
-        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite, bar))
+    print(run(config, {word.partition("=")[0] for word in words}, bar))
 
 
 def inspect(words: list[str]) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -253,12 +254,18 @@ class _Run:
 
     def _interrupted(self) -> None:
         if self.group.first:
-            size = self.group.size
-            program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
-            arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
-            command = shlex.join([*program, *arguments, "resume=true"])
-            print(f"stopped after update {self.step} of {self.config.steps}; continue with:\n  {command}", flush=True)
+            told = f"stopped after update {self.step} of {self.config.steps}; continue with"
+            print(f"{told}:\n  {self._again()}", flush=True)
         raise Stopped(self.stopped or signal.SIGTERM)  # a process of the group that was not asked stops with the others
+
+    def _again(self) -> str:
+        """Return what continues this run: the command that began it, or a call, of a program of somebody's own."""
+        if sys.argv[1:2] != ["train"]:
+            return f"laminar.train(out={self.config.out!r}, resume=True)"
+        size = self.group.size
+        program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
+        arguments = [word for word in sys.argv[1:] if not word.startswith("resume=")]
+        return shlex.join([*program, *arguments, "resume=true"])
 
 
 class _Signals:
@@ -269,6 +276,8 @@ class _Signals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals come to the main thread, and Python lets no other one ask for them
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._ask)
 
