@@ -8,6 +8,7 @@
     laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains
     laminar eval policy.path=runs/hopper env.id=hopper-medium-v2 protocol=offline out=runs/hopper/eval
     laminar compare runs/maze runs/other env.id=laminar/PointMaze-v0
+    laminar replay policy.path=runs/maze data.path=others.hdf5 out=runs/maze/replay
     laminar table runs out=scores
     laminar schedule policy.path=runs/maze data.path=demos.hdf5 calls=[2,3]
     laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
@@ -139,6 +140,26 @@ def compare(words: list[str]) -> None:
     _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
     run(config, paths[2:], _folder(config, "compare"))
+
+
+def replay(words: list[str]) -> None:
+    """Hold predicted against recorded actions, without a simulator: errors with intervals, and curves.
+
+    Of the run's own data it takes the episodes that data.validation held out, of other data all. data.path may be left
+    out: the run knows its own.
+    """
+    from .configs.compose import compose
+    from .eval.replay.page import write_replay
+    from .eval.replay.replay import replay as run
+    from .progress import bar
+
+    config = compose("replay", words)
+    _need(config.policy.path, "replay", "policy.path=FOLDER")
+    out = _folder(config, "replay")
+    found = run(config, bar)
+    print(found.summary())
+    if out:
+        print(f"report in {write_replay(out, found)}")
 
 
 def table(words: list[str]) -> None:
@@ -291,6 +312,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
     "compare": compare,
+    "replay": replay,
     "table": table,
     "schedule": schedule,
     "bench": bench,

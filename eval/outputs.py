@@ -18,5 +18,10 @@ WRITTEN = {
     # "difference" is in records of before
     "compare": Written("compare.json", ("pairs", "difference"), ("compare.md", "compare.html", "returns.png")),
     "bench": Written("bench.json", ("roofline",), ("latency.png", *_PAGES)),
+    "replay": Written(
+        "replay.json",
+        ("predictors",),
+        (*_PAGES, *(f"{name}.png" for name in ("dimensions", "horizon", "best", "median", "worst"))),
+    ),
     "schedule": Written("report.json", ("found",), _PAGES),
 }

@@ -48,17 +48,10 @@ def three_numbers(found: OfflineResult) -> list[Block]:
         Heading("Three numbers of one run"),
         Table(["number", "updates", *shown, *(["0 to 1"] if rates else [])], rows),
         Paragraph(f"{what}{score}. {SMOOTHNESS}"),
-        Bullets([*_choice(found), *found.remarks, f"seed of the training: {found.settings.get('seed')}"]),
+        Bullets([*filter(None, [found.choice]), *found.remarks, f"seed of the training: {found.settings.get('seed')}"]),
         Paragraph("The rest of this page is about the single sample of the last checkpoint."),
     ]
 
 
 def _gauge(result: Result, rates: bool) -> list[Words]:
     return ([Gauge(result.success_rate)] if result.success_rate else [""]) if rates else []
-
-
-def _choice(found: OfflineResult) -> list[str]:
-    if found.chosen_by is None:
-        return []
-    how = f"{found.chosen_by['metric']} {found.chosen_by['value']:.4g} in an evaluation during training"
-    return [f"the best checkpoint was chosen by {how}: its number flatters a run that cannot be tested"]

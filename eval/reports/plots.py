@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..results.result import Result
+from ..results.run_record import ACTION_ERROR
 from .recorded import Recorded
 
 Array = NDArray[Any]
@@ -30,7 +31,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Draw all losses, and below them the evaluations if there were any, against the number of updates.
+    """Draw all losses, and below them what was evaluated if anything was, against the number of updates.
 
     A figure that is the success rate again, as the return of a sparse reward is, is not drawn a second time.
 
@@ -40,18 +41,19 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """
     names = {name for row in rows for name in row}
     losses = sorted(name for name in names if "loss" in name)
-    scores = sorted(name for name in names if name.startswith("eval/"))
+    scores = sorted(name for name in names if name.startswith("eval/") or name == ACTION_ERROR)
     same = [name for name in scores if name != _SUCCESS and _points(rows, name) == _points(rows, _SUCCESS)]
     scores = [name for name in scores if name not in same]
     figure = Figure(figsize=(7, 3.2 + 2.4 * len(scores)), layout="constrained")
     panels = figure.subplots(1 + len(scores), 1, squeeze=False, sharex=True)[:, 0]
     for name in losses:
-        _line(panels[0], rows, name)
-    panels[0].set(ylabel="training loss", yscale="log", title="Training")
+        _line(panels[0], rows, name, marker="o" if name.startswith("validation/") else "")
+    panels[0].set(ylabel="loss", yscale="log", title="Training")
     panels[0].legend()
     for panel, name in zip(panels[1:], scores, strict=True):
         _line(panel, rows, name, marker="o")
-        panel.set(ylabel=name.removeprefix("eval/").replace("_", " "))
+        title = "held-out action error" if name == ACTION_ERROR else name.removeprefix("eval/").replace("_", " ")
+        panel.set(ylabel=title)
         if name.endswith("_rate"):
             panel.set(ylim=_RATES)
     panels[-1].set_xlabel("updates")

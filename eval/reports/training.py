@@ -12,6 +12,7 @@ from ...data.load import Selection, load_episodes
 from ...data.spec import Spec
 from ...errors import LaminarError
 from ...policies.storage import read_object, rebuilding
+from ..results.run_record import held_out_line
 from . import plots
 from .page import Code, Picture, Words
 
@@ -54,11 +55,13 @@ class Training:
 
     @property
     def about_data(self) -> list[str]:
-        """What the run noted about its data when it started."""
+        """What the run noted about its data when it started, and what it measured on held-out ones."""
         with self._reading():
             record = self._settings.get("record", {})
             lines = [f"about the training data: {remark}" for remark in record.get("remarks", [])]
-            return lines + [f"the training data look wrong: {problem}" for problem in record.get("problems", [])]
+            lines += [f"the training data look wrong: {problem}" for problem in record.get("problems", [])]
+            held_out = "" if self._folder is None else held_out_line(self._folder)
+            return lines + ([held_out] if held_out else [])
 
     def data(self, spec: Spec) -> tuple[Episodes | None, str]:
         """Read the recordings that a policy learned from, without pictures.

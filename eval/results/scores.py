@@ -136,6 +136,32 @@ def bootstrap(
     return Interval(float(reduce[aggregate](everything)), float(low), float(high))
 
 
+def ratio_bootstrap(
+    sums: Array, counts: Array, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
+) -> tuple[Array, Array, Array]:
+    """Return ratios of totals, and both ends of their percentile bootstrap intervals, many figures at once.
+
+    What is drawn anew are whole groups (episodes), as what lies in one is alike. A resample that has nothing of a
+    figure does not count for it.
+
+    Args:
+        sums: (E, K) of each group.
+        counts: (E, K) or (E, 1) what they are sums of; of each figure not all are 0.
+        confidence: coverage of the intervals.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Returns:
+        Three arrays (K,).
+    """
+    groups = len(sums)
+    weights = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+    with np.errstate(invalid="ignore"):
+        drawn = (weights @ sums) / (weights @ counts)
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return sums.sum(axis=0) / counts.sum(axis=0), low, high
+
+
 def are_equal(values: ArrayLike) -> bool:
     """Tell whether values are equal up to rounding, so that their spread says nothing about another one."""
     array = np.asarray(values, np.float64)

@@ -18,6 +18,7 @@ from ...policies.guided import Acting, critic_of
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_json, read_object, rebuilding
 from ..results.result import Result, load_as, save_result
+from ..results.run_record import ACTION_ERROR
 from ..results.scores import Interval
 from .episodes import evaluate
 from .measurement import check_steps
@@ -61,7 +62,7 @@ class OfflineResult:
         planned, done = self.settings.get("steps"), self.updates[SINGLE]
         if planned and planned > done:
             found.append(f"the run is not finished: {done} of {planned} updates")
-        if self.chosen_by:
+        if self.chosen_by and not self._chosen_on_data:
             during = self.settings.get("evaluation", {})
             seeds = {episode.seed for episode in self.last.episodes}
             if seeds & set(range(during.get("seed", 0), during.get("seed", 0) + during.get("episodes", 0))):
@@ -112,6 +113,20 @@ class OfflineResult:
             unit, figure = score(result)
             lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
         return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
+
+    @property
+    def _chosen_on_data(self) -> bool:
+        return self.chosen_by is not None and self.chosen_by["metric"] == ACTION_ERROR
+
+    @property
+    def choice(self) -> str:
+        """How the best checkpoint was chosen; "" where there is none."""
+        if self.chosen_by is None:
+            return ""
+        figure = f"the best checkpoint was chosen by {self.chosen_by['metric']} {self.chosen_by['value']:.4g}"
+        if self._chosen_on_data:
+            return f"{figure} on episodes that the run held out"
+        return f"{figure} in an evaluation during training: its number flatters a run that cannot be tested"
 
 
 def title(name: str, result: Result | None) -> str:
@@ -169,7 +184,10 @@ def evaluate_offline(
             chosen_by = {name: found[name] for name in ("step", "metric", "value")}
             jobs[BEST] = (best, single, int(found["step"]))
     else:
-        missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
+        missing[BEST] = (
+            f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best, or with "
+            "data.validation=0.1"
+        )
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
     found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)

@@ -296,9 +296,7 @@ def test_a_rate_has_the_whole_axis_in_the_training_curve(tmp_path: Path, monkeyp
     monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure) or path)
     rows = [{"step": 1, "loss": 1.0}, {"step": 2, "eval/success_rate": 0.4, "eval/return": 0.4}]
     plots.training_curve(rows, tmp_path / "x.png")
-    assert [panel.get_ylabel() for panel in drawn[0].axes] == ["training loss", "success rate"], (
-        "the return is the same"
-    )
+    assert [panel.get_ylabel() for panel in drawn[0].axes] == ["loss", "success rate"], "the return is the same"
     assert drawn[0].axes[1].get_ylim() == pytest.approx((0, 1), abs=0.05)
     plots.training_curve([*rows, {"step": 3, "eval/success_rate": 0.4, "eval/return": 0.5}], tmp_path / "x.png")
     assert [panel.get_ylabel() for panel in drawn[1].axes][1:] == ["return", "success rate"]

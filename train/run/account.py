@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ...eval.results.run_record import ACTION_ERROR
 from ...eval.results.scores import Interval
 from ...policies.generative import generative
 from ...policies.module import PolicyModule
 from ..config import TrainConfig
 from .checkpoint import Best, read_best
 from .data_record import DataRecord
+from .validation import LOSS
 
 
 def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: list[Path], step: int) -> list[str]:
@@ -33,7 +35,9 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
         what += f" policy={policy.policy_config.process.name} network={policy.network_config.name}"
     what += f" ({sum(weight.numel() for weight in product.parameters()):,} parameters)"
     if data.fingerprint is not None:
-        what += f" learns from {data.fingerprint['episodes']:,} episodes ({data.fingerprint['steps']:,} steps)"
+        every, steps = data.fingerprint["episodes"], data.fingerprint["steps"]
+        of_all = f"{every - len(data.held_out):,} of " if data.held_out else ""
+        what += f" learns from {of_all}{every:,} episodes ({steps:,} steps{' in all' if of_all else ''})"
     seeds = "" if config.seeds is None else f", seeds {', '.join(map(str, config.seeds))} together"
     threads = torch.get_num_threads()
     how = f"on {config.runtime.device} with {threads} thread{'s' * (threads > 1)}"
@@ -63,9 +67,24 @@ def evaluated(step: int, figures: Mapping[str, Interval | None], metric: str, ep
     """
     told = [f"{_plain(metric)} {figures[metric]} of {episodes} episode{'s' * (episodes > 1)}"]
     told += [f"{_plain(name)} {value}" for name, value in figures.items() if value is not None and name != metric]
-    so_far = "best so far" if best.step == step else f"best is {_told(best)}"
-    return f"update {step}: {', '.join(told)}; {so_far}"
+    return f"update {step}: {', '.join(told)}; {_so_far(step, best)}"
+
+
+def validated(step: int, row: Mapping[str, float], best: Best | None) -> str:
+    """Return the line of what was measured on held-out episodes.
+
+    Args:
+        step: updates done.
+        row: figures by their names in the logs.
+        best: see `evaluated`; None where an environment chooses it.
+    """
+    told = [f"{_plain(name)} {row[name]:.4g}" for name in (ACTION_ERROR, LOSS) if name in row]
+    return f"update {step}: {', '.join(told)}{'' if best is None else f'; {_so_far(step, best)}'}"
+
+
+def _so_far(step: int, best: Best) -> str:
+    return "best so far" if best.step == step else f"best is {_told(best)}"
 
 
 def _plain(metric: str) -> str:
-    return metric.removesuffix("_rate").replace("_", " ")
+    return metric.removesuffix("_rate").replace("_", " ").replace("validation/", "held-out ")

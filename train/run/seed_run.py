@@ -12,13 +12,14 @@ from typing import Any
 
 from ...errors import LaminarError
 from ...eval.results.findings import Starts
+from ...eval.results.run_record import ACTION_ERROR
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_object, write_json
 from ...progress import bar, tell
 from ..config import TrainConfig
 from ..improver import Improver
-from .account import evaluated
+from .account import evaluated, validated
 from .checkpoint import (
     BEST,
     Best,
@@ -33,6 +34,7 @@ from .checkpoint import (
 )
 from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
+from .validation import Validation
 
 Row = dict[str, float]
 
@@ -150,10 +152,29 @@ class SeedRun:
             self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
         return result.findings.starts
 
+    def validate(self, step: int, validation: Validation) -> None:
+        """Measure the averaged policy on the held-out episodes, log and tell it.
+
+        Where no environment tells which policy is best, the least action error does.
+
+        Raises:
+            LaminarError: a figure is not finite.
+        """
+        policy = self.improver.product()
+        assert isinstance(policy, PolicyModule)  # checked when the episodes were packed
+        row = validation.measure(policy)
+        self.check(row, f"after update {step}")
+        best = None
+        if not (self.config.env.id and self.config.evaluation.every):
+            best = self._keep_if_best(policy, Best(step, ACTION_ERROR, row[ACTION_ERROR]))
+        tell(self.name + validated(step, row, best), sys.stdout)
+        if self._logs:
+            self._logs.write(step, row)
+
     def _keep_if_best(self, policy: PolicyModule, found: Best) -> Best:
         """Save a policy if it is the best so far; return the evaluation of the best."""
         best = read_best(self.folder)
-        if best is not None and found.value <= best.value:
+        if best is not None and not found.beats(best):
             return best
         save_best(self.folder, policy, found)
         return found

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from ...data.split import held_out, split
 from ...errors import LaminarError, Stopped
 from ...eval.results.findings import Starts
 from ...progress import Meter, meter, tell
@@ -43,6 +44,7 @@ from .data_record import record_of
 from .forecast import Forecast
 from .logs import Means
 from .seed_run import SeedRun
+from .validation import Validation
 
 
 def train(config: TrainConfig) -> Path:
@@ -76,11 +78,17 @@ class _Run:
         configs = one_a_seed(with_settings_of_init(config))
         self.seeds = [SeedRun(one, group.size, name) for one, name in zip(configs, names, strict=True)]
         recorded = load_recorded(config)
+        out = [] if recorded is None else held_out(recorded, config.data.validation)
+        learned, tested = split(recorded, out) if recorded is not None and out else (recorded, None)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
-            seed.improver = build_improver(seed.config, recorded, group, like)
+            seed.improver = build_improver(seed.config, learned, group, like)
         product = self.seeds[0].improver.product()
-        self.data = record_of(config, recorded, product, check_environment(config, product, recorded))
+        self.validation = None if tested is None else Validation(tested, product, config.method.name)
+        further = check_environment(config, product, recorded)
+        if recorded is not None and self.validation is not None:
+            further += self.validation.remarks(recorded)
+        self.data = record_of(config, recorded, product, further, out)
         for seed in self.seeds:
             seed.take(self.data)
         self._update = self._join_updates()
@@ -146,15 +154,21 @@ class _Run:
         return f"loss {sum(row['loss'] for row in rows) / len(rows):.4f}" if "loss" in rows[0] else None
 
     def _evaluate(self, done: bool) -> None:
-        """Evaluate the seeds in the environment, where there is one and it is time."""
-        every = self.config.evaluation.every
-        if not every or not self.group.first or (self.step % every and not done):
+        """Evaluate the seeds in the environment and on held-out episodes, where there are such and it is time."""
+        config = self.config
+        every = config.evaluation.every
+        if not self.group.first:
             return
-        begin = time.perf_counter()
-        with self.forecast.aside():
-            for seed in self.seeds:
-                self.starts = seed.evaluate(self.step, self.starts)
-        self._tell(self.forecast.evaluated(time.perf_counter() - begin))
+        if config.env.id is not None and every and (done or self.step % every == 0):
+            begin = time.perf_counter()
+            with self.forecast.aside():
+                for seed in self.seeds:
+                    self.starts = seed.evaluate(self.step, self.starts)
+            self._tell(self.forecast.evaluated(time.perf_counter() - begin))
+        if self.validation is not None and (done or self.step % (every or config.checkpoint_every) == 0):
+            with self.forecast.aside():
+                for seed in self.seeds:
+                    seed.validate(self.step, self.validation)
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
