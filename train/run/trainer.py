@@ -264,8 +264,8 @@ class _Run:
             return f"laminar.train(out={self.config.out!r}, resume=True)"
         size = self.group.size
         program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
-        arguments = [word for word in sys.argv[1:] if not word.startswith("resume=")]
-        return shlex.join([*program, *arguments, "resume=true"])
+        out = [word for word in sys.argv if word.startswith("out=")]  # as it was typed; the run has all other settings
+        return shlex.join([*program, "train", *out[-1:], "resume=true"])
 
 
 class _Signals:
