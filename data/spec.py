@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,12 +73,14 @@ class Spec:
                     f"a spec has {len(self.action_low)} lower and {len(self.action_high)} upper action limits for "
                     f"{self.action_dim} actions"
                 )
-            if any(low > high for low, high in zip(self.action_low, self.action_high, strict=True)):
-                raise LaminarError(f"a spec's action limits are inverted: {self.action_low} to {self.action_high}")
+            if not all(low <= high for low, high in zip(self.action_low, self.action_high, strict=True)):
+                raise LaminarError(
+                    f"a spec's action limits are inverted, or no numbers: {self.action_low} to {self.action_high}"
+                )
         if self.history < 1 or self.chunk < 1:
             raise LaminarError(f"a spec needs history and chunk of at least 1, got {self.history} and {self.chunk}")
-        if self.rate_hz is not None and not self.rate_hz > 0:
-            raise LaminarError(f"a spec's control rate must be above 0 Hz, got {self.rate_hz}")
+        if self.rate_hz is not None and not 0 < self.rate_hz < math.inf:
+            raise LaminarError(f"a spec's control rate must be above 0 Hz and finite, got {self.rate_hz}")
 
     @property
     def action_dim(self) -> int:
