@@ -85,11 +85,19 @@ def as_batch(spec: Spec, obs: Observation) -> tuple[Observation, bool]:
         obs = _joined(obs)
     key, feature = next(iter(spec.observation.items()))
     value = obs.get(key) if isinstance(obs, Mapping) else obs
-    if value is None or (value.ndim if hasattr(value, "ndim") else np.ndim(value)) != len(feature.shape):
+    if value is None or _axes(value) != len(feature.shape):
         return obs, False
     if not isinstance(obs, Mapping):
         return _one(obs), True
     return {key: _one(value) for key, value in obs.items()}, True
+
+
+def _axes(value: Any) -> int:
+    """Return how many axes a value has; -1 of what is no array, which `as_tensors` refuses by its key."""
+    try:
+        return value.ndim if hasattr(value, "ndim") else np.ndim(value)
+    except (TypeError, ValueError, RuntimeError):
+        return -1
 
 
 def _joined(obs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -101,7 +109,12 @@ def _joined(obs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _one(value: Any) -> Any:
-    return value[None] if isinstance(value, Tensor) else np.asarray(value)[None]
+    if isinstance(value, Tensor):
+        return value[None]
+    try:
+        return np.asarray(value)[None]
+    except (TypeError, ValueError, RuntimeError):
+        return [value]  # no array either: refused by its key as well
 
 
 def as_windows(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
@@ -138,13 +151,14 @@ def check_values(spec: Spec, observation: Mapping[str, Tensor]) -> None:
     for key, feature in spec.observation.items():
         value = observation.get(key)
         if value is None:
-            raise LaminarError(f"observation '{key}' is missing (got {sorted(observation)}){nearest(key, observation)}")
+            known = sorted(map(str, observation))
+            raise LaminarError(f"observation '{key}' is missing (got {known}){nearest(key, known)}")
         if value.shape[1:] != feature.shape:
             raise LaminarError(f"observation '{key}' has shape {tuple(value.shape[1:])}, expected {feature.shape}")
         # A sum is finite if all its terms are, unless they are huge; where it is not, they deserve a closer look.
         if value.is_floating_point() and not value.is_cuda and not math.isfinite(value.sum().item()):
             _check_finite(key, value)
-    unknown = sorted(observation.keys() - spec.observation.keys())
+    unknown = sorted(map(str, observation.keys() - spec.observation.keys()))
     if unknown:
         raise LaminarError(
             f"the policy has no observation '{unknown[0]}' (it has {sorted(spec.observation)})"
