@@ -10,6 +10,22 @@ from typing import Any
 from ..errors import LaminarError, nearest
 
 
+def joined(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dictionaries in a dictionary as one, with keys like "arm/joints": those of recordings and environments.
+
+    Raises:
+        LaminarError: two come to the same key.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = joined(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        twice = sorted(flat.keys() & inside.keys())
+        if twice:
+            raise LaminarError(f"observation '{twice[0]}' is there twice; give each a key of its own")
+        flat |= inside
+    return flat
+
+
 @dataclass(frozen=True)
 class Feature:
     """One named array at one time step: `shape` without batch or time, numpy `dtype` name, physical `unit`."""

@@ -17,6 +17,7 @@ from ..overwriting import check_files
 from .episodes import Episodes
 from .formats import d4rl
 from .recording import Recording
+from .spec import joined
 
 Array = NDArray[Any]
 Limit = tuple[float, ...] | None
@@ -35,7 +36,7 @@ def write_episodes(
 ) -> Path:
     """Write recordings into an HDF5 file of D4RL's layout, as a whole or not at all.
 
-    An episode of T steps is a dictionary::
+    An episode of T steps is a dictionary, whose observation may have dictionaries in it::
 
         observation   (T + 1, ...), or {key: (T + 1, ...)}: before each action, and after the last one
         action        (T, A)
@@ -124,12 +125,12 @@ class _Rows:
         success = episode.get("success")
         self.success = None if success is None else bool(self._flags("success", success).any())
         given = episode["observation"]
-        named = given if isinstance(given, Mapping) else {"observation": given}
-        self._check_keys([str(key) for key in named])
+        named = joined(given) if isinstance(given, Mapping) else {"observation": given}
+        self._check_keys(list(named))
         self.observation: dict[str, Array] = {}
         self.final: dict[str, Array] = {}
         for key, value in named.items():
-            self._split(str(key), self._array(f"observation '{key}'", value), steps)
+            self._split(key, self._array(f"observation '{key}'", value), steps)
 
     def check_like(self, first: _Rows) -> None:
         """Refuse an episode that is not of the same kind as the first."""
@@ -156,8 +157,8 @@ class _Rows:
         for key in keys:
             if "\0" in key or {"", ".", ".."} & set(key.split("/")):
                 raise LaminarError(f"{self.name}: {key!r} cannot name an observation; give a word, such as 'joints'")
-            if keys.count(key) > 1 or any(other.startswith(f"{key}/") for other in keys):
-                raise LaminarError(f"{self.name}: observation '{key}' is there twice, or is the folder of another one")
+            if any(other.startswith(f"{key}/") for other in keys):
+                raise LaminarError(f"{self.name}: observation '{key}' is an array, and has others below it; rename one")
 
     def _array(self, what: str, value: Any) -> Array:
         try:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.spec import Feature, Spec
+from ..data.spec import Feature, Spec, joined
 from ..errors import LaminarError, nearest
 
 Observation = Mapping[str, Any] | Any
@@ -82,14 +82,15 @@ def as_batch(spec: Spec, obs: Observation) -> tuple[Observation, bool]:
         obs: {key: (B, ...)} or {key: (...)}; a single array when there is one key.
     """
     if isinstance(obs, Mapping) and any(isinstance(value, Mapping) for value in obs.values()):
-        obs = _joined(obs)
+        obs = joined(obs)
     key, feature = next(iter(spec.observation.items()))
     value = obs.get(key) if isinstance(obs, Mapping) else obs
-    if value is None or _axes(value) != len(feature.shape):
+    axes = -1 if value is None else _axes(value)
+    if axes != len(feature.shape) and (axes, feature.shape) != (0, (1,)):
         return obs, False
     if not isinstance(obs, Mapping):
-        return _one(obs), True
-    return {key: _one(value) for key, value in obs.items()}, True
+        return _one(obs, feature), True
+    return {key: _one(value, spec.observation.get(key)) for key, value in obs.items()}, True
 
 
 def _axes(value: Any) -> int:
@@ -100,21 +101,13 @@ def _axes(value: Any) -> int:
         return -1
 
 
-def _joined(obs: Mapping[Any, Any]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
-    for key, value in obs.items():
-        inside = _joined(value) if isinstance(value, Mapping) else None
-        joined |= {str(key): value} if inside is None else {f"{key}/{name}": one for name, one in inside.items()}
-    return joined
-
-
-def _one(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value[None]
+def _one(value: Any, feature: Feature | None) -> Any:
+    """Return a value as a batch of one; a single number is a vector of one, as in `envs.spec`."""
     try:
-        return np.asarray(value)[None]
+        array = value if isinstance(value, Tensor) else np.asarray(value)
     except (TypeError, ValueError, RuntimeError):
-        return [value]  # no array either: refused by its key as well
+        return [value]  # no array: refused by its key
+    return array.reshape(1, 1) if feature is not None and (array.ndim, feature.shape) == (0, (1,)) else array[None]
 
 
 def as_windows(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:

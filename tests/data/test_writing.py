@@ -66,12 +66,14 @@ def test_several_sensors(tmp_path: Path) -> None:
         "joints": np.linspace(0, 1, 12).reshape(6, 2),
         "camera": np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), np.uint8),
         "force": list(range(6)),  # one number a step
+        "hand": {"left": {"open": np.ones((6, 1))}},
     }
     found = laminar.load_episodes(write_episodes(tmp_path / "demos.hdf5", [episode(observation=seen)]))
     assert {key: (value.shape, value.dtype) for key, value in found.observation.items()} == {
         "joints": ((5, 2), np.float32),
         "camera": ((5, 8, 8, 3), np.uint8),
         "force": ((5, 1), np.float32),
+        "hand/left/open": ((5, 1), np.float32),
     }
     np.testing.assert_array_equal(found.observation["camera"], seen["camera"][:-1])
 
@@ -160,7 +162,11 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         (lambda: [episode(observation={"a\0b": np.zeros((6, 3))})], "cannot name an observation; give a word"),
         (
             lambda: [episode(observation={"arm": np.zeros((6, 3)), "arm/q": np.zeros((6, 3))})],
-            "observation 'arm' is there twice, or is the folder of another one",
+            "observation 'arm' is an array, and has others below it; rename one",
+        ),
+        (
+            lambda: [episode(observation={1: np.zeros((6, 3)), "1": np.zeros((6, 3))})],
+            "observation '1' is there twice; give each a key of its own",
         ),
         (
             lambda: [

@@ -196,6 +196,19 @@ def test_collect(tmp_path: Path) -> None:
         laminar.collect(task="pointmaze", steps=5, out=tmp_path / "other.hdf5")
 
 
+def test_a_single_number_is_seen(tmp_path: Path) -> None:
+    """A recording and an environment take one for a vector of one; so does a policy."""
+    rng = np.random.default_rng(0)
+    seen = {"grip": rng.normal(size=9), "arm": {"joints": rng.normal(size=(9, 2)), "force": rng.normal(size=9)}}
+    demos = laminar.write_episodes(tmp_path / "d.hdf5", [{"observation": seen, "action": rng.normal(size=(8, 1))}])
+    policy = laminar.load_policy(laminar.train(data=demos, out=tmp_path / "run", **SMALL))
+    noise = torch.zeros(1, *policy.noise_shape)
+    one = policy.act({"grip": 0.5, "arm": {"joints": [0.1, 0.2], "force": np.float32(0.3)}}, noise)
+    policy.reset()
+    batch = {"grip": [[0.5]], "arm/joints": [[0.1, 0.2]], "arm/force": [[0.3]]}
+    assert policy.act(batch, noise)[0].numpy() == pytest.approx(one)
+
+
 def test_what_is_public() -> None:
     assert dir(laminar) == sorted(laminar.__all__)
     for name in laminar.__all__:
