@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import laminar
 from laminar.cli import main
@@ -65,12 +66,14 @@ def test_several_sensors(tmp_path: Path) -> None:
         "joints": np.linspace(0, 1, 12).reshape(6, 2),
         "camera": np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), np.uint8),
         "force": list(range(6)),  # one number a step
+        "hand": {"left": {"open": np.ones((6, 1))}},
     }
     found = laminar.load_episodes(write_episodes(tmp_path / "demos.hdf5", [episode(observation=seen)]))
     assert {key: (value.shape, value.dtype) for key, value in found.observation.items()} == {
         "joints": ((5, 2), np.float32),
         "camera": ((5, 8, 8, 3), np.uint8),
         "force": ((5, 1), np.float32),
+        "hand/left/open": ((5, 1), np.float32),
     }
     np.testing.assert_array_equal(found.observation["camera"], seen["camera"][:-1])
 
@@ -143,6 +146,35 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         (lambda: [episode(), episode(observation=np.zeros((6, 4)))], "episode 1 is not like episode 0: observations"),
         (lambda: [rewarded(), episode(success=True)], "episode 1 is not like episode 0: rewards False and True"),
         (lambda: [rewarded(), rewarded(success=None)], "episode 1 is not like episode 0: success False and True"),
+        (lambda: None, "the episodes are a NoneType; give a list of dictionaries"),
+        (
+            lambda: [episode(observation={})],
+            "episode 0 has no observations; give an array, or a dictionary of at least",
+        ),
+        (lambda: [episode(observation=3.0)], "observation 'observation' is a single number for 5 actions; give rows"),
+        (lambda: [episode(observation=torch.zeros(6, 3, requires_grad=True))], "is no array (Can't call numpy()"),
+        (lambda: [episode(observation=torch.zeros(6, 3, dtype=torch.bfloat16))], "is no array (Got unsupported"),
+        (lambda: [episode(terminated="no")], "episode 0: terminated holds <U2; give numbers"),
+        (lambda: [episode(success="False")], "episode 0: success holds <U5; give numbers"),
+        (lambda: [episode(success=np.nan)], "success holds values other than 0 and 1; give True or False"),
+        (lambda: [episode(observation={"/arm": np.zeros((6, 3))})], "'/arm' cannot name an observation"),
+        (lambda: [episode(observation={"": np.zeros((6, 3))})], "'' cannot name an observation"),
+        (lambda: [episode(observation={"a\0b": np.zeros((6, 3))})], "cannot name an observation; give a word"),
+        (
+            lambda: [episode(observation={"arm": np.zeros((6, 3)), "arm/q": np.zeros((6, 3))})],
+            "observation 'arm' is an array, and has others below it; rename one",
+        ),
+        (
+            lambda: [episode(observation={1: np.zeros((6, 3)), "1": np.zeros((6, 3))})],
+            "observation '1' is there twice; give each a key of its own",
+        ),
+        (
+            lambda: [
+                episode(observation=np.zeros((6, 4, 4, 3), np.uint8)),
+                episode(observation=np.zeros((6, 4, 4, 3))),
+            ],
+            "episode 1 is not like episode 0: pictures of {'observation': 'float64'} and {'observation': 'uint8'}",
+        ),
         (lambda: [episode(action=np.full((5, 2), np.nan))], "action is not finite in 5 of 5 rows"),
     ],
 )
@@ -160,7 +192,12 @@ def test_mistakes(tmp_path: Path, make: Callable[[], Any], told: str) -> None:
         ({"action_low": [-1], "action_high": [1]}, "action_low has 1 numbers for 2 actions"),
         ({"action_low": [-1, -1]}, "one action limit without the other"),
         ({"action_names": ["a"]}, "action_names has 1 names for 2 actions"),
-        ({"rate_hz": 0}, "control rate must be above 0 Hz, got 0"),
+        ({"action_names": ["a", "a"]}, "holds an empty name, or one twice; give a name of its own to each"),
+        ({"action_low": "ab", "action_high": [1, 1]}, "action_low is 'ab'; give one number for each"),
+        ({"action_low": [np.nan] * 2, "action_high": [1, 1]}, "action limits are inverted, or no numbers"),
+        ({"rate_hz": 0}, "control rate must be above 0 Hz and finite, got 0"),
+        ({"rate_hz": np.inf}, "control rate must be above 0 Hz and finite, got inf"),
+        ({"rate_hz": "20"}, "rate_hz is '20'; give a number, such as 20"),
     ],
 )
 def test_wrong_limits(tmp_path: Path, settings: Episode, told: str) -> None:

@@ -59,12 +59,14 @@ def train(config: TrainConfig) -> Path:
         Stopped: after the checkpoint of a SIGINT or SIGTERM; what would come next must not take the run for done.
     """
     check_settings(config)
+    threads = torch.get_num_threads()
     torch.set_num_threads(config.runtime.threads)
     group = join(config.runtime.device)
     try:
         return _Run(config, group).go()
     finally:
         leave(group)
+        torch.set_num_threads(threads)  # a program that trains on the way has them back
 
 
 class _Run:
