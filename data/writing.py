@@ -21,6 +21,7 @@ from .spec import joined
 
 Array = NDArray[Any]
 Limit = tuple[float, ...] | None
+_PICTURE = 32  # pixels of a side, from which on numbers in this form are taken for a picture
 _KEYS = ("observation", "action", "reward", "terminated", "success")
 
 
@@ -28,8 +29,8 @@ def write_episodes(
     path: str | PathLike[str],
     episodes: Episodes | Iterable[Mapping[str, Any]],
     *,
-    action_low: Sequence[float] | None = None,
-    action_high: Sequence[float] | None = None,
+    action_low: Sequence[float] | float | None = None,
+    action_high: Sequence[float] | float | None = None,
     action_names: Sequence[str] = (),
     rate_hz: float | None = None,
     overwrite: bool = False,
@@ -50,7 +51,8 @@ def write_episodes(
     Args:
         path: the file, such as "demos.hdf5".
         episodes: dictionaries, all with the same keys; or `Episodes`, of which what was read or selected is written.
-        action_low: (A,) what the robot takes at least, in the units of `action`; None: no limits are known.
+        action_low: (A,) what the robot takes at least, in the units of `action`, or one number for all; None: no limits
+            are known.
         action_high: (A,) what it takes at most.
         action_names: name of each action dimension, for reports.
         rate_hz: control rate of the recording.
@@ -63,7 +65,9 @@ def write_episodes(
         LaminarError: names the episode and what is wrong with it; or the file exists, or cannot be written.
     """
     target = Path(path)
-    check_files([target], overwrite)
+    if target.exists() and not overwrite:
+        raise LaminarError(f"{target} exists already; choose another path, or give overwrite=True to replace it")
+    check_files([target], may=True)
     if isinstance(episodes, Episodes):
         if action_low is not None or action_high is not None or action_names or rate_hz is not None:
             raise LaminarError("episodes that were read have limits, names and rate in their spec; leave them out here")
@@ -76,6 +80,8 @@ def write_episodes(
         raise LaminarError(f"{target}: no episodes to write; give at least one")
     for row in rows[1:]:
         row.check_like(rows[0])
+    if (action_low is None) != (action_high is None):
+        raise LaminarError("give both action_low and action_high, or none of them")
     low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
     if rate_hz is not None and not isinstance(rate_hz, Real):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise LaminarError(f"rate_hz is {rate_hz!r}; give a number, such as 20")
@@ -138,8 +144,8 @@ class _Rows:
             ("observations", self._shapes(), first._shapes()),
             ("pictures of", self._pictures(), first._pictures()),
             ("actions of width", self.action.shape[1], first.action.shape[1]),
-            ("rewards", self.has_reward, first.has_reward),
-            ("success", self.success is not None, first.success is not None),
+            ("with rewards:", self.has_reward, first.has_reward),
+            ("with success:", self.success is not None, first.success is not None),
         ):
             if mine != theirs:
                 raise LaminarError(f"{self.name} is not like {first.name}: {what} {mine} and {theirs}")
@@ -199,14 +205,34 @@ class _Rows:
                 f"{self.name}: observation '{key}' has a row for each of {steps} actions, but its value after the last "
                 f"one is needed where there are rewards; give {steps + 1} rows, or leave the last action out"
             )
+        self._check_picture(key, values)
         self.observation[key], self.final[key] = values[:steps], values[-1]
 
+    def _check_picture(self, key: str, values: Array) -> None:
+        """Refuse pictures in a layout or type that no policy could take: a recording is not made twice."""
+        if values.ndim != 4:
+            return
+        (_, first, second, last), channels = values.shape, (1, 3, 4)
+        bytes_, upright = values.dtype == np.uint8, last in channels
+        if bytes_ and not upright and first in channels:
+            raise LaminarError(
+                f"{self.name}: observation '{key}' holds pictures {values.shape[1:]} with the channels first; give "
+                "(steps, height, width, channels): array.transpose(0, 2, 3, 1)"
+            )
+        if not bytes_ and (upright or first in channels) and second >= _PICTURE:
+            raise LaminarError(
+                f"{self.name}: observation '{key}' holds pictures of {values.dtype}; give bytes (uint8), 0 to 255"
+            )
 
-def _limit(what: str, value: Sequence[float] | None, like: _Rows) -> Limit:
+
+def _limit(what: str, value: Sequence[float] | float | None, like: _Rows) -> Limit:
     if value is None:
         return None
     try:
-        limit = tuple(np.atleast_1d(np.asarray(value, np.float64)).tolist())
+        numbers = np.asarray(value, np.float64)
+        limit = tuple(
+            (np.full(like.action.shape[1], numbers) if numbers.ndim == 0 else np.atleast_1d(numbers)).tolist()
+        )
     except (ValueError, TypeError) as error:
         raise LaminarError(f"{what} is {value!r}; give one number for each of the action's dimensions") from error
     if len(limit) != like.action.shape[1]:

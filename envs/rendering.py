@@ -175,8 +175,8 @@ class Camera:
                 picture = self._env.render()
         if np.ndim(picture) != 3:
             raise LaminarError(
-                f"{_name(self._env)} draws none: render() with render_mode=rgb_array, which its metadata must list, has "
-                "to return (height, width, 3); video_episodes=0 asks for no film"
+                f"{_name(self._env)} draws none: render() with render_mode=rgb_array, which its metadata must list, "
+                "has to return (height, width, 3); video_episodes=0 asks for no film"
             )
         return np.asarray(picture)
 

@@ -55,8 +55,8 @@ def behavior(policy: PolicyModule, result: Result, folder: Path, data: Episodes 
     if nearby is not None and nearby.distance == 0 and nearby.step == 0:
         pictures.append(
             Note(
-                f"Seed {seed} starts exactly where episode {nearby.episode} of the training data does: measure on seeds "
-                "that were not recorded, such as seed=1000."
+                f"Seed {seed} starts exactly where episode {nearby.episode} of the training data does: measure on "
+                "seeds that were not recorded, such as seed=1000."
             )
         )
     pictures += [Picture("Sampled chunks", file, _caption(chunks, seed, names, nearby))]

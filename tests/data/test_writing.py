@@ -112,7 +112,7 @@ def test_a_generator_and_a_selection(tmp_path: Path) -> None:
 def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     path = write_episodes(tmp_path / "demos.hdf5", [episode()])
     before = path.read_bytes()
-    with pytest.raises(LaminarError, match="exists already"):
+    with pytest.raises(LaminarError, match="exists already; choose another path, or give overwrite=True"):
         write_episodes(path, [episode(3)])
     with pytest.raises(LaminarError, match="episode 1"):
         write_episodes(path, [episode(3), episode(action=None)], overwrite=True)
@@ -144,8 +144,8 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         ),
         (lambda: [episode(terminated=[True, False])], "terminated has shape (2,); give one flag, or one for each step"),
         (lambda: [episode(), episode(observation=np.zeros((6, 4)))], "episode 1 is not like episode 0: observations"),
-        (lambda: [rewarded(), episode(success=True)], "episode 1 is not like episode 0: rewards False and True"),
-        (lambda: [rewarded(), rewarded(success=None)], "episode 1 is not like episode 0: success False and True"),
+        (lambda: [rewarded(), episode(success=True)], "episode 1 is not like episode 0: with rewards: False and True"),
+        (lambda: [rewarded(), rewarded(success=None)], "episode 1 is not like episode 0: with success: False and True"),
         (lambda: None, "the episodes are a NoneType; give a list of dictionaries"),
         (
             lambda: [episode(observation={})],
@@ -175,6 +175,8 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
             ],
             "episode 1 is not like episode 0: pictures of {'observation': 'float64'} and {'observation': 'uint8'}",
         ),
+        (lambda: [episode(observation=np.zeros((6, 3, 64, 64), np.uint8))], "array.transpose(0, 2, 3, 1)"),
+        (lambda: [episode(observation=np.zeros((6, 64, 64, 3)))], "pictures of float64; give bytes (uint8), 0 to 255"),
         (lambda: [episode(action=np.full((5, 2), np.nan))], "action is not finite in 5 of 5 rows"),
     ],
 )
@@ -190,7 +192,7 @@ def test_mistakes(tmp_path: Path, make: Callable[[], Any], told: str) -> None:
     ("settings", "told"),
     [
         ({"action_low": [-1], "action_high": [1]}, "action_low has 1 numbers for 2 actions"),
-        ({"action_low": [-1, -1]}, "one action limit without the other"),
+        ({"action_low": [-1, -1]}, "give both action_low and action_high, or none of them"),
         ({"action_names": ["a"]}, "action_names has 1 names for 2 actions"),
         ({"action_names": ["a", "a"]}, "holds an empty name, or one twice; give a name of its own to each"),
         ({"action_low": "ab", "action_high": [1, 1]}, "action_low is 'ab'; give one number for each"),
@@ -204,3 +206,9 @@ def test_wrong_limits(tmp_path: Path, settings: Episode, told: str) -> None:
     with pytest.raises(LaminarError) as error:
         write_episodes(tmp_path / "demos.hdf5", [episode()], **settings)
     assert told in str(error.value)
+
+
+def test_one_limit_for_all(tmp_path: Path) -> None:
+    path = write_episodes(tmp_path / "demos.hdf5", [episode()], action_low=-2, action_high=np.float32(2))
+    spec = laminar.load_episodes(path).spec
+    assert (spec.action_low, spec.action_high) == ((-2.0, -2.0), (2.0, 2.0))

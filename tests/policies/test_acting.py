@@ -123,7 +123,8 @@ def test_whole_numbers_and_truths_are_observations(make_policy: MakePolicy, kind
         given = given.to(kind) if isinstance(kind, torch.dtype) else given.numpy().astype(kind)
     acted = policy.act(given, noise)
     policy.reset()
-    torch.testing.assert_close(acted, policy.act(torch.tensor(truths).float(), noise))
+    torch.testing.assert_close(torch.as_tensor(acted), policy.act(torch.tensor(truths).float(), noise))
+    assert isinstance(acted, torch.Tensor) == isinstance(given, torch.Tensor), "as it was given"
 
 
 def test_ensembling_policy_acts(make_policy: MakePolicy) -> None:
