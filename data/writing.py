@@ -73,13 +73,7 @@ def write_episodes(
             raise LaminarError("episodes that were read have limits, names and rate in their spec; leave them out here")
         d4rl.write(target, episodes)
         return target
-    if not isinstance(episodes, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise LaminarError(f"{target}: the episodes are a {type(episodes).__name__}; give a list of dictionaries")
-    rows = [_Rows(number, episode) for number, episode in enumerate(episodes)]
-    if not rows:
-        raise LaminarError(f"{target}: no episodes to write; give at least one")
-    for row in rows[1:]:
-        row.check_like(rows[0])
+    rows = _checked(target, episodes)
     if (action_low is None) != (action_high is None):
         raise LaminarError("give both action_low and action_high, or none of them")
     low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
@@ -88,6 +82,19 @@ def write_episodes(
     made.spec = replace(made.spec, action=replace(made.spec.action, names=names))
     d4rl.write(target, made)
     return target
+
+
+def _checked(target: Path, episodes: Any) -> list[_Rows]:
+    """Return the episodes, all of the same kind."""
+    if not isinstance(episodes, Iterable):
+        raise LaminarError(f"{target}: the episodes are a {type(episodes).__name__}; give a list of dictionaries")
+    given: Iterable[Any] = episodes
+    rows = [_Rows(number, episode) for number, episode in enumerate(given)]
+    if not rows:
+        raise LaminarError(f"{target}: no episodes to write; give at least one")
+    for row in rows[1:]:
+        row.check_like(rows[0])
+    return rows
 
 
 class _Rows:
