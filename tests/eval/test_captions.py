@@ -33,7 +33,7 @@ def strip(frame: np.ndarray) -> np.ndarray:
 
 def test_the_strip_is_dark_and_covers_nothing() -> None:
     picture = PICTURE.copy()
-    picture[-20:], picture[:, :20] = (255, 0, 0), (0, 0, 255)
+    picture[-20:], picture[:, :20] = (255, 120, 120), (120, 120, 255)
     frame = captioned(picture, CAPTION)
     dark = np.flatnonzero(strip(frame))
     assert 40 < len(dark) < 80
