@@ -20,6 +20,6 @@ BIN=$(realpath "$BIN")
 
 began=$SECONDS
 make demo "${demo[@]}"
-PATH="$BIN:$PATH" "$BIN/python" examples/page.py "${short[@]}" docs/your_robot.md "$out/your_robot"
+PATH="$BIN:$PATH" "$BIN/python" examples/run_page.py "${short[@]}" docs/your_robot.md "$out/your_robot"
 echo "the first hour took $((SECONDS - began)) s; its pages:"
 find "$out" -name '*.html' -o -name report.md | sort

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ from ...data.load import Selection, load_episodes
 from ...data.spec import Spec
 from ...errors import LaminarError
 from ...policies.storage import read_object, rebuilding
-from ..results.run_record import held_out_line
+from ..results.run_record import METRICS, held_out_line, read_rows, run_around
 from . import plots
 from .page import Code, Picture, Words
 
-_FILES = ("run.json", "metrics.jsonl")
 _NAMED = 3  # data files that the line names
 
 
@@ -29,10 +26,8 @@ class Training:
         Raises:
             LaminarError: its run.json is damaged.
         """
-        place = None if policy is None else Path(policy).absolute()
         # of a run of before, or one that was copied, metrics.jsonl may be all that there is
-        around = [] if place is None else [place, *list(place.parents)[:2]]
-        self._folder = next((one for one in around if any((one / name).is_file() for name in _FILES)), None)
+        self._folder = None if policy is None else run_around(policy, ("run.json", METRICS))
         file = None if self._folder is None else self._folder / "run.json"
         self._settings: dict[str, Any] = read_object(file) if file is not None and file.is_file() else {}
 
@@ -87,11 +82,7 @@ class Training:
 
     def curve(self, folder: Path) -> list[Picture]:
         """Draw the training curve into a folder; nothing where there is no log."""
-        file = None if self._folder is None else self._folder / "metrics.jsonl"
-        if file is None or not file.is_file():
-            return []
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1]  # a kill can cut the last line
-        rows: Sequence[Mapping[str, float]] = [json.loads(line) for line in lines]
+        rows = [] if self._folder is None else read_rows(self._folder / METRICS)
         return [Picture("Training", plots.training_curve(rows, folder / "training.png"))] if rows else []
 
     def _reading(self) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...policies.storage import CHECKPOINTS, checkpoints, read_object, rebuilding, resolve_checkpoint
+from .run_record import run_around
 
 NEWEST, BEST, OLDER, SAVED = "newest checkpoint", "best checkpoint", "older checkpoint", "saved policy"
 
@@ -68,14 +69,13 @@ class Origin:
 
 def run_of(folder: str | Path) -> str | None:
     """Return the run that a folder is or lies in, as a path like the given one; None where it lies in none."""
-    place = Path(folder)
-    for candidate in (place, *list(place.absolute().parents)[:2]):
-        if (candidate / "run.json").is_file():
-            return str(candidate) if candidate == place or place.is_absolute() else _as_given(place, candidate)
-    return None
+    place, run = Path(folder), run_around(folder)
+    if run is None or place.is_absolute():
+        return None if run is None else str(run)
+    return _as_given(place, run)
 
 
 def _as_given(folder: Path, run: Path) -> str:
     """Return an absolute path of a run relative to where a relative folder starts, if it lies below that."""
-    parents = [parent for parent in folder.parents if parent.absolute() == run]
+    parents = [parent for parent in (folder, *folder.parents) if parent.absolute() == run]
     return str(parents[0] if parents else run)

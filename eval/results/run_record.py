@@ -1,17 +1,48 @@
-"""What a run wrote down about its data, found from the folder of one of its policies."""
+"""What a run wrote down: its data and its log, found from the folder of one of its policies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import LaminarError
 from ...policies.storage import read_object, rebuilding
 
+METRICS = "metrics.jsonl"
 ACTION_ERROR = "validation/action_error"
 """Entry of metrics.jsonl: mean absolute error on held-out episodes, as a share of the action's range."""
+
+
+def run_around(policy: str | Path, files: Sequence[str] = ("run.json",)) -> Path | None:
+    """Return the run that a policy's folder is, or lies in as a checkpoint or the best one; None where there is none.
+
+    Args:
+        policy: folder.
+        files: what a run is known by, any of them.
+    """
+    start = Path(policy).absolute()
+    places = (start, *list(start.parents)[:2])
+    return next((place for place in places if any((place / name).is_file() for name in files)), None)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a metrics.jsonl; a last line cut by a kill is dropped.
+
+    Raises:
+        LaminarError: another line is not JSON.
+    """
+    if not path.is_file():
+        return []
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise LaminarError(f"{path}: line {number} is not JSON ({error}); repair or delete it") from error
+    return rows
 
 
 @dataclass(frozen=True)
@@ -39,9 +70,7 @@ class RunRecord:
         Raises:
             LaminarError: a damaged run.json.
         """
-        start = Path(policy).absolute()
-        places = (start, *list(start.parents)[:2])
-        folder = next((place for place in places if (place / "run.json").is_file()), None)
+        folder = run_around(policy)
         if folder is None:
             return None
         with rebuilding(folder / "run.json"):
@@ -57,9 +86,7 @@ class RunRecord:
 
 def held_out_line(run: Path) -> str:
     """Return what a run measured on its held-out episodes, for a report; "" where it held out none."""
-    file = run / "metrics.jsonl"
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []  # a kill can cut the last one
-    rows = [row for row in map(json.loads, lines) if ACTION_ERROR in row]
+    rows = [row for row in read_rows(run / METRICS) if ACTION_ERROR in row]
     if not rows:
         return ""
     last, best = rows[-1], min(rows, key=lambda row: row[ACTION_ERROR])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LaminarError
+from ...eval.results.run_record import read_rows
 from ...policies.storage import write_text
 from ..update.group import Group
 
@@ -88,23 +89,6 @@ class Logs:
         self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl; a last line cut by a kill is dropped.
-
-    Raises:
-        LaminarError: another line is not JSON.
-    """
-    if not path.is_file():
-        return []
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1], start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise LaminarError(f"{path}: line {number} is not JSON ({error}); repair or delete it") from error
-    return rows
 
 
 def check_wandb() -> None:

@@ -1,6 +1,6 @@
 """Run a page of the documentation: write its files, then run its commands in their order.
 
-    python examples/page.py docs/your_robot.md FOLDER
+    python examples/run_page.py docs/your_robot.md FOLDER
 
 A block of Python is a file, whose name is its first line; a block of bash is commands.
 """
