@@ -45,7 +45,7 @@ class Interaction:
         self._first = _APART + seed * _EACH
         self._episodes = 0
         self._windows = Windows()
-        self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot, so far
+        self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot; -1 is not told
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._begin(np.ones(world.slots, np.bool_))
 
@@ -70,7 +70,7 @@ class Interaction:
             taken += outcome.steps
             terminated |= outcome.terminated
             ended |= outcome.ended
-            self._running[1] = np.fmax(self._running[1], outcome.success)
+            self._running[1] = np.fmax(self._running[1], outcome.success)  # of NaN and a number the number
             self._see(running)
         self.steps += int(taken.sum())
         self._running[0] += reward
@@ -98,8 +98,8 @@ class Interaction:
         if self._recent:
             recent = np.array(self._recent)
             found["train_return"] = torch.tensor(recent[:, 0].mean())
-            if np.isfinite(recent[:, 1]).any():
-                found["train_success"] = torch.tensor(np.nanmean(recent[:, 1]))
+            if (recent[:, 1] >= 0).any():
+                found["train_success"] = torch.tensor(recent[recent[:, 1] >= 0, 1].mean())
         return found
 
     @property
@@ -108,22 +108,21 @@ class Interaction:
 
     def state(self) -> dict[str, Tensor]:
         """Return what `load_state` needs beside the world's own state."""
-        recent = torch.tensor(list(self._recent), dtype=torch.float64).reshape(-1, 2)
-        counts = torch.tensor([self.steps, self._episodes])
+        recent = torch.zeros(RECENT, 2, dtype=torch.float64)
+        recent[: len(self._recent)] = torch.tensor(list(self._recent), dtype=torch.float64).reshape(-1, 2)
         return {f"seen.{key}": value for key, value in self._windows.items()} | {
-            "recent": torch.cat([torch.full((RECENT - len(recent), 2), torch.inf, dtype=torch.float64), recent]),
+            "recent": recent,
             "running": torch.from_numpy(self._running.copy()),
-            "counts": counts,
+            "counts": torch.tensor([self.steps, self._episodes, len(self._recent)]),
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
         frames = {key.removeprefix("seen."): value for key, value in state.items() if key.startswith("seen.")}
         self._windows = Windows(frames)
-        rows = state["recent"]
-        self._recent = deque((tuple(row) for row in rows[~rows.isinf().any(dim=1)].tolist()), maxlen=RECENT)
         self._running = state["running"].numpy().copy()
-        self.steps, self._episodes = (int(value) for value in state["counts"])
+        self.steps, self._episodes, recent = (int(value) for value in state["counts"])
+        self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
     def _begin(self, slots: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Begin a new episode in some slots."""
@@ -132,7 +131,7 @@ class Interaction:
             return
         self.world.reset({int(slot): self._first + self._episodes + n for n, slot in enumerate(chosen)})
         self._episodes += len(chosen)
-        self._running[:, chosen] = np.array([[0.0], [np.nan]])
+        self._running[:, chosen] = np.array([[0.0], [-1.0]])
         self._see(chosen, fresh=True)
 
     def _see(self, chosen: np.ndarray[Any, Any], fresh: bool = False) -> None:
