@@ -11,6 +11,7 @@ DEMO := outputs/demo
 DEMO_TASK := playroom/open_drawer
 EPISODES := 50
 STEPS := 10000
+EVALUATED := 50
 
 # One thread is faster for networks of this size, and the numbers do not depend on the machine's cores.
 export OMP_NUM_THREADS := 1
@@ -39,11 +40,11 @@ $(READY): requirements.lock setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@
 
 demo: $(READY)
-	rm -rf $(DEMO)
-	$(BIN)/laminar collect task=$(DEMO_TASK) episodes=$(EPISODES) seed=0 out=$(DEMO)/demonstrations.hdf5
+	rm -rf "$(DEMO)"
+	$(BIN)/laminar collect task=$(DEMO_TASK) episodes=$(EPISODES) seed=0 out="$(DEMO)/demonstrations.hdf5"
 	$(BIN)/laminar train experiment=playroom-skill policy=meanflow task=$(DEMO_TASK) seed=0 \
-		data.path=$(DEMO)/demonstrations.hdf5 steps=$(STEPS) out=$(DEMO)/train
-	$(BIN)/laminar eval policy.path=$(DEMO)/train task=$(DEMO_TASK) episodes=50 seed=1000 out=$(DEMO)/eval
+		data.path="$(DEMO)/demonstrations.hdf5" steps=$(STEPS) out="$(DEMO)/train"
+	$(BIN)/laminar eval policy.path="$(DEMO)/train" task=$(DEMO_TASK) episodes=$(EVALUATED) seed=1000 out="$(DEMO)/eval"
 
 test: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile

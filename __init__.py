@@ -1,11 +1,12 @@
 """laminar: robot policies that flow.
 
-Read demonstrations, clone them into a diffusion or one-step flow policy, measure it honestly::
+Write or record demonstrations, clone them into a diffusion or one-step flow policy, measure it honestly::
 
     import laminar
 
-    episodes = laminar.load_episodes("demonstrations.hdf5")
-    policy = laminar.load_policy("outputs/run")
+    laminar.write_episodes("demonstrations.hdf5", episodes)
+    run = laminar.train(data="demonstrations.hdf5", policy="flow", steps=20_000, out="outputs/run")
+    policy = laminar.load_policy(run)
     result = laminar.evaluate(policy, "Hopper-v4", seeds=range(50))
     fast = laminar.accelerate(policy)
 
@@ -26,20 +27,40 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .api import collect, train
+    from .data.episodes import Episodes
     from .data.load import load_episodes
+    from .data.writing import write_episodes
     from .eval.rollouts.episodes import evaluate
-    from .policies import Actor, load_policy
+    from .policies import Actor, Policy, load_policy
     from .policies.runtimes.accelerate import accelerate
 
 
-__all__ = ["Actor", "__version__", "accelerate", "evaluate", "load_episodes", "load_policy", "register"]
+__all__ = [
+    "Actor",
+    "Episodes",
+    "Policy",
+    "__version__",
+    "accelerate",
+    "collect",
+    "evaluate",
+    "load_episodes",
+    "load_policy",
+    "register",
+    "train",
+    "write_episodes",
+]
 
 _HOME = {
     "Actor": ".policies",
+    "Episodes": ".data.episodes",
+    "Policy": ".policies",
     "accelerate": ".policies.runtimes.accelerate",
+    "collect": ".api",
     "evaluate": ".eval.rollouts.episodes",
     "load_episodes": ".data.load",
     "load_policy": ".policies",
+    "write_episodes": ".data.writing",
 }
 
 _FAMILIES = {
@@ -77,6 +98,8 @@ def register(family: str, module: ModuleType) -> str:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "train":
+        return import_module(".train", __name__)  # a folder that can be called
     if name not in _HOME:
         raise AttributeError(f"module 'laminar' has no attribute '{name}'")
     value = getattr(import_module(_HOME[name], __name__), name)
@@ -85,4 +108,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -8,6 +8,7 @@
     laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains
     laminar eval policy.path=runs/hopper env.id=hopper-medium-v2 protocol=offline out=runs/hopper/eval
     laminar compare runs/maze runs/other env.id=laminar/PointMaze-v0
+    laminar replay policy.path=runs/maze data.path=others.hdf5 out=runs/maze/replay
     laminar table runs out=scores
     laminar schedule policy.path=runs/maze data.path=demos.hdf5 calls=[2,3]
     laminar bench policy.path=runs/maze runtimes=[eager,onnx] rate_hz=200 out=runs/maze/bench
@@ -121,28 +122,44 @@ def evaluate(words: list[str]) -> None:
 
 
 def compare(words: list[str]) -> None:
-    """Compare two policies on identical seeds: laminar compare A B env.id=….
+    """Compare policies on identical seeds, each with each: laminar compare A B … env.id=….
 
-    policy.steps=nfe2 samples by a searched schedule or by so many network calls; a.steps and b.steps are of one policy.
+    policy.steps=nfe2 samples by a searched schedule or by so many network calls, policy.steps=[nfe2,null,4] has one
+    entry a policy; a.steps and b.steps are of the first and the second one alone.
     """
     from .configs.compose import compose, is_setting
-    from .eval.command import finished
-    from .eval.rollouts.compare import compare as run
+    from .eval.command import compare as run
 
     paths, settings = _paths(words, lambda word: is_setting("compare", word))
-    if len(paths) > 2:
-        raise LaminarError(f"compare takes two policies, got {len(paths)}: {paths}")
+    if paths and any(word.startswith(("a.path=", "b.path=")) for word in settings):
+        raise LaminarError(
+            "compare takes all policies as words, compare A B …, or two as a.path= and b.path=; not both"
+        )
     config = compose("compare", settings, {f"{key}.path": path for key, path in zip("ab", paths, strict=False)})
     how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
     _need(config.a.path and config.b.path, "compare", how)
     _need(config.env.id, "compare", "env.id=ENVIRONMENT")
-    out = _folder(config, "compare")
-    seeds = list(range(config.seed, config.seed + config.episodes))
-    steps = [config.policy.steps if one.steps is None else one.steps for one in (config.a, config.b)]
-    with finished(lambda: run(config.a.path, config.b.path, config.env.id, seeds, steps=steps)) as comparison:
-        print(comparison.summary())
-        if out:
-            print(f"written to {comparison.save(out)}")
+    run(config, paths[2:], _folder(config, "compare"))
+
+
+def replay(words: list[str]) -> None:
+    """Hold predicted against recorded actions, without a simulator: errors with intervals, and curves.
+
+    Of the run's own data it takes the episodes that data.validation held out, of other data all. data.path may be left
+    out: the run knows its own.
+    """
+    from .configs.compose import compose
+    from .eval.replay.page import write_replay
+    from .eval.replay.replay import replay as run
+    from .progress import bar
+
+    config = compose("replay", words)
+    _need(config.policy.path, "replay", "policy.path=FOLDER")
+    out = _folder(config, "replay")
+    found = run(config, bar)
+    print(found.summary())
+    if out:
+        print(f"report in {write_replay(out, found)}")
 
 
 def table(words: list[str]) -> None:
@@ -190,6 +207,7 @@ def bench(words: list[str]) -> None:
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
     from .policies import load_policy
+    from .progress import bar
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
@@ -200,7 +218,7 @@ def bench(words: list[str]) -> None:
     names = None if config.runtimes is None else runtimes
     policy = on_device(load_policy(config.policy.path), config.device)
     numbers = (1 if config.candidates is None else config.candidates, config.calls, config.threads)
-    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed)
+    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed, bar)
     print(summary(figures(found)))
     if out:
         print(f"report in {write_latency_report(out, found, config.policy.path)}")
@@ -213,6 +231,7 @@ def export(words: list[str]) -> None:
     from .policies.export.write import export as run
     from .policies.guided import Acting, guide
     from .policies.runtimes.pace import resolve_steps
+    from .progress import bar
 
     config = compose("export", words)
     _need(config.policy.path, "export", "policy.path=FOLDER")
@@ -220,7 +239,8 @@ def export(words: list[str]) -> None:
     policy = load_policy(config.policy.path)
     acting = Acting(config.candidates, config.selection, config.temperature, config.noise_scale)
     steps = resolve_steps(policy, config.steps)
-    folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
+    with bar(1, "file", f"writing {config.format} and comparing it with eager"):
+        folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
     parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
     if parity["remark"]:
@@ -230,25 +250,11 @@ def export(words: list[str]) -> None:
 def collect(words: list[str]) -> None:
     """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
-    from .envs.collect import collect as run
-    from .envs.suites.playroom import is_play
+    from .envs.command import run
+    from .progress import bar
 
     config = compose("collect", words)
-    _need(config.env.id, "collect", "task=NAME, for example task=pointmaze")
-    play = is_play(config.env.id)
-    _need(config.out, "collect", "out=FOLDER" if play else "out=FILE.hdf5")
-    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
-    if not play:
-        remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
-    for unused, remedy in remedies.items():
-        if any(word.startswith(f"{unused}=") for word in words):
-            raise LaminarError(f"{unused} does not apply to {remedy}")
-    if play:
-        from .envs.playroom.play_recording import record_play
-
-        print(record_play(config.env.id, config.steps, config.seed, config.out, config.processes))
-    else:
-        print(run(config.env.id, config.episodes, config.seed, config.out, config.overwrite))
+    print(run(config, {word.partition("=")[0] for word in words}, bar))
 
 
 def inspect(words: list[str]) -> None:
@@ -287,13 +293,14 @@ def schedule(words: list[str]) -> None:
     from .configs.compose import compose
     from .eval.schedules.held_out import search_schedules, write_schedule_report
     from .policies.load import save_schedule
+    from .progress import bar
 
     config = compose("schedule", words)
     _need(config.policy.path, "schedule", "policy.path=FOLDER")
     _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
     out = _folder(config, "schedule")
     found = []
-    for one in search_schedules(config):
+    for one in search_schedules(config, bar):
         save_schedule(config.policy.path, one.name, one.schedule)
         print(one.summary(), flush=True)
         found.append(one)
@@ -305,6 +312,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "eval": evaluate,
     "compare": compare,
+    "replay": replay,
     "table": table,
     "schedule": schedule,
     "bench": bench,

@@ -28,12 +28,13 @@ from ..registry import Family
 from ..settings import Text, bounds, check, text_of, whole_number
 from .mistakes import no_setting, not_whole, unknown
 from .reference import flat_keys
-from .words import read_text
+from .words import read_text, word_of
 
 SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
     "train": "train.config:TrainConfig",
     "eval": "eval.config:EvalConfig",
     "compare": "eval.config:CompareConfig",
+    "replay": "eval.config:ReplayConfig",
     "bench": "eval.config:BenchConfig",
     "export": "eval.config:ExportConfig",
     "schedule": "eval.config:ScheduleConfig",
@@ -48,6 +49,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "train": ("policy", "network", "method", "task", "runtime", "experiment"),
     "eval": ("task",),
     "compare": ("task",),
+    "replay": (),
     "bench": (),
     "export": (),
     "schedule": (),
@@ -57,13 +59,13 @@ ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone underst
 _PACKAGE = __name__.rpartition(".configs.")[0]
 
 
-def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None) -> Any:
-    """Compose the settings of a verb from `key=value` words.
+def compose(verb: str, words: Sequence[str], values: Mapping[str, Any] | None = None) -> Any:
+    """Compose the settings of a verb from `key=value` words, and from values of Python.
 
     Args:
         verb: the verb.
         words: as they were typed.
-        paths: settings that were given in another way, taken as they are.
+        values: dotted key -> value of settings that were not typed; a path or name is taken as it is.
 
     Returns:
         The verb's dataclass (`TrainConfig`, `EvalConfig`, …), every field a plain Python object.
@@ -72,23 +74,25 @@ def compose(verb: str, words: list[str], paths: Mapping[str, str] | None = None)
         LaminarError: a word is no `key=value`, a key is unknown (the nearest is named), or a value has the wrong type.
     """
     groups = GROUPS[verb]
-    given = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=False)]
-    plain = [f"{key}={choice_of(verb, key, text)}" for key, text in given if key in groups]  # for Hydra's grammar
+    typed = [_split(verb, word, after) for word, after in zip(words, [*words[1:], None], strict=False)]
+    given: list[tuple[str, Any]] = [*typed, *(values or {}).items()]
+    plain = [f"{key}={choice_of(verb, key, str(value))}" for key, value in given if key in groups]  # Hydra's grammar
     config = select(verb, plain, schemas(verb))
     known = flat_keys(OmegaConf.to_container(config))
-    texts: dict[str, Any] = dict(paths or {})  # past Hydra and OmegaConf, which would read more in them than characters
-    for key, text in given:
+    texts: dict[str, Any] = {}  # past Hydra and OmegaConf, which would read more in them than characters
+    for position, (key, value) in enumerate(given):
         if key in groups:
             continue
         if key not in known:
             raise unknown(verb, key, known, groups)
         _check_leaf(config, key)
-        kind = _kind(config, key)
+        kind, is_typed = _kind(config, key), position < len(typed)
         if kind is None:
+            text = value if is_typed else word_of(key, value)
             _check_whole(config, key, text)
             plain.append(_grammatical(f"{key}={text}"))
         else:
-            texts[key] = read_text(key, text, kind)
+            texts[key] = read_text(key, value, kind) if is_typed else value
     composed = _to_objects(select(verb, plain, ()))
     for key, value in texts.items():
         *owners, name = key.split(".")
@@ -232,7 +236,7 @@ def _check_leaf(config: DictConfig, key: str) -> None:
         raise LaminarError(f"'{key}' is a group of settings; set one of them, such as {key}.{inside[-1]}=…")
 
 
-def _check_init(init: str | None, given: list[tuple[str, str]]) -> None:
+def _check_init(init: str | None, given: Sequence[tuple[str, Any]]) -> None:
     """Refuse a policy or network beside `init`, which brings its own."""
     chosen = [f"{key}={text}" for key, text in given if key.split(".")[0] in ("policy", "network")]
     if init is not None and chosen:

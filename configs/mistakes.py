@@ -12,6 +12,7 @@ from .reference import flat_keys, from_record, names_with
 _PLACES = {  # setting that a lone path of a verb is probably for
     "train": "data.path",
     "eval": "policy.path",
+    "replay": "policy.path",
     "bench": "policy.path",
     "export": "policy.path",
     "schedule": "policy.path",

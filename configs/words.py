@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import LaminarError
 from ..machine import at_home
 from ..settings import Text
 
+_WORDS = {None: "null", True: "true", False: "false"}
 _QUOTED = r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\""""
 _WHOLE = re.compile(_QUOTED, re.DOTALL)
 _ITEM = re.compile(rf"\s*(?:{_QUOTED}|[^,]*?)\s*(?:,|$)", re.DOTALL)
@@ -47,6 +50,25 @@ def read_text(key: str, text: str, kind: Text) -> str | list[str] | None:
 def quoted(name: str) -> str:
     """Return a name as text that is read as this name, whatever its characters."""
     return "'" + re.sub(r"(['\\])", r"\\\1", name) + "'"
+
+
+def word_of(key: str, value: Any) -> str:
+    """Return a value of Python as text that is read as this value, for settings that are no names.
+
+    Raises:
+        LaminarError: it is no number, truth value, text, None, nor a list or dictionary of these.
+    """
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int | float):
+        return _WORDS[value] if value is None or isinstance(value, bool) else repr(value)
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(word_of(key, one) for one in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{word_of(key, one)}" for name, one in value.items()) + "}"
+    raise LaminarError(f"{key} must be a number, a text, or a list of them, got {type(value).__name__}")
 
 
 def _items(key: str, text: str, kind: Text) -> list[str]:

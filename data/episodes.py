@@ -35,6 +35,7 @@ class Episodes:
         infos: further arrays of N rows that readers keep (simulator states, goals).
         source: where the data came from, for messages.
         remarks: what a reader had to decide, shown by `laminar inspect`.
+        group: (E,) int from 0, the same for episodes that share steps; None where none do.
     """
 
     observation: dict[str, Array]
@@ -50,6 +51,7 @@ class Episodes:
     infos: dict[str, Array] = field(default_factory=lambda: {})
     source: str = "memory"
     remarks: list[str] = field(default_factory=lambda: [])
+    group: Array | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays agree.
@@ -161,6 +163,7 @@ class Episodes:
             ends=np.cumsum(self.lengths[chosen]),
             success=None if self.success is None else self.success[chosen],
             infos={key: value[rows] for key, value in self.infos.items()},
+            group=None if self.group is None else self.group[chosen],
         )
 
     @staticmethod
@@ -205,7 +208,19 @@ class Episodes:
             infos=join_keys("infos", shared),
             source=" + ".join(part.source for part in parts),
             remarks=remarks,
+            group=_join_groups(parts),
         )
+
+
+def _join_groups(parts: Sequence[Episodes]) -> Array | None:
+    """Return groups that are the parts' own; what is in several files counts as different."""
+    if all(part.group is None for part in parts):
+        return None
+    groups: list[Array] = []
+    for part in parts:
+        own = np.arange(part.num_episodes) if part.group is None else part.group
+        groups.append(own + sum(int(group.max()) + 1 for group in groups[-1:]))
+    return np.concatenate(groups)
 
 
 def _join_specs(specs: Sequence[Spec], remarks: list[str]) -> Spec:

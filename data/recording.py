@@ -195,7 +195,8 @@ def _differ(a: Array, b: Array) -> Array:
     rows = np.unique(np.flatnonzero(a != b) // a.shape[1])
     if a.dtype.kind == "f" and len(rows):
         some = np.concatenate([b[:: 1 + len(b) // _SOME], b[rows]])
-        coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else b.dtype
+        some = some if b.dtype.kind == "f" else some.astype(a.dtype)  # numbers beside flags or counts
+        coarse = np.float32 if np.float32 in (a.dtype, b.dtype) else some.dtype
         with np.errstate(invalid="ignore"):  # what is not finite is no gap: `Episodes` refuses it, naming the row
             digit = np.spacing(np.abs(some).max(axis=0).astype(coarse))
             tolerance = np.maximum(_ROUNDING * (some.max(axis=0) - some.min(axis=0)), 2 * digit)

@@ -84,6 +84,13 @@ class Spec:
         """Width of one action."""
         return self.action.width
 
+    @property
+    def action_labels(self) -> tuple[str, ...]:
+        """A name for each number of an action; "action[0]", "action[1]", … where they have none, or some are alike."""
+        names = self.action.names
+        plain = len(names) == self.action_dim == len(set(names)) and all(names)
+        return names if plain else tuple(f"action[{index}]" for index in range(self.action_dim))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers."""
         return asdict(self)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from ..data.episodes import Episodes
 from ..data.formats import d4rl
 from ..errors import LaminarError, Stopped, nearest
 from ..overwriting import check_files
+from ..progress import Progress, silent
 from ..settings import check_seeds
 from .ids import split_id
 from .make import make_env
@@ -17,7 +20,9 @@ from .step_cap import assumed_cap, cap_remark
 from .suites import SUITES, suite_of
 
 
-def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: bool = False) -> str:
+def collect(
+    env_id: str, episodes: int, seed: int, out: str | Path, overwrite: bool = False, progress: Progress = silent
+) -> str:
     """Record demonstrations of a built-in task into an HDF5 file of D4RL's layout.
 
     Args:
@@ -26,6 +31,7 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: b
         seed: the same seed records the same file.
         out: path of the file.
         overwrite: replace a file that is there, unless it is read-only.
+        progress: follows the episodes, where the suite's `collect` takes a `watch`.
 
     Returns:
         A line that tells what was written.
@@ -49,7 +55,9 @@ def collect(env_id: str, episodes: int, seed: int, out: str | Path, overwrite: b
     )  # recordings are never replaced unasked: a run of this command cannot make them again
     env = make_env(env_id)
     try:
-        recorded: Episodes = record(env, episodes, seed)
+        with progress(episodes) as watch:
+            further: dict[str, Any] = {"watch": watch} if "watch" in signature(record).parameters else {}
+            recorded: Episodes = record(env, episodes, seed, **further)
         cap = assumed_cap(env)
     except KeyboardInterrupt as stop:
         raise Stopped(message=f"interrupted before an episode was complete; nothing was written to {out}") from stop

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, suppress
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -87,6 +89,7 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
         raise LaminarError(
             f"environment '{gymnasium_id}' cannot be made: render_mode follows from the use; leave it out"
         )
+    _look_here(gymnasium_id.rpartition(":")[0])
     if "mujoco" in _entry(gymnasium_id):
         load_mujoco()
     with warnings.catch_warnings():
@@ -102,6 +105,24 @@ def create(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnas
     if model_file is not None:  # every maze leaves one in the temporary folder
         Path(model_file).unlink(missing_ok=True)
     return env
+
+
+def _look_here(module: str) -> None:
+    """Let the module of "module:Id-v0" be found in the current folder too, as Python finds what a script imports.
+
+    Raises:
+        LaminarError: it is neither there nor installed.
+    """
+    package = module.partition(".")[0]
+    if not package or package in sys.modules or find_spec(package):
+        return
+    if not any(Path(f"{package}{end}").exists() for end in (".py", "/__init__.py")):
+        raise LaminarError(
+            f"no module '{package}' registers environments here: it is not installed, and there is no {package}.py in "
+            f"{Path.cwd()}"
+        )
+    sys.path.append(str(Path.cwd()))
+    invalidate_caches()
 
 
 def _make(gymnasium_id: str, kwargs: Mapping[str, Any], render: bool) -> gymnasium.Env[Any, Any]:

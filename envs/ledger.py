@@ -79,8 +79,12 @@ class Ledger:
 
     def book(self, slot: int, chunks: Array, steps: int) -> None:
         """Book that a slot executed so many steps of its chunk in `chunks` (B, H, A), which must not change later."""
-        if not self._changed[slot]:
-            self._executed[slot].append((chunks, steps))
+        self._executed[slot].append((chunks, steps))
+
+    def executed(self, slot: int) -> Array:
+        """Return the actions (T, A) that a slot has executed since its episode began."""
+        none = np.zeros((0, self.width), np.float32)
+        return np.concatenate([none, *(chunks[slot, :steps] for chunks, steps in self._executed[slot])])
 
     def end(self, slot: int) -> None:
         """Book that the episode in a slot is over."""
@@ -103,11 +107,7 @@ class Ledger:
                 raise LaminarError(f"the episode in slot {slot} of '{self.env_id}' {reason}, so it cannot be resumed")
         # One that is over and cannot be replayed is left out: its slot has to be reset anyway.
         seeds = [-1 if reason else seed for seed, reason in zip(self._seeds, self._changed, strict=True)]
-        none = np.zeros((0, self.width), np.float32)
-        executed = [
-            np.concatenate([none, *(chunks[slot, :steps] for chunks, steps in self._executed[slot])])
-            for slot in self._all
-        ]
+        executed = [self.executed(slot)[: 0 if self._changed[slot] else None] for slot in self._all]
         shown = {SHOWN + key: rows.copy() for key, rows in observations.items() if rows.dtype != np.uint8}
         return {
             "seeds": np.array(seeds, np.int64),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import gymnasium
 
+from ..progress import tell
 from .creation import register_robotics
 from .ids import split_id, without
 from .rendering import backend_remark, choose_backend
@@ -41,7 +41,7 @@ def make_env(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
     env_spec(env)  # an unsupported space is refused here, not in the middle of an evaluation
     remark = backend_remark()
     if remark:
-        print(remark, file=sys.stderr)
+        tell(remark)
     return env
 
 

@@ -199,6 +199,8 @@ def open_renderer(model: Any, width: int, height: int) -> Any:
         raise LaminarError(f"no OpenGL for pictures ({_unusable[0]}); {_REMEDY}")
     model.vis.quality.shadowsize = 0
     model.vis.quality.offsamples = 0
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
     context = getattr(mujoco, "GLContext", None)
     if context is not None and not hasattr(context, "_context"):
         context._context = None  # else one that could not be made prints a traceback when it is deleted

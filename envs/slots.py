@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -21,8 +21,6 @@ from .room import as_room
 from .success import succeeded
 from .world import Array, Observations, Outcome
 
-Watch = Callable[[int, gymnasium.Env[Any, Any]], None]
-
 
 class Slots:
     """A `World` of environments that fit a policy.
@@ -34,10 +32,9 @@ class Slots:
         envs: one a slot.
         observations: what the last reset or step left in view.
         limits: what actions are clipped to, and what was cut of those that were executed.
-        watch: called with slot and environment after its reset and after every control step, to film it for example.
     """
 
-    def __init__(self, env_id: str, wanted: Spec, count: int, render: bool = False, watch: Watch | None = None) -> None:
+    def __init__(self, env_id: str, wanted: Spec, count: int, render: bool = False) -> None:
         """Make the environments.
 
         Args:
@@ -45,7 +42,6 @@ class Slots:
             wanted: what the policy sees and does, see `fit_env`.
             count: number of slots.
             render: make environments without a MuJoCo model able to give pictures.
-            watch: see the attribute.
 
         Raises:
             LaminarError: no such environment, or it does not fit; names the key and both sides.
@@ -53,7 +49,7 @@ class Slots:
         if count < 1:
             raise LaminarError(f"a world has at least 1 slot, got {count}")
         fitted = fit_env(env_id, wanted, render)
-        self.env_id, self.spec, self.slots, self.watch = fitted.env_id, fitted.spec, count, watch
+        self.env_id, self.spec, self.slots = fitted.env_id, fitted.spec, count
         self.limits, self.unseen = fitted.limits, fitted.unseen
         self.envs: list[gymnasium.Env[Any, Any]] = [fitted.env]
         self._closed = False
@@ -78,8 +74,6 @@ class Slots:
             chosen = options.get(slot) if options else None
             self._store(slot, guard.begin(self.envs[slot], self.env_id, seeds[slot], chosen))
             self._ledger.begin({slot: seeds[slot]}, options)
-            if self.watch is not None:
-                self.watch(slot, self.envs[slot])
         return self.observations
 
     def begin(self, tasks: Mapping[int, str]) -> Observations:
@@ -108,7 +102,7 @@ class Slots:
         return outcome
 
     def _execute(self, slot: int, chunks: NDArray[np.float32], outcome: Outcome) -> None:
-        env, watch = self._stepped[slot], self.watch
+        env = self._stepped[slot]
         total, steps, told, observation = 0.0, 0, None, None
         terminated = truncated = over = False
         for action in chunks[slot]:
@@ -127,8 +121,6 @@ class Slots:
                 success = info.get("is_success")
             if success is not None:
                 told = succeeded(success, self.env_id) or bool(told)
-            if watch is not None:
-                watch(slot, self.envs[slot])
             if over:
                 break
         self._store(slot, observation)
@@ -150,17 +142,17 @@ class Slots:
                 value = guard.array(self.env_id, shown, key, shape)
             rows[slot] = value
 
+    def executed(self, slot: int) -> Array:
+        """Return the actions (T, A), within the limits, that a slot has executed since its episode began."""
+        return self._ledger.executed(slot)
+
     def state(self) -> dict[str, Array]:
         """Return what resumes the running episodes, see `World.state`."""
         return self._ledger.state(self.observations)
 
     def load_state(self, state: Mapping[str, Array]) -> Observations:
-        """Resume the episodes of `state`, see `World.load_state`; nothing is watched meanwhile."""
-        watch, self.watch = self.watch, None
-        try:
-            return replay(self, self._ledger, state)
-        finally:
-            self.watch = watch
+        """Resume the episodes of `state`, see `World.load_state`."""
+        return replay(self, self._ledger, state)
 
     def close(self) -> None:
         """Close all environments."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,8 @@ from typing import TypeVar
 from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
-from .config import EvalConfig
+from ..progress import bar, tell
+from .config import CompareConfig, EvalConfig
 from .rollouts.options import RolloutOptions
 
 Found = TypeVar("Found")
@@ -43,6 +43,35 @@ def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
         raise Stopped(message=f"{stop}, and kept in {out}") from stop
 
 
+def compare(config: CompareConfig, more: Sequence[str], out: Path | None) -> None:
+    """Compare policies as the settings say, print the findings, and write a report to the folder `out`.
+
+    Args:
+        config: the settings, with the first two policies.
+        more: folders of further ones.
+        out: None writes nothing.
+
+    Raises:
+        LaminarError: a policy or a setting that does not apply.
+        Stopped: by Ctrl-C; what can be compared has been printed and written.
+    """
+    from .rollouts.compare import compare as run
+
+    policies = [str(config.a.path), str(config.b.path), *more]
+    shared = config.policy.steps
+    steps = list(shared) if isinstance(shared, list) else [shared] * len(policies)
+    for index, one in enumerate((config.a, config.b)[: len(steps)]):
+        steps[index] = steps[index] if one.steps is None else one.steps
+    seeds = list(range(config.seed, config.seed + config.episodes))
+    options = RolloutOptions(progress=bar)
+    with finished(lambda: run(policies, str(config.env.id), seeds, options, steps)) as comparison:
+        print(comparison.summary())
+        if out:
+            from .reports.compare_report import write_compare_report
+
+            _tell_page(write_compare_report(out, comparison))
+
+
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     """Refuse settings that would have no effect."""
     if config.chains is not None:
@@ -65,9 +94,9 @@ def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = 
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
-    run = (acting, config.policy.runtime, config.policy.steps)
+    run = (acting, config.policy.runtime)
     how = (config.num_envs, config.processes, video, config.video_episodes, *run)
-    return RolloutOptions(*how)
+    return RolloutOptions(*how, steps=config.policy.steps, progress=bar)
 
 
 def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
@@ -81,7 +110,7 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
         if out:
             from .reports.report import write_report
 
-            print(f"report in {write_report(out, result, policy)}")
+            _tell_page(write_report(out, result, policy))
 
 
 def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
@@ -95,11 +124,9 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
         print(found.summary())
         _tell_range(found.last.out_of_range)
         if out:
-            from .reports.report import write_report
+            from .reports.offline_report import write_offline_report
 
-            page = write_report(out, found.last, run, headline=found.page())
-            found.save(out)
-            print(f"report in {page}")
+            _tell_page(write_offline_report(out, found, run))
 
 
 def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
@@ -113,7 +140,7 @@ def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
         if out:
             from .reports.chain_report import write_chain_report
 
-            print(f"report in {write_chain_report(out, result, policy)}")
+            _tell_page(write_chain_report(out, result, policy))
 
 
 @contextmanager
@@ -130,6 +157,11 @@ def finished(evaluate: Callable[[], Found]) -> Generator[Found]:
         raise stop
 
 
+def _tell_page(page: Path) -> None:
+    """Tell where a report is: for a browser, and for a terminal."""
+    print(f"report in {page} (and {page.with_suffix('.md').name})")
+
+
 def _tell_range(seen: Excursions | None) -> None:
     """Tell how much of what the policy saw was unlike its training data."""
     if seen is not None:
@@ -144,5 +176,5 @@ def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
 
     problem = rendering_problem()
     if problem:
-        print(f"no video: {problem}", file=sys.stderr)
+        tell(f"no video: {problem}")
     return None if problem else out / name

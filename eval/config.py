@@ -1,4 +1,4 @@
-"""Settings of `laminar eval`, `compare`, `bench`, `export` and `schedule`."""
+"""Settings of `laminar eval`, `compare`, `replay`, `bench`, `export` and `schedule`."""
 
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
@@ -16,10 +16,16 @@ class PolicyPath:
 
 
 @dataclass
-class EvaluatedPolicy(PolicyPath):
-    """A saved policy, and what runs it."""
+class SampledPolicy(PolicyPath):
+    """A saved policy, and how it samples."""
 
     steps: Any = None  # network calls of a sample, or the name of a searched schedule; null is the configured number
+
+
+@dataclass
+class EvaluatedPolicy(SampledPolicy):
+    """A saved policy, and what runs it."""
+
     runtime: str = "eager"  # of the sampling loop: eager, onnx, pt2, compile, or auto, the fastest; docs/realtime.md
 
 
@@ -50,21 +56,22 @@ class EvalConfig:
 
 @dataclass
 class ComparedPolicy(PolicyPath):
-    """One of two policies."""
+    """The first or the second of the policies."""
 
     steps: Any = None  # as policy.steps, of this one alone
 
 
 @dataclass
 class Sampling:
-    """How both policies sample."""
+    """How the policies sample."""
 
-    steps: Any = None  # network calls of a sample, or the name of a searched schedule; null is the configured number
+    # network calls of a sample, or a searched schedule's name, or a list, one a policy; null is the configured number
+    steps: Any = None
 
 
 @dataclass
 class CompareConfig:
-    """A paired comparison of two policies on identical seeds."""
+    """A paired comparison of policies on identical seeds."""
 
     a: ComparedPolicy = field(default_factory=ComparedPolicy)
     b: ComparedPolicy = field(default_factory=ComparedPolicy)
@@ -72,7 +79,7 @@ class CompareConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = number(50, least=1)  # pairs, one a seed
     seed: int = seed_number()  # pair i runs on seed + i
-    out: str | None = path()  # folder for compare.json
+    out: str | None = path()  # folder for compare.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
@@ -120,6 +127,32 @@ class RecordedPath:
     observation: Any = names()  # noqa: RUF009  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
+
+
+@dataclass
+class ReplayedData:
+    """Recorded episodes; what is left out is as in the policy's run."""
+
+    path: Any = paths()  # noqa: RUF009  # a file, or a list of files; null takes those that the policy was trained on
+    observation: Any = names()  # noqa: RUF009  # list of the observations to read
+    action: str | None = None  # CALVIN data: rel_actions or actions
+    instruction: str | None = None  # CALVIN data: task or a language folder
+    filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
+
+
+@dataclass
+class ReplayConfig:
+    """Predicted beside recorded actions: what can be measured without a simulator."""
+
+    policy: SampledPolicy = field(default_factory=SampledPolicy)
+    data: ReplayedData = field(default_factory=ReplayedData)
+    # at most so many, evenly spread; null takes all: those that the run held out, of other data every one
+    episodes: int | None = number(None, least=1, null=True)
+    windows: int = number(2000, least=1)  # at most so many steps at which chunks are sampled, evenly spread
+    samples: int = number(8, least=1)  # chunks at each of them; one of a policy without noise
+    seed: int = seed_number()  # of the noise
+    out: str | None = path()  # folder for replay.json, the pictures and the report
+    overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 
 
 @dataclass

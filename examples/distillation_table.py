@@ -17,8 +17,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from commands import DOCS, laminar, replace_table, train
 
+from laminar.eval.results.pair import compare_results
 from laminar.eval.results.result import load_result
-from laminar.eval.rollouts.compare import compare_results
 from laminar.policies import load_policy
 from laminar.policies.generative import generative
 

@@ -4,6 +4,9 @@
     action = actor.act(observation)      # (B, A); the policy is asked only where a chunk is due
     actor.reset(done)                    # when an episode starts
 
+    observation, _ = env.reset()         # of one environment of gymnasium, without a batch:
+    env.step(actor.act(observation))     # (A,)
+
 A learner takes `decide`, which tells what was planned, and `pop` in place of `act`. Where inference is slow, `observe`,
 `due`, `plan` and `take` are its parts: `plan` touches no state and may run beside the execution of the last chunk.
 
@@ -24,7 +27,7 @@ from torch import Tensor
 
 from ..errors import LaminarError
 from .chunks import History, Mask, Plans, RecedingHorizon, TemporalEnsemble
-from .observations import Observation, Windows, as_tensors, check_values
+from .observations import Observation, Windows, as_batch, as_tensors, check_values
 from .out_of_range import OutOfRange
 from .policy import Policy
 
@@ -69,19 +72,29 @@ class Actor:
         self._device = torch.device(getattr(policy, "device", "cpu"))
         self.out_of_range = OutOfRange(getattr(policy, "fitted_range", {}))
 
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
         """Return the actions (B, A) of this moment, raw units, where the observation is.
 
         Args:
-            obs: {key: (B, ...)} the current observation only; a single array where there is one key.
-            noise: (B, *noise_shape) used by the slots that plan now; drawn when None.
+            obs: {key: (B, ...)} the current observation only; a single array where there is one key. An observation
+                {key: (...)} of one robot, as an environment of gymnasium gives it, may lack the first axis.
+            noise: (B, *noise_shape) used by the slots that plan now; drawn when None. Of one robot as of a batch of 1.
+
+        Returns:
+            A tensor (B, A); of an observation without the first axis the action (A,), as a NumPy array for
+            `env.step`, or as a tensor where tensors were given.
 
         Raises:
             LaminarError: a key is missing or unknown, a width is wrong, a value on the host is not finite, or the
                 number of slots has changed since the last reset of all.
         """
-        self.decide(obs, noise)
-        return self.pop()
+        batch, single = as_batch(self.policy.spec, obs)
+        self.decide(batch, noise)
+        actions = self.pop()
+        if not single:
+            return actions
+        given = next(iter(batch.values())) if isinstance(batch, Mapping) else batch
+        return actions[0] if isinstance(given, Tensor) else actions[0].numpy()
 
     def decide(self, obs: Observation, noise: Tensor | None = None) -> Decision | None:
         """Plan a chunk for the slots where one is due; None where none is. `pop` gives the actions.

@@ -201,11 +201,17 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
 
 def generative(policy: PolicyModule) -> GenerativePolicy:
     """Return the generative policy that a policy is composed of in the end; itself if it is one."""
+    found = generative_in(policy)
+    if found is None:
+        raise LaminarError(f"{type(policy).__name__} is not made of a generative policy; give a cloned policy")
+    return found
+
+
+def generative_in(policy: PolicyModule) -> GenerativePolicy | None:
+    """Return what `generative` does, None for a policy that is made of another."""
     while policy.base is not None:
         policy = policy.base
-    if not isinstance(policy, GenerativePolicy):
-        raise LaminarError(f"{type(policy).__name__} is not made of a generative policy; give a cloned policy")
-    return policy
+    return policy if isinstance(policy, GenerativePolicy) else None
 
 
 def _check(config: PolicyConfig) -> None:

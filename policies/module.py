@@ -174,8 +174,11 @@ class PolicyModule(nn.Module, ABC):
             root = root.base
         vars(root)["_schedules"] = value
 
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
-        """Return the actions (B, A) of this moment: `acting.Actor.act` of an actor that comes with the policy."""
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
+        """Return the actions (B, A) of this moment, or (A,) of a single observation: `acting.Actor.act`.
+
+        The actor, which remembers history and chunk, comes with the policy; `reset` when an episode starts.
+        """
         return self.actor.act(obs, noise)
 
     @property

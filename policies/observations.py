@@ -72,6 +72,38 @@ def as_tensors(spec: Spec, obs: Observation, device: torch.device | None) -> dic
     return tensors
 
 
+def as_batch(spec: Spec, obs: Observation) -> tuple[Observation, bool]:
+    """Return an observation as a batch, and whether it was that of one robot, as an environment of gymnasium gives it.
+
+    Dictionaries inside are joined, "arm/joints", as the keys of recordings and environments are.
+
+    Args:
+        spec: tells by the shape of its features which of both it is.
+        obs: {key: (B, ...)} or {key: (...)}; a single array when there is one key.
+    """
+    if isinstance(obs, Mapping) and any(isinstance(value, Mapping) for value in obs.values()):
+        obs = _joined(obs)
+    key, feature = next(iter(spec.observation.items()))
+    value = obs.get(key) if isinstance(obs, Mapping) else obs
+    if value is None or (value.ndim if hasattr(value, "ndim") else np.ndim(value)) != len(feature.shape):
+        return obs, False
+    if not isinstance(obs, Mapping):
+        return _one(obs), True
+    return {key: _one(value) for key, value in obs.items()}, True
+
+
+def _joined(obs: Mapping[Any, Any]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for key, value in obs.items():
+        inside = _joined(value) if isinstance(value, Mapping) else None
+        joined |= {str(key): value} if inside is None else {f"{key}/{name}": one for name, one in inside.items()}
+    return joined
+
+
+def _one(value: Any) -> Any:
+    return value[None] if isinstance(value, Tensor) else np.asarray(value)[None]
+
+
 def as_windows(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
     """Return an observation as tensors {key: (B, h, ...)} on `device`; history axis added if left out.
 

@@ -18,6 +18,9 @@ class DataConfig:
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
+    # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
+    # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.
+    validation: float = number(0.0, least=0, below=1)
 
 
 @dataclass
@@ -34,8 +37,10 @@ class TrainEnvConfig(EnvConfig):
 class EvaluationConfig:
     """Evaluation while training, always with the averaged weights."""
 
-    every: int = number(0, least=0)  # updates between evaluations; 0 evaluates not at all
-    episodes: int = number(10, least=1)  # of each evaluation
+    # Updates between evaluations: in the environment if there is env.id, on held-out episodes if there is
+    # data.validation. 0 evaluates in no environment, and on held-out episodes at every checkpoint.
+    every: int = number(0, least=0)
+    episodes: int = number(10, least=1)  # of each evaluation in the environment
     seed: int = seed_number(10_000)  # episode i runs on seed + i, away from the training seeds
 
 

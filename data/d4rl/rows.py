@@ -109,7 +109,9 @@ def _without_restarts(rows: Rows, remarks: list[str]) -> Rows:
     if len(restarts) < 2 or 2 * len(restarts) < len(stops):
         return rows
     inside = np.flatnonzero(~rows.stops)
-    if _moved(rows, restarts) < _FAR * _moved(rows, inside):
+    if not len(inside) or _moved(rows, restarts) < _FAR * _moved(
+        rows, inside
+    ):  # episodes of one step tell no usual one
         return rows
     remarks.append(
         f"at {len(restarts)} of {len(stops)} timeouts next_observations are the first observation of the next episode, "
@@ -119,14 +121,14 @@ def _without_restarts(rows: Rows, remarks: list[str]) -> Rows:
 
 
 def _moved(rows: Rows, index: Array) -> float:
-    """Return how far a row's next observation is from its own, in deviations, the median over some rows."""
+    """Return how far a row's next observation is from its own, in deviations, the median over at least one row."""
     total = np.zeros(len(index))
     for key, value in rows.following.items():
         here = rows.observation[key]
         scale = here.reshape(len(here), -1).std(axis=0, dtype=np.float64) + 1e-12
         gap = value[index].reshape(len(index), -1).astype(np.float64) - here[index].reshape(len(index), -1)
         total += np.abs(gap / scale).mean(axis=1)
-    return float(np.median(total)) if len(index) else 0.0
+    return float(np.median(total))
 
 
 def _written(file: Group, remarks: list[str]) -> int | None:

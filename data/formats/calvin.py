@@ -28,6 +28,7 @@ from ..episodes import Episodes
 from ..recording import Recording
 from ..selection import EVERYTHING, Selection
 from ..spec import Feature, Spec
+from ..split import overlapping
 
 Array = NDArray[Any]
 SELECTS = ("observation", "action", "instruction")
@@ -115,7 +116,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         remarks=remarks,
     )
     _add_spec(recording, action_key, units)
-    return recording.episodes()
+    return replace(recording.episodes(), group=overlapping(cut.first, cut.final) if done else None)
 
 
 def _account(frames: Frames, read: list[str], remarks: list[str]) -> None:

@@ -257,6 +257,8 @@ def _columns(episodes: Episodes) -> dict[str, Array]:
         suffix = "" if flat else f"/{key}"
         columns[f"observations{suffix}"] = value
         columns[f"next_observations{suffix}"] = episodes.next_observation(key)
-    columns |= {"actions": episodes.action, "rewards": episodes.reward}
+    columns["actions"] = episodes.action
+    if episodes.has_reward:
+        columns["rewards"] = episodes.reward
     columns |= {"terminals": episodes.terminated, "timeouts": timeouts}
     return columns | {f"infos/{key}": value for key, value in episodes.infos.items()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...data.episodes import Episodes
 from ...data.spec import Spec
 from ...errors import LaminarError
+from ...progress import Finished, Watch, ignore
 from ..spec import env_spec
 from .disturbance import Disturbance
 from .env import ENV_ID, Playroom
@@ -34,7 +35,7 @@ class _Recording:
     success: bool = False
 
 
-def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
+def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:
     """Record successful demonstrations of an environment's task.
 
     The executed actions are disturbed, the recorded ones are not, so that the demonstrations show how to recover
@@ -45,6 +46,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
         env: from ``make_env("laminar/Playroom-v0?task=open_drawer")``, with relative actions.
         episodes: number of episodes to keep.
         seed: the first attempt resets with it, the next one with seed + 1, and so on.
+        watch: is told of each attempt; one that failed counts for nothing.
 
     Raises:
         LaminarError: an environment without a task, a task without an expert, absolute actions, or an expert that
@@ -62,6 +64,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
             attempts += 1
             if recording.success:
                 kept.append(recording)
+            watch(Finished({"success": float(recording.success)}, int(recording.success)))
     except KeyboardInterrupt:
         if not kept:
             raise

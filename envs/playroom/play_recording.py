@@ -22,12 +22,12 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ...data.calvin.writer import Annotation, CalvinWriter
 from ...data.instructions import TASKS
 from ...errors import LaminarError, Stopped, nearest
 from ...machine import at_home
+from ...progress import Finished, Progress, silent
 from ..creation import make_own
 from ..ids import split_id
 from .disturbance import Disturbance
@@ -102,7 +102,14 @@ def record_episode(env_id: str, seed: int, steps: int, number: int) -> Recorded:
     return Recorded(frames, player.windows, player.attempts, player.failures).first(len(wanted))
 
 
-def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: int | None = None) -> str:
+def record_play(
+    env_id: str,
+    steps: int,
+    seed: int,
+    out: str | Path,
+    processes: int | None = None,
+    progress: Progress = silent,
+) -> str:
     """Record play into a folder of CALVIN's layout, `training/` and `validation/`.
 
     Args:
@@ -111,6 +118,7 @@ def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: 
         seed: the same seed records the same data.
         out: folder; its two splits must not exist yet.
         processes: that play at the same time; None means one a processor core.
+        progress: follows the steps.
 
     Returns:
         What was recorded, as text.
@@ -130,14 +138,15 @@ def record_play(env_id: str, steps: int, seed: int, out: str | Path, processes: 
             CalvinWriter(root, "training", scene) as training,
             CalvinWriter(root, "validation", scene) as validation,
             closing(_episodes(record, workers)) as episodes,
-            tqdm(total=steps, unit="step", mininterval=1.0, disable=None) as progress,
+            progress(steps, "step") as watch,
         ):
             for number, episode in enumerate(episodes):
                 episode = episode.first(steps - tally.steps)
                 writer = training if number % _LEAST else validation
                 writer.add_episode(episode.frames, episode.windows)
                 tally.add(episode)
-                progress.update(len(episode))
+                share = episode.failures.total() / max(1, episode.attempts.total())
+                watch(Finished({"success": 1 - share}, len(episode)))
                 if steps - tally.steps < 2:  # an episode has at least one step and the frame after it
                     break
     except KeyboardInterrupt as stop:

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 
 from ...data.episodes import Episodes
+from ...progress import Watch, ignore
 from ..creation import make_own, register_own
 from ..ids import split_id
 
@@ -24,11 +25,11 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
     return make_own(env_id, render)
 
 
-def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
+def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:
     """Record demonstrations of one task by its scripted expert, see `playroom.demonstrations`."""
     from ..playroom.demonstrations import collect as record  # the experts need MuJoCo
 
-    return record(env, episodes, seed)
+    return record(env, episodes, seed, watch)
 
 
 def is_play(env_id: str) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...data.episodes import Episodes
 from ...data.spec import Spec
+from ...progress import Finished, Watch, ignore
 from ..creation import make_own, register_own, register_robotics
 from ..spec import env_spec
 
@@ -113,7 +114,7 @@ class WaypointController:
         return self.corners[self.leg] + along * self.directions[self.leg]
 
 
-def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
+def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:
     """Record demonstrations of the waypoint controller, which tosses a coin for its route.
 
     The executed actions are disturbed, the recorded ones are not, so that the demonstrations show how to recover
@@ -123,6 +124,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
         env: from ``make_env("laminar/PointMaze-v0")``.
         episodes: number of episodes.
         seed: episode i resets with seed + i; also the source of routes and disturbances.
+        watch: is told of each episode that is complete.
     """
     random = np.random.default_rng(seed)
     columns = ("observation", "action", "executed_action", "reward", "terminated", "truncated")
@@ -138,6 +140,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Episodes:
             finals.append(final)
             success.append(succeeded)
             ends.append(len(steps["action"]))
+            watch(Finished({"success": float(succeeded)}))
     except KeyboardInterrupt:
         if not ends:
             raise

@@ -33,6 +33,7 @@ from ...policies.runtimes.agreement import Agreement, sampler_agreement
 from ...policies.runtimes.fastest import suitable
 from ...policies.runtimes.pace import resolve_steps
 from ...policies.runtimes.program import SamplingProgram
+from ...progress import Finished, Progress, silent
 from .roofline import Probe, Work, probes, work_of
 
 Array = NDArray[Any]
@@ -134,6 +135,7 @@ def measure_latency(
     threads: int = 1,
     rate_hz: float | None = None,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Latencies:
     """Measure runtimes x steps x batches, and one whole decision a runtime (of the first steps and batch).
 
@@ -149,6 +151,7 @@ def measure_latency(
         threads: intra-op threads, while this runs.
         rate_hz: control rate that p99 is held against; None takes that of the Spec.
         seed: of the observation, which is like those that the policy was fitted to, and of the noise.
+        progress: follows the runtimes that are built, and then the turns.
 
     Raises:
         LaminarError: a number that makes no sense, an unknown runtime or schedule, or a named runtime that cannot run.
@@ -166,15 +169,17 @@ def measure_latency(
         names, left_out = _runtimes(policy, runtimes)
         load = os.getloadavg()[0]
         built: list[Candidate] = []
-        for name in names:
-            try:
-                built += _candidates(policy, name, steps, batches, seed)
-            except LaminarError as error:
-                if runtimes is not None:
-                    raise
-                left_out[name] = str(error)
+        with progress(len(names), "runtime", "building") as watch:
+            for name in names:
+                try:
+                    built += _candidates(policy, name, steps, batches, seed)
+                except LaminarError as error:
+                    if runtimes is not None:
+                        raise
+                    left_out[name] = str(error)
+                watch(Finished())
         kernels = probes(policy, built[0].work)
-        times = _take_turns(built, kernels, calls)
+        times = _take_turns(built, kernels, calls, progress)
         policy.reset()
         where = machine() | {"load_average": [round(load, 2), round(os.getloadavg()[0], 2)]}
     rows, probed = times[: len(built)], times[len(built) :]
@@ -298,19 +303,23 @@ def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[C
     return found
 
 
-def _take_turns(candidates: Sequence[Candidate], kernels: Sequence[Probe], calls: int) -> list[Timing]:
+def _take_turns(
+    candidates: Sequence[Candidate], kernels: Sequence[Probe], calls: int, progress: Progress
+) -> list[Timing]:
     """Time all candidates and kernels, `calls` calls each in rounds of rotated order."""
     rounds = min(ROUNDS, calls)
     jobs = [(candidate.call, candidate.prepare, calls) for candidate in candidates]
     jobs += [(kernel.run, None, PROBE_CALLS * rounds) for kernel in kernels]
     times: list[list[Array]] = [[] for _ in jobs]
-    with torch.inference_mode(), _frozen_garbage():
+    turns = progress(rounds * len(jobs), "turn", "timing")
+    with torch.inference_mode(), turns as watch, _frozen_garbage():
         for turn in range(rounds):
             for place in range(len(jobs)):
                 which = (turn + place) % len(jobs)
                 call, prepare, total = jobs[which]
                 time_calls(call, _WARM, prepare)
                 times[which].append(time_calls(call, total // rounds + (turn < total % rounds), prepare))
+                watch(Finished())
     return [Timing(parts) for parts in times]
 
 

@@ -14,7 +14,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ...policies.generative import generative
 from ...policies.guided import acting_of
-from ...policies.storage import write_json, write_text
+from ...policies.storage import write_json
+from ..reports.as_markdown import blocks_as_markdown
+from ..reports.page import Block, Note, Page, Paragraph, Picture, Table
+from ..reports.written import write_page
 from ..results.result import versions
 from .measure import Array, Candidate, Case, Latencies, Timing
 
@@ -111,44 +114,60 @@ def _against_eager(found: Latencies, case: Case, timing: Timing) -> dict[str, li
 
 def summary(stored: dict[str, Any]) -> str:
     """Return the tables, from what `figures` returned, as Markdown that is readable as it is."""
+    return "\n".join(blocks_as_markdown(_blocks(stored))).rstrip("\n")
+
+
+def _blocks(stored: dict[str, Any]) -> list[Block]:
+    """Return what the page shows beside its picture."""
     where, roofline, rows = stored["machine"], stored["roofline"], stored["rows"]
     acting = stored["acting"]
     among = f", {acting['candidates']} candidates" if acting else ""
     before, after = where["load_average"]
-    lines = [
-        f"{stored['process']} x {stored['network']}, {stored['parameters']:,} parameters, chunk "
-        f"{stored['chunk'][0]} x {stored['chunk'][1]}{among}; {stored['calls']} calls each, in {stored['rounds']} "
-        "rounds of rotated order",
-        f"{where['cpu']}, {where['cores']} cores, {where['threads']} thread{'s' * (where['threads'] > 1)}, "
-        f"torch {where['torch']}{', ' + where['gpu'] if 'gpu' in where else ''}, load average {before} -> {after}",
-        "",
-        *_latency_table(stored),
-        "",
-        "Microseconds of wall time a call, CPU time of the process beside it; calm p99 is of the calls alone that no",
-        "other process interrupted; Hz is 1 / p99; × eager is the ratio of CPU times within a round, median [10-90 %];",
-        "× floor is the CPU p50 (several threads, or a GPU: p50) / floor; act is a whole decision of `policy.act`.",
-        "",
-        *_cost_table(rows),
-        "",
-        f"floor = max(weights read / {roofline['bytes_per_second'] / 1e9:.1f} GB/s, FLOP / "
-        f"{roofline['flops_per_second'] / 1e9:.0f} GFLOP/s): the fastest calls of "
-        + ", ".join(f"{name} (median {times['p50']:.1f} µs)" for name, times in roofline["kernels"].items()),
+    kernels = ", ".join(f"{name} (median {times['p50']:.1f} µs)" for name, times in roofline["kernels"].items())
+    return [
+        Paragraph(
+            f"{stored['process']} x {stored['network']}, {stored['parameters']:,} parameters, chunk "
+            f"{stored['chunk'][0]} x {stored['chunk'][1]}{among}; {stored['calls']} calls each, in {stored['rounds']} "
+            "rounds of rotated order"
+        ),
+        Paragraph(
+            f"{where['cpu']}, {where['cores']} cores, {where['threads']} thread{'s' * (where['threads'] > 1)}, "
+            f"torch {where['torch']}{', ' + where['gpu'] if 'gpu' in where else ''}, load average {before} -> {after}"
+        ),
+        _latency_table(stored),
+        Paragraph(
+            "Microseconds of wall time a call, CPU time of the process beside it; calm p99 is of the calls alone that "
+            "no other process interrupted; Hz is 1 / p99; × eager is the ratio of CPU times within a round, median "
+            "[10-90 %]; × floor is the CPU p50 (several threads, or a GPU: p50) / floor; act is a whole decision of "
+            "policy.act."
+        ),
+        _cost_table(rows),
+        Paragraph(
+            f"floor = max(weights read / {roofline['bytes_per_second'] / 1e9:.1f} GB/s, FLOP / "
+            f"{roofline['flops_per_second'] / 1e9:.0f} GFLOP/s): the fastest calls of {kernels}"
+        ),
+        *(Paragraph(f"left out: {name}: {reason}") for name, reason in stored["left_out"].items()),
+        *(Note(remark) for remark in _remarks(stored)),
     ]
-    lines += [f"left out: {name}: {reason}" for name, reason in stored["left_out"].items()]
+
+
+def _remarks(stored: dict[str, Any]) -> list[str]:
+    rows, remarks = stored["rows"], []
     wrong = [f"{row['runtime']} (steps {_steps(row)}, batch {row['batch']})" for row in rows if not row["agrees"]]
-    lines += [f"DIFFERS from eager by more than rounding: {', '.join(wrong)}"] if wrong else []
+    if wrong:
+        remarks.append(f"DIFFERS from eager by more than rounding: {', '.join(wrong)}")
     disturbed = 1 - min(row["undisturbed_share"] for row in rows)
     if disturbed > _DISTURBED:
-        lines.append(
+        remarks.append(
             f"other processes interrupted up to {100 * disturbed:.0f} % of a row's calls: p90, p99 and max tell of the "
             "load on this machine as much as of the policy"
         )
     if stored["calls"] < ENOUGH:
-        lines.append(f"{stored['calls']} calls are few for a p99; give calls={ENOUGH} or more")
-    return "\n".join(lines)
+        remarks.append(f"{stored['calls']} calls are few for a p99; give calls={ENOUGH} or more")
+    return remarks
 
 
-def _latency_table(stored: dict[str, Any]) -> list[str]:
+def _latency_table(stored: dict[str, Any]) -> Table:
     rate = stored["rate_hz"]
     head = ["runtime", "steps", "batch", *_QUANTILES, "CPU p50", "calm p99", "p99/p50", "Hz", "× eager", "× floor"]
     lines: list[list[str]] = []
@@ -165,11 +184,11 @@ def _latency_table(stored: dict[str, Any]) -> list[str]:
             late = f"{100 * row['late_share']:.3g} % late"
             cells.append("yes" if row["holds_rate"] else f"no, {late}")
         lines.append(cells)
-    return _table([*head, *([f"holds {rate:g} Hz"] if rate else [])], lines)
+    return Table([*head, *([f"holds {rate:g} Hz"] if rate else [])], lines)
 
 
-def _cost_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    head = ["runtime", "steps", "batch", "build s", "first call ms", "max |Δ| to eager, normalized"]
+def _cost_table(rows: Sequence[dict[str, Any]]) -> Table:
+    head = ["runtime", "steps", "batch", "build s", "first call ms", "max difference to eager, normalized"]
     head += ["weights read MB", "MFLOP", "floor µs"]
     lines = [
         [
@@ -180,7 +199,7 @@ def _cost_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         for row in rows
         if row["what"] == "sample"
     ]
-    return _table(head, lines)
+    return Table(head, lines)
 
 
 def _steps(row: dict[str, Any]) -> str:
@@ -189,29 +208,23 @@ def _steps(row: dict[str, Any]) -> str:
     return f"{row['steps']} ({calls})" if isinstance(row["steps"], str) else calls
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-
-
 def write_latency_report(folder: str | Path, found: Latencies, path: str) -> Path:
-    """Write `bench.json`, `latency.png` and `report.md` into a folder, made if missing; return the page's path.
+    """Write `bench.json`, `latency.png`, `report.md` and `report.html` into a folder, made if missing.
 
     Args:
         folder: its other files stay.
         found: from `measure_latency`.
         path: where the policy lies.
+
+    Returns:
+        Path of `report.html`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stored = {"policy": path, **figures(found)}
     write_json(folder / "bench.json", stored)
-    latency_histogram(found, folder / "latency.png")
-    page = folder / "report.md"
-    text = summary(stored)
-    write_text(page, f"# Latency of {path}\n\n{text}\n\n![Histogram of the times](latency.png)\n")
-    return page
+    picture = Picture("Histogram of the times", latency_histogram(found, folder / "latency.png"))
+    return write_page(folder, Page(f"Latency of {path}", [*_blocks(stored), picture]))
 
 
 def latency_histogram(found: Latencies, path: Path) -> Path:

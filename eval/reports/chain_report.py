@@ -1,65 +1,65 @@
-"""The report of a long-horizon evaluation: eval.json, a Markdown page with the table, and its pictures."""
+"""The report of a long-horizon evaluation: eval.json, and a page with the tables as Markdown and as HTML."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..results.chain_result import LENGTH, ChainResult
-from ..results.result import steps_text
-from . import plots
-from .report import data_lines, illustrations, provenance, range_lines, training_curve
+from ..results.smoothness import JERK, unit
+from .page import RATE, Block, Bullets, Code, Gauge, Note, Page, Paragraph, Strong, Table, Words, figures
+from .provenance import SMOOTHNESS, capital, film, measured, range_blocks
+from .training import Training
+from .written import write_page
 
 
 def write_chain_report(
     folder: str | Path, result: ChainResult, policy: str | Path | None = None, video: str = "chains.mp4"
 ) -> Path:
-    """Write `eval.json`, `report.md` and the pictures into a folder.
+    """Write `eval.json`, `report.md`, `report.html` and the training curve into a folder.
 
     Args:
-        folder: made if missing; a video of that name already in it is linked.
+        folder: made if missing; a video of that name already in it is shown.
         result: from `evaluate_chains`.
         policy: folder that the policy was loaded from; in a run, its training curve is drawn.
         video: file name.
 
     Returns:
-        Path of `report.md`.
+        Path of `report.html`.
     """
     folder = Path(folder)
     result.save(folder)
-    pictures = {
-        "Instructions in a row": plots.chain_curve(result, folder / "chains.png"),
-        "Success of each task": plots.task_success(result, folder / "tasks.png"),
-    } | training_curve(folder, policy)
-    lines = [f"# Chains of instructions in {result.simulator}", ""]
-    lines += [f"**{caveat[0].upper()}{caveat[1:]}.**\n" for caveat in result.caveats]
-    lines += _table(result)
-    lines += [f"Note: {remark}.\n" for remark in result.remarks]
-    lines += range_lines(result.out_of_range)
-    lines += illustrations(pictures, folder / video, "chains")
-    lines += provenance(policy, result.checkpoint, result.env_id, result.versions)
-    lines += data_lines(policy)
-    lines += [] if result.steps is None else [f"- steps: {steps_text(result.steps)}"]
-    lines += [f"- seed of the noise: {result.seed} + number of the chain", "- every chain: `eval.json`", ""]
-    page = folder / "report.md"
-    page.write_text("\n".join(lines), encoding="utf-8")
-    return page
-
-
-def _table(result: ChainResult) -> list[str]:
-    told = f"instructions are given as '{result.instruction}'"
-    if result.instruction is None:
-        told = "the policy **does not see the instruction**, so it cannot know which task is asked"
-    lines = [
-        f"{len(result.chains)} chains of {LENGTH} instructions, {result.max_steps} steps each; {told}. Shares and mean",
-        "have 95 % intervals.",
-        "",
-        "| in a row | share of chains | low | high |",
-        "|---|---|---|---|",
+    training = Training(policy)
+    more: dict[str, Words] = {"seed of the noise": f"{result.seed} + number of the chain"}
+    blocks: list[Block] = [
+        *(Paragraph(Strong(capital(caveat))) for caveat in result.caveats),
+        *_tables(result),
+        *(Note(f"{remark}.") for remark in result.remarks),
+        *film(folder / video, "chains"),
+        *training.curve(folder),
+        *range_blocks(result.out_of_range),
+        *measured(result, training, policy, result.env_id, more),
+        Bullets([*training.about_data, ("every chain: ", Code("eval.json"))]),
     ]
-    lines += [f"| {k} | {x.cells} |" for k, x in result.in_a_row.items()]
-    lines += [f"| average length | {result.average_length.cells} |", ""]
-    lines += ["| task | successes | attempts | rate | low | high |", "|---|---|---|---|---|---|"]
+    return write_page(folder, Page(f"Chains of instructions in {result.simulator}", blocks))
+
+
+def _tables(result: ChainResult) -> list[Block]:
+    seen: Words = (f"; instructions are given as '{result.instruction}'",)
+    if result.instruction is None:
+        seen = ("; the policy ", Strong("does not see the instruction"), ", so it cannot know which task is asked")
+    count = len(result.chains)
+    what = "Figures have 95 % intervals." if count > 1 else "A single chain has no interval."
+    text = f"{count} chain{'s' * (count > 1)} of {LENGTH} instructions, {result.max_steps} steps each"
+    named = {f"at least {k} in a row": (share, RATE) for k, share in result.in_a_row.items()}
+    named |= {"average length": (result.average_length, "")}
+    named |= {JERK: (result.jerk, unit(result.rate_hz))} if result.jerk else {}
+    rows: list[list[Words]] = []
     for task, rate in result.task_success.items():
         won, total = result.tasks[task]
-        lines.append(f"| {task} | {won} | {total} | {rate.cells} |")
-    return [*lines, ""]
+        rows.append([task, str(won), str(total), *rate.cells, Gauge(rate)])
+    return [
+        Paragraph((text, *seen, f". {what}")),
+        figures(named, "of all chains"),
+        *([Paragraph(SMOOTHNESS)] if result.jerk else []),
+        Table(["task", "successes", "attempts", "rate", "low", "high", "0 to 1"], rows),
+    ]

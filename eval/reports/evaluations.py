@@ -14,7 +14,19 @@ from ..results.chain_result import ChainResult
 from ..results.result import Result, load_as, steps_text
 from ..results.scores import Interval
 
-HEAD = ("evaluation", "task", "method", "seed", "environment", "finished", "success", "score", "return", "remark")
+HEAD = (
+    "evaluation",
+    "task",
+    "method",
+    "seed",
+    "environment",
+    "finished",
+    "success",
+    "score",
+    "return",
+    "jerk",
+    "remark",
+)
 
 
 @dataclass(frozen=True)
@@ -40,18 +52,23 @@ class Evaluation:
         """Number of episodes or chains, of how many where it was interrupted."""
         result = self.result
         number, what = (
-            (len(result.chains), "chains") if isinstance(result, ChainResult) else (len(result.episodes), "episodes")
+            (len(result.chains), "chain") if isinstance(result, ChainResult) else (len(result.episodes), "episode")
         )
         of = f" of {result.planned}" if result.planned is not None and result.planned > number else ""
-        return f"{number}{of} {what}"
+        return f"{number}{of} {what}{'s' * (number > 1 or bool(of))}"
 
     @property
     def figures(self) -> dict[str, Interval]:
-        """Unit -> what was measured in it: success, score and return of episodes, average length of chains."""
+        """Unit -> what was measured in it: success, score and return of episodes, average length of chains, jerk."""
         result = self.result
         if isinstance(result, ChainResult):
-            return {"average length": result.average_length}
-        found = {"success": result.success_rate, "score": result.normalized_score, "return": result.mean_return}
+            return {"average length": result.average_length} | ({"jerk": result.jerk} if result.jerk else {})
+        found: dict[str, Interval | None] = {
+            "success": result.success_rate,
+            "score": result.normalized_score,
+            "return": result.mean_return,
+        }
+        found |= {"jerk": result.jerk}
         return {name: interval for name, interval in found.items() if interval is not None}
 
     @property
@@ -67,7 +84,7 @@ class Evaluation:
     @property
     def cells(self) -> list[str]:
         """Return a row under `HEAD`."""
-        figures = [str(self.figures.get(name, "–")) for name in ("success", "score", "return")]
+        figures = [str(self.figures.get(name, "–")) for name in ("success", "score", "return", "jerk")]
         about = [self.task or "–", self.method or "–", self.seed or "–", self.result.env_id, self.count]
         return [str(self.path.parent), *about, *figures, self.remark or "–"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..results.chain_result import ChainResult
 from ..results.result import Result
-from ..results.scores import Interval
+from ..results.run_record import ACTION_ERROR
+from .recorded import Recorded
 
 Array = NDArray[Any]
-_DIMENSIONS = 6  # action dimensions in one picture, those that vary most
+_DIMENSIONS = 30  # of an action in one picture, those that vary most
+_LETTERS = 26  # of a name over a panel
+_RATES = (-0.02, 1.02)  # the axis of a rate, with room for a marker at its ends
+_SUCCESS = "eval/success_rate"
 
 
 def _save(figure: Figure, path: Path) -> Path:
@@ -27,7 +31,9 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
-    """Draw all losses, and below them the evaluations if there were any, against the number of updates.
+    """Draw all losses, and below them what was evaluated if anything was, against the number of updates.
+
+    A figure that is the success rate again, as the return of a sparse reward is, is not drawn a second time.
 
     Args:
         rows: of metrics.jsonl, each with "step" and some named numbers.
@@ -35,23 +41,34 @@ def training_curve(rows: Sequence[Mapping[str, float]], path: Path) -> Path:
     """
     names = {name for row in rows for name in row}
     losses = sorted(name for name in names if "loss" in name)
-    scores = sorted(name for name in names if name.startswith("eval/"))
+    scores = sorted(name for name in names if name.startswith("eval/") or name == ACTION_ERROR)
+    same = [name for name in scores if name != _SUCCESS and _points(rows, name) == _points(rows, _SUCCESS)]
+    scores = [name for name in scores if name not in same]
     figure = Figure(figsize=(7, 3.2 + 2.4 * len(scores)), layout="constrained")
     panels = figure.subplots(1 + len(scores), 1, squeeze=False, sharex=True)[:, 0]
     for name in losses:
-        _line(panels[0], rows, name)
-    panels[0].set(ylabel="training loss", yscale="log", title="Training")
+        _line(panels[0], rows, name, marker="o" if name.startswith("validation/") else "")
+    panels[0].set(ylabel="loss", yscale="log", title="Training")
     panels[0].legend()
     for panel, name in zip(panels[1:], scores, strict=True):
         _line(panel, rows, name, marker="o")
-        panel.set(ylabel=name.removeprefix("eval/").replace("_", " "))
+        title = "held-out action error" if name == ACTION_ERROR else name.removeprefix("eval/").replace("_", " ")
+        panel.set(ylabel=title)
+        if name.endswith("_rate"):
+            panel.set(ylim=_RATES)
     panels[-1].set_xlabel("updates")
     return _save(figure, path)
 
 
+def _points(rows: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[name]) for row in rows if name in row]
+
+
 def _line(panel: Axes, rows: Sequence[Mapping[str, float]], name: str, marker: str = "") -> None:
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    panel.plot(*zip(*points, strict=True), label=name, marker=marker, linewidth=1.4)
+    points = _points(rows, name)
+    panel.plot(
+        *zip(*points, strict=True), label=name, marker=marker or ("o" if len(points) == 1 else ""), linewidth=1.4
+    )
     panel.grid(alpha=0.3)
 
 
@@ -67,97 +84,117 @@ def return_distribution(result: Result, path: Path, data: Array | None = None) -
     groups = {"episodes": returns}
     if result.success_rate is not None:
         success = np.array([bool(episode.success) for episode in result.episodes])
-        groups = {"success": returns[success], "failure": returns[~success]}
+        groups = {"with success": returns[success], "without success": returns[~success]}
+        groups = {name: values for name, values in groups.items() if len(values)}
+    marks = [] if data is None else [float(data.mean()), float(data.max())]
+    span = (min(*returns, *marks, returns[0]), max(*returns, *marks, returns[0]))
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     panel = figure.subplots()
-    colors = {"episodes": "tab:blue", "success": "tab:green", "failure": "tab:red"}
+    colors = {"episodes": "tab:blue", "with success": "tab:green", "without success": "tab:red"}
     panel.hist(
         list(groups.values()),
-        bins=min(30, max(5, len(returns) // 2)),
+        bins=30 if marks else min(30, max(5, len(returns) // 2)),
+        range=span,
         stacked=True,
         color=[colors[name] for name in groups],
-        label=[f"{name} ({len(values)})" for name, values in groups.items()],
+        label=list(groups),
         alpha=0.75,
     )
     mean = result.mean_return
     if not mean.none:
         panel.axvspan(mean.low, mean.high, color="black", alpha=0.15, label="95 % interval of the mean")
-    panel.axvline(mean.mean, color="black", linewidth=1.4, label=f"mean {mean.mean:.4g}")
-    if data is not None:
-        panel.axvline(data.mean(), color="tab:orange", linestyle="--", label=f"mean of the data {data.mean():.4g}")
-        panel.axvline(data.max(), color="tab:purple", linestyle=":", label=f"best of the data {data.max():.4g}")
+    panel.axvline(mean.mean, color="black", linewidth=1.4, label="mean")
+    for value, what, color, style in zip(
+        marks, ("mean", "best"), ("tab:orange", "tab:purple"), ("--", ":"), strict=False
+    ):
+        panel.axvline(value, color=color, linestyle=style, label=f"{what} of the data {value:.4g}")
     panel.set(xlabel="return of an episode (undiscounted sum of rewards)", ylabel="episodes", title=result.env_id)
-    panel.legend()
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.legend(fontsize=8)
     return _save(figure, path)
 
 
-def chain_curve(result: ChainResult, path: Path) -> Path:
-    """Draw the share of chains with at least 1 to 5 instructions in a row, with 95 % intervals."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+def paired_returns(returns: Mapping[str, Sequence[float]], path: Path) -> Path:
+    """Draw the returns of several policies on the same seeds: a column of points each, the seeds joined by lines.
+
+    Args:
+        returns: policy -> (N,) returns, in the order of the seeds.
+        path: PNG file.
+    """
+    values = np.array([*returns.values()])  # (policies, N)
+    places = np.arange(len(values))
+    figure = Figure(figsize=(max(5.0, 1.6 + 1.3 * len(values)), 4.0), layout="constrained")
     panel = figure.subplots()
-    shares = result.in_a_row
-    panel.bar(list(shares), [share.mean for share in shares.values()], color="tab:blue", alpha=0.75)
-    panel.errorbar(
-        list(shares), *_center_and_reach(shares.values()), color="black", linestyle="", capsize=4, label="95 % interval"
-    )
-    panel.set(xlabel="instructions in a row", ylabel="share of chains", ylim=(0, 1.02))
-    panel.set_title(f"{len(result.chains)} chains in {result.simulator}", fontsize=10)
+    panel.plot(places, values, color="0.7", linewidth=0.6, zorder=1)
+    panel.plot(places, values, "o", color="tab:blue", markersize=4, alpha=0.6, zorder=2)
+    panel.hlines(values.mean(axis=1), places - 0.2, places + 0.2, color="black", linewidth=2.4, zorder=3)
+    panel.set_xticks(places, [_short(name) for name in returns], fontsize=8)
+    panel.set(ylabel="return of an episode", xlim=(-0.5, len(values) - 0.5))
     panel.grid(alpha=0.3, axis="y")
-    panel.legend()
     return _save(figure, path)
 
 
-def task_success(result: ChainResult, path: Path) -> Path:
-    """Draw the success rate of every task that was attempted, best first, with 95 % intervals."""
-    rates = dict(sorted(result.task_success.items(), key=lambda item: item[1].mean))
-    figure = Figure(figsize=(7, 1.2 + 0.22 * len(rates)), layout="constrained")
-    panel = figure.subplots()
-    labels = [f"{task} ({won}/{total})" for task in rates for won, total in [result.tasks[task]]]
-    center, reach = _center_and_reach(rates.values())
-    panel.barh(labels, center, color="tab:blue", alpha=0.75)
-    panel.errorbar(center, range(len(rates)), xerr=reach, color="black", linestyle="", capsize=3)
-    panel.set(xlabel="success rate of an attempted instruction", xlim=(0, 1.02))
-    panel.set_title(result.simulator, fontsize=10)
-    panel.tick_params(axis="y", labelsize=7)
-    panel.grid(alpha=0.3, axis="x")
-    return _save(figure, path)
+def shown_dimensions(chunks: Array) -> list[int]:
+    """Return the dimensions of chunks (S, H, A) that one picture has place for: all, or those that vary most."""
+    return np.sort(np.argsort(-chunks.std(axis=0).mean(axis=0), kind="stable")[:_DIMENSIONS]).tolist()
 
 
-def _center_and_reach(intervals: Iterable[Interval]) -> tuple[Array, Array]:
-    """Return the means (N,), and how far the intervals reach below and above them (2, N)."""
-    figures = np.array([(figure.mean, figure.low, figure.high) for figure in intervals]).T
-    return figures[0], np.abs(figures[1:] - figures[0])
-
-
-def action_chunks(chunks: Array, rate_hz: float | None, path: Path) -> Path:
+def action_chunks(
+    chunks: Array, rate_hz: float | None, path: Path, names: Sequence[str], recorded: Recorded | None = None
+) -> Path:
     """Draw several chunks sampled for one observation: one panel an action dimension, one line a sample.
 
     Args:
         chunks: (S, H, A), raw units.
         rate_hz: control rate, None draws against steps.
         path: PNG file.
+        names: of the A numbers.
+        recorded: recorded chunks, drawn over those that were sampled.
     """
-    samples, horizon, width = chunks.shape
-    shown = np.sort(np.argsort(-chunks.std(axis=0).mean(axis=0))[:_DIMENSIONS])
-    columns = min(3, len(shown))
+    shown, horizon = shown_dimensions(chunks), chunks.shape[1]
+    columns = next(number for most, number in ((3, len(shown)), (8, 4), (len(shown), 5)) if len(shown) <= most)
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(3.2 * columns + 0.6, 2.4 * rows + 0.6), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
-    times = np.arange(horizon) / (rate_hz or 1.0)
+    figure = Figure(figsize=(max(5.0, 2.35 * columns), 1.75 * rows + 0.9), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=horizon > 1).reshape(-1)
     for panel in panels[len(shown) :]:
         panel.set_visible(False)
-    for panel, dimension in zip(panels, shown, strict=False):
+    for number, (panel, dimension) in enumerate(zip(panels, shown, strict=False)):
         if horizon > 1:
-            panel.plot(times, chunks[:, :, dimension].T, color="tab:blue", alpha=0.35, linewidth=1)
-            panel.set(xlabel="time (s)" if rate_hz else "step", ylabel=f"action {dimension}")
+            _chunk_lines(panel, chunks[:, :, dimension], rate_hz, recorded, dimension)
         else:
-            panel.hist(chunks[:, 0, dimension], bins=20, color="tab:blue", alpha=0.75)
-            panel.set(xlabel=f"action {dimension}", ylabel="samples")
+            _action_histogram(panel, chunks[:, 0, dimension], recorded, dimension)
+        panel.set_title(_short(names[dimension]), fontsize=9)
+        panel.tick_params(labelsize=7, labelbottom=horizon == 1 or number + columns >= len(shown))
         panel.grid(alpha=0.3)
-    some = f", {len(shown)} of {width} dimensions" if len(shown) < width else ""
-    what = "chunks" if horizon > 1 else "actions"
-    figure.suptitle(f"{samples} {what} sampled for one observation{some}", fontsize=10)
+        if number + columns >= len(shown) and horizon > 1:
+            panel.set_xlabel("time (s)" if rate_hz else "step", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     return _save(figure, path)
+
+
+def _chunk_lines(panel: Axes, samples: Array, rate_hz: float | None, recorded: Recorded | None, dimension: int) -> None:
+    """Draw samples (S, H) of one dimension, and what was recorded."""
+    seconds = 1 / (rate_hz or 1.0)
+    lines = panel.plot(np.arange(samples.shape[1]) * seconds, samples.T, color="tab:blue", alpha=0.35, linewidth=1)
+    lines[0].set_label(f"{len(samples)} sampled chunks")
+    for number, chunk in reversed([*enumerate(recorded.chunks if recorded else [])]):
+        (line,) = panel.plot(np.arange(len(chunk)) * seconds, chunk[:, dimension], color="tab:orange")
+        line.set(linewidth=0.8 if number else 2, alpha=0.7 if number else 1, marker="." if len(chunk) == 1 else "")
+        line.set_label("" if number else "recorded after the nearest observation")
+
+
+def _action_histogram(panel: Axes, samples: Array, recorded: Recorded | None, dimension: int) -> None:
+    """Draw samples (S,) of one dimension, and what was recorded."""
+    panel.hist(samples, bins=20, color="tab:blue", alpha=0.75, label=f"{len(samples)} sampled actions")
+    for number, chunk in reversed([*enumerate(recorded.chunks if recorded else [])]):
+        line = panel.axvline(chunk[0, dimension], color="tab:orange", linewidth=0.8 if number else 2)
+        line.set_label("" if number else "recorded after the nearest observation")
+
+
+def _short(name: str) -> str:
+    """Return a name that fits over a panel; a dollar sign in it is no formula."""
+    return (name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…").replace("$", "\\$")
 
 
 def maze_routes(layout: Sequence[Sequence[Any]], cell: float, paths: Sequence[Array], goal: Array, path: Path) -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
+from ..results.pair import SIMULATORS
 from ..results.result import Result, steps_text
 from ..results.scores import Interval, t_interval
-from ..rollouts.compare import SIMULATORS
 from ..rollouts.offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
 from .evaluations import Evaluation, read_evaluation
 

@@ -36,7 +36,7 @@ def _evaluations(table: Table) -> list[str]:
         "",
         _LIST,
         "",
-        "Figures have 95 % intervals over the episodes of the evaluation.",
+        "Figures have 95 % intervals over the episodes of the evaluation; jerk is the mean squared one of the actions.",
         "",
     ]
     return [*head, *_rows(HEAD, [one.cells for one in table.evaluations])]

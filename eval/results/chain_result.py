@@ -14,6 +14,7 @@ from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import Steps
 from .findings import Findings
+from .origin import Origin
 from .result import (
     interrupted_to_json,
     interruption,
@@ -24,7 +25,8 @@ from .result import (
     steps_to_json,
     versions,
 )
-from .scores import Interval, bootstrap, wilson
+from .scores import Interval, bootstrap, equal_ones, rate, wilson
+from .smoothness import JERK, unit
 
 CHAINS, MAX_STEPS, LENGTH = 1000, 360, 5  # of CALVIN's protocol
 GENUINE = "laminar/CALVIN-v0"  # the environment whose scores are CALVIN scores
@@ -39,12 +41,26 @@ class Chain:
         tasks: all its instructions, those that were not reached too.
         completed: how many succeeded before the first that did not.
         steps: control steps of each instruction that was begun; the last one failed if it is not a completed one.
+        jerk: mean squared jerk of the executed actions, over all of them; None of fewer than four steps, and in records
+            of before.
     """
 
     index: int
     tasks: tuple[str, ...]
     completed: int = 0
     steps: list[int] = field(default_factory=list[int])
+    jerk: float | None = field(default=None, compare=False)  # as in `Episode`
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk"}``."""
+        figures = {name: value for name, value in asdict(self).items() if name != "jerk"}
+        return figures | {"mean_squared_jerk": self.jerk}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Chain:
+        """Rebuild what `to_json` wrote."""
+        jerk = row.get("mean_squared_jerk")
+        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk)
 
 
 @dataclass
@@ -67,6 +83,8 @@ class ChainResult:
         out_of_range: observations unlike the training data; None where that is not known.
         steps: network calls of its samples, or the schedule; None is the policy's own number.
         planned: chains that were asked for; None: as many as there are.
+        origin: where the policy was loaded from; None of one that was not.
+        rate_hz: control rate of the environment, where it tells.
     """
 
     env_id: str
@@ -84,6 +102,8 @@ class ChainResult:
     out_of_range: Excursions | None = None
     steps: Steps | str = None
     planned: int | None = None
+    origin: Origin | None = None
+    rate_hz: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""
@@ -117,18 +137,26 @@ class ChainResult:
 
     @property
     def in_a_row(self) -> dict[int, Interval]:
-        """Number k -> share of chains with at least k successes in a row, with Wilson's interval."""
+        """Number k -> share of chains with k successes in a row or more, with Wilson's interval; one chain has none."""
         counts = {k: sum(chain.completed >= k for chain in self.chains) for k in range(1, LENGTH + 1)}
-        return {k: wilson(count, len(self.chains)) for k, count in counts.items()}
+        return {k: rate(count, len(self.chains)) for k, count in counts.items()}
 
     @property
     def average_length(self) -> Interval:
         """Mean number of successes in a row, 0 to 5, with a bootstrap interval."""
         reached = [chain.completed for chain in self.chains]
+        if len(reached) == 1:
+            return Interval.missing(float(reached[0]), equal_ones(1))
         if len(set(reached)) == 1:  # a bootstrap of equal values has no width, Wilson's intervals have one
             shares = self.in_a_row.values()
             return Interval(float(reached[0]), sum(x.low for x in shares), sum(x.high for x in shares))
         return bootstrap(reached)
+
+    @property
+    def jerk(self) -> Interval | None:
+        """Mean squared jerk over the chains of at least four steps, with a bootstrap interval; None: there is none."""
+        told = [chain.jerk for chain in self.chains if chain.jerk is not None]
+        return bootstrap(told) if told else None
 
     @property
     def tasks(self) -> dict[str, tuple[int, int]]:
@@ -156,12 +184,15 @@ class ChainResult:
             "average_length": self.average_length.to_json(),
             "in_a_row": {str(k): share.to_json() for k, share in self.in_a_row.items()},
             "task_success": {task: rate.to_json() for task, rate in self.task_success.items()},
+            "mean_squared_jerk": self.jerk.to_json() | {"unit": unit(self.rate_hz)} if self.jerk else None,
+            "rate_hz": self.rate_hz,
             "confidence": 0.95,
             "remarks": self.remarks,
             **self.findings.to_json(),
             "max_steps": self.max_steps,
             "seed": self.seed,
             "instruction": self.instruction,
+            "policy": None if self.origin is None else self.origin.to_json(),
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
@@ -171,7 +202,7 @@ class ChainResult:
             "out_of_range": self.out_of_range.to_json() if self.out_of_range else None,
             "seconds": round(self.seconds, 3),
             "steps_per_second": round(steps / self.seconds, 1) if self.seconds else None,
-            "chains": [asdict(chain) for chain in self.chains],
+            "chains": [chain.to_json() for chain in self.chains],
         }
 
     @classmethod
@@ -183,13 +214,13 @@ class ChainResult:
         """
         if "episodes" in stored:
             raise LaminarError("an evaluation of single episodes: read it with eval.result.load_result")
-        rows = stored["chains"]
-        chains = [Chain(row["index"], tuple(row["tasks"]), row["completed"], row["steps"]) for row in rows]
+        chains = [Chain.from_json(row) for row in stored["chains"]]
         names = ("max_steps", "seed", "instruction", "checkpoint", "num_envs", "seconds", "versions")
         kept = {name: stored[name] for name in names} | {"runtime": stored.get("runtime", "eager")}
         found: dict[str, Any] = {"findings": Findings.from_json(stored), "out_of_range": Excursions.stored_in(stored)}
         found |= {"steps": steps_from_json(stored.get("steps"))}
         found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
+        found |= {"origin": Origin.stored_in(stored), "rate_hz": stored.get("rate_hz")}
         return cls(stored["env_id"], stored["simulator"], chains, **kept, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -199,11 +230,14 @@ class ChainResult:
     def summary(self) -> str:
         """Return the figures in one line, the simulator first, and a line for each remark."""
         shares = ", ".join(f"{k}: {share.mean:.3g}" for k, share in self.in_a_row.items())
+        count = len(self.chains)
         parts = [
-            f"{self.simulator}: {len(self.chains)} chains",
+            f"{self.simulator}: {count} chain{'s' * (count > 1)}",
             f"average length {self.average_length}",
             f"in a row {shares}",
         ]
+        if self.jerk:
+            parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.instruction is None:
             parts.append("the policy does not see the instruction")
         if self.steps is not None:

@@ -21,7 +21,9 @@ from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import SolverSchedule, Steps
 from ...policies.storage import write_json
 from .findings import Findings
-from .scores import Interval, are_equal, bootstrap, equal_ones, wilson
+from .origin import Origin
+from .scores import Interval, are_equal, bootstrap, equal_ones, is_rate, rate
+from .smoothness import FEWEST_STEPS, JERK, unit
 
 Kind = TypeVar("Kind")
 
@@ -37,6 +39,8 @@ class Episode:
         success: whether the environment reported success at any step; None where it never tells.
         success_steps: at how many; None in records of before.
         success_at_end: whether at the last one.
+        jerk: mean squared jerk of the executed actions; None of fewer than four steps, and in records of before. It
+            shows the last digit of every action, in which batch sizes differ, so that equal episodes may differ in it.
         trace: check sum of the first observation, and sum of the last one, to tell whether episodes are the same; not
             kept in records.
     """
@@ -47,18 +51,20 @@ class Episode:
     success: bool | None
     success_steps: int | None = None
     success_at_end: bool | None = None
+    jerk: float | None = field(default=None, compare=False)
     trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"seed", "return", "length", "success", "success_steps", "success_at_end"}``."""
+        """Return seed, return, length, success, success_steps, success_at_end and mean_squared_jerk."""
         figures = {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
-        return figures | {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
+        figures |= {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
+        return figures | {"mean_squared_jerk": self.jerk}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Episode:
         """Rebuild what `to_json` wrote."""
         about_success = (row["success"], row.get("success_steps"), row.get("success_at_end"))  # older records have one
-        return cls(row["seed"], row["return"], row["length"], *about_success)
+        return cls(row["seed"], row["return"], row["length"], *about_success, row.get("mean_squared_jerk"))
 
     def same_as(self, other: Episode) -> bool:
         """Tell whether two episodes start, go and end alike, up to rounding."""
@@ -87,6 +93,8 @@ class Result:
     out_of_range: Excursions | None = None  # observations unlike the training data; None where that is not known
     steps: Steps | str = None  # network calls of its samples, or the schedule; None is the policy's own number
     planned: int | None = None  # episodes that were asked for; None: as many as there are
+    origin: Origin | None = None  # where the policy was loaded from; None of one that was not
+    rate_hz: float | None = None  # control rate of the environment, where it tells
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -100,8 +108,26 @@ class Result:
 
     @property
     def mean_return(self) -> Interval:
-        """Mean return with a bootstrap interval, which equal returns do not have."""
-        return bootstrap(self.returns)
+        """Mean return with a bootstrap interval, which equal returns do not have; Wilson's where it is a rate."""
+        if not self.return_is_rate or self.same:
+            return bootstrap(self.returns)
+        return rate(sum(value == 1 for value in self.returns), len(self.returns))
+
+    @property
+    def return_is_rate(self) -> bool:
+        """Whether every return is 0 or 1, that of a sparse reward, so that their mean is a rate."""
+        return is_rate(self.returns) or self.return_is_success
+
+    @property
+    def return_is_success(self) -> bool:
+        """Whether every episode with success returns 1, and every one without 0: the figures then say the same."""
+        return all(one.success is not None and one.total == one.success for one in self.episodes)
+
+    @property
+    def jerk(self) -> Interval | None:
+        """Mean squared jerk over the episodes that have one, with a bootstrap interval; None: there is none."""
+        told = [episode.jerk for episode in self.episodes if episode.jerk is not None]
+        return bootstrap(told) if told else None
 
     @property
     def success_rate(self) -> Interval | None:
@@ -117,7 +143,7 @@ class Result:
         if None in told:
             return None
         won, count = sum(bool(one) for one in told), len(told)
-        return Interval.missing(won / count, equal_ones(count)) if self.same else wilson(won, count)
+        return Interval.missing(won / count, equal_ones(count)) if self.same else rate(won, count)
 
     @property
     def scores(self) -> NDArray[np.float64] | None:
@@ -126,12 +152,10 @@ class Result:
 
     @property
     def normalized_score(self) -> Interval | None:
-        """Mean D4RL score with a bootstrap interval; None where there is no reference."""
-        if self.scores is None:
-            return None
-        if self.mean_return.none:
-            return Interval.missing(float(self.scores.mean()), self.mean_return.none)
-        return bootstrap(self.scores)
+        """Mean D4RL score; None where there is no reference. It is linear in the return, and so is its interval."""
+        found = self.mean_return
+        scores = normalized_score(self.env_id, [found.mean, found.low, found.high])
+        return None if scores is None else Interval(*map(float, scores), none=found.none)
 
     @property
     def note(self) -> str:
@@ -147,9 +171,16 @@ class Result:
             interruption(self.planned, len(self.episodes), "episodes"),
             self.note,
             same,
+            self._too_short(),
             *self.findings.remarks(self.env_id, [episode.length for episode in self.episodes]),
         ]
         return [remark for remark in [*found, *self._about_success()] if remark]
+
+    def _too_short(self) -> str:
+        short = sum(episode.jerk is None for episode in self.episodes)
+        if not short or self.jerk is None:
+            return ""
+        return f"{short} of {len(self.episodes)} episodes have fewer than {FEWEST_STEPS} steps, and so no jerk"
 
     def _about_success(self) -> Iterator[str]:
         won = [episode for episode in self.episodes if episode.success and episode.success_steps is not None]
@@ -168,7 +199,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Return what `eval.json` holds."""
         task = resolve(self.env_id)
-        success, score, at_end = self.success_rate, self.normalized_score, self.success_at_end
+        success, score, at_end, jerk = self.success_rate, self.normalized_score, self.success_at_end, self.jerk
         steps = sum(episode.length for episode in self.episodes)
         return {
             "env_id": self.env_id,
@@ -181,6 +212,8 @@ class Result:
             "success_at_end": at_end.to_json() if at_end else None,
             "return": self.mean_return.to_json(),
             "normalized_score": score.to_json() if score else None,
+            "mean_squared_jerk": jerk.to_json() | {"unit": unit(self.rate_hz)} if jerk else None,
+            "rate_hz": self.rate_hz,
             "confidence": 0.95,
             "same_episodes": self.same,
             **self.findings.to_json(),
@@ -188,6 +221,7 @@ class Result:
             "runtime": self.runtime,
             "steps": steps_to_json(self.steps),
             "interrupted": interrupted_to_json(self.planned, len(self.episodes)),
+            "policy": None if self.origin is None else self.origin.to_json(),
             "checkpoint": self.checkpoint,
             "versions": self.versions,
             "num_envs": self.num_envs,
@@ -213,6 +247,7 @@ class Result:
         found: dict[str, Any] = {"findings": Findings.from_json(stored), "same": stored.get("same_episodes", False)}
         found |= {"out_of_range": Excursions.stored_in(stored), "steps": steps_from_json(stored.get("steps"))}
         found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
+        found |= {"origin": Origin.stored_in(stored), "rate_hz": stored.get("rate_hz")}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -221,11 +256,14 @@ class Result:
 
     def summary(self) -> str:
         """Return the figures in one line, and a line for each remark."""
-        parts = [f"{self.env_id}: {len(self.episodes)} episodes", f"return {self.mean_return}"]
+        count = len(self.episodes)
+        parts = [f"{self.env_id}: {count} episode{'s' * (count > 1)}", f"return {self.mean_return}"]
         if self.success_rate:
             parts.append(f"success {self.success_rate}")
         if self.normalized_score:
             parts.append(f"normalized score {self.normalized_score}")
+        if self.jerk:
+            parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.acting != Acting():
             parts.append(str(self.acting))
         if self.steps is not None:

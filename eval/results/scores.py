@@ -43,10 +43,10 @@ class Interval:
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
     @property
-    def cells(self) -> str:
-        """The three columns of a table in Markdown."""
+    def cells(self) -> tuple[str, str, str]:
+        """The three cells of a table's row: mean, low, high."""
         low, high = ("–", f"– ({self.none})") if self.none else (f"{self.low:.4g}", f"{self.high:.4g}")
-        return f"{self.mean:.4g} | {low} | {high}"
+        return f"{self.mean:.4g}", low, high
 
     def __str__(self) -> str:
         """Return for example ``0.960 [0.865, 0.989]``, or ``1.5 (all 50 are equal: no interval)``."""
@@ -71,6 +71,22 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     half = z / (1 + z**2 / trials) * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
     # rounding must not push an exact 0 or 1 out of the interval
     return Interval(rate, float(min(rate, max(0.0, center - half))), float(max(rate, min(1.0, center + half))))
+
+
+def rate(successes: int, trials: int) -> Interval:
+    """Return a success rate with Wilson's interval; a single trial has none, as it says little about another one.
+
+    Raises:
+        LaminarError: as `wilson` does.
+    """
+    found = wilson(successes, trials)
+    return Interval.missing(found.mean, equal_ones(1)) if trials == 1 else found
+
+
+def is_rate(values: ArrayLike) -> bool:
+    """Tell whether the mean of values is a rate: each is 0 or 1, and at least one is 1, so that 1 can be reached."""
+    array = np.asarray(values, np.float64)
+    return bool(np.isin(array, (0.0, 1.0)).all() and array.any())
 
 
 def interquartile_mean(values: Array) -> Array:
@@ -118,6 +134,32 @@ def bootstrap(
     statistics = reduce[aggregate](np.concatenate(drawn, axis=1))
     low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(reduce[aggregate](everything)), float(low), float(high))
+
+
+def ratio_bootstrap(
+    sums: Array, counts: Array, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
+) -> tuple[Array, Array, Array]:
+    """Return ratios of totals, and both ends of their percentile bootstrap intervals, many figures at once.
+
+    What is drawn anew are whole groups (episodes), as what lies in one is alike. A resample that has nothing of a
+    figure does not count for it.
+
+    Args:
+        sums: (E, K) of each group.
+        counts: (E, K) or (E, 1) what they are sums of; of each figure not all are 0.
+        confidence: coverage of the intervals.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Returns:
+        Three arrays (K,).
+    """
+    groups = len(sums)
+    weights = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+    with np.errstate(invalid="ignore"):
+        drawn = (weights @ sums) / (weights @ counts)
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return sums.sum(axis=0) / counts.sum(axis=0), low, high
 
 
 def are_equal(values: ArrayLike) -> bool:

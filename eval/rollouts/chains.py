@@ -13,16 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...data.spec import Spec
 from ...envs.chains import load_chains, start_state
 from ...envs.make import split_id
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
+from ...progress import Finished
 from ...settings import check_seeds
 from ..results.chain_result import CHAINS, MAX_STEPS, Chain, ChainResult
 from ..results.findings import GIVEN
-from .lockstep import Lockstep, Moment
+from .captions import instruction_text
+from .lockstep import Lockstep
 from .measurement import measure
+from .moment import Moment
 from .options import DEFAULTS, RolloutOptions
 
 
@@ -59,7 +63,8 @@ def evaluate_chains(
     check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
     protocol = partial(run_chains, seed=seed, max_steps=max_steps)
-    found = measure(protocol, policy, env_id, range(chains), options.but(**settings, starts=GIVEN))
+    options = options.but(**settings, starts=GIVEN)
+    found = measure(protocol, policy, env_id, range(chains), options.called(unit="chain"))
     instruction = found.spec.observation.get("instruction")
     result = ChainResult(
         env_id=found.env_id,
@@ -76,6 +81,8 @@ def evaluate_chains(
         out_of_range=found.out_of_range,
         steps=found.steps,
         planned=found.planned,
+        origin=found.origin,
+        rate_hz=found.rate_hz,
     )
     return found.whole(result)
 
@@ -94,7 +101,7 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
         for number in slots.values():
             chains[number].steps.append(0)
             if lockstep.recorder is not None:
-                lockstep.recorder.caption(number, _caption(chains[number]))
+                lockstep.recorder.caption(number, **_caption(chains[number], lockstep.policy.spec))
         lockstep.begin({slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()})
 
     def start(fresh: dict[int, int]) -> None:
@@ -103,12 +110,16 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
         lockstep.start(fresh, {slot: seed + number for slot, number in fresh.items()}, options)
         begin(fresh)
 
-    def advance(slot: int, number: int, moment: Moment) -> bool:
+    def advance(slot: int, number: int, moment: Moment) -> Finished | None:
         chain = chains[number]
-        over = _book(chain, moment, max_steps, lockstep.env_id)
-        if not over and len(chain.steps) == chain.completed:
+        if _book(chain, moment, max_steps, lockstep.env_id):
+            chain.jerk = lockstep.jerk(slot)
+            if lockstep.recorder is not None:
+                lockstep.recorder.caption(number, **_ending(chain))
+            return Finished({"instructions in a row": float(chain.completed)})
+        if len(chain.steps) == chain.completed:
             begin({slot: number})
-        return over
+        return None
 
     done = lockstep.run(numbers, start, advance)
     return {number: chains[number] for number in numbers if number in done}
@@ -130,6 +141,14 @@ def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:
     return chain.steps[-1] >= max_steps
 
 
-def _caption(chain: Chain) -> str:
-    task = chain.tasks[chain.completed].replace("_", " ")
-    return f"chain {chain.index}, {chain.completed + 1} of {len(chain.tasks)}: {task}"
+def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
+    """Return what a film says about a chain while an instruction is carried out."""
+    number, count = chain.completed, len(chain.tasks)
+    task = f"{number + 1} of {count}: {instruction_text(chain.tasks[number], spec)}"
+    outcome = f"{number} of {count} done"
+    return {"whose": f"chain {chain.index}", "task": task, "outcome": outcome, "good": True if number else None}
+
+
+def _ending(chain: Chain) -> dict[str, Any]:
+    """Return what a film says about a chain that is over."""
+    return {"outcome": f"ended: {chain.completed} of {len(chain.tasks)}", "good": chain.completed == len(chain.tasks)}

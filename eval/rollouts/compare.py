@@ -1,75 +1,97 @@
-"""Comparing two policies on identical seeds: a paired difference, its interval, and a plain sentence."""
+"""Comparing policies on identical seeds: every pair's differences, their intervals, and plain sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
-import numpy as np
-
-from ...envs.fitting import place
 from ...errors import LaminarError, Stopped
 from ...policies import Policy, load_policy
 from ...policies.processes.solver_schedules import Steps
 from ...policies.storage import write_json
+from ..results.origin import Origin
+from ..results.pair import FEWEST_PAIRS, Pair, compare_results, corrected
 from ..results.result import Result, interrupted_to_json, interruption
-from ..results.scores import Interval, bootstrap, equal_ones, paired_rates
 from .episodes import evaluate
 from .measurement import check_steps
 from .options import DEFAULTS, RolloutOptions
 
-# With five pairs even five equal signs happen by chance in 6 % of cases.
-FEWEST_PAIRS = 6
-SIMULATORS = ("mujoco", "gymnasium", "gymnasium-robotics")  # packages whose versions can change an episode
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results on the same seeds; differences are first minus second."""
+    """Results of at least two policies on the same seeds.
 
-    first: Result
-    second: Result
-    names: tuple[str, str]
-    difference: Interval
-    success_difference: Interval | None
-    normalized_difference: Interval | None
+    Attributes:
+        results: one a policy.
+        names: one a policy, distinct.
+        pairs: each policy with each later one, first minus second, corrected for how many pairs there are.
+        left_out: policies that an interruption left unmeasured, where at least two others are whole.
+    """
+
+    results: tuple[Result, ...]
+    names: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the differences must know besides them."""
+        starts = [result.findings.starts for result in self.results]
+        found = [interruption(self.results[-1].planned, len(self.results[0].episodes), "pairs")]
+        if self.left_out:
+            found.append(f"interrupted: {' and '.join(self.left_out)} left out")
+        if any(one is not None and one.repeat is False for one in starts):
+            found.append("the environment's starts do not repeat under a seed, so no pair has equal starts")
+        elif any(one is not None and one.differ is False for one in starts):
+            found.append(
+                "what its starts show does not depend on the seed: all pairs begin alike, as far as can be seen"
+            )
+        return [remark for remark in found if remark]
 
     def summary(self) -> str:
-        """Return the finding in one or two plain sentences."""
-        pairs = len(self.first.episodes)
-        parts = [_sentence("return", self.difference, self.names, pairs)]
-        if self.normalized_difference is not None:
-            parts = [_sentence("normalized score", self.normalized_difference, self.names, pairs)]
-        if self.success_difference is not None:
-            parts.append(_sentence("success rate", self.success_difference, self.names, pairs))
-        gaps = np.subtract(self.first.returns, self.second.returns)
-        starts = [result.findings.starts for result in (self.first, self.second)]
-        wins = f"{(gaps > 0).sum()} higher, {(gaps < 0).sum()} lower, {(gaps == 0).sum()} equal returns"
-        parts.append(f"Paired over {len(gaps)} seeds of {self.first.env_id}: {self.names[0]} had {wins}.")
-        stopped = interruption(self.second.planned, pairs, "pairs")
-        if stopped:
-            parts.append(f"{stopped[0].upper()}{stopped[1:]}.")
-        if any(one is not None and one.repeat is False for one in starts):
-            parts.append("The environment's starts do not repeat under a seed, so no pair has equal starts.")
-        elif any(one is not None and one.differ is False for one in starts):
-            parts.append(
-                "What its starts show does not depend on the seed: all pairs begin alike, as far as can be seen."
-            )
-        return " ".join(parts)
+        """Return the findings in plain sentences: those of two policies on one line, else one line a pair."""
+        first, count = self.results[0], len(self.results[0].episodes)
+        remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in self.remarks]
+        if len(self.pairs) == 1:
+            (pair,) = self.pairs
+            won = f"Paired over {count} seeds of {first.env_id}: {self.names[0]} had {pair.wins}."
+            return " ".join([*pair.sentences(), won, *remarks])
+        told = [
+            f"  {name}: {getattr(result, _FIGURES[self.pairs[0].main])}"
+            for name, result in zip(self.names, self.results, strict=True)
+        ]
+        head = f"{len(self.results)} policies on the same {count} seeds of {first.env_id}, {self.pairs[0].main}:"
+        return "\n".join([head, *told, *(f"  {finding}" for finding in self.findings), *remarks])
+
+    @property
+    def findings(self) -> list[str]:
+        """Which pairs differ in the figure that tells who is better, a sentence each, and which are not told apart."""
+        shown = [pair for pair in self.pairs if pair.differences[pair.main].shown]
+        others = [pair for pair in self.pairs if pair not in shown]
+        if len(others) < 2:
+            return [pair.sentence(pair.main) for pair in self.pairs]
+        count = len(self.results[0].episodes)
+        listed = ", ".join(" and ".join(pair.names) for pair in others)
+        few = f" ({count} seeds are too few)" if count < FEWEST_PAIRS else ""
+        told = f"No difference in {others[0].main} is shown between {listed}{few}."
+        return [*(pair.sentence(pair.main) for pair in shown), told]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `compare.json` holds."""
-        optional = {"success_rate": self.success_difference, "normalized_score": self.normalized_difference}
+        last = self.results[-1]
         return {
             "summary": self.summary(),
             "names": list(self.names),
-            "interrupted": interrupted_to_json(self.second.planned, len(self.second.episodes)),
-            "difference": {"return": self.difference.to_json()}
-            | {name: figure.to_json() if figure else None for name, figure in optional.items()},
-            "first": self.first.to_json(),
-            "second": self.second.to_json(),
+            "remarks": self.remarks,
+            "interrupted": interrupted_to_json(last.planned, len(last.episodes)),
+            "left_out": list(self.left_out),
+            "correction": f"Holm, over {len(self.pairs)} pairs" if len(self.pairs) > 1 else None,
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "policies": [result.to_json() for result in self.results],
         }
 
     def save(self, folder: str | Path) -> Path:
@@ -80,103 +102,91 @@ class Comparison:
         return path
 
 
+_FIGURES = {"success rate": "success_rate", "normalized score": "normalized_score", "return": "mean_return"}
+
+
 def compare(
-    policy_a: Policy | str | Path,
-    policy_b: Policy | str | Path,
+    policies: Sequence[Policy | str | Path],
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions = DEFAULTS,
-    steps: Sequence[Steps | str] = (None, None),
+    steps: Sequence[Steps | str] | None = None,
 ) -> Comparison:
-    """Evaluate two policies on the same seeds (same resets, same noise) and compare them in pairs.
+    """Evaluate policies on the same seeds (same resets, same noise) and compare each pair of them.
 
     Args:
-        policy_a: the first policy, or its folder.
-        policy_b: the second one.
+        policies: at least two, or their folders.
         env_id: gymnasium or D4RL id.
         seeds: one episode each.
-        options: how both are rolled out.
-        steps: network calls, or schedule, of each; None is that of the options.
+        options: how all are rolled out.
+        steps: network calls, or schedule, of each policy; None is that of the options.
 
     Raises:
-        LaminarError: as `evaluate` does.
-        Stopped: by Ctrl-C; `found` is the comparison of the pairs that were finished by then.
+        LaminarError: fewer than two policies, or as `evaluate` does.
+        Stopped: by Ctrl-C; `found` is the comparison of the policies that were whole by then; of the first two, where
+            the second was not, of the pairs that were finished.
     """
-    # Both are loaded before either is evaluated: a wrong path is told at once.
-    a, b = (load_policy(p) if isinstance(p, str | Path) else p for p in (policy_a, policy_b))
-    how = [options if one is None else options.but(steps=one) for one in steps]
-    names = _names(policy_a, policy_b)
-    for policy, name, one in zip((a, b), names, how, strict=True):
+    if len(policies) < 2:
+        raise LaminarError(f"a comparison needs at least two policies, got {len(policies)}")
+    chosen = [None] * len(policies) if steps is None else list(steps)
+    if len(chosen) != len(policies):
+        raise LaminarError(f"{len(policies)} policies are compared, and steps has {len(chosen)} entries; give one each")
+    # All are loaded before any is evaluated: a wrong path is told at once.
+    origins = [Origin.of(one) if isinstance(one, str | Path) else None for one in policies]
+    places = [one if origin is None else origin.folder for one, origin in zip(policies, origins, strict=True)]
+    loaded = [load_policy(one) if isinstance(one, str | Path) else one for one in places]
+    names = names_of(policies)
+    how = [options if one is None else options.but(steps=one) for one in chosen]
+    how = [one.called(title=name) for one, name in zip(how, names, strict=True)]
+    for policy, name, one in zip(loaded, names, how, strict=True):
         check_steps(policy, one.steps, name)
-    try:
-        first = evaluate(a, env_id, seeds, how[0])
-    except Stopped as stop:
-        raise Stopped(message=f"interrupted while {names[0]} was evaluated; there is nothing to compare") from stop
-    try:
-        second = evaluate(b, env_id, seeds, how[1])
-    except Stopped as stop:
-        if stop.found is None:
-            raise Stopped(message=f"interrupted before {names[1]} had a pair; there is nothing to compare") from stop
-        done = {episode.seed for episode in stop.found.episodes}
-        pairs = [episode for episode in first.episodes if episode.seed in done]
-        first = replace(first, episodes=pairs, planned=len(first.episodes))
-        raise Stopped(found=compare_results(first, stop.found, names), message=str(stop)) from stop
-    return compare_results(first, second, names)
+    results: list[Result] = []
+    for policy, origin, one in zip(loaded, origins, how, strict=True):
+        try:
+            results.append(replace(evaluate(policy, env_id, seeds, one), origin=origin))
+        except Stopped as stop:
+            part = None if stop.found is None else replace(stop.found, origin=origin)
+            raise _interrupted(results, part, names, stop) from stop
+    return compared(results, names)
 
 
-def compare_results(first: Result, second: Result, names: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Compare two recorded evaluations.
+def compared(results: Sequence[Result], names: Sequence[str], left_out: Sequence[str] = ()) -> Comparison:
+    """Compare recorded evaluations, each with each later one.
 
     Raises:
-        LaminarError: they are of different environments, seeds or simulator versions.
+        LaminarError: two are of different environments, seeds or simulator versions.
     """
-    if place(first.env_id) != place(second.env_id):
-        raise LaminarError(
-            f"{names[0]} was evaluated in '{first.env_id}', {names[1]} in '{second.env_id}'; evaluate both in one"
-        )
-    seeds = [[episode.seed for episode in result.episodes] for result in (first, second)]
-    if seeds[0] != seeds[1]:
-        raise LaminarError(f"the seeds differ ({seeds[0][:3]}… and {seeds[1][:3]}…); evaluate both on the same ones")
-    for package in SIMULATORS:
-        used = [result.versions.get(package) for result in (first, second)]
-        if used[0] != used[1]:
-            raise LaminarError(f"{package} differs, {used[0]} and {used[1]}: evaluate both with the same version")
-    gaps = np.subtract(first.returns, second.returns)
-    scores = [result.scores for result in (first, second)]
-    told = [[episode.success for episode in result.episodes] for result in (first, second)]
-    return Comparison(
-        first,
-        second,
-        names,
-        bootstrap(gaps),
-        None if None in told[0] + told[1] else _rates(told[0], told[1], first.same and second.same),
-        None if scores[0] is None or scores[1] is None else bootstrap(scores[0] - scores[1]),
-    )
+    named = [*zip(results, names, strict=True)]
+    pairs = [compare_results(a, b, (one, other)) for (a, one), (b, other) in combinations(named, 2)]
+    return Comparison(tuple(results), tuple(names), corrected(pairs), tuple(left_out))
 
 
-def _rates(first: Sequence[bool | None], second: Sequence[bool | None], same: bool) -> Interval:
-    difference = paired_rates(np.array(first, bool), np.array(second, bool))
-    return Interval.missing(difference.mean, equal_ones(len(first))) if same else difference
+def _interrupted(whole: Sequence[Result], part: Result | None, names: Sequence[str], stop: Stopped) -> Stopped:
+    """Return the interruption with what can be compared of what is whole."""
+    number = len(whole)
+    if number == 0:
+        return Stopped(message=f"interrupted while {names[0]} was evaluated; there is nothing to compare")
+    if number > 1:
+        left = f"interrupted while {names[number]} was evaluated; {' and '.join(names[:number])} are compared"
+        return Stopped(found=compared(whole, names[:number], names[number:]), message=left)
+    if part is None:
+        return Stopped(message=f"interrupted before {names[1]} had a pair; there is nothing to compare")
+    done = {episode.seed for episode in part.episodes}
+    pairs = [episode for episode in whole[0].episodes if episode.seed in done]
+    first = replace(whole[0], episodes=pairs, planned=len(whole[0].episodes))
+    return Stopped(found=compared([first, part], names[:2], names[2:]), message=str(stop))
 
 
-def _sentence(what: str, difference: Interval, names: tuple[str, str], pairs: int) -> str:
-    a, b = names
-    if pairs < FEWEST_PAIRS:
-        return f"{pairs} seeds are too few to tell {a} from {b} in {what}: {difference.mean:+.4g}."
-    if difference.none:
-        return f"{a} minus {b} in {what} is {difference.mean:+.4g} ({difference.none}: no interval)."
-    interval = f"(95 % interval {difference.low:.4g} to {difference.high:.4g})"
-    if difference.low > 0:
-        return f"{a} is better than {b}: its {what} is {difference.mean:.4g} higher {interval}."
-    if difference.high < 0:
-        return f"{a} is worse than {b}: its {what} is {-difference.mean:.4g} lower {interval}."
-    return f"No difference between {a} and {b} in {what} is shown: {difference.mean:+.4g} {interval}."
+def names_of(policies: Sequence[Policy | str | Path]) -> list[str]:
+    """Return a distinct name for each policy: of its folder, its path, or else a letter."""
+    paths = [Path(policy) for policy in policies if isinstance(policy, str | Path)]
+    if len(paths) < len(policies) or len({path.absolute() for path in paths}) < len(paths):
+        return [_letters(number) for number in range(len(policies))]
+    short = [path.name for path in paths]
+    return short if len(set(short)) == len(short) and all(short) else [str(path) for path in paths]
 
 
-def _names(policy_a: Policy | str | Path, policy_b: Policy | str | Path) -> tuple[str, str]:
-    paths = [Path(policy) for policy in (policy_a, policy_b) if isinstance(policy, str | Path)]
-    if len(paths) < 2 or paths[0].absolute() == paths[1].absolute():
-        return ("A", "B")
-    if paths[0].name != paths[1].name:
-        return (paths[0].name, paths[1].name)
-    return (str(paths[0]), str(paths[1]))
+def _letters(number: int) -> str:
+    """Return A, B, …, Z, AA, AB, …."""
+    rest, last = divmod(number, len(ascii_uppercase))
+    return (_letters(rest - 1) if rest else "") + ascii_uppercase[last]

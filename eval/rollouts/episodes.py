@@ -19,9 +19,12 @@ import numpy as np
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
+from ...progress import Finished
 from ..results.result import Episode, Result
-from .lockstep import Lockstep, Moment
+from .captions import outcome_of, task_text
+from .lockstep import Lockstep
 from .measurement import measure
+from .moment import Moment
 from .options import DEFAULTS, RolloutOptions
 
 
@@ -53,6 +56,7 @@ def evaluate(
     same = bool(others) and all(first.same_as(other) for other in others)
     seen: dict[str, Any] = {"findings": found.findings, "out_of_range": found.out_of_range}
     how: dict[str, Any] = {"acting": found.acting, "runtime": found.runtime, "steps": found.steps}
+    how |= {"origin": found.origin, "rate_hz": found.rate_hz}
     return found.whole(replace(result, same=same, planned=found.planned, **how, **seen))
 
 
@@ -60,14 +64,19 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
     """Run one episode a seed; return those that were finished."""
     check_ends(lockstep.env_id, lockstep.world.envs[0])
     episodes = {seed: Episode(seed, 0.0, 0, None) for seed in seeds}
+    recorder = lockstep.recorder
+    task = task_text(lockstep.world.envs[0], lockstep.env_id, lockstep.policy.spec)
 
     def start(fresh: dict[int, int]) -> None:
+        if recorder is not None:
+            for seed in fresh.values():
+                recorder.caption(seed, task=task)
         lockstep.start(fresh)
         for slot, seed in fresh.items():
             shown = [rows[slot].tobytes() for rows in lockstep.world.observations.values()]
             episodes[seed].trace = (reduce(lambda value, rows: crc32(rows, value), shown, 0), 0.0)
 
-    def advance(slot: int, seed: int, moment: Moment) -> bool:
+    def advance(slot: int, seed: int, moment: Moment) -> Finished | None:
         episode = episodes[seed]
         episode.total += moment.reward
         episode.length += 1
@@ -75,10 +84,15 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
             episode.success = moment.success or bool(episode.success)
             episode.success_steps = moment.success + (episode.success_steps or 0)
             episode.success_at_end = moment.success
-        if moment.ended:
-            last = (rows[slot] for rows in lockstep.world.observations.values())
-            episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
-        return moment.ended
+        if recorder is not None and recorder.films(seed):
+            recorder.caption(seed, **outcome_of(episode, moment.ended))
+        if not moment.ended:
+            return None
+        last = (rows[slot] for rows in lockstep.world.observations.values())
+        episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
+        episode.jerk = lockstep.jerk(slot)
+        told = {} if episode.success is None else {"success": float(episode.success)}
+        return Finished(told | {"return": episode.total})
 
     done = lockstep.run(seeds, start, advance)
     return {seed: episodes[seed] for seed in seeds if seed in done}

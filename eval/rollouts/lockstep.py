@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...envs.make import control_rate
 from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies.acting import Actor
 from ...policies.policy import Policy
+from ...progress import Finished, Watch, ignore
+from ..results.smoothness import mean_squared_jerk
+from .moment import Moment
 from .video import Recorder
 
 NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
 
 
-class Moment(NamedTuple):
-    """What one control step of one slot brought; `success` is None where the environment does not tell."""
-
-    reward: float
-    ended: bool
-    success: bool | None
-
-
 class Lockstep:
     """A world of B slots and an actor. `start` some slots, then `act` once and `step` them, again and again."""
 
-    def __init__(self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None) -> None:
-        """Make the environments.
+    def __init__(
+        self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None, watch: Watch = ignore
+    ) -> None:
+        """Make the environments; `watch` is told of each seed that is done.
 
         Raises:
             LaminarError: the policy does not fit the environment; names the key and both shapes.
         """
-        self.policy, self.recorder = policy, recorder
-        film = None if recorder is None else self._film
-        self.world = Slots(env_id, policy.spec, slots, render=recorder is not None, watch=film)
+        self.policy, self.recorder, self._watch = policy, recorder, watch
+        self.world = Slots(env_id, policy.spec, slots, render=recorder is not None)
         self.env_id = self.world.env_id
+        self.rate_hz = control_rate(self.world.envs[0])
         self.actor = Actor(policy)
         self.seeds: list[int | None] = [None] * slots
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
@@ -51,7 +48,7 @@ class Lockstep:
         self,
         seeds: Sequence[int],
         start: Callable[[dict[int, int]], None],
-        advance: Callable[[int, int, Moment], bool],
+        advance: Callable[[int, int, Moment], Finished | None],
     ) -> set[int]:
         """Work through all seeds; a slot takes the next one as soon as its own is done.
 
@@ -60,7 +57,7 @@ class Lockstep:
         Args:
             seeds: distinct.
             start: begins some slots, given slot -> seed.
-            advance: books one step, given slot, seed and moment; returns whether the seed is done.
+            advance: books one step, given slot, seed and moment; returns what came of the seed once it is done.
 
         Returns:
             The seeds that are done: all, unless it was interrupted.
@@ -75,8 +72,10 @@ class Lockstep:
                 start(fresh)
                 running |= fresh
                 for slot, moment in self.step(running, self.act(running)).items():
-                    if advance(slot, running[slot], moment):
+                    finished = advance(slot, running[slot], moment)
+                    if finished is not None:
                         done.add(running.pop(slot))
+                        self._watch(finished)
         except KeyboardInterrupt:
             pass  # whoever asked for all seeds sees that some are missing
         return done
@@ -99,6 +98,7 @@ class Lockstep:
             self.noise.reset(slot, seed if noise_seeds is None else noise_seeds[slot])
         self._observations = self.world.reset(seeds, options)
         self._forget(seeds)
+        self._film(seeds)
 
     def begin(self, tasks: Mapping[int, str]) -> None:
         """Give some slots (slot -> task) an instruction where they are.
@@ -144,12 +144,22 @@ class Lockstep:
         slots = list(slots)
         outcome = self.world.step(actions[:, None], slots)
         reward, ended, told = outcome.reward.tolist(), outcome.ended.tolist(), outcome.success.tolist()
-        return {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
+        moments = {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
+        self._film(slots)
+        return moments
 
-    def _film(self, slot: int, env: gymnasium.Env[Any, Any]) -> None:
-        seed = self.seeds[slot]
-        if self.recorder is not None and seed is not None:
-            self.recorder.film(seed, env)
+    def _film(self, slots: Iterable[int]) -> None:
+        if self.recorder is None:
+            return
+        for slot in slots:
+            seed = self.seeds[slot]
+            if seed is not None:
+                self.recorder.film(seed, self.world.envs[slot])
+
+    def jerk(self, slot: int) -> float | None:
+        """Return the mean squared jerk of what a slot has executed since its episode began; None of too few steps."""
+        limits = self.world.limits
+        return mean_squared_jerk(self.world.executed(slot), limits.low, limits.high, self.rate_hz)
 
     def close(self) -> None:
         """Close all environments."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -31,9 +31,11 @@ from ...policies.processes.solver_schedules import Steps
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.accelerated import Accelerated
 from ...policies.runtimes.pace import resolve_steps
+from ...progress import Finished, Watch, ignore, silent, tell
 from ...registry import Elsewhere, from_elsewhere, register_again
 from ...settings import check_seeds
 from ..results.findings import Findings
+from ..results.origin import Origin
 from .lockstep import Lockstep
 from .options import DEFAULTS, RolloutOptions
 from .starts import check_starts
@@ -63,6 +65,8 @@ class Measurement(Generic[Record]):
         findings: what was found out about the environment.
         seconds: wall time.
         out_of_range: observations that were not like the training data; None for a policy that does not know them.
+        rate_hz: control rate of the environment, where it tells.
+        origin: where the policy was loaded from; None of one that was not.
     """
 
     env_id: str
@@ -78,6 +82,8 @@ class Measurement(Generic[Record]):
     findings: Findings
     seconds: float = 0.0
     out_of_range: Excursions | None = None
+    rate_hz: float | None = None
+    origin: Origin | None = None
 
     def whole(self, result: Found) -> Found:
         """Return what was made of the records.
@@ -92,6 +98,8 @@ class Measurement(Generic[Record]):
 
 Share = tuple[Measurement[Record], list[int]]
 """What was measured, and the seeds that were finished."""
+_LISTENING = 0.25  # seconds between two looks at what workers have finished
+_report: Watch = ignore  # of a worker, to its parent
 
 
 def measure(
@@ -120,11 +128,14 @@ def measure(
         raise LaminarError(f"evaluation needs at least one seed, distinct and >= 0; got {seeds[:8]}")
     check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
+    origin = Origin.of(policy) if isinstance(policy, str | Path) else None
+    policy = policy if origin is None else origin.folder  # while a training goes on, all workers load the same one
     run = _in_workers if options.processes else _here
-    found, seconds = run(protocol, policy, env_id, seeds, options)[0], time.perf_counter() - begin
+    with options.progress(len(seeds)) as watch:
+        found, seconds = run(protocol, policy, env_id, seeds, options, watch)[0], time.perf_counter() - begin
     if not found.records:
         raise Stopped(message="interrupted before anything was finished; nothing was measured")
-    return replace(found, planned=len(seeds), seconds=seconds)
+    return replace(found, planned=len(seeds), seconds=seconds, origin=origin)
 
 
 def _here(
@@ -133,6 +144,7 @@ def _here(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
+    watch: Watch,
 ) -> Share[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     slots = min(options.num_envs or 64, len(seeds))
@@ -141,12 +153,12 @@ def _here(
     with ExitStack() as stack:
         if recorder is not None:
             stack.callback(recorder.close)
-        lockstep = Lockstep(ready, env_id, slots, recorder)
+        lockstep = Lockstep(ready, env_id, slots, recorder, watch)
         stack.callback(lockstep.close)
         starts = options.starts or check_starts(lockstep.world.envs[0], lockstep.env_id, seeds)
         problem = drawing_problem(lockstep.world.envs[0]) if recorder is not None and options.starts is None else ""
         if problem:  # the figures do not need a film
-            print(f"no video: {problem}", file=sys.stderr)
+            tell(f"no video: {problem}")
             lockstep.recorder = recorder = None
         # A stochastic solver (ddpm) draws from torch's default generator between the noise and the sample.
         with torch.random.fork_rng(devices=[]):
@@ -170,6 +182,7 @@ def _here(
             lockstep.world.limits.clipping, starts, assumed_cap(lockstep.world.envs[0]), lockstep.world.unseen
         ),
         out_of_range=lockstep.actor.out_of_range.found(),
+        rate_hz=lockstep.rate_hz,
     )
     return found, list(records)
 
@@ -207,6 +220,7 @@ def _in_workers(
     env_id: str,
     seeds: Sequence[int],
     options: RolloutOptions,
+    watch: Watch,
 ) -> Share[Record]:
     if not isinstance(policy, str | Path):
         raise LaminarError("workers load the policy themselves: give a saved policy's folder, or processes=0")
@@ -214,12 +228,13 @@ def _in_workers(
     shards = [seeds[worker::workers] for worker in range(workers)]
     # spawned, because a forked child inherits locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
-    members = from_elsewhere()
+    members, silenced = from_elsewhere(), options.but(progress=silent)
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, context, initializer=_ready_worker) as pool:
-        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, options) for shard in shards]
+    reports: SimpleQueue[Finished] = context.SimpleQueue()
+    with ProcessPoolExecutor(workers, context, initializer=_ready_worker, initargs=(reports,)) as pool:
+        jobs = [pool.submit(_in_worker, members, protocol, policy, env_id, shard, silenced) for shard in shards]
         try:
-            shares = [job.result() for job in jobs]
+            shares = _awaited(jobs, reports, watch)
         except KeyboardInterrupt:
             shares = _finished(jobs, set(multiprocessing.active_children()) - others)
     if not shares:
@@ -240,11 +255,25 @@ def _in_workers(
     return together, done
 
 
-def _ready_worker() -> None:
+def _awaited(
+    jobs: Sequence[Future[Share[Record]]], reports: SimpleQueue[Finished], watch: Watch
+) -> list[Share[Record]]:
+    """Return what the workers hand in, and tell meanwhile what they finish; who reports waits for nobody."""
+    running = set(jobs)
+    while running:
+        running = wait(running, timeout=_LISTENING).not_done
+        while not reports.empty():
+            watch(reports.get())
+    return [job.result() for job in jobs]
+
+
+def _ready_worker(reports: SimpleQueue[Finished]) -> None:
     """Ctrl-C reaches all processes of a terminal; when the workers stop is up to the first one, by another signal."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    global _report
+    _report = reports.put
 
 
 def _finished(jobs: Sequence[Future[Share[Record]]], workers: Iterable[BaseProcess]) -> list[Share[Record]]:
@@ -270,4 +299,4 @@ def _in_worker(
 ) -> Share[Record]:
     """Do the share of one worker, which knows the members that its parent has registered before it loads the policy."""
     register_again(members)
-    return _here(protocol, policy, env_id, seeds, options)
+    return _here(protocol, policy, env_id, seeds, options, _report)

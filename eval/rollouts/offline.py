@@ -18,6 +18,7 @@ from ...policies.guided import Acting, critic_of
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_json, read_object, rebuilding
 from ..results.result import Result, load_as, save_result
+from ..results.run_record import ACTION_ERROR
 from ..results.scores import Interval
 from .episodes import evaluate
 from .measurement import check_steps
@@ -61,7 +62,7 @@ class OfflineResult:
         planned, done = self.settings.get("steps"), self.updates[SINGLE]
         if planned and planned > done:
             found.append(f"the run is not finished: {done} of {planned} updates")
-        if self.chosen_by:
+        if self.chosen_by and not self._chosen_on_data:
             during = self.settings.get("evaluation", {})
             seeds = {episode.seed for episode in self.last.episodes}
             if seeds & set(range(during.get("seed", 0), during.get("seed", 0) + during.get("episodes", 0))):
@@ -113,23 +114,19 @@ class OfflineResult:
             lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
         return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
 
-    def _choice(self) -> list[str]:
-        if self.chosen_by is None:
-            return []
-        how = f"{self.chosen_by['metric']} {self.chosen_by['value']:.4g} in an evaluation during training"
-        return [f"- the best checkpoint was chosen by {how}: its number flatters a run that cannot be tested"]
+    @property
+    def _chosen_on_data(self) -> bool:
+        return self.chosen_by is not None and self.chosen_by["metric"] == ACTION_ERROR
 
-    def page(self) -> list[str]:
-        """Return the report's lines with the three numbers."""
-        lines = ["## Three numbers of one run", "", "| number | updates | score | return |", "|---|---|---|---|"]
-        for name, result in self.numbers.items():
-            normalized = result.normalized_score or "–"
-            lines.append(f"| {title(name, result)} | {self.updates[name]} | {normalized} | {result.mean_return} |")
-        lines += [f"| {title(name, None)} | – | – | – |" for name in self.missing]
-        lines += ["", "Means with 95 % intervals over the episodes; score is D4RL-normalized.", ""]
-        lines += [*self._choice(), *(f"- {remark}" for remark in self.remarks)]
-        lines += [f"- seed of the training: {self.settings.get('seed')}", ""]
-        return [*lines, "The rest of this page is about the single sample of the last checkpoint.", ""]
+    @property
+    def choice(self) -> str:
+        """How the best checkpoint was chosen; "" where there is none."""
+        if self.chosen_by is None:
+            return ""
+        figure = f"the best checkpoint was chosen by {self.chosen_by['metric']} {self.chosen_by['value']:.4g}"
+        if self._chosen_on_data:
+            return f"{figure} on episodes that the run held out"
+        return f"{figure} in an evaluation during training: its number flatters a run that cannot be tested"
 
 
 def title(name: str, result: Result | None) -> str:
@@ -187,14 +184,18 @@ def evaluate_offline(
             chosen_by = {name: found[name] for name in ("step", "metric", "value")}
             jobs[BEST] = (best, single, int(found["step"]))
     else:
-        missing[BEST] = f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best"
+        missing[BEST] = (
+            f"{best} is missing; train with env.id=ENVIRONMENT evaluation.every=N, which keeps the best, or with "
+            "data.validation=0.1"
+        )
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
     found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)
-    for name, (folder, how, step) in jobs.items():
+    for number, (name, (folder, how, step)) in enumerate(jobs.items(), start=1):
         film = options.video if name == SINGLE else None
+        told = options.called(title=f"{number}/{len(jobs)} {title(name, None)}")
         try:
-            found.numbers[name] = evaluate(folder, env_id, seeds, options.but(video=film, acting=how))
+            found.numbers[name] = evaluate(folder, env_id, seeds, told.but(video=film, acting=how))
         except Stopped as stop:
             raise _interrupted(found, (name, step), stop, [*jobs]) from stop
         found.updates[name] = step

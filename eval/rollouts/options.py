@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError, nearest
 from ...policies.guided import Acting
 from ...policies.processes.solver_schedules import Steps
+from ...progress import Progress, silent
 from ...settings import check, number
 from ..results.findings import Starts
 
@@ -31,6 +33,7 @@ class RolloutOptions:
             to rounding, so single episodes may differ where an environment is chaotic.
         steps: network calls of a sample, a solver schedule, or the name of one of the policy's; None is the policy's
             own number.
+        progress: follows the finished episodes, of workers too; `laminar.progress.bar` shows them.
     """
 
     num_envs: int | None = number(None, least=1, null=True)
@@ -41,6 +44,7 @@ class RolloutOptions:
     runtime: str = "eager"
     starts: Starts | None = None
     steps: Steps | str = None
+    progress: Progress = silent
 
     def __post_init__(self) -> None:
         """Refuse numbers that make no sense.
@@ -65,6 +69,10 @@ class RolloutOptions:
                     f"an evaluation has no option '{name}' (known: {', '.join(known)}){nearest(name, known)}"
                 )
         return replace(self, **changed)
+
+    def called(self, **names: str) -> RolloutOptions:
+        """Return these options with a `title`, or another `unit`, for who follows the progress."""
+        return replace(self, progress=partial(self.progress, **names))
 
 
 DEFAULTS = RolloutOptions()

@@ -23,9 +23,12 @@ from ...policies import Policy, load_policy
 from ...policies.generative import generative
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import SolverSchedule, Steps
-from ...policies.storage import write_json, write_text
+from ...policies.storage import write_json
+from ...progress import Finished, Progress, silent
 from ...settings import check
 from ..config import ScheduleConfig
+from ..reports.page import Block, Heading, Page, Paragraph, Strong, Table, Words
+from ..reports.written import write_page
 from ..results.scores import Interval, t_interval
 from .search import Breeder, Distance, Yardstick, search
 
@@ -115,8 +118,8 @@ class Found:
         }
 
 
-def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
-    """Search a schedule for each number of calls; nothing is saved.
+def search_schedules(config: ScheduleConfig, progress: Progress = silent) -> Iterator[Found]:
+    """Search a schedule for each number of calls, which `progress` follows; nothing is saved.
 
     Raises:
         LaminarError: no such policy or data, data that do not fit the policy, or a bad number.
@@ -127,15 +130,21 @@ def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
     data = config.data
     episodes = load_episodes(data.path, Selection(data.observation, None, data.instruction, data.filter))
     searched, held_out = _halves(policy, episodes, config.seed)
-    yardstick = Yardstick(policy, _draw(policy, searched, config.observations, config.seed), config.noises, config.seed)
-    seeds = [config.seed + 1 + index for index in range(config.draws)]
-    others = [Yardstick(policy, _draw(policy, held_out, config.observations, s), config.noises, s) for s in seeds]
+
+    def made(episodes: Episodes, seed: int) -> Yardstick:
+        one = Yardstick(policy, _draw(policy, episodes, config.observations, seed), config.noises, seed)
+        watch(Finished())
+        return one
+
+    with progress(1 + config.draws, "draw", "reference") as watch:
+        yardstick = made(searched, config.seed)
+        others = [made(held_out, config.seed + 1 + index) for index in range(config.draws)]
 
     def row(steps: Steps, process: Process | None = None) -> Row:
         return Row(tuple(other.measure(steps, process) for other in others))
 
     for count in calls:
-        best, measured = search(yardstick, count, config.seed)
+        best, measured = search(yardstick, count, config.seed, progress=progress)
         same = [one for one in Breeder(process, count, Random(0)).regular() if one in measured]
         regular = min(same, key=lambda one: measured[one].sliced)
         fixed = {name: row(None, one) for name, one in process.fixed(count).items()}
@@ -143,7 +152,7 @@ def search_schedules(config: ScheduleConfig) -> Iterator[Found]:
 
 
 def write_schedule_report(folder: str | Path, found: Sequence[Found], config: ScheduleConfig) -> Path:
-    """Write `report.json`, with every number, and `report.md` into a folder; return the latter's path."""
+    """Write `report.json`, with every number, `report.md` and `report.html` into a folder; return the latter's path."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     given = {name: getattr(config, name) for name in ("observations", "noises", "draws", "seed")}
@@ -151,32 +160,37 @@ def write_schedule_report(folder: str | Path, found: Sequence[Found], config: Sc
     write_json(
         folder / "report.json", {"checkpoint": checkpoint, "settings": given, "found": [one.to_json() for one in found]}
     )
-    page = folder / "report.md"
-    write_text(page, "\n".join(_page(found, config)) + "\n")
-    return page
+    return write_page(folder, Page("Solver schedules", _blocks(found, config)))
 
 
-def _page(found: Sequence[Found], config: ScheduleConfig) -> list[str]:
-    """Return the Markdown page: a table for each number of calls, and the schedules."""
-    lines = [
-        "# Solver schedules",
-        "",
-        f"Distances from the reference in normalized actions: mean and 95 % interval over {config.draws} held-out "
-        f"draws of {config.observations} observations with {config.noises} noises each.",
+def _blocks(found: Sequence[Found], config: ScheduleConfig) -> list[Block]:
+    """Return what is on the page: a table for each number of calls, and the schedules."""
+    blocks: list[Block] = [
+        Paragraph(
+            f"Distances from the reference in normalized actions: mean and 95 % interval over {config.draws} held-out "
+            f"draws of {config.observations} observations with {config.noises} noises each."
+        )
     ]
     for one in found:
-        lines += ["", f"## {one.calls} calls", "", one.summary() + ".", ""]
-        lines += ["| sampler | sliced Wasserstein | paired |", "|---|---|---|"]
-        rows = {f"**{one.name}**": one.row, "best regular schedule": one.regular_row}
-        rows |= dict(sorted(one.fixed.items(), key=lambda item: item[1].sliced.mean))
-        lines += [f"| {name} | {row.sliced} | {row.paired} |" for name, row in rows.items()]
-        lines += ["", "| step | time | order | prediction | scaling | corrector |", "|---|---|---|---|---|---|"]
-        for number, step in enumerate(one.schedule.steps, start=1):
-            corrector = "yes" if step.corrector else "no"
-            lines.append(
-                f"| {number} | {step.time:g} | {step.order} | {step.prediction} | {step.scaling} | {corrector} |"
-            )
-    return lines
+        rows: list[tuple[Words, Row]] = [(Strong(one.name), one.row), ("best regular schedule", one.regular_row)]
+        rows += sorted(one.fixed.items(), key=lambda item: item[1].sliced.mean)
+        steps = [
+            [str(number), f"{step.time:g}", str(step.order), step.prediction, step.scaling, _yes(step.corrector)]
+            for number, step in enumerate(one.schedule.steps, start=1)
+        ]
+        blocks += [
+            Heading(f"{one.calls} calls"),
+            Paragraph(f"{one.summary()}."),
+            Table(
+                ["sampler", "sliced Wasserstein", "paired"], [[name, str(x.sliced), str(x.paired)] for name, x in rows]
+            ),
+            Table(["step", "time", "order", "prediction", "scaling", "corrector"], steps),
+        ]
+    return blocks
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _numbers(config: ScheduleConfig) -> list[int]:

@@ -30,6 +30,7 @@ from ...policies.generative import generative
 from ...policies.module import PolicyModule
 from ...policies.processes import Process
 from ...policies.processes.solver_schedules import ORDERS, PREDICTIONS, SCALINGS, SolverSchedule, SolverStep, Steps
+from ...progress import Finished, Progress, silent
 
 REFERENCE_CALLS = 100
 _DIRECTIONS = 64
@@ -141,7 +142,7 @@ class Effort:
 
 
 def search(
-    yardstick: Yardstick, calls: int, seed: int, effort: Effort | None = None
+    yardstick: Yardstick, calls: int, seed: int, effort: Effort | None = None, progress: Progress = silent
 ) -> tuple[SolverSchedule, dict[SolverSchedule, Distance]]:
     """Find the schedule of so many network calls with the least sliced distance.
 
@@ -150,6 +151,7 @@ def search(
         calls: network calls of a sample.
         seed: of the proposals; the same arguments give the same schedule on the same machine.
         effort: how long to search.
+        progress: follows the schedules that are measured, a few more or less than it is told at first.
 
     Returns:
         The best schedule, and all that were measured.
@@ -169,17 +171,20 @@ def search(
         for schedule in schedules:
             if schedule not in measured:
                 measured[schedule] = yardstick.measure(schedule)
+            watch(Finished())
 
-    measure(breeder.regular() + [breeder.drawn() for _ in range(effort.random)])
-    for stage in range(effort.stages):
-        width = 0.2 * 0.6**stage  # of the steps of time that mutations take
-        parents = sorted(measured, key=lambda one: measured[one].sliced)[: effort.parents]
-        children = list(dict.fromkeys(breeder.child(parents, width) for _ in range(effort.proposals)))
-        children = [child for child in children if child not in measured]
-        if children:
-            optimistic = predict([*measured], [one.sliced for one in measured.values()], children)
-            best = sorted(range(len(children)), key=optimistic.__getitem__)
-            measure([children[index] for index in best[: effort.measured]])
+    first = breeder.regular() + [breeder.drawn() for _ in range(effort.random)]
+    with progress(len(first) + effort.stages * effort.measured, "schedule", f"{calls} calls") as watch:
+        measure(first)
+        for stage in range(effort.stages):
+            width = 0.2 * 0.6**stage  # of the steps of time that mutations take
+            parents = sorted(measured, key=lambda one: measured[one].sliced)[: effort.parents]
+            children = list(dict.fromkeys(breeder.child(parents, width) for _ in range(effort.proposals)))
+            children = [child for child in children if child not in measured]
+            if children:
+                optimistic = predict([*measured], [one.sliced for one in measured.values()], children)
+                best = sorted(range(len(children)), key=optimistic.__getitem__)
+                measure([children[index] for index in best[: effort.measured]])
     return min(measured, key=lambda one: measured[one].sliced), measured
 
 

@@ -85,10 +85,15 @@ class Accelerated:
         """Hash of the source's weights."""
         return self.source.checkpoint_hash()
 
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Tensor:
-        """Return the actions (B, A) of this moment, as `PolicyModule.act` does."""
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
+        """Return the actions (B, A) of this moment, or (A,) of a single observation, as `PolicyModule.act` does."""
+        return self.actor.act(obs, noise)
+
+    @property
+    def actor(self) -> Actor:
+        """The one of `act`, as `PolicyModule.actor`."""
         self._actor = self._actor or Actor(self)
-        return self._actor.act(obs, noise)
+        return self._actor
 
     def reset(self, mask: Any = None) -> None:
         """Let the actor of `act` forget the slots in `mask` (B,) bool, or all."""

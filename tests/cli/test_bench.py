@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,8 @@ def test_bench(policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     table = [line for line in printed.splitlines() if line.startswith("| eager")]
     assert len(table) == 5 + 4, "four cases and one decision; what the four cost to build"
     assert "holds 0.001 Hz" in printed
-    assert f"report in {out / 'report.md'}" in printed
-    assert {path.name for path in out.iterdir()} == {"bench.json", "latency.png", "report.md"}
+    assert f"report in {out / 'report.html'}" in printed
+    assert {path.name for path in out.iterdir()} == {"bench.json", "latency.png", "report.md", "report.html"}
     stored = json.loads((out / "bench.json").read_text())
     assert stored["policy"] == str(policy_folder)
     assert [row["network_calls"] for row in stored["rows"]] == [2, 2, 2, 1, 1]
@@ -56,7 +57,7 @@ def test_single_values_need_no_list(policy_folder: Path, capsys: pytest.CaptureF
     words = ["bench", f"policy.path={policy_folder}", "runtimes=eager", "steps=3", "batch=2", "calls=5"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "| eager      | 3     | 2     |" in printed
+    assert "| eager | 3 | 2 |" in re.sub(" +", " ", printed)
     assert "holds 20 Hz" in printed, "the rate of the Spec"
     assert "report in" not in printed
 

@@ -98,7 +98,7 @@ def test_a_run_evaluates_while_it_trains(demonstrations: Path, tmp_path: Path) -
 def test_compare(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(run), str(run), f"env.id={ENV}", "episodes=2", f"out={tmp_path}"]) == 0
     assert "Paired over 2 seeds" in capsys.readouterr().out
-    assert json.loads((tmp_path / "compare.json").read_text())["difference"]["return"]["mean"] == 0.0
+    assert json.loads((tmp_path / "compare.json").read_text())["pairs"][0]["difference"]["return"]["mean"] == 0.0
 
 
 def test_inspect(demonstrations: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,7 +277,11 @@ def test_mistakes_in_train(
         ("eval polcy.path=RUN task=pointmaze out=OUT", "did you mean 'policy.path'?"),
         ("eval policy=RUN task=pointmaze out=OUT", "'policy' is a group of settings"),
         ("compare RUN env.id=Pendulum-v1 out=OUT", "laminar compare needs two policies"),
-        ("compare RUN RUN RUN env.id=Pendulum-v1 out=OUT", "compare takes two policies, got 3"),
+        (
+            "compare RUN RUN RUN policy.steps=[1,2] env.id=Pendulum-v1 out=OUT",
+            "3 policies are compared, and steps has 2",
+        ),
+        ("compare RUN RUN a.path=RUN env.id=Pendulum-v1 out=OUT", "compare takes all policies as words"),
         ("compare RUN RUN out=OUT", "laminar compare needs env.id=ENVIRONMENT"),
         ("collect out=OUT", "laminar collect needs task=NAME"),
         ("collect task=pointmass out=OUT", "did you mean 'pointmaze'?"),

@@ -87,11 +87,21 @@ def test_compare_keeps_the_finished_pairs(after: int, pairs: int, run: Path, tmp
         assert not (tmp_path / "both").exists()
         return
     stored = json.loads((tmp_path / "both/compare.json").read_text())
-    finished = stored["interrupted"]["finished"]
+    finished, (first, second) = stored["interrupted"]["finished"], stored["policies"]
     assert stored["interrupted"]["planned"] == 6
-    assert [e["seed"] for e in stored["first"]["episodes"]] == [e["seed"] for e in stored["second"]["episodes"]]
-    assert finished == len(stored["first"]["episodes"]) < 6
+    assert [e["seed"] for e in first["episodes"]] == [e["seed"] for e in second["episodes"]]
+    assert finished == len(first["episodes"]) < 6
     assert f"Interrupted: {finished} of 6 pairs were finished" in found.stdout
+
+
+def test_compare_keeps_the_policies_that_are_whole(run: Path, tmp_path: Path) -> None:
+    found = interrupted(7, "compare", run, run, run, MAZE, "episodes=3", f"out={tmp_path / 'all'}")
+    assert found.returncode == 130
+    assert "interrupted while C was evaluated; A and B are compared" in found.stderr
+    stored = json.loads((tmp_path / "all/compare.json").read_text())
+    assert (stored["names"], stored["left_out"]) == (["A", "B"], ["C"])
+    assert [len(one["episodes"]) for one in stored["policies"]] == [3, 3]
+    assert "interrupted: C left out" in (tmp_path / "all/compare.md").read_text()
 
 
 @pytest.mark.parametrize("task", ["pointmaze", "playroom/open_drawer"])

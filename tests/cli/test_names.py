@@ -89,6 +89,7 @@ KEYS = [
     ("export", "out"),
     ("bench", "policy.path"),
     ("schedule", "data.path"),
+    ("replay", "data.path"),
     ("collect", "out"),
     ("compare", "a.path"),
 ]

@@ -32,6 +32,7 @@ LINES = {  # of each verb, short ones, and a file that it would write
     "eval": ("eval policy.path=RUN task=pointmaze episodes=1 video_episodes=1 out=OUT", "report.md"),
     "chains": ("eval policy.path=RUN task=calvin-chain chains=1 out=OUT", "chains.mp4"),
     "compare": ("compare RUN RUN task=pointmaze episodes=1 out=OUT", "compare.json"),
+    "replay": ("replay policy.path=RUN samples=1 windows=2 out=OUT", "report.md"),
     "bench": ("bench policy.path=RUN runtimes=[eager] calls=3 out=OUT", "latency.png"),
     "schedule": (
         "schedule policy.path=RUN data.path=DATA calls=[2] observations=2 noises=2 draws=2 out=OUT",
@@ -39,7 +40,7 @@ LINES = {  # of each verb, short ones, and a file that it would write
     ),
     "table": ("table MEASURED out=OUT/scores", "scores.csv"),
 }
-REPEATED = {"eval", "compare", "bench", "table"}
+REPEATED = {"eval", "compare", "replay", "bench", "table"}
 
 
 def run(line: str, places: dict[str, str], out: Path, *more: str) -> int:

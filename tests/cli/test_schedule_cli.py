@@ -73,7 +73,7 @@ def test_found_schedules_lie_beside_the_weights(
         found["fixed"][found["best_fixed"]]["sliced"]["mean"] - found["found"]["sliced"]["mean"]
     )
     page = (tmp_path / "report" / "report.md").read_text()
-    assert all(name in page for name in ("**nfe3**", "| euler |", "| heun |", "best regular schedule"))
+    assert all(name in page for name in ("**nfe3**", "| euler ", "| heun ", "best regular schedule"))
 
     more = ["train", "method=bc", f"init={run}", f"data.path={demonstrations}", f"out={tmp_path / 'more'}", "steps=2"]
     assert main([*more, "method.batch_size=8"]) == 0
@@ -172,10 +172,11 @@ def test_each_policy_of_a_comparison_has_its_steps(run: Path, tmp_path: Path) ->
         ("b.steps=nfe2",): (None, "nfe2"),
         ("policy.steps=nfe2",): ("nfe2", "nfe2"),
         ("policy.steps=nfe2", "a.steps=3"): (3, "nfe2"),
+        ("policy.steps=[nfe2,2]",): ("nfe2", 2),
     }.items():
         assert main([*words, *more]) == 0
         stored = json.loads((tmp_path / "both/compare.json").read_text())
-        assert (stored["first"]["steps"], stored["second"]["steps"]) == wanted
+        assert tuple(one["steps"] for one in stored["policies"]) == wanted
 
 
 @pytest.mark.parametrize("verb", ["eval", "offline", "compare", "export", "bench"])

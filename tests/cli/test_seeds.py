@@ -19,6 +19,7 @@ VERBS = {
     "collect": "collect task=pointmaze episodes=1 out=OUT seed=SEED",
     "collect play": "collect task=playroom/play steps=100 processes=1 out=OUT seed=SEED",
     "bench": "bench policy.path=RUN runtimes=[eager] calls=5 seed=SEED",
+    "replay": "replay policy.path=RUN samples=1 windows=2 seed=SEED",
     "schedule": "schedule policy.path=RUN data.path=FILE calls=[2] draws=2 observations=2 noises=2 seed=SEED",
 }
 
@@ -77,6 +78,6 @@ def test_seeds_that_are_counted_stay_in_range(
 
 
 @pytest.mark.parametrize("seed", [0, LARGEST_SEED])
-@pytest.mark.parametrize("verb", ["train", "eval", "compare", "collect", "bench", "schedule", "train seeds"])
+@pytest.mark.parametrize("verb", ["train", "eval", "compare", "collect", "bench", "replay", "schedule", "train seeds"])
 def test_both_ends_of_the_range_work(verb: str, seed: int, places: dict[str, Path], tmp_path: Path) -> None:
     assert main(words(verb, seed, places, tmp_path / "out")) == 0

@@ -105,6 +105,28 @@ def test_a_stream_that_goes_on_is_no_restart(tmp_path: Path, samples: Any) -> No
     assert load_episodes(with_restarts(tmp_path / "a.hdf5", samples, 0.0)).lengths.tolist() == [25] * 4
 
 
+def test_episodes_of_one_step_have_no_usual_one(tmp_path: Path, samples: Any) -> None:
+    """Nothing tells a restart from a stream there, so what each row states is its next observation."""
+    states = np.random.default_rng(0).normal(size=(6, 2))
+    arrays = {"observations": states[:-1], "next_observations": states[1:], "actions": np.zeros((5, 1))}
+    arrays |= {"timeouts": np.ones(5, bool), "terminals": np.zeros(5, bool)}
+    episodes = load_episodes(samples.write_hdf5(tmp_path / "a.hdf5", arrays))
+    assert episodes.lengths.tolist() == [1] * 5
+    np.testing.assert_allclose(episodes.final_observation["observation"], states[1:], rtol=1e-6)
+
+
+def test_flags_are_compared_with_numbers(tmp_path: Path, samples: Any) -> None:
+    """One array of a pair may be of flags where the other is of numbers, some of which are lost."""
+    flags = np.arange(6)[:, None] % 2 == 0
+    following = flags[1:].astype("f")
+    following[2] = np.nan
+    arrays = {"observations": flags[:-1], "next_observations": following, "actions": np.zeros((5, 1))}
+    arrays |= {"timeouts": np.arange(5) == 4, "terminals": np.zeros(5, bool)}
+    assert len(load_episodes(samples.write_hdf5(tmp_path / "a.hdf5", arrays))) == 5  # a second copy, which none needs
+    following[2] = 1 - flags[3]
+    assert load_episodes(samples.write_hdf5(tmp_path / "b.hdf5", arrays)).lengths.tolist() == [3, 2]
+
+
 def test_turns_that_do_not_come_out_even_are_taken_apart(tmp_path: Path, samples: Any) -> None:
     rng = np.random.default_rng(0)
     action = rng.uniform(-1, 1, (30, 4, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,15 @@ def test_control_rate_is_none_when_unknown() -> None:
 )
 def test_mazes_leave_no_files_behind(env_id: str) -> None:
     assert not Path(make_env(env_id).unwrapped.tmp_xml_file_path).exists()
+
+
+def test_a_module_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is installed elsewhere, so that Python would not look there."""
+    code = "import gymnasium\ngymnasium.register('Mine-v0', 'gymnasium.envs.classic_control:PendulumEnv')\n"
+    (tmp_path / "own_module_here.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])
+    make_env("own_module_here:Mine-v0").close()
+    gymnasium.registry.pop("Mine-v0")
+    with pytest.raises(LaminarError, match=r"no module 'other_module' .* there is no other_module.py in "):
+        make_env("other_module:Mine-v0")

@@ -278,15 +278,15 @@ def test_a_policy_that_does_not_fit_is_refused(registered: ModuleType, spec_of: 
             build(ENV_ID, other, 1)
 
 
-def test_a_watch_sees_the_start_and_every_control_step(registered: ModuleType, spec_of: SpecOf) -> None:
-    seen: list[tuple[int, int]] = []
-    spec = spec_of("user/Count-v0?terminal=3")
-    world = Slots("user/Count-v0?terminal=3", spec, 2, watch=lambda slot, env: seen.append((slot, env.unwrapped.steps)))
+def test_what_was_executed_is_known(registered: ModuleType, spec_of: SpecOf) -> None:
+    world = Slots("user/Count-v0?terminal=3", spec_of("user/Count-v0?terminal=3"), 2)
     world.reset({0: 0, 1: 1})
-    world.step(np.zeros((2, 5, 1)), [1])
-    assert seen == [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3)]
-    world.load_state(world.state())
-    assert len(seen) == 5, "what is done again is not watched again"
+    world.step(np.arange(10.0).reshape(2, 5, 1), [1])
+    low, high = world.limits.low, world.limits.high
+    assert world.executed(0).shape == (0, 1)
+    assert np.array_equal(world.executed(1), np.clip([[5.0], [6.0], [7.0]], low, high)), "the episode ended after three"
+    world.reset({1: 2})
+    assert world.executed(1).shape == (0, 1)
 
 
 @pytest.mark.parametrize("build", BUILDERS)

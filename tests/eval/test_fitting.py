@@ -10,8 +10,8 @@ from laminar.data.spec import Feature, Spec
 from laminar.envs.fitting import fit_env, place
 from laminar.envs.make import env_spec, make_env
 from laminar.errors import LaminarError
+from laminar.eval.results.pair import compare_results
 from laminar.eval.results.result import Episode, Result
-from laminar.eval.rollouts import compare
 from laminar.eval.rollouts import episodes as rollout
 
 ROOM = "laminar/Playroom-v0"
@@ -67,10 +67,10 @@ def test_policies_with_different_embeddings_are_compared_in_the_same_room() -> N
         Result(f"{ROOM}?task=open_drawer&instruction={name}", [Episode(seed, 0.0, 1, True) for seed in range(6)])
         for name in ("task", "hashed")
     ]
-    assert compare.compare_results(*results).success_difference is not None
+    assert compare_results(*results).success_difference is not None
     other = Result(f"{ROOM}?task=close_drawer&instruction=task", results[0].episodes)
     with pytest.raises(LaminarError, match=r"in 'laminar/Playroom-v0\?task=open_drawer.*evaluate both in one"):
-        compare.compare_results(results[0], other)
+        compare_results(results[0], other)
     assert place(f"{ROOM}?scene=A&action=absolute&cameras=true") == (ROOM, {"scene": "A"})
 
 

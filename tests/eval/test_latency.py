@@ -281,7 +281,7 @@ def test_the_report(tmp_path: Path) -> None:
     )
     found = measure_latency(policy, ["eager"], [None, "quick"], [1, 2], calls=20)
     page = write_latency_report(tmp_path / "bench", found, "runs/door")
-    assert page.read_text().startswith("# Latency of runs/door\n")
+    assert page.with_suffix(".md").read_text().startswith("# Latency of runs/door\n")
     assert (tmp_path / "bench" / "latency.png").stat().st_size > 10_000
     stored = json.loads((tmp_path / "bench" / "bench.json").read_text())
     shape = [(row["runtime"], row["steps"], row["batch"], row["what"]) for row in stored["rows"]]

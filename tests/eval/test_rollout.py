@@ -108,7 +108,7 @@ def test_normalized_score_and_json(noise_policy: Any, tmp_path: Path) -> None:
     assert stored["normalized_score"]["low"] <= stored["normalized_score"]["mean"] <= stored["normalized_score"]["high"]
     assert set(stored["episodes"][0]) == {
         *("seed", "return", "length"),
-        *("success", "success_steps", "success_at_end"),
+        *("success", "success_steps", "success_at_end", "mean_squared_jerk"),
     }
     assert stored["versions"]["mujoco"]
     assert stored["steps_per_second"] > 0

@@ -248,9 +248,9 @@ def test_other_evaluations_are_listed_one_by_one(record: Callable[..., Path], tm
         f"| {tmp_path / 'run/plain'} | hopper-medium-v4 | ofql (meanflow) | 4 | Pendulum-v1 | 2 of 5 episodes | 0.5 ["
     )
     assert plain.endswith("softmax of Q / 1 among 50 candidates, steps nfe2, interrupted |")
-    assert elsewhere.startswith(f"| {tmp_path / 'elsewhere'} | – | – | – | Hopper-v4 | 1 episodes | – |")
-    assert "| 1 chains |" in chains
-    assert "average length 2 [" in chains
+    assert elsewhere.startswith(f"| {tmp_path / 'elsewhere'} | – | – | – | Hopper-v4 | 1 episode | – |")
+    assert "| 1 chain |" in chains
+    assert "average length 2 (a single one: no interval)" in chains
     rows = [row for row in csv.DictReader(io.StringIO(to_csv(table))) if row["number"] == "evaluation"]
     found = {(Path(row["evaluation"]).parent.name, row["unit"]): float(row["mean"]) for row in rows}
     assert found["chains", "average length"] == 2.0

@@ -220,7 +220,9 @@ def test_workers_of_an_evaluation_know_what_was_registered(run: Path, tmp_path: 
         words = [f"policy.path={run}", f"env.id={ENV_ID}", "episodes=4", "video_episodes=0", f"processes={processes}"]
         assert main(["eval", *words, "num_envs=2", f"out={out}"]) == 0
         found.append(json.loads((out / "eval.json").read_text())["episodes"])
+    jerks = [[episode.pop("mean_squared_jerk") for episode in episodes] for episodes in found]
     assert found[0] == found[1]
+    assert jerks[0] == pytest.approx(jerks[1], rel=1e-3)  # batches of other sizes differ in the last digits of actions
 
 
 def test_workers_of_environments_are_told_of_suites_alone() -> None:

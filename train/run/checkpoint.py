@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
+from ...eval.results.run_record import ACTION_ERROR
 from ...policies import generative
 from ...policies.load import load_weights
 from ...policies.module import PolicyModule
@@ -130,11 +131,15 @@ def drop_after(run: Path, step: int) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far."""
+    """The best evaluation of a run so far, by one metric: of an environment, or the error on held-out episodes."""
 
     step: int
     metric: str
     value: float
+
+    def beats(self, other: Best) -> bool:
+        """Tell whether this one is better than another; of errors the lower is."""
+        return self.value < other.value if self.metric == ACTION_ERROR else self.value > other.value
 
 
 def read_best(run: Path) -> Best | None:

@@ -20,8 +20,16 @@ def check_settings(config: TrainConfig) -> None:
         LaminarError: names the setting and what it may be.
     """
     check(config)
-    if config.evaluation.every and config.env.id is None:
-        raise LaminarError("evaluation.every is set, but there is no env.id to evaluate in")
+    if config.evaluation.every and config.env.id is None and not config.data.validation:
+        raise LaminarError(
+            "evaluation.every is set, but there is no env.id to evaluate in, nor data.validation: give "
+            "env.id=ENVIRONMENT, or data.validation=0.1 to evaluate on a tenth of the episodes, which is held out"
+        )
+    if config.data.validation and config.data.path is None:
+        raise LaminarError(
+            f"data.validation={config.data.validation:g} holds out recorded episodes: give data.path=FILE, or leave it "
+            "out"
+        )
     check_seeds(config.evaluation.seed, config.evaluation.seed + config.evaluation.episodes - 1)
     if config.wandb:
         check_wandb()

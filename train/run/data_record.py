@@ -38,11 +38,13 @@ class DataRecord:
         fingerprint: of the content; None for a run without recordings.
         remarks: what their reader had to decide, and what follows from a start at another policy.
         problems: what looks wrong.
+        held_out: numbers of the episodes that nothing is learned from, counted through the data from 0.
     """
 
     fingerprint: dict[str, Any] | None = None
     remarks: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
+    held_out: list[int] = field(default_factory=list[int])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -58,15 +60,20 @@ class DataRecord:
 
 
 def record_of(
-    config: TrainConfig, recorded: Episodes | None, product: nn.Module, further: Sequence[str] = ()
+    config: TrainConfig,
+    recorded: Episodes | None,
+    product: nn.Module,
+    further: Sequence[str] = (),
+    held_out: Sequence[int] = (),
 ) -> DataRecord:
     """Look at a run's recordings.
 
     Args:
         config: of the run.
-        recorded: its recordings, if it has any.
+        recorded: all its recordings, if it has any.
         product: what is trained.
-        further: remarks on the recordings beside their environment.
+        further: further remarks on the recordings.
+        held_out: numbers of the episodes that nothing is learned from.
     """
     if recorded is None:
         return DataRecord(remarks=list(further))
@@ -75,7 +82,7 @@ def record_of(
     remarks = [*alike_once(recorded.remarks, recorded.source.split(" + ")), *further]
     if policy is not None and config.init.path is not None:
         remarks += _beside_init(config.init.path, recorded, policy.observation_normalizer, policy.action_normalizer)
-    return DataRecord(fingerprint(recorded), remarks, problems(recorded, constant))
+    return DataRecord(fingerprint(recorded), remarks, problems(recorded, constant), list(held_out))
 
 
 def alike_once(remarks: Sequence[str], sources: Sequence[str]) -> list[str]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ...errors import LaminarError
 from ...eval.results.findings import Starts
+from ...eval.results.run_record import ACTION_ERROR
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_object, write_json
+from ...progress import bar, tell
 from ..config import TrainConfig
 from ..improver import Improver
+from .account import evaluated, validated
 from .checkpoint import (
     BEST,
     Best,
@@ -29,6 +34,7 @@ from .checkpoint import (
 )
 from .data_record import RECORD, DataRecord, check_same_data
 from .logs import Logs
+from .validation import Validation
 
 Row = dict[str, float]
 
@@ -38,10 +44,11 @@ class SeedRun:
 
     Attributes:
         folder: where its run is.
+        name: in front of the lines that it prints, "" of a seed that trains alone.
         improver: what is trained.
     """
 
-    def __init__(self, config: TrainConfig, processes: int) -> None:
+    def __init__(self, config: TrainConfig, processes: int, name: str = "") -> None:
         """Check the folder; nothing is written yet.
 
         Raises:
@@ -49,7 +56,7 @@ class SeedRun:
         """
         if not config.out:
             raise LaminarError("train needs out=FOLDER for its checkpoints and logs")
-        self.config, self.folder = config, Path(config.out)
+        self.config, self.folder, self.name = config, Path(config.out), name
         self.settings: dict[str, Any] = asdict(config) | {"processes": processes}
         self.improver: Improver
         self.data = DataRecord()
@@ -116,7 +123,7 @@ class SeedRun:
         save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
 
     def evaluate(self, step: int, starts: Starts | None) -> Starts | None:
-        """Measure the averaged policy, log the figures, and keep it if it is the best so far.
+        """Measure the averaged policy, log and tell the figures, and keep it if it is the best so far.
 
         Args:
             step: updates so far.
@@ -130,7 +137,8 @@ class SeedRun:
         seeds = list(range(first, first + self.config.evaluation.episodes))
         policy = self.improver.product()
         assert isinstance(policy, PolicyModule)  # checked with the environment
-        result = evaluate(policy, self.config.env.id, seeds, starts=starts)
+        progress = partial(bar, title=f"evaluation at {step}")
+        result = evaluate(policy, self.config.env.id, seeds, starts=starts, progress=progress)
         figures = {"return": result.mean_return, "success_rate": result.success_rate}
         figures["normalized_score"] = result.normalized_score
         row = {name: figure.mean for name, figure in figures.items() if figure is not None}
@@ -138,12 +146,38 @@ class SeedRun:
         clipped = result.findings.clipping
         if clipped and clipped.clipped:  # by the limits of the environment
             row["clipped_share"] = clipped.clipped / clipped.steps
-        best = read_best(self.folder)
-        if best is None or row[metric] > best.value:
-            save_best(self.folder, policy, Best(step, metric, row[metric]))
+        best = self._keep_if_best(policy, Best(step, metric, row[metric]))
+        tell(self.name + evaluated(step, figures, metric, len(seeds), best), sys.stdout)
         if self._logs:
             self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
         return result.findings.starts
+
+    def validate(self, step: int, validation: Validation) -> None:
+        """Measure the averaged policy on the held-out episodes, log and tell it.
+
+        Where no environment tells which policy is best, the least action error does.
+
+        Raises:
+            LaminarError: a figure is not finite.
+        """
+        policy = self.improver.product()
+        assert isinstance(policy, PolicyModule)  # checked when the episodes were packed
+        row = validation.measure(policy)
+        self.check(row, f"after update {step}")
+        best = None
+        if not (self.config.env.id and self.config.evaluation.every):
+            best = self._keep_if_best(policy, Best(step, ACTION_ERROR, row[ACTION_ERROR]))
+        tell(self.name + validated(step, row, best), sys.stdout)
+        if self._logs:
+            self._logs.write(step, row)
+
+    def _keep_if_best(self, policy: PolicyModule, found: Best) -> Best:
+        """Save a policy if it is the best so far; return the evaluation of the best."""
+        best = read_best(self.folder)
+        if best is not None and not found.beats(best):
+            return best
+        save_best(self.folder, policy, found)
+        return found
 
     def check(self, row: Row, when: str) -> None:
         """Stop at a number that is not finite.

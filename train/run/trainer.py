@@ -17,6 +17,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
@@ -24,21 +26,25 @@ from types import FrameType
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from ...data.split import held_out, split
 from ...errors import LaminarError, Stopped
 from ...eval.results.findings import Starts
+from ...progress import Meter, meter, tell
 from ..config import TrainConfig
 from ..update.group import Group, join, leave
 from ..update.runners import Runner, float32_products, matmul_precision, runner
 from ..update.stacked import rows as rows_of
 from ..update.stacked import stacked
+from .account import opening
 from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init, with_updates
 from .checkpoint import newest_common
 from .checks import check_settings
 from .data_record import record_of
+from .forecast import Forecast
 from .logs import Means
 from .seed_run import SeedRun
+from .validation import Validation
 
 
 def train(config: TrainConfig) -> Path:
@@ -69,13 +75,21 @@ class _Run:
         self.config, self.group = config, group
         if group.size > 1 and config.seeds is not None:
             raise LaminarError("seeds=[…] train together in one process; start them without torchrun")
-        self.seeds = [SeedRun(one, group.size) for one in one_a_seed(with_settings_of_init(config))]
+        names = [""] if config.seeds is None else [f"seed {seed}, " for seed in config.seeds]
+        configs = one_a_seed(with_settings_of_init(config))
+        self.seeds = [SeedRun(one, group.size, name) for one, name in zip(configs, names, strict=True)]
         recorded = load_recorded(config)
+        out = [] if recorded is None else held_out(recorded, config.data.validation)
+        learned, tested = split(recorded, out) if recorded is not None and out else (recorded, None)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
-            seed.improver = build_improver(seed.config, recorded, group, like)
+            seed.improver = build_improver(seed.config, learned, group, like)
         product = self.seeds[0].improver.product()
-        self.data = record_of(config, recorded, product, check_environment(config, product, recorded))
+        self.validation = None if tested is None else Validation(tested, product, config.method.name)
+        further = check_environment(config, product, recorded)
+        if recorded is not None and self.validation is not None:
+            further += self.validation.remarks(recorded)
+        self.data = record_of(config, recorded, product, further, out)
         for seed in self.seeds:
             seed.take(self.data)
         self._update = self._join_updates()
@@ -85,43 +99,77 @@ class _Run:
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
         for seed in self.seeds:
             seed.load(self.step)
+        self.forecast = Forecast(self.seeds[0].config, self.step)
         group.barrier()  # or a late process would find the folder taken by its own run
 
     def go(self) -> Path:
         """The loop: update, log, evaluate, checkpoint."""
         config = self.config
-        if self.group.first:
-            self.data.tell()
-        if config.resume and self.step == 0 and self.group.first:
-            print(f"nothing to resume in {config.out}: starting at update 0")
         precision = float32_products(config.runtime.matmul, config.runtime.device)
-        with self._opened(), _Signals(self), self._bar() as bar:
+        with self._opened(), _Signals(self), closing(self._bar()) as bar:
             while self.step < config.steps and not self.group.any(bool(self.stopped)):
                 with self._stopping():
                     self._collect()
                     with matmul_precision(precision):
                         self.means.add(self._update(self.step))
                 self.step += config.runtime.updates_per_launch
-                bar.update(config.runtime.updates_per_launch)
+                bar.advance(config.runtime.updates_per_launch)
+                self._tell(self.forecast.updated(self.step))
                 done = self.step == config.steps
                 if self.step % config.log_every == 0 or done:
-                    rows = self._read_means()
-                    self.means, self.seen = Means(), [Means() for _ in self.seeds]
-                    if "loss" in rows[0]:  # else these were updates without the actor
-                        bar.set_postfix(loss=f"{sum(row['loss'] for row in rows) / len(rows):.4f}")
-                    for seed, row in zip(self.seeds, rows, strict=True):
-                        seed.log(self.step, row)
-                evaluates = config.evaluation.every and self.group.first
-                if evaluates and (self.step % config.evaluation.every == 0 or done):
-                    for seed in self.seeds:
-                        self.starts = seed.evaluate(self.step, self.starts)
+                    bar.advance(0, self._log())
+                self._evaluate(done)
                 if self.step % config.checkpoint_every == 0 or done:
                     self._save()
-            if self.step < config.steps:
-                self._interrupted()
-            elif self.group.first:
-                print("\n" + "\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
+            if self.step != self.saved:
+                self._save()
+        if self.step < config.steps:
+            self._interrupted()
+        elif self.group.first:
+            print("\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
+
+    def _bar(self) -> Meter:
+        """Tell what a user should know before the run, to the standard error, and return the bar below it."""
+        if not self.group.first:
+            return Meter()
+        config = self.config
+        self.data.tell()
+        if config.resume and self.step == 0:
+            print(f"nothing to resume in {config.out}: starting at update 0")
+        first, folders = self.seeds[0], [seed.folder for seed in self.seeds]
+        for line in opening(config, first.improver.product(), self.data, folders, self.step):
+            tell(line)
+        return meter(config.steps, "update", Path(str(config.out)).name, self.step, stays=True)
+
+    def _tell(self, line: str | None) -> None:
+        if line is not None and self.group.first:
+            tell(line)
+
+    def _log(self) -> str | None:
+        """Log the means since the last row; return the loss in words, None after updates without the actor."""
+        rows = self._read_means()
+        self.means, self.seen = Means(), [Means() for _ in self.seeds]
+        for seed, row in zip(self.seeds, rows, strict=True):
+            seed.log(self.step, row)
+        return f"loss {sum(row['loss'] for row in rows) / len(rows):.4f}" if "loss" in rows[0] else None
+
+    def _evaluate(self, done: bool) -> None:
+        """Evaluate the seeds in the environment and on held-out episodes, where there are such and it is time."""
+        config = self.config
+        every = config.evaluation.every
+        if not self.group.first:
+            return
+        if config.env.id is not None and every and (done or self.step % every == 0):
+            begin = time.perf_counter()
+            with self.forecast.aside():
+                for seed in self.seeds:
+                    self.starts = seed.evaluate(self.step, self.starts)
+            self._tell(self.forecast.evaluated(time.perf_counter() - begin))
+        if self.validation is not None and (done or self.step % (every or config.checkpoint_every) == 0):
+            with self.forecast.aside():
+                for seed in self.seeds:
+                    seed.validate(self.step, self.validation)
 
     @contextmanager
     def _stopping(self) -> Generator[None]:
@@ -175,10 +223,11 @@ class _Run:
 
     def _save(self) -> None:
         self._read_means()  # raises before bad weights push a good checkpoint out
-        if self.group.first:
-            for seed in self.seeds:
-                seed.save(self.step)
-        self.group.barrier()
+        with self.forecast.aside():
+            if self.group.first:
+                for seed in self.seeds:
+                    seed.save(self.step)
+            self.group.barrier()
         self.saved = self.step
 
     def _read_means(self) -> list[dict[str, float]]:
@@ -205,26 +254,19 @@ class _Run:
         return f"at update {last}" if launch == 1 else f"between updates {last - launch} and {last}"
 
     def _interrupted(self) -> None:
-        if self.step != self.saved:
-            self._save()
         if self.group.first:
-            size = self.group.size
-            program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
-            arguments = [a for a in sys.argv[1:] if not a.startswith("resume=")]
-            command = shlex.join([*program, *arguments, "resume=true"])
-            print(f"\nstopped after update {self.step} of {self.config.steps}; continue with:\n  {command}", flush=True)
+            told = f"stopped after update {self.step} of {self.config.steps}; continue with"
+            print(f"{told}:\n  {self._again()}", flush=True)
         raise Stopped(self.stopped or signal.SIGTERM)  # a process of the group that was not asked stops with the others
 
-    def _bar(self) -> Any:
-        return tqdm(
-            total=self.config.steps,
-            initial=self.step,
-            desc=Path(str(self.config.out)).name,
-            unit="update",
-            mininterval=1.0,
-            dynamic_ncols=True,
-            disable=not self.group.first,
-        )
+    def _again(self) -> str:
+        """Return what continues this run: the command that began it, or a call, of a program of somebody's own."""
+        if sys.argv[1:2] != ["train"]:
+            return f"laminar.train(out={self.config.out!r}, resume=True)"
+        size = self.group.size
+        program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
+        arguments = [word for word in sys.argv[1:] if not word.startswith("resume=")]
+        return shlex.join([*program, *arguments, "resume=true"])
 
 
 class _Signals:
@@ -235,6 +277,8 @@ class _Signals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals come to the main thread, and Python lets no other one ask for them
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._ask)
 

@@ -88,7 +88,7 @@ def test_a_signal_to_one_process_stops_both(demonstrations: Path, tmp_path: Path
     os.kill(pair[1].pid or 0, signal.SIGTERM)
     for process in pair:
         process.join(60)
-    assert [process.exitcode for process in pair] == [0, 0], outputs(tmp_path)
+    assert [process.exitcode for process in pair] == [143, 143], outputs(tmp_path)
     assert "torchrun --nproc-per-node 2 -m laminar.cli train" in outputs(tmp_path)[0]
 
 

@@ -17,6 +17,7 @@ from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.on_disk import on_disk
 from laminar.data.spec import Feature, Spec
+from laminar.data.split import split
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
@@ -26,6 +27,7 @@ from laminar.train.methods.bc import BehaviorCloning, Config
 from laminar.train.methods.q_learning import Config as QConfig
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.run.trainer import train
+from laminar.train.run.validation import Validation
 
 Build = Callable[[Episodes], Any]
 
@@ -119,3 +121,12 @@ def test_a_resume_repeats_the_batch_that_was_under_way(build: Build, pictured: E
     resumed.product().load_state_dict(part.product().state_dict())
     resumed.load_state({key: value.clone() for key, value in part.state().items()})
     assert losses(resumed, range(3, 6)) == expected[3:]
+
+
+def test_held_out_images_are_measured_where_they_lie(pictured: Episodes, tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = []
+    for episodes in (pictured, put_on_disk(pictured, tmp_path)):
+        learned, tested = split(episodes, [2])
+        product = cloning(learned).product()
+        rows.append(Validation(tested, product, "bc").measure(product))
+    assert rows[0] == rows[1]

@@ -66,7 +66,7 @@ def test_q_learning_resumes_to_the_bit(
     assert final_files(resumed) == final_files(tmp_path / "whole")
     with monkeypatch.context() as patch:
         at_update(patch, 12, lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        assert main(command(rewarded_file, tmp_path / "stopped", method=method)) == 0
+        assert main(command(rewarded_file, tmp_path / "stopped", method=method)) == 143
     assert checkpoints(tmp_path / "stopped")[-1].name == "step_00000013"
     assert main(command(rewarded_file, tmp_path / "stopped", "resume=true", method=method)) == 0
     assert final_files(tmp_path / "stopped") == final_files(tmp_path / "whole")
@@ -190,7 +190,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[int, float]]:
         "normalized_score": SCORES,
     }
 
-    def evaluate(policy: Any, env_id: str, seeds: list[int], starts: Any = None) -> Any:
+    def evaluate(policy: Any, env_id: str, seeds: list[int], **options: Any) -> Any:
         assert (env_id, seeds) == ("some-v0", [10_000, 10_001])
         learner, step = now[-1][0], now[-1][1] + 1
         assert policy is learner.product(), "what is measured is what is deployed and saved"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ....data.batches import Batch, Chunks
 from ....errors import LaminarError
 from ....policies.generative import GenerativePolicy
+from ....progress import Finished, bar
 
 ROWS = 4096  # of a teacher's batch; more are no faster on a CPU
 
@@ -45,11 +45,12 @@ class Pairs:
         device, shape = teacher.device, teacher.noise_shape
         generator = torch.Generator(device).manual_seed(seed)
         noise, sample = torch.empty(count, *shape, device=device), torch.empty(count, *shape, device=device)
-        for start in tqdm(range(0, count, ROWS), desc="teacher's samples", leave=False, mininterval=1.0):
-            rows = torch.arange(start, min(start + ROWS, count), device=device)
-            cond = teacher.encode(chunks.gather(rows % len(chunks))["observation"])
-            noise[rows] = z = torch.randn(len(rows), *shape, generator=generator, device=device)
-            sample[rows] = teacher.process.sample(teacher.network, z, cond)
+        with bar(count, "sample", "teacher") as watch:
+            for rows in torch.arange(count, device=device).split(ROWS):
+                cond = teacher.encode(chunks.gather(rows % len(chunks))["observation"])
+                noise[rows] = z = torch.randn(len(rows), *shape, generator=generator, device=device)
+                sample[rows] = teacher.process.sample(teacher.network, z, cond)
+                watch(Finished(count=len(rows)))
         if not bool(sample.isfinite().all()):
             raise LaminarError("a sample of the teacher is not finite; check method.teacher with laminar eval")
         return cls(chunks, noise, sample)

@@ -1,0 +1,41 @@
+"""What `laminar collect` does with its settings: demonstrations of a task, or free play."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..errors import LaminarError
+from ..progress import Progress, silent
+from .collect import collect
+from .config import CollectConfig
+from .suites.playroom import is_play
+
+
+def run(config: CollectConfig, given: Collection[str], progress: Progress = silent) -> str:
+    """Record as the settings say, and return a line that tells what was written.
+
+    Args:
+        config: the settings.
+        given: names of the settings that the user gave; one that has no effect is refused.
+        progress: shows what is being done.
+
+    Raises:
+        LaminarError: a setting is missing, or does not apply.
+        Stopped: by Ctrl-C; what was complete by then is kept.
+    """
+    if not config.env.id:
+        raise LaminarError("laminar collect needs task=NAME, for example task=pointmaze")
+    play = is_play(config.env.id)
+    if not config.out:
+        raise LaminarError(f"laminar collect needs {'out=FOLDER' if play else 'out=FILE.hdf5'}")
+    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
+    if not play:
+        remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
+    for unused, remedy in remedies.items():
+        if unused in given:
+            raise LaminarError(f"{unused} does not apply to {remedy}")
+    if play:
+        from .playroom.play_recording import record_play
+
+        return record_play(config.env.id, config.steps, config.seed, config.out, config.processes, progress)
+    return collect(config.env.id, config.episodes, config.seed, config.out, config.overwrite, progress)

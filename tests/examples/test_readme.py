@@ -1,0 +1,91 @@
+"""The README's commands have settings that exist, and its Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+import laminar
+from laminar.cli import VERBS
+from laminar.configs.compose import SCHEMAS, compose, is_setting
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+UPPER = re.compile(r"=([A-Z]+|…)\b")
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        for line in text.replace("\\\n", " ").splitlines() if kind == "bash" else ():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["laminar"] and "…" not in line:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_settings_that_exist(page: Path) -> None:
+    """What they name is not looked for: `UPPER` stands for something of the reader's."""
+    for verb, *words in commands(page):
+        assert verb in VERBS, f"laminar {verb}"
+        if verb in SCHEMAS and not {"-m", "--help"} & set(words):
+            settings = [word for word in words if verb != "compare" or is_setting(verb, word)]
+            compose(verb, [UPPER.sub("=1", word) for word in settings])
+
+
+def test_there_are_commands() -> None:
+    assert len(list(commands(ROOT / "README.md"))) > 15
+
+
+class Reach(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A point that is to come to the middle."""
+
+    observation_space, action_space = Box(-2, 2, (2,)), Box(-1, 1, (2,))
+    place = np.zeros(2, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.place, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        self.place = (self.place + 0.1 * action).astype(np.float32)
+        near = bool(np.abs(self.place).max() < 0.1)
+        return self.place, float(near), near, False, {"success": near}
+
+
+@pytest.fixture
+def reach() -> Iterator[str]:
+    gymnasium.register("Reach-v0", Reach, max_episode_steps=10)
+    yield "Reach-v0"
+    gymnasium.registry.pop("Reach-v0")
+
+
+def test_the_python_runs(reach: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = next(text for kind, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if kind == "python")
+    block = block.replace("steps=20_000", "steps=20").replace("mybot:Reach-v0", reach).replace("range(50)", "range(2)")
+    rng = np.random.default_rng(0)
+    named = {
+        "episodes": [
+            {"observation": rng.normal(size=(21, 2)), "action": rng.uniform(-1, 1, (20, 2))} for _ in range(3)
+        ],
+        "low": [-1, -1],
+        "high": [1, 1],
+        "env": gymnasium.make(reach),
+        "windows": np.zeros((5, 2)),
+        "noise": torch.zeros(5, 8, 2),
+        "batch": np.zeros((3, 2)),
+    }
+    exec(block, named)
+    assert named["chunk"].shape == (5, 8, 2)
+    assert named["action"].shape == (3, 2)
+    assert isinstance(named["result"], type(laminar.evaluate(named["run"], reach, seeds=range(1))))
