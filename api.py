@@ -146,7 +146,7 @@ def _dotted(group: str, settings: Settings) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return paths as text, in lists too."""
+    """Return paths as text, and every sequence as a list."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    return [_plain(one) for one in value] if isinstance(value, list | tuple | range) else value

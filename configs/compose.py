@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import reduce
 from importlib import import_module
@@ -17,6 +19,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -57,6 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]
+_LOCK = threading.Lock()
 
 
 def compose(verb: str, words: Sequence[str], values: Mapping[str, Any] | None = None) -> Any:
@@ -153,14 +157,27 @@ def select(verb: str, words: Sequence[str], nodes: Iterable[tuple[str, Any]]) ->
         LaminarError: a word that Hydra does not take, in one line.
     """
     store = ConfigStore.instance()
-    for place, node in nodes:
-        group, _, name = place.rpartition("/")
-        store.store(group=group or None, name=name, node=node)
-    try:
-        with initialize_config_module(configs.__name__, version_base="1.3"):
-            return hydra_compose(verb, list(words))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise LaminarError(_one_line(error)) from error
+    with _own_hydra():
+        for place, node in nodes:
+            group, _, name = place.rpartition("/")
+            store.store(group=group or None, name=name, node=node)
+        try:
+            with initialize_config_module(configs.__name__, version_base="1.3"):
+                return hydra_compose(verb, list(words))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise LaminarError(_one_line(error)) from error
+
+
+@contextmanager
+def _own_hydra() -> Generator[None]:
+    """Have the one Hydra of a process to oneself: other threads wait, and a program's own is put back afterwards."""
+    with _LOCK:
+        before = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            yield
+        finally:
+            GlobalHydra.instance().hydra = before  # of what may be another instance than it was
 
 
 def _to_objects(config: DictConfig) -> Any:

@@ -16,7 +16,7 @@ from .spec import Feature, Spec
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class Episodes:
     """Recorded episodes; N steps in E episodes, stored one after the other.
 
@@ -110,6 +110,14 @@ class Episodes:
                     f"{self.source}: {name} is not finite in {len(bad)} of {len(value)} rows, first in row {bad[0]}; "
                     "repair or remove these rows"
                 )
+
+    def __repr__(self) -> str:
+        """Return what there is, not the numbers."""
+        seen = ", ".join(f"{key} {value.shape[1:]}" for key, value in self.observation.items())
+        return (
+            f"Episodes({self.source}: {self.num_episodes} episodes, {len(self)} steps, observation {seen}, "
+            f"action {self.action.shape[1:]}, {'with' if self.has_reward else 'without'} rewards)"
+        )
 
     def __len__(self) -> int:
         """Number of steps N."""

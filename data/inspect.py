@@ -65,7 +65,8 @@ def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None 
     observed, acted = _ranges(episodes)
     for name, (low, high, _) in [*observed.items(), ("action", acted)]:
         same = np.flatnonzero(low == high)
-        if len(same):
+        background = low.ndim > 1 and len(same) < low.size  # of a camera that stands still
+        if len(same) and not background:
             found.append(f"{name}: {_some(same)} of {low.size} dimensions never change")
     states = _states(episodes, observed)
     if constant is None:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import LaminarError, nearest
+
+
+def joined(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dictionaries in a dictionary as one, with keys like "arm/joints": those of recordings and environments.
+
+    Raises:
+        LaminarError: two come to the same key.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inside = joined(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        twice = sorted(flat.keys() & inside.keys())
+        if twice:
+            raise LaminarError(f"observation '{twice[0]}' is there twice; give each a key of its own")
+        flat |= inside
+    return flat
 
 
 @dataclass(frozen=True)
@@ -72,12 +89,14 @@ class Spec:
                     f"a spec has {len(self.action_low)} lower and {len(self.action_high)} upper action limits for "
                     f"{self.action_dim} actions"
                 )
-            if any(low > high for low, high in zip(self.action_low, self.action_high, strict=True)):
-                raise LaminarError(f"a spec's action limits are inverted: {self.action_low} to {self.action_high}")
+            if not all(low <= high for low, high in zip(self.action_low, self.action_high, strict=True)):
+                raise LaminarError(
+                    f"a spec's action limits are inverted, or no numbers: {self.action_low} to {self.action_high}"
+                )
         if self.history < 1 or self.chunk < 1:
             raise LaminarError(f"a spec needs history and chunk of at least 1, got {self.history} and {self.chunk}")
-        if self.rate_hz is not None and not self.rate_hz > 0:
-            raise LaminarError(f"a spec's control rate must be above 0 Hz, got {self.rate_hz}")
+        if self.rate_hz is not None and not 0 < self.rate_hz < math.inf:
+            raise LaminarError(f"a spec's control rate must be above 0 Hz and finite, got {self.rate_hz}")
 
     @property
     def action_dim(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ..overwriting import check_files
 from .episodes import Episodes
 from .formats import d4rl
 from .recording import Recording
+from .spec import joined
 
 Array = NDArray[Any]
 Limit = tuple[float, ...] | None
+_PICTURE = 32  # pixels of a side, from which on numbers in this form are taken for a picture
 _KEYS = ("observation", "action", "reward", "terminated", "success")
 
 
@@ -26,15 +29,15 @@ def write_episodes(
     path: str | PathLike[str],
     episodes: Episodes | Iterable[Mapping[str, Any]],
     *,
-    action_low: Sequence[float] | None = None,
-    action_high: Sequence[float] | None = None,
+    action_low: Sequence[float] | float | None = None,
+    action_high: Sequence[float] | float | None = None,
     action_names: Sequence[str] = (),
     rate_hz: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write recordings into an HDF5 file of D4RL's layout, as a whole or not at all.
 
-    An episode of T steps is a dictionary::
+    An episode of T steps is a dictionary, whose observation may have dictionaries in it::
 
         observation   (T + 1, ...), or {key: (T + 1, ...)}: before each action, and after the last one
         action        (T, A)
@@ -48,7 +51,8 @@ def write_episodes(
     Args:
         path: the file, such as "demos.hdf5".
         episodes: dictionaries, all with the same keys; or `Episodes`, of which what was read or selected is written.
-        action_low: (A,) what the robot takes at least, in the units of `action`; None: no limits are known.
+        action_low: (A,) what the robot takes at least, in the units of `action`, or one number for all; None: no limits
+            are known.
         action_high: (A,) what it takes at most.
         action_names: name of each action dimension, for reports.
         rate_hz: control rate of the recording.
@@ -61,22 +65,34 @@ def write_episodes(
         LaminarError: names the episode and what is wrong with it; or the file exists, or cannot be written.
     """
     target = Path(path)
-    check_files([target], overwrite)
+    if target.exists() and not overwrite:
+        raise LaminarError(f"{target} exists already; choose another path, or give overwrite=True to replace it")
+    check_files([target], may=True)
     if isinstance(episodes, Episodes):
         if action_low is not None or action_high is not None or action_names or rate_hz is not None:
             raise LaminarError("episodes that were read have limits, names and rate in their spec; leave them out here")
         d4rl.write(target, episodes)
         return target
+    if not isinstance(episodes, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LaminarError(f"{target}: the episodes are a {type(episodes).__name__}; give a list of dictionaries")
     rows = [_Rows(number, episode) for number, episode in enumerate(episodes)]
     if not rows:
         raise LaminarError(f"{target}: no episodes to write; give at least one")
     for row in rows[1:]:
         row.check_like(rows[0])
+    if (action_low is None) != (action_high is None):
+        raise LaminarError("give both action_low and action_high, or none of them")
     low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
+    if rate_hz is not None and not isinstance(rate_hz, Real):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LaminarError(f"rate_hz is {rate_hz!r}; give a number, such as 20")
     made = _joined(target, rows, low, high, rate_hz)
     names = tuple(map(str, action_names))
     if names and len(names) != made.spec.action_dim:
         raise LaminarError(f"action_names has {len(names)} names for {made.spec.action_dim} actions")
+    if not all(names) or len(set(names)) < len(names):  # reports would number the dimensions then
+        raise LaminarError(
+            f"action_names {list(names)} holds an empty name, or one twice; give a name of its own to each"
+        )
     made.spec = replace(made.spec, action=replace(made.spec.action, names=names))
     d4rl.write(target, made)
     return target
@@ -113,21 +129,23 @@ class _Rows:
         self.reward = reward.reshape(-1)
         self.terminated = self._ended(episode.get("terminated"), steps)
         success = episode.get("success")
-        self.success = None if success is None else bool(np.any(success))
+        self.success = None if success is None else bool(self._flags("success", success).any())
         given = episode["observation"]
-        named = given if isinstance(given, Mapping) else {"observation": given}
+        named = joined(given) if isinstance(given, Mapping) else {"observation": given}
+        self._check_keys(list(named))
         self.observation: dict[str, Array] = {}
         self.final: dict[str, Array] = {}
         for key, value in named.items():
-            self._split(str(key), self._array(f"observation '{key}'", value), steps)
+            self._split(key, self._array(f"observation '{key}'", value), steps)
 
     def check_like(self, first: _Rows) -> None:
         """Refuse an episode that is not of the same kind as the first."""
         for what, mine, theirs in (
             ("observations", self._shapes(), first._shapes()),
+            ("pictures of", self._pictures(), first._pictures()),
             ("actions of width", self.action.shape[1], first.action.shape[1]),
-            ("rewards", self.has_reward, first.has_reward),
-            ("success", self.success is not None, first.success is not None),
+            ("with rewards:", self.has_reward, first.has_reward),
+            ("with success:", self.success is not None, first.success is not None),
         ):
             if mine != theirs:
                 raise LaminarError(f"{self.name} is not like {first.name}: {what} {mine} and {theirs}")
@@ -135,17 +153,30 @@ class _Rows:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {key: value.shape[1:] for key, value in self.observation.items()}
 
+    def _pictures(self) -> dict[str, str]:
+        return {key: str(value.dtype) for key, value in self.observation.items() if value.ndim > 2}
+
+    def _check_keys(self, keys: Sequence[str]) -> None:
+        """Refuse what cannot be told apart in a file, where a key is a path."""
+        if not keys:
+            raise LaminarError(f"{self.name} has no observations; give an array, or a dictionary of at least one")
+        for key in keys:
+            if "\0" in key or {"", ".", ".."} & set(key.split("/")):
+                raise LaminarError(f"{self.name}: {key!r} cannot name an observation; give a word, such as 'joints'")
+            if any(other.startswith(f"{key}/") for other in keys):
+                raise LaminarError(f"{self.name}: observation '{key}' is an array, and has others below it; rename one")
+
     def _array(self, what: str, value: Any) -> Array:
         try:
             array = np.asarray(value)
-        except ValueError as error:  # rows of different lengths
+        except (ValueError, TypeError, RuntimeError) as error:  # rows of different lengths, tensors NumPy cannot read
             raise LaminarError(f"{self.name}: {what} is no array ({error})") from error
         if array.dtype.kind not in "fiub":
             raise LaminarError(f"{self.name}: {what} holds {array.dtype}; give numbers")
         return array
 
     def _ended(self, value: Any, steps: int) -> bool:
-        flags = np.atleast_1d(np.asarray(False if value is None else value)).astype(np.bool_)
+        flags = self._flags("terminated", False if value is None else value)
         if flags.shape not in ((1,), (steps,)):
             raise LaminarError(f"{self.name}: terminated has shape {flags.shape}; give one flag, or one for each step")
         if flags[:-1].any():
@@ -153,7 +184,15 @@ class _Rows:
             raise LaminarError(f"{self.name} goes on after it terminated at step {at}; end it there")
         return bool(flags[-1])
 
+    def _flags(self, what: str, value: Any) -> Array:
+        flags = np.atleast_1d(self._array(what, value))
+        if not np.isin(flags, (0, 1)).all():
+            raise LaminarError(f"{self.name}: {what} holds values other than 0 and 1; give True or False")
+        return flags.astype(np.bool_)
+
     def _split(self, key: str, values: Array, steps: int) -> None:
+        if values.ndim == 0:
+            raise LaminarError(f"{self.name}: observation '{key}' is a single number for {steps} actions; give rows")
         if values.ndim == 1:
             values = values[:, None]  # a single number a step
         if len(values) not in (steps, steps + 1):
@@ -166,13 +205,36 @@ class _Rows:
                 f"{self.name}: observation '{key}' has a row for each of {steps} actions, but its value after the last "
                 f"one is needed where there are rewards; give {steps + 1} rows, or leave the last action out"
             )
+        self._check_picture(key, values)
         self.observation[key], self.final[key] = values[:steps], values[-1]
 
+    def _check_picture(self, key: str, values: Array) -> None:
+        """Refuse pictures in a layout or type that no policy could take: a recording is not made twice."""
+        if values.ndim != 4:
+            return
+        (_, first, second, last), channels = values.shape, (1, 3, 4)
+        bytes_, upright = values.dtype == np.uint8, last in channels
+        if bytes_ and not upright and first in channels:
+            raise LaminarError(
+                f"{self.name}: observation '{key}' holds pictures {values.shape[1:]} with the channels first; give "
+                "(steps, height, width, channels): array.transpose(0, 2, 3, 1)"
+            )
+        if not bytes_ and (upright or first in channels) and second >= _PICTURE:
+            raise LaminarError(
+                f"{self.name}: observation '{key}' holds pictures of {values.dtype}; give bytes (uint8), 0 to 255"
+            )
 
-def _limit(what: str, value: Sequence[float] | None, like: _Rows) -> Limit:
+
+def _limit(what: str, value: Sequence[float] | float | None, like: _Rows) -> Limit:
     if value is None:
         return None
-    limit = tuple(float(one) for one in np.atleast_1d(np.asarray(value)))
+    try:
+        numbers = np.asarray(value, np.float64)
+        limit = tuple(
+            (np.full(like.action.shape[1], numbers) if numbers.ndim == 0 else np.atleast_1d(numbers)).tolist()
+        )
+    except (ValueError, TypeError) as error:
+        raise LaminarError(f"{what} is {value!r}; give one number for each of the action's dimensions") from error
     if len(limit) != like.action.shape[1]:
         raise LaminarError(f"{what} has {len(limit)} numbers for {like.action.shape[1]} actions")
     return limit

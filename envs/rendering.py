@@ -175,8 +175,8 @@ class Camera:
                 picture = self._env.render()
         if np.ndim(picture) != 3:
             raise LaminarError(
-                f"{self._env} gives no picture (render() with render_mode=rgb_array must return (height, width, 3)); "
-                "evaluate with video_episodes=0"
+                f"{_name(self._env)} draws none: render() with render_mode=rgb_array, which its metadata must list, "
+                "has to return (height, width, 3); video_episodes=0 asks for no film"
             )
         return np.asarray(picture)
 
@@ -185,6 +185,10 @@ class Camera:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+def _name(env: gymnasium.Env[Any, Any]) -> str:
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
 def open_renderer(model: Any, width: int, height: int) -> Any:

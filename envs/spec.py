@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from ..data.spec import Feature, Spec
+from ..data.spec import Feature, Spec, joined
 from ..errors import LaminarError
 from .rendering import simulator
 
@@ -26,7 +26,7 @@ class FlatKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
         """Wrap `env`, whose observation space must be a Dict or a Box."""
         super().__init__(env)
         space = env.observation_space
-        flat = _flatten(space) if isinstance(space, spaces.Dict) else {"": space}
+        flat = joined(space) if isinstance(space, spaces.Dict) else {"": space}
         self._scalars = [key for key, one in flat.items() if _is_scalar(one)]
         flat |= {key: _vector(flat[key]) for key in self._scalars}
         self.observation_space = spaces.Dict(flat) if isinstance(space, spaces.Dict) else flat[""]
@@ -35,7 +35,7 @@ class FlatKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
         """Return one level of keys; or the vector of a lone scalar."""
         if not isinstance(observation, dict):
             return _one(observation)  # of a lone scalar, or of an environment that does not keep to its space
-        flat = _flatten(observation)
+        flat = joined(observation)
         for key in self._scalars:
             if key in flat:
                 flat[key] = _one(flat[key])
@@ -59,16 +59,6 @@ def _one(value: Any) -> Any:
 
 def _vector(space: Any) -> spaces.Box:
     return spaces.Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype)
-
-
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict | spaces.Dict):
-            flat |= _flatten(value, f"{prefix}{key}/")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def no_arrays(env: gymnasium.Env[Any, Any]) -> dict[str, str]:

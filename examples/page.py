@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHORT = (
     ("steps=5000", "steps=40"),
     ("episodes=50", "episodes=2"),
-    ("calls=500", "calls=20"),
+    ("rate_hz=20 out", "rate_hz=20 calls=20 out"),
     ("range(100)", "range(8)"),
     ("range(3)", "range(1)"),
 )

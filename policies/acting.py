@@ -73,7 +73,7 @@ class Actor:
         self.out_of_range = OutOfRange(getattr(policy, "fitted_range", {}))
 
     def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
-        """Return the actions (B, A) of this moment, raw units, where the observation is.
+        """Return the actions (B, A) of this moment, raw units; an array where arrays were given, else a tensor there.
 
         Args:
             obs: {key: (B, ...)} the current observation only; a single array where there is one key. An observation
@@ -81,8 +81,8 @@ class Actor:
             noise: (B, *noise_shape) used by the slots that plan now; drawn when None. Of one robot as of a batch of 1.
 
         Returns:
-            A tensor (B, A); of an observation without the first axis the action (A,), as a NumPy array for
-            `env.step`, or as a tensor where tensors were given.
+            (B, A), or (A,) of an observation without the first axis: a NumPy array, as `env.step` takes it, or a tensor
+            where the observation is of tensors.
 
         Raises:
             LaminarError: a key is missing or unknown, a width is wrong, a value on the host is not finite, or the
@@ -90,11 +90,9 @@ class Actor:
         """
         batch, single = as_batch(self.policy.spec, obs)
         self.decide(batch, noise)
-        actions = self.pop()
-        if not single:
-            return actions
+        actions = self.pop()[0] if single else self.pop()
         given = next(iter(batch.values())) if isinstance(batch, Mapping) else batch
-        return actions[0] if isinstance(given, Tensor) else actions[0].numpy()
+        return actions if isinstance(given, Tensor) else actions.numpy()
 
     def decide(self, obs: Observation, noise: Tensor | None = None) -> Decision | None:
         """Plan a chunk for the slots where one is due; None where none is. `pop` gives the actions.
@@ -139,6 +137,7 @@ class Actor:
         seen = windows if slots.all() else windows.rows(torch.from_numpy(np.flatnonzero(slots)))
         where = next(iter(seen.values())).device
         if noise is not None:
+            noise = torch.as_tensor(noise, dtype=torch.float32)
             noise = noise if slots.all() else noise[torch.from_numpy(np.flatnonzero(slots)).to(noise.device)]
         elif self.policy.noise_shape is not None:
             shape = (int(slots.sum()), *self.policy.noise_shape)
@@ -168,6 +167,8 @@ class Actor:
     def reset(self, mask: Any = None) -> None:
         """Forget history and chunk of the slots in `mask` (B,) bool, or of all; call it when an episode starts.
 
+        Of a single robot the mask may be one truth.
+
         Raises:
             LaminarError: the mask is of another number of slots, or of numbers.
         """
@@ -179,6 +180,8 @@ class Actor:
 def _as_mask(mask: Any, slots: int) -> Mask:
     """Return a mask on the host; one of any length while the number of slots is unknown (0)."""
     values = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+    if values.ndim == 0 and slots <= 1:  # of one robot: reset(terminated or truncated)
+        values = values.reshape(1)
     if values.dtype != np.bool_ or values.ndim != 1 or (slots and len(values) != slots):
         raise LaminarError(
             f"reset takes one True or False for each of the {slots or 'B'} slots, got shape {values.shape} of "

@@ -155,6 +155,7 @@ class PolicyModule(nn.Module, ABC):
         batch = len(next(iter(windows.values())))
         if noise is None:
             return torch.randn(batch, *self.noise_shape, device=self.device, generator=generator)
+        noise = torch.as_tensor(noise, dtype=torch.float32)
         expected = (batch, *self.noise_shape)
         if noise.shape != expected:
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: {self.noise_axes}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.spec import Feature, Spec
+from ..data.spec import Feature, Spec, joined
 from ..errors import LaminarError, nearest
 
 Observation = Mapping[str, Any] | Any
@@ -82,26 +82,32 @@ def as_batch(spec: Spec, obs: Observation) -> tuple[Observation, bool]:
         obs: {key: (B, ...)} or {key: (...)}; a single array when there is one key.
     """
     if isinstance(obs, Mapping) and any(isinstance(value, Mapping) for value in obs.values()):
-        obs = _joined(obs)
+        obs = joined(obs)
     key, feature = next(iter(spec.observation.items()))
     value = obs.get(key) if isinstance(obs, Mapping) else obs
-    if value is None or (value.ndim if hasattr(value, "ndim") else np.ndim(value)) != len(feature.shape):
+    axes = -1 if value is None else _axes(value)
+    if axes != len(feature.shape) and (axes, feature.shape) != (0, (1,)):
         return obs, False
     if not isinstance(obs, Mapping):
-        return _one(obs), True
-    return {key: _one(value) for key, value in obs.items()}, True
+        return _one(obs, feature), True
+    return {key: _one(value, spec.observation.get(key)) for key, value in obs.items()}, True
 
 
-def _joined(obs: Mapping[Any, Any]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
-    for key, value in obs.items():
-        inside = _joined(value) if isinstance(value, Mapping) else None
-        joined |= {str(key): value} if inside is None else {f"{key}/{name}": one for name, one in inside.items()}
-    return joined
+def _axes(value: Any) -> int:
+    """Return how many axes a value has; -1 of what is no array, which `as_tensors` refuses by its key."""
+    try:
+        return value.ndim if hasattr(value, "ndim") else np.ndim(value)
+    except (TypeError, ValueError, RuntimeError):
+        return -1
 
 
-def _one(value: Any) -> Any:
-    return value[None] if isinstance(value, Tensor) else np.asarray(value)[None]
+def _one(value: Any, feature: Feature | None) -> Any:
+    """Return a value as a batch of one; a single number is a vector of one, as in `envs.spec`."""
+    try:
+        array = value if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        return [value]  # no array: refused by its key
+    return array.reshape(1, 1) if feature is not None and (array.ndim, feature.shape) == (0, (1,)) else array[None]
 
 
 def as_windows(spec: Spec, obs: Observation, device: torch.device | None) -> dict[str, Tensor]:
@@ -138,13 +144,14 @@ def check_values(spec: Spec, observation: Mapping[str, Tensor]) -> None:
     for key, feature in spec.observation.items():
         value = observation.get(key)
         if value is None:
-            raise LaminarError(f"observation '{key}' is missing (got {sorted(observation)}){nearest(key, observation)}")
+            known = sorted(map(str, observation))
+            raise LaminarError(f"observation '{key}' is missing (got {known}){nearest(key, known)}")
         if value.shape[1:] != feature.shape:
             raise LaminarError(f"observation '{key}' has shape {tuple(value.shape[1:])}, expected {feature.shape}")
         # A sum is finite if all its terms are, unless they are huge; where it is not, they deserve a closer look.
         if value.is_floating_point() and not value.is_cuda and not math.isfinite(value.sum().item()):
             _check_finite(key, value)
-    unknown = sorted(observation.keys() - spec.observation.keys())
+    unknown = sorted(map(str, observation.keys() - spec.observation.keys()))
     if unknown:
         raise LaminarError(
             f"the policy has no observation '{unknown[0]}' (it has {sorted(spec.observation)})"

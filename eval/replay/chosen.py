@@ -18,7 +18,7 @@ from .errors import Array
 
 HELD_OUT, TRAINED, OTHER, UNKNOWN = "held out", "trained on", "other data", "unknown"
 _TOLD = {
-    HELD_OUT: "the run learned nothing from these episodes",
+    HELD_OUT: "these episodes were held out of the training",
     TRAINED: "the policy was trained on these very episodes, which flatters it; hold some out with data.validation=0.1",
     OTHER: "these are not the data of the run",
     UNKNOWN: "what the policy was trained on is not known; if these episodes were among it, the figures flatter it",
@@ -68,7 +68,9 @@ def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, m
         LaminarError: no data are named and no run tells them, or they do not fit the policy.
     """
     episodes = _read(data, run, policy)
-    seen = {key: one for key, one in episodes.spec.observation.items() if key in spec.observation}
+    seen = episodes.spec.observation
+    if spec.observation.keys() <= seen.keys():  # else an error names all that there are
+        seen = {key: one for key, one in seen.items() if key in spec.observation}
     spec.check_compatible(replace(episodes.spec, observation=seen), f"the policy {policy}", episodes.source)
     content = fingerprint(episodes)
     kind = UNKNOWN

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...data.episodes import Episodes
 from ..results.scores import Interval, equal_ones, ratio_bootstrap
+from ..results.significance import FEWEST_PAIRS
 from .errors import Array, Errors, Predicted, RecordedWindows
 
 POLICY, BEST, LAST, MEAN = "policy", "best_of_samples", "repeat_last", "mean_action"
@@ -20,6 +21,7 @@ TITLES = {
     MEAN: "always the mean action",
 }
 SINGLE = "a single episode"
+TOO_FEW = "too few episodes"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,13 @@ def intervals(sums: Array, counts: Array, root: bool = False) -> list[Interval]:
 
 
 def closer(errors: Errors, other: Errors, width: Array) -> str:
-    """Tell whether one predictor is closer to the recorded actions than another, by their paired difference."""
+    """Tell whether one predictor is closer to the recorded actions than another, by their paired difference.
+
+    Fewer episodes than `FEWEST_PAIRS` may all be of one sign by chance, and a bootstrap of them takes that for a
+    finding.
+    """
+    if len(errors.count) < FEWEST_PAIRS:
+        return TOO_FEW
     difference = ((errors.absolute - other.absolute) / width).mean(axis=2).sum(axis=1, keepdims=True)
     (found,) = intervals(difference, errors.count.sum(axis=1, keepdims=True))
     if found.none:

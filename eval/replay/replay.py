@@ -21,7 +21,7 @@ from ..results.run_record import RunRecord
 from .chosen import Chosen, choose
 from .curves import Curve, lead
 from .errors import BATCH, Array, Errors, RecordedWindows, action_range, predict, width_of
-from .figures import BEST, LAST, MEAN, POLICY, TITLES, Figures, best_of, closer, figures, spread_of, trivial
+from .figures import BEST, LAST, MEAN, POLICY, TITLES, TOO_FEW, Figures, best_of, closer, figures, spread_of, trivial
 
 _FEW = 10  # episodes of which a bootstrap can make too few different samples
 PACKAGES = ("laminar", "torch", "numpy")
@@ -83,7 +83,7 @@ class Replay:
         windows, steps = self.windows
         every = f"each of their {steps} steps" if windows == steps else f"{windows} of their {steps} steps"
         each = "one chunk" if self.samples == 1 else f"{self.samples} chunks"
-        plural = "s" * (len(chosen.numbers) > 1)
+        plural = "s" * (len(chosen.numbers) > 1 or bool(whole))
         return f"{len(chosen.numbers)}{whole} episode{plural} ({chosen.kind}), {each} sampled at {every}"
 
     def summary(self) -> str:
@@ -91,7 +91,7 @@ class Replay:
         lines = [f"{self.policy} on {self.chosen.source}: {self.counted}"]
         for name, one in self.predictors.items():
             figure = f"mean absolute error {one.total['mean_absolute']} of the action's range"
-            verdict = f"; the policy is {_of(self.verdicts[name])}" if name in self.verdicts else ""
+            verdict = f"; {_TOLD[self.verdicts[name]]}" if name in self.verdicts else ""
             lines.append(f"  {TITLES[name]}: {figure}{verdict}")
         return "\n".join([*lines, *(f"  note: {remark}" for remark in self.remarks)])
 
@@ -125,8 +125,13 @@ class Replay:
         }
 
 
-def _of(verdict: str) -> str:
-    return {"closer": "closer", "farther": "farther away", "the same": "as close"}.get(verdict, "not clearly closer")
+_TOLD = {
+    "closer": "the policy is closer",
+    "farther": "the policy is farther away",
+    "the same": "the policy is as close",
+    "no clear difference": "the policy is not clearly closer",
+    TOO_FEW: "there are too few episodes to tell which is closer",
+}
 
 
 def replay(config: ReplayConfig, progress: Progress = silent) -> Replay:

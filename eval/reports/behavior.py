@@ -22,14 +22,14 @@ from ...policies.runtimes.pace import resolve_steps
 from ..results.result import Result
 from ..rollouts.lockstep import Lockstep
 from . import plots
-from .page import Picture
+from .page import Note, Picture
 from .recorded import Recorded, nearest_recorded
 
 _SAMPLES = 24  # chunks, or rollouts, drawn as lines in a picture
 _ACTIONS = 500  # single actions, drawn as a histogram
 
 
-def behavior(policy: PolicyModule, result: Result, folder: Path, data: Episodes | None = None) -> list[Picture]:
+def behavior(policy: PolicyModule, result: Result, folder: Path, data: Episodes | None = None) -> list[Picture | Note]:
     """Draw what a policy may do from the first seed's start.
 
     Args:
@@ -51,7 +51,15 @@ def behavior(policy: PolicyModule, result: Result, folder: Path, data: Episodes 
         maze = getattr(env.unwrapped, "maze", None)
     finally:
         world.close()
-    pictures = [Picture("Sampled chunks", file, _caption(chunks, seed, names, nearby))]
+    pictures: list[Picture | Note] = []
+    if nearby is not None and nearby.distance == 0 and nearby.step == 0:
+        pictures.append(
+            Note(
+                f"Seed {seed} starts exactly where episode {nearby.episode} of the training data does: measure on "
+                "seeds that were not recorded, such as seed=1000."
+            )
+        )
+    pictures += [Picture("Sampled chunks", file, _caption(chunks, seed, names, nearby))]
     if maze is not None:
         driven, goal = _drive(measured, result.env_id, seed)
         routes = plots.maze_routes(maze.maze_map, maze.maze_size_scaling, driven, goal, folder / "routes.png")
@@ -81,7 +89,7 @@ def _caption(chunks: NDArray[Any], seed: int, names: tuple[str, ...], nearby: Re
     return (
         f"{text} Orange: what was recorded after the nearest observation of the training data (episode "
         f"{nearby.episode}, step {nearby.step}, both from 0), which is {nearby.distance:.2g} standard deviations away "
-        f"(root mean square over {nearby.numbers} numbers){others}."
+        f"(root mean square over {nearby.numbers} numbers{nearby.left_out}){others}."
     )
 
 

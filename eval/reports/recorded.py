@@ -27,6 +27,7 @@ class Recorded:
         step: of the first, from 0.
         distance: of its observation, in standard deviations of the data: root mean square over the numbers that vary.
         numbers: how many those are.
+        pictures: whether a policy also sees pictures, which are not compared.
     """
 
     chunks: list[Array]
@@ -34,6 +35,12 @@ class Recorded:
     step: int
     distance: float
     numbers: int
+    pictures: bool = False
+
+    @property
+    def left_out(self) -> str:
+        """What the distance does not know."""
+        return "; pictures are not compared" if self.pictures else ""
 
 
 def nearest_recorded(episodes: Episodes, spec: Spec, observation: Mapping[str, Array]) -> Recorded | None:
@@ -68,7 +75,8 @@ def nearest_recorded(episodes: Episodes, spec: Spec, observation: Mapping[str, A
     ]
     first = int(order[0])
     distance = float(np.sqrt(squares[rows[0]] / numbers))
-    return Recorded(chunks, first, rows[0] - int(starts[first]), distance, numbers)
+    pictures = any(feature.dtype == "uint8" for feature in spec.observation.values())
+    return Recorded(chunks, first, rows[0] - int(starts[first]), distance, numbers, pictures)
 
 
 def _squares(episodes: Episodes, keys: list[str], observation: Mapping[str, Array]) -> tuple[Array, int]:

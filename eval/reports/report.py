@@ -47,7 +47,7 @@ def write_report(
     result.save(folder)
     path = policy if isinstance(policy, str | Path) else None
     training, remarks = Training(path), []
-    pictures: list[Picture] = []
+    pictures: list[Block] = []
     data: Episodes | None = None
     loaded, gone = _loaded(policy, result)
     if loaded is not None:

@@ -13,6 +13,8 @@ from ...overwriting import check_files
 from ...policies.storage import write_text
 from ..results.chain_result import ChainResult
 from ..rollouts.offline import BEST, NUMBERS, SINGLE, title
+from . import page
+from .as_markdown import blocks_as_markdown
 from .evaluations import HEAD, Evaluation
 from .table import Table
 
@@ -93,7 +95,7 @@ def _notes(table: Table) -> list[str]:
 
 
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
+    return blocks_as_markdown([page.Table(head, list(rows), left=len(head))])[:-1]
 
 
 def to_csv(table: Table) -> str:
@@ -151,8 +153,8 @@ def _figures(one: Evaluation) -> list[dict[str, Any]]:
 
 def save_table(table: Table, stem: str | Path) -> tuple[Path, Path]:
     """Write `stem.md` and `stem.csv`, and return their paths."""
-    page, figures = Path(f"{stem}.md"), Path(f"{stem}.csv")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, markdown(table))
+    text, figures = Path(f"{stem}.md"), Path(f"{stem}.csv")
+    text.parent.mkdir(parents=True, exist_ok=True)
+    write_text(text, markdown(table))
     write_text(figures, to_csv(table))
-    return page, figures
+    return text, figures

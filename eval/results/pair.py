@@ -12,11 +12,9 @@ from ...envs.fitting import place
 from ...errors import LaminarError
 from .result import Result
 from .scores import Interval, bootstrap, equal_ones, paired_rates
-from .significance import LEVEL, holm, paired_rates_p, sign_flip_p
+from .significance import FEWEST_PAIRS, LEVEL, holm, paired_rates_p, sign_flip_p
 from .smoothness import JERK
 
-# With five pairs even five equal signs happen by chance in 6 % of cases.
-FEWEST_PAIRS = 6
 SIMULATORS = ("mujoco", "gymnasium", "gymnasium-robotics")  # packages whose versions can change an episode
 SUCCESS, SCORE, RETURN = "success rate", "normalized score", "return"
 _WORDS = {JERK: ("moves less smoothly than", "moves more smoothly than")}  # for higher and lower
@@ -104,7 +102,8 @@ class Pair:
         found, (a, b), pairs = self.differences[name], self.names, len(self.first.episodes)
         mean, interval = found.interval.mean, found.interval
         if pairs < FEWEST_PAIRS:
-            return f"{pairs} seeds are too few to tell {a} from {b} in {name}: {mean:+.4g}."
+            few = "1 seed is" if pairs == 1 else f"{pairs} seeds are"
+            return f"{few} too few to tell {a} from {b} in {name}: {mean:+.4g}."
         if interval.none:
             return f"{a} minus {b} in {name} is {mean:+.4g} ({interval.none}: no interval)."
         several = "" if found.p == found.corrected else " after Holm's correction"

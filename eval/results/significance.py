@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from .scores import Interval, are_equal, paired_rates
 
 LEVEL = 0.05  # of the 95 % intervals
+FEWEST_PAIRS = 6  # with five pairs even five equal signs happen by chance in 6 % of cases
 _ALL_FLIPS = 14  # seeds of which all 2^14 flips are counted
 _FLIPS, _AT_ONCE = 50_000, 1000
 _NEAR_CERTAIN = 1 - 1e-9  # the highest confidence that is looked at, so the lowest p is 1e-9

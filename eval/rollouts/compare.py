@@ -14,8 +14,9 @@ from ...policies import Policy, load_policy
 from ...policies.processes.solver_schedules import Steps
 from ...policies.storage import write_json
 from ..results.origin import Origin
-from ..results.pair import FEWEST_PAIRS, Pair, compare_results, corrected
+from ..results.pair import Pair, compare_results, corrected
 from ..results.result import Result, interrupted_to_json, interruption
+from ..results.significance import FEWEST_PAIRS
 from .episodes import evaluate
 from .measurement import check_steps
 from .options import DEFAULTS, RolloutOptions
@@ -58,7 +59,7 @@ class Comparison:
         remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in self.remarks]
         if len(self.pairs) == 1:
             (pair,) = self.pairs
-            won = f"Paired over {count} seeds of {first.env_id}: {self.names[0]} had {pair.wins}."
+            won = f"Paired over {count} seed{'s' * (count > 1)} of {first.env_id}: {self.names[0]} had {pair.wins}."
             return " ".join([*pair.sentences(), won, *remarks])
         told = [
             f"  {name}: {getattr(result, _FIGURES[self.pairs[0].main])}"
@@ -141,12 +142,14 @@ def compare(
     for policy, name, one in zip(loaded, names, how, strict=True):
         check_steps(policy, one.steps, name)
     results: list[Result] = []
-    for policy, origin, one in zip(loaded, origins, how, strict=True):
+    for policy, name, origin, one in zip(loaded, names, origins, how, strict=True):
         try:
             results.append(replace(evaluate(policy, env_id, seeds, one), origin=origin))
         except Stopped as stop:
             part = None if stop.found is None else replace(stop.found, origin=origin)
             raise _interrupted(results, part, names, stop) from stop
+        except LaminarError as error:
+            raise LaminarError(f"{name}: {error}") from error
     return compared(results, names)
 
 

@@ -129,7 +129,7 @@ class Lockstep:
             LaminarError: an action is not finite; names the seed.
         """
         self.actor.out_of_range.only(None if running is None else self._mask(running))
-        actions = self.actor.act(self._observations, self.noise.next()).numpy()
+        actions = self.actor.act(self._observations, self.noise.next())
         finite = np.isfinite(actions).all(axis=1)
         if not finite.all():
             seed = self.seeds[int(np.flatnonzero(~finite)[0])]

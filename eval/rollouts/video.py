@@ -24,6 +24,7 @@ Frame = NDArray[np.uint8]
 FRAMES_PER_SECOND = 25.0  # of simulated time, at most
 _HOLD = 1.0  # seconds that the last frame of an episode stays, with how it ended
 _LETTERS, _MARGIN, _LINES = 17, 10, 2  # pixels; lines of a caption, at most
+_STRIP = "#14181d"
 _COLORS = {True: "#4cd38a", False: "#ff7b6b", None: "#c8d0da"}
 
 
@@ -134,14 +135,13 @@ def _unpacked(packed: bytes) -> Frame:
 
 
 def captioned(picture: Frame, caption: Caption) -> Frame:
-    """Return a copy of a picture (height, width, 3) with a caption on a dark strip at its lower edge."""
+    """Return a picture (height, width, 3), scaled down to make room for a caption below it, of the same size."""
     height, width = picture.shape[:2]
     font, line = _font(), _LETTERS + 6
     lines = _wrapped(caption.task, font, width - 2 * _MARGIN)
     top = height - _MARGIN - line * (1 + len(lines))
-    frame = picture.copy()
-    frame[top:] = frame[top:] // 4
-    image = Image.fromarray(frame)
+    image = Image.new("RGB", (width, height), _STRIP)
+    image.paste(ImageOps.pad(Image.fromarray(picture), (width, top), color=_STRIP))
     pen = ImageDraw.Draw(image)
     pen.text((_MARGIN, top + 5), f"{caption.whose}   {caption.clock}".strip(), fill="white", font=font)
     pen.text((width - _MARGIN, top + 5), caption.outcome, fill=_COLORS[caption.good], font=font, anchor="ra")

@@ -85,7 +85,7 @@ def test_a_run_is_replayed_on_what_it_held_out(
     assert (found["episodes"], found["kind"]) == (numbers, "held out")
     printed = capsys.readouterr().out
     assert f"2 of 6 episodes (held out), 2 chunks sampled at each of their {found['steps_recorded']} steps" in printed
-    assert "note: the run learned nothing from these episodes\n" in printed
+    assert "note: these episodes were held out of the training\n" in printed
     assert "note: there are 2 episodes, and intervals over fewer than 10 are narrower than they should be" in printed
     shutil.copy(data, tmp_path / "moved.hdf5")
     moved = replay(f"policy.path={runs['tested']}", f"data.path={tmp_path / 'moved.hdf5'}")
@@ -134,7 +134,7 @@ def test_what_a_run_comes_from_may_have_seen_the_episodes(runs: dict[str, Path],
         found = replay(f"policy.path={tmp_path / name}")
         assert found["kind"] == "held out"
         told[name] = found["remarks"][0]
-    assert told["tested"] == "the run learned nothing from these episodes"
+    assert told["tested"] == "these episodes were held out of the training"
     assert told["untested"] == f"{told['tested']}, but {runs['untested']}, from which it comes, may have"
 
 

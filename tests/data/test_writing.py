@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 import laminar
 from laminar.cli import main
@@ -65,12 +66,14 @@ def test_several_sensors(tmp_path: Path) -> None:
         "joints": np.linspace(0, 1, 12).reshape(6, 2),
         "camera": np.random.default_rng(0).integers(0, 255, (6, 8, 8, 3), np.uint8),
         "force": list(range(6)),  # one number a step
+        "hand": {"left": {"open": np.ones((6, 1))}},
     }
     found = laminar.load_episodes(write_episodes(tmp_path / "demos.hdf5", [episode(observation=seen)]))
     assert {key: (value.shape, value.dtype) for key, value in found.observation.items()} == {
         "joints": ((5, 2), np.float32),
         "camera": ((5, 8, 8, 3), np.uint8),
         "force": ((5, 1), np.float32),
+        "hand/left/open": ((5, 1), np.float32),
     }
     np.testing.assert_array_equal(found.observation["camera"], seen["camera"][:-1])
 
@@ -109,7 +112,7 @@ def test_a_generator_and_a_selection(tmp_path: Path) -> None:
 def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     path = write_episodes(tmp_path / "demos.hdf5", [episode()])
     before = path.read_bytes()
-    with pytest.raises(LaminarError, match="exists already"):
+    with pytest.raises(LaminarError, match="exists already; choose another path, or give overwrite=True"):
         write_episodes(path, [episode(3)])
     with pytest.raises(LaminarError, match="episode 1"):
         write_episodes(path, [episode(3), episode(action=None)], overwrite=True)
@@ -141,8 +144,39 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         ),
         (lambda: [episode(terminated=[True, False])], "terminated has shape (2,); give one flag, or one for each step"),
         (lambda: [episode(), episode(observation=np.zeros((6, 4)))], "episode 1 is not like episode 0: observations"),
-        (lambda: [rewarded(), episode(success=True)], "episode 1 is not like episode 0: rewards False and True"),
-        (lambda: [rewarded(), rewarded(success=None)], "episode 1 is not like episode 0: success False and True"),
+        (lambda: [rewarded(), episode(success=True)], "episode 1 is not like episode 0: with rewards: False and True"),
+        (lambda: [rewarded(), rewarded(success=None)], "episode 1 is not like episode 0: with success: False and True"),
+        (lambda: None, "the episodes are a NoneType; give a list of dictionaries"),
+        (
+            lambda: [episode(observation={})],
+            "episode 0 has no observations; give an array, or a dictionary of at least",
+        ),
+        (lambda: [episode(observation=3.0)], "observation 'observation' is a single number for 5 actions; give rows"),
+        (lambda: [episode(observation=torch.zeros(6, 3, requires_grad=True))], "is no array (Can't call numpy()"),
+        (lambda: [episode(observation=torch.zeros(6, 3, dtype=torch.bfloat16))], "is no array (Got unsupported"),
+        (lambda: [episode(terminated="no")], "episode 0: terminated holds <U2; give numbers"),
+        (lambda: [episode(success="False")], "episode 0: success holds <U5; give numbers"),
+        (lambda: [episode(success=np.nan)], "success holds values other than 0 and 1; give True or False"),
+        (lambda: [episode(observation={"/arm": np.zeros((6, 3))})], "'/arm' cannot name an observation"),
+        (lambda: [episode(observation={"": np.zeros((6, 3))})], "'' cannot name an observation"),
+        (lambda: [episode(observation={"a\0b": np.zeros((6, 3))})], "cannot name an observation; give a word"),
+        (
+            lambda: [episode(observation={"arm": np.zeros((6, 3)), "arm/q": np.zeros((6, 3))})],
+            "observation 'arm' is an array, and has others below it; rename one",
+        ),
+        (
+            lambda: [episode(observation={1: np.zeros((6, 3)), "1": np.zeros((6, 3))})],
+            "observation '1' is there twice; give each a key of its own",
+        ),
+        (
+            lambda: [
+                episode(observation=np.zeros((6, 4, 4, 3), np.uint8)),
+                episode(observation=np.zeros((6, 4, 4, 3))),
+            ],
+            "episode 1 is not like episode 0: pictures of {'observation': 'float64'} and {'observation': 'uint8'}",
+        ),
+        (lambda: [episode(observation=np.zeros((6, 3, 64, 64), np.uint8))], "array.transpose(0, 2, 3, 1)"),
+        (lambda: [episode(observation=np.zeros((6, 64, 64, 3)))], "pictures of float64; give bytes (uint8), 0 to 255"),
         (lambda: [episode(action=np.full((5, 2), np.nan))], "action is not finite in 5 of 5 rows"),
     ],
 )
@@ -158,12 +192,23 @@ def test_mistakes(tmp_path: Path, make: Callable[[], Any], told: str) -> None:
     ("settings", "told"),
     [
         ({"action_low": [-1], "action_high": [1]}, "action_low has 1 numbers for 2 actions"),
-        ({"action_low": [-1, -1]}, "one action limit without the other"),
+        ({"action_low": [-1, -1]}, "give both action_low and action_high, or none of them"),
         ({"action_names": ["a"]}, "action_names has 1 names for 2 actions"),
-        ({"rate_hz": 0}, "control rate must be above 0 Hz, got 0"),
+        ({"action_names": ["a", "a"]}, "holds an empty name, or one twice; give a name of its own to each"),
+        ({"action_low": "ab", "action_high": [1, 1]}, "action_low is 'ab'; give one number for each"),
+        ({"action_low": [np.nan] * 2, "action_high": [1, 1]}, "action limits are inverted, or no numbers"),
+        ({"rate_hz": 0}, "control rate must be above 0 Hz and finite, got 0"),
+        ({"rate_hz": np.inf}, "control rate must be above 0 Hz and finite, got inf"),
+        ({"rate_hz": "20"}, "rate_hz is '20'; give a number, such as 20"),
     ],
 )
 def test_wrong_limits(tmp_path: Path, settings: Episode, told: str) -> None:
     with pytest.raises(LaminarError) as error:
         write_episodes(tmp_path / "demos.hdf5", [episode()], **settings)
     assert told in str(error.value)
+
+
+def test_one_limit_for_all(tmp_path: Path) -> None:
+    path = write_episodes(tmp_path / "demos.hdf5", [episode()], action_low=-2, action_high=np.float32(2))
+    spec = laminar.load_episodes(path).spec
+    assert (spec.action_low, spec.action_high) == ((-2.0, -2.0), (2.0, 2.0))

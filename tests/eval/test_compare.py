@@ -161,6 +161,19 @@ def test_one_policy_is_no_comparison(noise_policy: Any) -> None:
         compare([policy, policy], "Hopper-v4", range(2), steps=[1, 2, 3])
 
 
+def test_it_is_told_which_policy_failed(noise_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound, diverged = noise_policy("Hopper-v4"), noise_policy("Hopper-v4")
+    monkeypatch.setattr(diverged, "sample", lambda *given: sound.sample(*given) * float("nan"))
+    with pytest.raises(LaminarError, match=r"^B: the policy gave a non-finite action in 'Hopper-v4', seed 0"):
+        compare([sound, diverged], "Hopper-v4", range(1))
+
+
+def test_one_seed_is_one() -> None:
+    text = summary(result([1.0]), result([2.0]))
+    assert "1 seed is too few to tell A from B" in text
+    assert "Paired over 1 seed of Pendulum-v1" in text
+
+
 def test_many_policies_have_names() -> None:
     from laminar.eval.rollouts.compare import names_of
 

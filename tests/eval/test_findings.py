@@ -308,5 +308,5 @@ def test_records_of_before_are_read() -> None:
 def test_an_environment_that_cannot_draw_says_so(strangers: str, tmp_path: Path) -> None:
     env = make_env("strangers:Stranger-v0", render=True)
     env.reset(seed=0)
-    with pytest.raises(LaminarError, match=r"gives no picture .* evaluate with video_episodes=0"):
+    with pytest.raises(LaminarError, match=r"Stranger-v0 draws none: render\(\) .* video_episodes=0 asks for no film"):
         Recorder(tmp_path / "film.mp4", [0]).film(0, env)

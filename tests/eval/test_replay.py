@@ -18,6 +18,7 @@ from laminar.eval.replay.figures import (
     LAST,
     MEAN,
     SINGLE,
+    TOO_FEW,
     best_of,
     closer,
     figures,
@@ -26,6 +27,7 @@ from laminar.eval.replay.figures import (
     trivial,
 )
 from laminar.eval.results.scores import ratio_bootstrap
+from laminar.eval.results.significance import FEWEST_PAIRS
 
 LENGTHS = [5, 9, 4, 12]
 CHUNK, HISTORY = 6, 2
@@ -176,6 +178,13 @@ def test_who_is_closer_is_judged_by_pairs() -> None:
     assert closer(off, off, width) == "the same"
     mixed = Errors(noisy.absolute + np.array([1, -1] * 4)[:, None, None], noisy.squared, noisy.count)
     assert closer(mixed, noisy, width) == "no clear difference"
+
+
+@pytest.mark.parametrize("count", [1, 2, FEWEST_PAIRS - 1])
+def test_few_episodes_may_be_of_one_sign_by_chance(count: int) -> None:
+    episodes = made([20] * count)
+    exact, off = (errors_of(policy, episodes) for policy in (Knowing(episodes), Knowing(episodes, (1, 1))))
+    assert closer(exact, off, np.ones(2)) == TOO_FEW
 
 
 def test_intervals_cover_at_the_promised_rate() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from laminar.cli import main
 from laminar.envs.d4rl import resolve
 from laminar.errors import LaminarError
+from laminar.eval.reports.evaluations import HEAD
 from laminar.eval.reports.table import tabulate
 from laminar.eval.reports.table_report import markdown, save_table, to_csv
 from laminar.eval.results.chain_result import Chain, ChainResult
@@ -23,6 +25,12 @@ from laminar.eval.results.result import Episode, Result
 from laminar.eval.results.scores import bootstrap, t_interval, t_quantile
 from laminar.eval.rollouts.offline import OfflineResult
 from laminar.policies.guided import Acting
+
+
+def squeezed(page: str) -> str:
+    """Return a page without the spaces that align its tables."""
+    return re.sub(" +", " ", page)
+
 
 OFQL = {"name": "q_learning", "recipe": "ofql", "eta": 1.0, "critic": {"width": 256}}
 SETTINGS: dict[str, Any] = {
@@ -107,7 +115,7 @@ def test_three_seeds_make_one_entry(record: Callable[..., Path], tmp_path: Path)
         assert entry.over_seeds
         assert entry.interval.mean == pytest.approx(mean)
         assert entry.interval.high - mean == pytest.approx(4.30265 * 10 / np.sqrt(3), rel=1e-4)
-    page = markdown(table)
+    page = squeezed(markdown(table))
     headings = ["## Single sample, last checkpoint", "## Softmax of Q / 1 among 50 candidates, last checkpoint"]
     for heading, cell in zip([*headings, "## Single sample, best checkpoint"], ("90.0", "100.0", "110.0"), strict=True):
         assert f"| hopper-medium-v4 | {cell} ± 24.8 |" in page.split(heading)[1].split("##")[0]
@@ -134,7 +142,7 @@ def test_rows_and_columns(record: Callable[..., Path], tmp_path: Path) -> None:
     both = ["/data/hopper-medium-v4.hdf5", "/data/hopper-expert-v4.hdf5"]
     record("mixed", [60.0, 70.0], settings={"data.path": both})
     table = tabulate([tmp_path / name for name in ("ofql", "bc", "mixed")], published)
-    page = markdown(table)
+    page = squeezed(markdown(table))
     assert "| task | bc (flow) | ofql (meanflow) |" in page
     assert "| hopper-medium-v4 | 45.0 [40.0, 50.0]† | 85.0 [80.0, 90.0]† |" in page
     assert "| hopper-medium-v4 | – | 95.0 [90.0, 100.0]† |" in page
@@ -240,7 +248,7 @@ def test_other_evaluations_are_listed_one_by_one(record: Callable[..., Path], tm
     ChainResult("laminar/Playroom-v0", "laminar Playroom", [Chain(0, tasks, 2, [9, 9, 9])]).save(tmp_path / "chains")
     table = tabulate([tmp_path, tmp_path / "run"], published)
     assert len(table.cells) == 1
-    page = markdown(table)
+    page = squeezed(markdown(table))
     assert "| hopper-medium-v4 | 81.0 [80.0, 82.0]† |" in page
     _, listed = page.split("## Evaluations one by one")
     chains, elsewhere, plain = [line for line in listed.splitlines() if line.startswith(f"| {tmp_path}")]
@@ -256,6 +264,14 @@ def test_other_evaluations_are_listed_one_by_one(record: Callable[..., Path], tm
     assert found["chains", "average length"] == 2.0
     assert found["elsewhere", "score"] == pytest.approx(1.0)
     assert (found["plain", "return"], found["plain", "success"]) == (2.0, 0.5)
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    """A bar would begin a further cell, and an angle bracket a tag."""
+    Result("Pendulum-v1", [Episode(0, 3.0, 9, None)]).save(tmp_path / "a|<b>")
+    (row,) = [line for line in markdown(tabulate([tmp_path], published)).splitlines() if "Pendulum" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == len(HEAD) + 1
+    assert r"a\|\<b>" in row
 
 
 def test_evaluations_alone_make_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

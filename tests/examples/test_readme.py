@@ -72,7 +72,11 @@ def reach() -> Iterator[str]:
 def test_the_python_runs(reach: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     block = next(text for kind, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if kind == "python")
-    block = block.replace("steps=20_000", "steps=20").replace("mybot:Reach-v0", reach).replace("range(50)", "range(2)")
+    block = (
+        block.replace("steps=20_000", "steps=20")
+        .replace("mybot:Reach-v0", reach)
+        .replace("range(1000, 1050)", "range(2)")
+    )
     rng = np.random.default_rng(0)
     named = {
         "episodes": [

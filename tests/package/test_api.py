@@ -19,6 +19,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 
 import laminar
 from laminar import api
@@ -154,6 +156,34 @@ def test_training_in_a_thread(demos: Path, tmp_path: Path) -> None:
     assert found == [tmp_path / "run"]
 
 
+def test_trainings_side_by_side(demos: Path, tmp_path: Path) -> None:
+    """One seed gives one policy, whatever other threads do: Hydra and PyTorch's generator are the whole program's."""
+    runs = [tmp_path / str(number) for number in range(3)]
+    threads = [threading.Thread(target=lambda out=run: laminar.train(data=demos, out=out, **SMALL)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len({laminar.load_policy(run).checkpoint_hash() for run in runs}) == 1
+
+
+def test_what_a_program_has_set_stays(demos: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with initialize_config_module("laminar.configs", version_base="1.3"):
+            laminar.train(data=demos, out=tmp_path / "run", **SMALL)
+            assert GlobalHydra.instance().is_initialized()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_seeds_are_any_sequence(demos: Path, tmp_path: Path) -> None:
+    run = laminar.train(data=demos, seeds=range(2), out=tmp_path / "runs", **SMALL)
+    assert sorted(path.name for path in run.iterdir()) == ["seed_0", "seed_1"]
+
+
 def test_collect(tmp_path: Path) -> None:
     path = laminar.collect(task="pointmaze", episodes=2, seed=3, out=tmp_path / "maze.hdf5")
     assert laminar.load_episodes(path).num_episodes == 2
@@ -164,6 +194,19 @@ def test_collect(tmp_path: Path) -> None:
         laminar.collect(task="pointmaze", out=path)
     with pytest.raises(LaminarError, match="steps does not apply to one task"):
         laminar.collect(task="pointmaze", steps=5, out=tmp_path / "other.hdf5")
+
+
+def test_a_single_number_is_seen(tmp_path: Path) -> None:
+    """A recording and an environment take one for a vector of one; so does a policy."""
+    rng = np.random.default_rng(0)
+    seen = {"grip": rng.normal(size=9), "arm": {"joints": rng.normal(size=(9, 2)), "force": rng.normal(size=9)}}
+    demos = laminar.write_episodes(tmp_path / "d.hdf5", [{"observation": seen, "action": rng.normal(size=(8, 1))}])
+    policy = laminar.load_policy(laminar.train(data=demos, out=tmp_path / "run", **SMALL))
+    noise = torch.zeros(1, *policy.noise_shape)
+    one = policy.act({"grip": 0.5, "arm": {"joints": [0.1, 0.2], "force": np.float32(0.3)}}, noise)
+    policy.reset()
+    batch = {"grip": [[0.5]], "arm/joints": [[0.1, 0.2]], "arm/force": [[0.3]]}
+    assert policy.act(batch, noise)[0] == pytest.approx(one)
 
 
 def test_what_is_public() -> None:
@@ -186,12 +229,19 @@ def test_one_robot(demos: Path, tmp_path: Path) -> None:
     assert space.contains(one)
     policy.reset()
     batch = policy.act(seen[None], noise)
-    assert isinstance(batch, torch.Tensor)
+    assert isinstance(batch, np.ndarray)  # for the step of a vector environment
     assert batch.shape == (1, 1)
-    assert batch[0].numpy() == pytest.approx(one)
+    assert batch[0] == pytest.approx(one)
+    assert policy.sample(seen[None], noise.numpy())[0, 0].detach().numpy() == pytest.approx(one), (
+        "noise may be an array too"
+    )
     policy.reset()
     assert isinstance(policy.act(torch.tensor([0.1, 0.2]), noise), torch.Tensor)
     policy.reset()
     assert policy.act({"observation": [0.1, 0.2]}, noise) == pytest.approx(one)
     with pytest.raises(LaminarError, match=r"has shape \(3,\), expected \(2,\)"):
         policy.act(np.zeros(3))
+    with pytest.raises(LaminarError, match="'observation' is no array of numbers"):
+        policy.act([[1.0, 2.0], [3.0]])
+    with pytest.raises(LaminarError, match=r"'observation' is missing \(got \['0'\]\)"):
+        policy.act({0: seen})

@@ -123,7 +123,8 @@ def test_whole_numbers_and_truths_are_observations(make_policy: MakePolicy, kind
         given = given.to(kind) if isinstance(kind, torch.dtype) else given.numpy().astype(kind)
     acted = policy.act(given, noise)
     policy.reset()
-    torch.testing.assert_close(acted, policy.act(torch.tensor(truths).float(), noise))
+    torch.testing.assert_close(torch.as_tensor(acted), policy.act(torch.tensor(truths).float(), noise))
+    assert isinstance(acted, torch.Tensor) == isinstance(given, torch.Tensor), "as it was given"
 
 
 def test_ensembling_policy_acts(make_policy: MakePolicy) -> None:
@@ -146,7 +147,8 @@ def test_ensembling_policy_acts(make_policy: MakePolicy) -> None:
             {"observation": torch.zeros(1, 3), "camera": torch.zeros(1, 3)},
             r"has no observation 'camera' \(it has \['observation'\]\)",
         ),
-        (torch.zeros(3), "needs 2 axes"),
+        (torch.zeros(()), "needs 2 axes"),
+        (torch.zeros(3), r"of 1 robots, the last one was of 2; call reset\(\)"),
         ({}, "the observation is empty"),
         (torch.zeros(3, 3), r"of 3 robots, the last one was of 2; call reset\(\)"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from ..improver import Context, Improver
 from ..methods import METHODS
 from ..start import starting_policy
 from ..update.group import Group
+
+_GLOBAL_GENERATOR = threading.Lock()  # PyTorch's, which is one for all threads of a program
 
 
 def one_a_seed(config: TrainConfig) -> list[TrainConfig]:
@@ -83,20 +86,21 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
     method = METHODS.member_class(config.method.name)
     _check_acting(config, method, group)
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
-    torch.manual_seed(config.seed)
-    policy = starting_policy(config, recorded)
-    context = Context(
-        steps=config.steps,
-        seed=config.seed,
-        generator=torch.Generator(config.runtime.device).manual_seed(config.seed),
-        runtime=config.runtime,
-        group=group,
-        short_episodes=config.data.short_episodes,
-        init=config.init.path,
-        world=_world(config, policy.spec) if method.acts else None,
-        like=like,
-    )
-    return method(policy, recorded, config.method, context)
+    with _GLOBAL_GENERATOR:
+        torch.manual_seed(config.seed)
+        policy = starting_policy(config, recorded)
+        context = Context(
+            steps=config.steps,
+            seed=config.seed,
+            generator=torch.Generator(config.runtime.device).manual_seed(config.seed),
+            runtime=config.runtime,
+            group=group,
+            short_episodes=config.data.short_episodes,
+            init=config.init.path,
+            world=_world(config, policy.spec) if method.acts else None,
+            like=like,
+        )
+        return method(policy, recorded, config.method, context)
 
 
 def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> None:

@@ -60,12 +60,14 @@ def train(config: TrainConfig) -> Path:
     """
     config = with_updates(config)
     check_settings(config)
+    threads = torch.get_num_threads()
     torch.set_num_threads(config.runtime.threads)
     group = join(config.runtime.device)
     try:
         return _Run(config, group).go()
     finally:
         leave(group)
+        torch.set_num_threads(threads)  # a program that trains on the way has them back
 
 
 class _Run:
@@ -265,8 +267,8 @@ class _Run:
             return f"laminar.train(out={self.config.out!r}, resume=True)"
         size = self.group.size
         program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
-        arguments = [word for word in sys.argv[1:] if not word.startswith("resume=")]
-        return shlex.join([*program, *arguments, "resume=true"])
+        out = [word for word in sys.argv if word.startswith("out=")]  # as it was typed; the run has all other settings
+        return shlex.join([*program, "train", *out[-1:], "resume=true"])
 
 
 class _Signals:

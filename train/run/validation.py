@@ -55,8 +55,8 @@ class Validation:
         """
         what = f"{self._held_out[0]} of {recorded.num_episodes} episodes, {self._held_out[1]} of {len(recorded)} steps"
         found = [
-            f"data.validation holds out {what}; nothing is learned from them, and {len(self._windows)} windows of "
-            "theirs are measured"
+            f"data.validation holds out {what}; they are kept out of the training, and {len(self._windows)} "
+            "windows of theirs are measured"
         ]
         if not self._has_loss:
             found.append(

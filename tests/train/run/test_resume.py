@@ -114,7 +114,10 @@ def test_a_signal_writes_a_checkpoint_and_tells_how_to_resume(
         assert f"stopped after update {step + 1} of {STEPS}" in printed[-2]
         assert [folder.name for folder in checkpoints(tmp_path / "run")] == [f"step_{step + 1:08d}"]
         program, *resume = shlex.split(printed[-1])
-        assert (program, resume) == ("laminar", [*words, "resume=true"])
+        assert (program, resume) == (
+            "laminar",
+            ["train", *(word for word in words if word[:4] == "out="), "resume=true"],
+        )
         assert main(resume) == 0
     assert final_files(tmp_path / "run") == final_files(reference)
 
@@ -139,7 +142,7 @@ def test_sigterm_to_a_real_process(
     process.join(30)
     output = (tmp_path / "output").read_text()
     assert process.exitcode == 143, output
-    assert shlex.join(["laminar", *words, "resume=true"]) in output
+    assert shlex.join(["laminar", "train", *(word for word in words if word[:4] == "out="), "resume=true"]) in output
     newest = checkpoints(tmp_path / "run")[-1]
     assert f"stopped after update {int(newest.name.removeprefix('step_'))} of 1000000" in output
 

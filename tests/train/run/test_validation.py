@@ -115,7 +115,9 @@ def test_all_seeds_hold_out_the_same(file: Path, tmp_path: Path) -> None:
 
 def test_it_is_told_what_is_held_out(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(file, tmp_path / "run", SHARE)
-    told = "data.validation holds out 1 of 4 episodes, 20 of 80 steps; nothing is learned from them, and 20 windows"
+    told = (
+        "data.validation holds out 1 of 4 episodes, 20 of 80 steps; they are kept out of the training, and 20 windows"
+    )
     printed = capsys.readouterr()
     assert f"note: {told}" in printed.err
     assert "learns from 3 of 4 episodes (80 steps in all)" in printed.err
