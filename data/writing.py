@@ -73,29 +73,28 @@ def write_episodes(
             raise LaminarError("episodes that were read have limits, names and rate in their spec; leave them out here")
         d4rl.write(target, episodes)
         return target
-    if not isinstance(episodes, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    rows = _checked(target, episodes)
+    if (action_low is None) != (action_high is None):
+        raise LaminarError("give both action_low and action_high, or none of them")
+    low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
+    made = _joined(target, rows, low, high, rate_hz)
+    names = _names(action_names, made.spec.action_dim)
+    made.spec = replace(made.spec, action=replace(made.spec.action, names=names))
+    d4rl.write(target, made)
+    return target
+
+
+def _checked(target: Path, episodes: Any) -> list[_Rows]:
+    """Return the episodes, all of the same kind."""
+    if not isinstance(episodes, Iterable):
         raise LaminarError(f"{target}: the episodes are a {type(episodes).__name__}; give a list of dictionaries")
-    rows = [_Rows(number, episode) for number, episode in enumerate(episodes)]
+    given: Iterable[Any] = episodes
+    rows = [_Rows(number, episode) for number, episode in enumerate(given)]
     if not rows:
         raise LaminarError(f"{target}: no episodes to write; give at least one")
     for row in rows[1:]:
         row.check_like(rows[0])
-    if (action_low is None) != (action_high is None):
-        raise LaminarError("give both action_low and action_high, or none of them")
-    low, high = _limit("action_low", action_low, rows[0]), _limit("action_high", action_high, rows[0])
-    if rate_hz is not None and not isinstance(rate_hz, Real):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise LaminarError(f"rate_hz is {rate_hz!r}; give a number, such as 20")
-    made = _joined(target, rows, low, high, rate_hz)
-    names = tuple(map(str, action_names))
-    if names and len(names) != made.spec.action_dim:
-        raise LaminarError(f"action_names has {len(names)} names for {made.spec.action_dim} actions")
-    if not all(names) or len(set(names)) < len(names):  # reports would number the dimensions then
-        raise LaminarError(
-            f"action_names {list(names)} holds an empty name, or one twice; give a name of its own to each"
-        )
-    made.spec = replace(made.spec, action=replace(made.spec.action, names=names))
-    d4rl.write(target, made)
-    return target
+    return rows
 
 
 class _Rows:
@@ -240,7 +239,20 @@ def _limit(what: str, value: Sequence[float] | float | None, like: _Rows) -> Lim
     return limit
 
 
+def _names(given: Sequence[str], dimensions: int) -> tuple[str, ...]:
+    names = tuple(map(str, given))
+    if names and len(names) != dimensions:
+        raise LaminarError(f"action_names has {len(names)} names for {dimensions} actions")
+    if not all(names) or len(set(names)) < len(names):  # reports would number the dimensions then
+        raise LaminarError(
+            f"action_names {list(names)} holds an empty name, or one twice; give a name of its own to each"
+        )
+    return names
+
+
 def _joined(target: Path, rows: Sequence[_Rows], low: Limit, high: Limit, rate_hz: float | None) -> Episodes:
+    if rate_hz is not None and not isinstance(rate_hz, Real):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LaminarError(f"rate_hz is {rate_hz!r}; give a number, such as 20")
     first = rows[0]
     return Recording(
         target,

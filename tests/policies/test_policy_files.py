@@ -306,7 +306,7 @@ def test_act_refuses_observations_that_are_not_finite(value: float, make_policy:
     ("observation", "message"),
     [
         (torch.zeros(2, 4), r"'observation' has shape \(4,\), expected \(3,\)"),
-        (torch.zeros(3), r"'observation' has shape \(3,\)"),
+        (torch.zeros(4), r"'observation' has shape \(4,\), expected \(3,\)"),
         ({"state": torch.zeros(2, 3)}, "'state'|'observation'"),
         ({"observation": torch.zeros(2, 3), "image": torch.zeros(2, 3)}, "'image'"),
     ],
@@ -324,7 +324,7 @@ def test_act_takes_numpy_in_double_precision(make_policy: MakePolicy) -> None:
     expected = policy.act(observation, noise)
     policy.reset()
     actual = policy.act(observation.double().numpy(), noise)
-    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(torch.from_numpy(actual), expected)
 
 
 def test_sample_names_the_shape_of_wrong_noise(make_policy: MakePolicy) -> None:

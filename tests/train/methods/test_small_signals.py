@@ -72,7 +72,7 @@ def acted(policy: Any, observation: dict[str, np.ndarray]) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         noise = torch.randn(rows, *policy.noise_shape, generator=generator)
-        return Actor(policy).act(observation, noise).numpy()
+        return np.asarray(Actor(policy).act(observation, noise))
 
 
 @pytest.mark.parametrize("make", [utm, unix_time])
