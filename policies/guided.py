@@ -139,7 +139,9 @@ class Guided(PolicyModule):
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         critic = None if self.critic is None else asdict(self.critic.config)
-        return {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "base": self.composed_of.config}
+        judged = None if self.critic is None else self.critic.action_dim // self.spec.action_dim
+        own = {"kind": "guided", "acting": self.acting.to_json(), "critic": critic, "judged": judged}
+        return own | {"base": self.composed_of.config}
 
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
@@ -164,21 +166,23 @@ class Guided(PolicyModule):
         """(B N,) least value of the heads, of what the environment would get."""
         assert self.critic is not None  # checked at the start
         normalized = generative(self.composed_of).action_normalizer({"action": chunks})["action"]
-        return self.critic(cond.flatten(1), normalized.flatten(1)).amin(dim=0)
+        judged = normalized.flatten(1)[:, : self.critic.action_dim]  # a critic may judge what is executed of a chunk
+        return self.critic(cond.flatten(1), judged).amin(dim=0)
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Guided:
     """Build a guided policy without its weights from its `config`."""
     if base is None:
         raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
-    critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]))
+    judged = config.get("judged")  # all, in files of before
+    critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]), judged)
     return Guided(base, critic or None, Acting.from_json(config["acting"]))
 
 
-def new_critic(policy: GenerativePolicy, config: CriticConfig) -> Critic:
-    """Build an untrained critic of a policy's encoded observations and normalized chunks."""
+def new_critic(policy: GenerativePolicy, config: CriticConfig, judged: int | None = None) -> Critic:
+    """Build an untrained critic of a policy's encoded observations and normalized chunks, or of their first actions."""
     spec = policy.spec
-    return Critic(config, spec.history * policy.encoder.output_dim, spec.chunk * spec.action_dim)
+    return Critic(config, spec.history * policy.encoder.output_dim, (judged or spec.chunk) * spec.action_dim)
 
 
 def critic_of(policy: Policy) -> Critic | None:

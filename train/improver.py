@@ -29,6 +29,7 @@ class Context:
     """What a run gives its improver besides policy, data and the method's own settings."""
 
     steps: int  # updates of the whole run, for rates that depend on it
+    seed: int  # of the run, for what is seeded beside the generator: the episodes of a method that acts
     generator: torch.Generator  # the only source of randomness, on the device
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)  # device, and how updates are run
     group: Group = field(default_factory=Group)  # processes that train together
@@ -88,6 +89,11 @@ class Improver(ABC):
             config: the method's own settings.
             context: of the run.
         """
+
+    @classmethod
+    def updates(cls, config: Any, env_steps: int) -> int:
+        """Return how many updates belong to so many control steps of a method that acts."""
+        raise NotImplementedError(f"{cls.__name__} says not how many updates a control step has")
 
     @abstractmethod
     def product(self) -> nn.Module:

@@ -93,12 +93,18 @@ class Mish(nn.Module):
         return tangent * (n / m + 4.0 * x * (e / m) * ((e + 1.0) / m))
 
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "gelu": nn.GELU, "mish": Mish, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "mish": Mish,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+}
 """By the names that settings have."""
 
 
 def activation(name: str) -> nn.Module:
-    """Build the activation called "silu", "gelu", "mish" or "relu".
+    """Build the activation of a name in `ACTIVATIONS`.
 
     Raises:
         LaminarError: for any other name.

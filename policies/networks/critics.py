@@ -61,6 +61,9 @@ class Critic(nn.Module):
     """Q(condition, action) of several independent heads; V(condition) with action_dim = 0.
 
     A chunk is one long action: its critic takes action_dim = H * A and flat chunks.
+
+    Attributes:
+        action_dim: numbers of an action that it judges.
     """
 
     def __init__(self, config: CriticConfig, condition_dim: int, action_dim: int) -> None:
@@ -71,7 +74,7 @@ class Critic(nn.Module):
         """
         super().__init__()
         check(config, "critic")
-        self.config, self.heads = config, config.heads
+        self.config, self.heads, self.action_dim = config, config.heads, action_dim
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []
         for index in range(config.depth):

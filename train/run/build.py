@@ -55,6 +55,14 @@ def with_settings_of_init(config: TrainConfig) -> TrainConfig:
     return replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
+def with_updates(config: TrainConfig) -> TrainConfig:
+    """Return the settings with the number of updates that the control steps of a method that acts come to."""
+    method = METHODS.member_class(config.method.name)
+    if config.env.steps is None or not method.acts:
+        return config
+    return replace(config, steps=method.updates(config.method, config.env.steps))
+
+
 def load_recorded(config: TrainConfig) -> Episodes | None:
     """Read the demonstrations or logs of a run, if it has any."""
     data = config.data
@@ -83,6 +91,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
         policy = starting_policy(config, recorded)
         context = Context(
             steps=config.steps,
+            seed=config.seed,
             generator=torch.Generator(config.runtime.device).manual_seed(config.seed),
             runtime=config.runtime,
             group=group,
@@ -96,7 +105,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
 
 def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> None:
     name, default = config.method.name, TrainEnvConfig()
-    for setting in () if method.acts else ("slots", "processes"):
+    for setting in () if method.acts else ("steps", "slots", "processes"):
         if getattr(config.env, setting) != getattr(default, setting):
             raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
     if method.acts and group.size > 1:

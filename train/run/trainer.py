@@ -37,7 +37,7 @@ from ..update.runners import Runner, float32_products, matmul_precision, runner
 from ..update.stacked import rows as rows_of
 from ..update.stacked import stacked
 from .account import opening
-from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init
+from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init, with_updates
 from .checkpoint import newest_common
 from .checks import check_settings
 from .data_record import record_of
@@ -58,6 +58,7 @@ def train(config: TrainConfig) -> Path:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
         Stopped: after the checkpoint of a SIGINT or SIGTERM; what would come next must not take the run for done.
     """
+    config = with_updates(config)
     check_settings(config)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.runtime.threads)

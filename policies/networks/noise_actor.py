@@ -1,0 +1,107 @@
+"""What steers: a squashed Gaussian over the noises of a frozen policy."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...settings import check, choice, number
+from .activations import ACTIVATIONS
+from .activations import activation as activation_by_name
+from .layers import LayerNorm
+
+LOG_STD = (-5.0, 2.0)
+"""Bounds of the logarithm of the deviation before the squashing, as in SAC."""
+
+
+@dataclass
+class NoiseActorConfig:
+    """Settings of a noise actor."""
+
+    width: int = number(256, least=1)  # of every hidden layer
+    depth: int = number(3, least=1, most=1000)  # hidden layers
+    activation: str = choice("tanh", *ACTIVATIONS)  # between its layers
+    layer_norm: bool = True  # normalize before every activation
+
+
+class NoiseActor(nn.Module):
+    """pi(w | s) = bound * tanh(u) with u ~ N(mean(s), std(s)^2), a distribution of n numbers of noise.
+
+    It begins as the same distribution everywhere, whose deviation is 1 where the bound allows that: as the noise that
+    the frozen policy was trained with, cut off at the bound.
+    """
+
+    def __init__(self, config: NoiseActorConfig, condition_dim: int, noise_dim: int, bound: float) -> None:
+        """Build the perceptron.
+
+        Raises:
+            LaminarError: a setting is outside its bounds.
+        """
+        super().__init__()
+        check(config, "actor")
+        self.config, self.bound, self.noise_dim = config, bound, noise_dim
+        layers: list[nn.Module] = []
+        for index in range(config.depth):
+            layers.append(nn.Linear(config.width if index else condition_dim, config.width))
+            if config.layer_norm:
+                layers.append(LayerNorm(config.width))
+            layers.append(activation_by_name(config.activation))
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(config.width, 2 * noise_dim)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.bias[noise_dim:] = math.log(unit_deviation(bound))
+
+    def forward(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Map conditions (B, condition_dim) to mean and logarithm of the deviation (B, n) before the squashing."""
+        mean, log_std = self.head(self.layers(cond)).chunk(2, dim=1)
+        return mean, log_std.clamp(*LOG_STD)
+
+    def sample(self, cond: Tensor, noise: Tensor) -> Tensor:
+        """Map conditions (B, condition_dim) and standard normal noise (B, n) to noises w (B, n) within the bound."""
+        mean, log_std = self(cond)
+        return self.bound * torch.tanh(mean + log_std.exp() * noise)
+
+    def sample_with_density(self, cond: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return noises w (B, n) as `sample` does, and log pi(w | s) (B,), a density in units of w."""
+        mean, log_std = self(cond)
+        u = mean + log_std.exp() * noise
+        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        # log d/du bound tanh(u) = log bound + 2 (log 2 - u - softplus(-2 u)), which large u do not overflow
+        slope = math.log(self.bound) + 2 * (math.log(2) - u - F.softplus(-2 * u))
+        return self.bound * torch.tanh(u), (gaussian - slope).sum(dim=1)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+            """Evaluate `forward`, typed."""
+            ...
+
+
+def unit_deviation(bound: float) -> float:
+    """Return the deviation s for which bound * tanh(s e), e ~ N(0, 1), has deviation 1, or nearly the largest it has.
+
+    The deviation grows with s towards the bound; at most 0.9 of it is asked for, or the noise would sit at its ends.
+    """
+    nodes, weights = _gauss_hermite()
+    wanted, low, high = min(1.0, 0.9 * bound), 0.0, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        deviation = math.sqrt(
+            sum(w * (bound * math.tanh(middle * x)) ** 2 for x, w in zip(nodes, weights, strict=True))
+        )
+        low, high = (middle, high) if deviation < wanted else (low, middle)
+    return high
+
+
+def _gauss_hermite() -> tuple[list[float], list[float]]:
+    """Return nodes and weights of an expectation over N(0, 1), a fine Riemann sum."""
+    nodes = [-8 + 0.01 * index for index in range(1601)]
+    weights = [0.01 * math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) for x in nodes]
+    return nodes, weights
