@@ -291,7 +291,7 @@ def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[C
         first = time_calls(sample, 1)[0, 0] / 1e6
         same = Agreement() if plain else sampler_agreement(program, fast.sample, case.batch, seed)
     seconds = getattr(fast, "build_seconds", 0.0)
-    costs = (seconds, first, same.largest, same.agrees, len(program.times), work_of(program, inputs))
+    costs = (seconds, first, same.largest, same.agrees, program.calls.count, work_of(program, inputs))
     found = [Candidate(case, sample, None, *costs)]
     if decides:
         now = {key: value[:, -1] for key, value in observation.items()}

@@ -104,7 +104,7 @@ def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[st
         "machine": pt2.machine(),
         "checkpoint": policy.checkpoint_hash(),
         "process": generative(policy).policy_config.process.name,
-        "network_calls": len(program.times),
+        "network_calls": program.calls.count,
         "steps": steps.to_json() if isinstance(steps, SolverSchedule) else steps,
         "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
         "execute": policy.spec.execute,
