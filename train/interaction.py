@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..envs.world import World
 from ..policies.observations import Windows, as_tensors
+from .patience import Patience
 
 Decide = Callable[[Windows], Tensor]
 """Windows {key: (B, h, ...)} -> chunks (B, H, A), raw units."""
@@ -31,7 +32,7 @@ class Interaction:
         steps: control steps so far, of all slots.
     """
 
-    def __init__(self, world: World, history: int, execute: int, seed: int) -> None:
+    def __init__(self, world: World, history: int, execute: int, seed: int, patience: float | None = None) -> None:
         """Begin an episode in every slot.
 
         Args:
@@ -39,13 +40,16 @@ class Interaction:
             history: observations that a policy sees.
             execute: actions of a chunk that are executed.
             seed: of the run; its episodes have seeds that no other run and no evaluation uses.
+            patience: see `Patience`; None lets every episode run to its own end.
         """
         self.world, self.history, self.execute = world, history, execute
         self.steps = 0
         self._first = _APART + seed * _EACH
         self._episodes = 0
         self._windows = Windows()
-        self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot; -1 is not told
+        # return, success and control steps of the episode in each slot; -1 where success is not told
+        self._running = np.zeros((3, world.slots))
+        self.patience = Patience(patience)
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._begin(np.ones(world.slots, np.bool_))
 
@@ -54,7 +58,8 @@ class Interaction:
 
         Returns:
             "observation" and "next_observation" {key: (B, h, ...)}, "action" (B, execute, A) raw, rows beyond an
-            episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,).
+            episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,),
+            "ended" (B,), also by a time limit or by patience.
         """
         seen = self._windows
         chunk = decide(seen)[:, : self.execute].cpu()
@@ -74,6 +79,9 @@ class Interaction:
             self._see(running)
         self.steps += int(taken.sum())
         self._running[0] += reward
+        self._running[2] += taken
+        self.patience.learn(self._running[2, terminated & (self._running[1] > 0)])
+        ended |= self._running[2] >= self.patience.limit
         last = torch.from_numpy(np.minimum(np.arange(self.execute), taken[:, None] - 1))
         rows = {
             "observation": dict(seen),
@@ -82,8 +90,9 @@ class Interaction:
             "reward": torch.from_numpy(reward).float(),
             "steps": torch.from_numpy(taken),
             "terminated": torch.from_numpy(terminated),
+            "ended": torch.from_numpy(ended),
         }
-        self._recent.extend(self._running[:, slot].tolist() for slot in np.flatnonzero(ended))  # type: ignore[misc]
+        self._recent.extend(self._running[:2, slot].tolist() for slot in np.flatnonzero(ended))  # type: ignore[misc]
         self._begin(ended)
         return rows
 
@@ -113,6 +122,7 @@ class Interaction:
         return {f"seen.{key}": value for key, value in self._windows.items()} | {
             "recent": recent,
             "running": torch.from_numpy(self._running.copy()),
+            "patience": self.patience.state(),
             "counts": torch.tensor([self.steps, self._episodes, len(self._recent)]),
         }
 
@@ -121,6 +131,7 @@ class Interaction:
         frames = {key.removeprefix("seen."): value for key, value in state.items() if key.startswith("seen.")}
         self._windows = Windows(frames)
         self._running = state["running"].numpy().copy()
+        self.patience.load_state(state["patience"])
         self.steps, self._episodes, recent = (int(value) for value in state["counts"])
         self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
@@ -131,7 +142,7 @@ class Interaction:
             return
         self.world.reset({int(slot): self._first + self._episodes + n for n, slot in enumerate(chosen)})
         self._episodes += len(chosen)
-        self._running[:, chosen] = np.array([[0.0], [-1.0]])
+        self._running[:, chosen] = np.array([[0.0], [-1.0], [0.0]])
         self._see(chosen, fresh=True)
 
     def _see(self, chosen: np.ndarray[Any, Any], fresh: bool = False) -> None:
