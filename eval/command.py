@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,8 @@ from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
 from ..progress import bar, tell
-from .config import CompareConfig, EvalConfig
+from .config import CompareConfig, EvalConfig, Guidance
+from .guidance import refuse_unused
 from .rollouts.options import RolloutOptions
 
 Found = TypeVar("Found")
@@ -75,22 +77,19 @@ def compare(config: CompareConfig, more: Sequence[str], out: Path | None) -> Non
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     """Refuse settings that would have no effect."""
     if config.chains is not None:
-        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature", "noise_scale"), "leave it out")
-        unused, what = unused | {"episodes": "give chains=N"}, "chains"
+        guiding = (one.name for one in fields(Guidance))
+        unused = dict.fromkeys(("protocol", "candidates", *guiding), "leave it out") | {"episodes": "give chains=N"}
+        what = "chains"
     else:
         unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
-        if config.protocol == "episodes" and config.candidates in (None, 1):
-            unused |= dict.fromkeys(("selection", "temperature"), "give candidates=N above 1")
     for name, remedy in unused.items():
         if name in given:
-            to = "a single sample" if name in ("selection", "temperature") and config.chains is None else what
-            raise LaminarError(f"{name} does not apply to {to}; {remedy}")
-    if config.selection == "argmax" and "temperature" in given:
-        raise LaminarError("temperature does not apply to selection=argmax; leave it out")
+            raise LaminarError(f"{name} does not apply to {what}; {remedy}")
+    refuse_unused(config, given, one=config.protocol == "episodes" and config.candidates in (None, 1))
 
 
 def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = "episodes.mp4") -> RolloutOptions:
-    acting = Acting(candidates, config.selection, config.temperature, config.noise_scale)
+    acting = Acting.of(config, candidates=candidates)
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation

@@ -54,8 +54,9 @@ class Acting:
         ess: share of the particles below which the effective sample size triggers resampling; 0 only weighs them.
         resample_below: time, from 1 (noise) to 0, above which particles are not yet judged: there the extrapolated
             chunk is a mean over modes.
-        widening: a node of a tree may have as many children as its visits to this power.
-        exploration: of an "argmax" tree, in units of temperature: weight of the upper confidence bound.
+        widening: a node of a tree may have as many children as its visits to this power; 1 shares nothing.
+        exploration: of a tree: with "softmax" the share of steps down that go anywhere, 0 is DTS, which underrates what
+            began badly until a large budget has come back to it; with "argmax" the weight of the upper confidence bound.
     """
 
     candidates: int = number(1, least=1)
@@ -71,7 +72,7 @@ class Acting:
     resampling: str = choice("systematic", *RESAMPLINGS)
     ess: float = share(0.5)
     resample_below: float = number(0.8, above=0, most=1)
-    widening: float = share(0.7)
+    widening: float = share(0.8)
     exploration: float = number(1.0, least=0)
 
     def __post_init__(self) -> None:
@@ -125,8 +126,6 @@ class Acting:
         if self.guidance != "best_of_n":
             record["guidance"] = self.guidance
         own = {name: getattr(self, name) for name, guidances in OF_GUIDANCE.items() if self.guidance in guidances}
-        if self.selection == "softmax":
-            own.pop("exploration", None)
         if not self.zscore:
             own.pop("zscore", None)
         return record | own

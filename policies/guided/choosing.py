@@ -37,5 +37,5 @@ def gumbel(noise: Tensor) -> Tensor:
 
 
 def uniform(noise: Tensor) -> Tensor:
-    """Return Phi(noise), uniform and below 1, in double precision."""
-    return torch.special.ndtr(noise.double().clamp(-_TAIL, _TAIL)).clamp(max=1 - 1e-12)
+    """Return Phi(noise), uniform and below 1, in double precision, in which sums of many are."""
+    return torch.special.ndtr(noise).double().clamp(max=1 - 1e-9)

@@ -58,6 +58,15 @@ def _check_guidance(policy: GenerativePolicy, acting: Acting) -> None:
         )
 
 
+def unsuited(runtime: str, acting: Acting) -> str | None:
+    """Return why a runtime or an export format cannot run a way of acting, None where it can."""
+    if acting.guidance == "gradient" and runtime in ("onnx", "pt2"):
+        return "guidance=gradient differentiates while it samples, which an exported file cannot"
+    if acting.guidance == "tree" and runtime not in ("eager", "cuda_graph"):
+        return "guidance=tree is a long row of single network calls, which is run as it is and not compiled"
+    return None
+
+
 def denoised_by(base: PolicyModule, acting: Acting | None = None) -> GenerativePolicy:
     """Return the generative policy between whose steps a guided one acts.
 

@@ -3,7 +3,7 @@
 A node is a noisy chunk x_k; its children are draws of the next step's distribution, those of the root draws of the noise.
 Each iteration goes down from the root, to a child with probability proportional to exp v, as long as a node has as many
 children as its visits allow (progressive widening); there it draws a new child, and follows it to a sample, whose value is
-r = Q / temperature. On the way back
+r = Q / temperature. Going down, a share `exploration` of the steps leads to any child alike. On the way back
 
     v(x_k) = log mean over the children of exp v(x_{k+1})
 
@@ -67,19 +67,23 @@ class Tree:
                 going = going & (children.sum(dim=1) >= allowed)
             else:
                 going = going & children.any(dim=1)
-            node = torch.where(going, self._child(node, children, coins[:, level], acting), node)
+            node = torch.where(going, self._child(node, children, coins[:, level], acting, widen), node)
         return node
 
-    def _child(self, node: Tensor, children: Tensor, coins: Tensor, acting: Acting) -> Tensor:
-        """Return a child (B,) of each node, drawn by exp v, or of the highest bound."""
-        value = self.value[:, : children.shape[1]]
+    def _child(self, node: Tensor, children: Tensor, coins: Tensor, acting: Acting, explore: bool) -> Tensor:
+        """Return a child (B,) of each node: drawn by exp v, partly at random to explore, or of the highest bound."""
+        size = children.shape[1]
+        value = torch.where(children, self.value[:, :size], 2 * _NEVER)
         if acting.selection == "argmax":
-            seldom = _at(self.visits, node)[:, None].clamp(min=1).log() / self.visits[:, : children.shape[1]]
-            value = value + acting.exploration * seldom.sqrt()
-            return torch.where(children, value, 2 * _NEVER).argmax(dim=1)
-        heaps = torch.where(children, value, 2 * _NEVER).double().softmax(dim=1).cumsum(dim=1)
+            seldom = _at(self.visits, node)[:, None].clamp(min=1).log() / self.visits[:, :size]
+            return torch.where(children, value + acting.exploration * seldom.sqrt(), value).argmax(dim=1)
+        shares = value.double().softmax(dim=1)
+        if explore:
+            anywhere = children / children.sum(dim=1, keepdim=True).clamp(min=1)
+            shares = torch.lerp(shares, anywhere.double(), min(acting.exploration, 1.0))
+        heaps = shares.cumsum(dim=1)
         points = uniform(coins)[:, None] * heaps[:, -1:]
-        return (heaps <= points).sum(dim=1).clamp(max=children.shape[1] - 1)
+        return (heaps <= points).sum(dim=1).clamp(max=size - 1)
 
     def add(self, number: int, parent: Tensor, depth: Tensor, mean: Tensor) -> None:
         """Add a node to each tree, under parents (B,)."""

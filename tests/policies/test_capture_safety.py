@@ -47,7 +47,7 @@ def trace(policy: PolicyModule, steps: int | None = None, batch: int = 2) -> int
     """Run the program on the meta device; return the number of operators."""
     program = SamplingProgram(policy, steps)
     inputs = [tensor.to("meta") for tensor in program.example(batch)]
-    program.times = program.times.to("meta")
+    program.times = None if program.times is None else program.times.to("meta")
     program.to("meta")
     with torch.no_grad(), OneDevice() as mode:
         chunk = program(*inputs)
@@ -70,6 +70,23 @@ def test_guided(make_policy: Make, selection: str) -> None:
     policy = make_policy("meanflow", "mlp")
     critic = new_critic(policy, CriticConfig(width=16, depth=1))
     trace(Guided(policy, critic, Acting(8, selection)))
+
+
+GUIDANCES = [
+    Acting(guidance="gradient"),
+    Acting(3, guidance="gradient", jacobian="exact"),
+    Acting(8, guidance="fk"),
+    Acting(8, "argmax", guidance="fk", resampling="multinomial", potential="max"),
+    Acting(3, guidance="tree"),
+    Acting(3, "argmax", guidance="tree"),
+]
+
+
+@pytest.mark.parametrize("acting", GUIDANCES, ids=str)
+@pytest.mark.parametrize("process", ["flow", "diffusion"])
+def test_guidance_on_the_way(make_policy: Make, process: str, acting: Acting) -> None:
+    policy = make_policy(process, "mlp", {"steps": 3}, chunk=2)
+    trace(Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), acting))
 
 
 @pytest.mark.parametrize(
