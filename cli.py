@@ -201,7 +201,8 @@ def bench(words: list[str]) -> None:
     """Measure how long a policy takes for a chunk: runtimes x steps x batch, in turns, with a roofline floor.
 
     runtimes=[eager,onnx] steps=[1,5,null] batch=[1,16] choose the rows; null is the configured number of steps.
-    candidates=50 lets the policy's critic choose, guidance= as in eval. rate_hz=200 says which rows hold that control rate at p99.
+    candidates=50 lets the policy's critic choose, guidance= as in eval. rate_hz=200 says which rows hold that control
+    rate at p99.
     """
     from .configs.compose import compose
     from .eval.guidance import refuse_unused

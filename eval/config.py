@@ -31,9 +31,9 @@ class EvaluatedPolicy(SampledPolicy):
 
 @dataclass
 class Guidance:
-    """How a policy decides by its critic; see docs/guidance.md, and `policies.guided.Acting`, whose settings these are."""
+    """How a policy decides by its critic, see docs/guidance.md; the settings of `policies.guided.Acting`."""
 
-    # how the critic acts: it chooses among samples, moves them by its gradient, resamples particles, or searches a tree
+    # the critic chooses among samples, moves them by its gradient, resamples particles (fk), or searches a tree
     guidance: str = choice("best_of_n", "best_of_n", "gradient", "fk", "tree")
     # of a candidate: softmax of Q / temperature, or argmax of Q
     selection: str = choice("softmax", "softmax", "argmax")
@@ -66,7 +66,7 @@ class EvalConfig(Guidance):
     # chains of five instructions, in place of episodes; see task=calvin-chain
     chains: int | None = number(None, least=1, null=True)
     protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
-    # chunks, or particles, that the critic chooses from; a tree's budget, in samples; null is 1, 50 for protocol=offline
+    # chunks or particles that the critic chooses from, a tree's budget in samples; null is 1, 50 for protocol=offline
     candidates: int | None = number(None, least=1, null=True)
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it

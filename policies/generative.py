@@ -17,8 +17,8 @@ from .module import PolicyModule
 from .networks import NETWORKS, Network
 from .networks.encoders import Encoder, takes_raw
 from .processes import PROCESSES, Draws, Metrics
-from .processes.meanflow import Config as MeanFlowConfig
 from .processes.guides import Guide
+from .processes.meanflow import Config as MeanFlowConfig
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
 from .processes.unrolled import Calls, call_times, inner_draws

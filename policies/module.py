@@ -57,7 +57,7 @@ class PolicyModule(nn.Module, ABC):
         return 1 if self.base is None else self.base.candidates
 
     def calls(self, steps: Steps = None) -> Calls:
-        """Return the network calls of one decision; those of the base, for all candidates, unless a policy makes others.
+        """Return the network calls of one decision: those of the base, for all candidates, unless it makes others.
 
         Raises:
             LaminarError: so many steps cannot be made.

@@ -44,8 +44,8 @@ __all__ = ["SELECTIONS", "Acting", "Guided", "acting_of", "choose", "critic_of",
 class Guided(PolicyModule):
     """A base and a critic of its actions, deterministic in its noise like any other (except with `ddpm`).
 
-    Acting by plain samples it is its base. Else its `noise_shape` is (N, n + 1) for a base with n numbers of noise, each
-    candidate's noise and one number that decides the draw of the softmax; or that of `particles` or `tree`.
+    Acting by plain samples it is its base. Else its `noise_shape` is (N, n + 1) for a base with n numbers of noise:
+    each candidate's noise, and one number that decides the draw of the softmax; or that of `particles` or `tree`.
 
     Attributes:
         base: the policy that is sampled.

@@ -55,8 +55,9 @@ class Acting:
         resample_below: time, from 1 (noise) to 0, above which particles are not yet judged: there the extrapolated
             chunk is a mean over modes.
         widening: a node of a tree may have as many children as its visits to this power; 1 shares nothing.
-        exploration: of a tree: with "softmax" the share of steps down that go anywhere, 0 is DTS, which underrates what
-            began badly until a large budget has come back to it; with "argmax" the weight of the upper confidence bound.
+        exploration: of a tree: with "softmax" the share of steps down that go anywhere; 0 is DTS, which underrates what
+            began badly until a large budget has come back to it. With "argmax" the weight of the upper confidence
+            bound.
     """
 
     candidates: int = number(1, least=1)

@@ -22,7 +22,8 @@ def check_critic(critic: Critic | None, acting: Acting) -> None:
         if acting.guidance == "best_of_n":
             who, plain = f"candidates={acting.candidates} need a critic to choose", "with candidates=1"
         raise LaminarError(
-            f"{who}, and the policy has none: train it with a method that learns one, such as method=ofql, or act {plain}"
+            f"{who}, and the policy has none: train it with a method that learns one, such as method=ofql, or act "
+            f"{plain}"
         )
     if not all(bool(weight.isfinite().all()) for weight in critic.parameters()):
         raise LaminarError("the policy's critic is not finite: its training diverged; choose an earlier checkpoint")
@@ -48,13 +49,13 @@ def _check_guidance(policy: GenerativePolicy, acting: Acting) -> None:
     process, name = policy.process, policy.policy_config.process.name
     if acting.branches and not process.predicts_data:
         raise LaminarError(
-            f"guidance={acting.guidance} needs steps that can draw noise, which flow and diffusion have, and this policy "
-            f"is of {name}; choose guidance=best_of_n or gradient"
+            f"guidance={acting.guidance} needs steps that can draw noise, which flow and diffusion have, and this "
+            f"policy is of {name}; choose guidance=best_of_n or gradient"
         )
     if acting.guidance == "gradient" and acting.jacobian == "exact" and not process.predicts_data:
         raise LaminarError(
-            f"jacobian=exact is that of a denoiser, which flow and diffusion have, and this policy is of {name}; choose "
-            "jacobian=identity"
+            f"jacobian=exact is that of a denoiser, which flow and diffusion have, and this policy is of {name}; "
+            "choose jacobian=identity"
         )
 
 

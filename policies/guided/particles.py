@@ -1,13 +1,13 @@
 """Feynman-Kac particles: samples that are weighed and resampled on their way (Singhal et al. 2025).
 
-N particles of each observation go through a sampler that draws noise at every step. After call k a particle is judged at
-the clean data that it extrapolates, r_k = Q(x0_hat_k) / temperature, and its weight grows by a potential G_k,
+N particles of each observation go through a sampler that draws noise at every step. After call k a particle is judged
+at the clean data that it extrapolates, r_k = Q(x0_hat_k) / temperature, and its weight grows by a potential G_k,
 
     diff:  log G_k = r_k - r_{k-1}        max:  log G_k = max_{j <= k} r_j        sum:  log G_k = sum_{j <= k} r_j
 
 the last one by log G = r - (sum of log G before), where r = Q / temperature of the sample: all G of a particle and its
-ancestors multiply to exp(r). Where the effective sample size has fallen, particles are drawn anew in proportion to their
-weights, which then are equal; in the end one is drawn by what they weigh then.
+ancestors multiply to exp(r). Where the effective sample size has fallen, particles are drawn anew in proportion to
+their weights, which then are equal; in the end one is drawn by what they weigh then.
 
 Weights are logarithms throughout, and stay with their particles where nothing is resampled. Each observation resamples
 by itself. All sizes are fixed and nothing waits for the device.
@@ -82,7 +82,7 @@ class Weights(NamedTuple):
 
 
 def draw(log_weights: Tensor, coins: Tensor, resampling: str) -> Tensor:
-    """Draw N particles (B, N) of each row in proportion to exp(log_weights) (B, N); coins are standard normal (B, N)."""
+    """Draw N particles (B, N) in proportion to exp(log_weights) (B, N) of a row; coins (B, N) are standard normal."""
     count = log_weights.shape[1]
     heaps = log_weights.double().softmax(dim=1).cumsum(dim=1)  # (B, N), the last is 1 up to rounding
     points = uniform(coins)

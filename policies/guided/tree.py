@@ -1,17 +1,18 @@
 """Search in a tree of denoising steps (diffusion tree sampling, Jain et al. 2025).
 
-A node is a noisy chunk x_k; its children are draws of the next step's distribution, those of the root draws of the noise.
-Each iteration goes down from the root, to a child with probability proportional to exp v, as long as a node has as many
-children as its visits allow (progressive widening); there it draws a new child, and follows it to a sample, whose value is
-r = Q / temperature. Going down, a share `exploration` of the steps leads to any child alike. On the way back
+A node is a noisy chunk x_k; its children are draws of the next step's distribution, those of the root draws of the
+noise. Each iteration goes down from the root, to a child with probability proportional to exp v, as long as a node has
+as many children as its visits allow (progressive widening); there it draws a new child, and follows it to a sample,
+whose value is r = Q / temperature. A share `exploration` of the steps down leads to any child alike. On the way back
 
     v(x_k) = log mean over the children of exp v(x_{k+1})
 
-so that going down once more draws from p(x) exp(r), exactly in the limit of many calls (DTS). To search for the best sample
-(selection="argmax", DTS*), it goes to the child with the highest upper confidence bound, and the best leaf is the answer.
+so that going down once more draws from p(x) exp(r), exactly in the limit of many calls (DTS). To search for the best
+sample (selection="argmax", DTS*), it goes to the child with the highest upper confidence bound, and the best leaf is
+the answer.
 
-The budget is counted in network calls. Each observation has a tree of its own; all trees make one call at a time together,
-each at its own level, so that the sizes are fixed and nothing waits for the device.
+The budget is counted in network calls. Each observation has a tree of its own; all trees make one call at a time
+together, each at its own level, so that the sizes are fixed and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def search(
 
 
 def _table(levels: Sequence[Level], eta: float, like: Tensor) -> Tensor:
-    """(4, K) by depth of the parent: time of its children, weights of x and data in their step, deviation to get to them.
+    """(4, K) by depth of the parent: time of the children, weights of x and data in their step, deviation to them.
 
     Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from torch import Tensor
 from laminar.errors import LaminarError
 from laminar.policies.guided import Acting
 from laminar.policies.guided.particles import Weights, draw, noise_shape, sample
-from laminar.policies.guided.tree import noise_shape as tree_noise_shape
 from laminar.policies.guided.tree import Tree, search
+from laminar.policies.guided.tree import noise_shape as tree_noise_shape
 from laminar.policies.processes.noise_schedules import NoiseSchedule, grid
 from laminar.policies.processes.solvers import Level, stochastic_step
 
@@ -90,7 +91,7 @@ def test_the_stochastic_sampler_has_the_marginals_of_the_deterministic_one(path:
     spread, center, steps = 0.4, 0.3, 2000
     levels = PATHS[path](steps)
     mean, variance = torch.zeros((), dtype=torch.float64), 1.0
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in itertools.pairwise(levels):
 
         def step(x: Tensor, now: Level = now, after: Level = after) -> tuple[Tensor, float]:
             gain = now.alpha * spread**2 / ((now.alpha * spread) ** 2 + now.sigma**2)
