@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class PolicyModule(nn.Module, ABC):
             LaminarError: so many steps cannot be made.
         """
         found, base = self.composed_of.calls(steps), self.composed_of
-        return found._replace(rows=found.rows * self.candidates // base.candidates)
+        return replace(found, rows=found.rows * self.candidates // base.candidates)
 
     @property
     def device(self) -> torch.device:

@@ -38,7 +38,18 @@ from .choosing import choose
 from .fitting import check_acting, check_critic, denoised_by
 from .judge import Judge
 
-__all__ = ["SELECTIONS", "Acting", "Guided", "acting_of", "choose", "critic_of", "guide", "new_critic", "restore"]
+__all__ = [
+    "SELECTIONS",
+    "Acting",
+    "Guided",
+    "acting_of",
+    "choose",
+    "claim",
+    "critic_of",
+    "guide",
+    "new_critic",
+    "restore",
+]
 
 
 class Guided(PolicyModule):
@@ -210,6 +221,23 @@ def critic_of(policy: Policy) -> Critic | None:
     """Return the critic that comes with a policy or with what it is composed of, None where there is none."""
     inner = _guided_in(policy)
     return None if inner is None else inner.critic
+
+
+def claim(policy: PolicyModule, windows: Mapping[str, Tensor], chunks: Tensor) -> Tensor:
+    """Return what a policy's critic says of chunks (B, H, A) in raw units, whoever made them: (B,).
+
+    Args:
+        policy: with a critic.
+        windows: {key: (B, h, ...)} raw units.
+        chunks: raw units.
+
+    Raises:
+        LaminarError: the policy has no critic.
+    """
+    critic = critic_of(policy)
+    if critic is None:
+        raise LaminarError("a policy without a critic has nothing to say about chunks; train one, such as method=iql")
+    return Judge(generative(policy), critic).of_chunks(policy.encode(windows), chunks)
 
 
 def acting_of(policy: Policy) -> Acting:

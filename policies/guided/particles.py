@@ -15,7 +15,7 @@ by itself. All sizes are fixed and nothing waits for the device.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ def noise_shape(count: int, numbers: int, steps: int) -> tuple[int, int]:
 def sample(
     predict: DataPrediction,
     value: Callable[[Tensor], Tensor],
-    levels: list[Level],
+    levels: Sequence[Level],
     noise: Tensor,
     chunk: tuple[int, ...],
     acting: Acting,

@@ -68,7 +68,7 @@ class Process(nn.Module, ABC):
     """`denoise` sees the clean data at any time of `noise_path`, so that its ODE can be followed (CTM's teacher)."""
 
     predicts_data: bool = False
-    """It goes along `noise_levels` by `predict_data`: `path` takes a guide, and steps that draw noise can be made."""
+    """It goes along `noise_levels` by `predict_data`: a guide is followed on the way, and steps can draw noise."""
 
     estimates_data: bool = False
     """`one_call` gives the loss and an estimate of the clean data by the same network call (EDP)."""
@@ -131,13 +131,11 @@ class Process(nn.Module, ABC):
         cond: Tensor,
         steps: Steps = None,
         generator: Source = None,
-        guide: Guide | None = None,
     ) -> list[Tensor]:
         """Return all states from the noise to the sample.
 
         `steps` is a number of steps, None for the configured one, or a solver schedule to follow.
         `generator` serves a stochastic solver only: a generator, or the noise itself, (inner_draws, B, H, A).
-        `guide` corrects the data that each call predicts; only a process that `predicts_data` gets any.
         """
 
     def sample(
@@ -149,17 +147,26 @@ class Process(nn.Module, ABC):
         generator: Source = None,
         guide: Guide | None = None,
     ) -> Tensor:
-        """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`.
-
-        A guide is followed along the path. A process that goes there in jumps takes one step along it at the sample,
-        as a path of one call does.
-        """
+        """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`."""
         if guide is None:
             return self.path(network, noise, cond, steps, generator)[-1]
-        if self.predicts_data:
-            return self.path(network, noise, cond, steps, generator, guide)[-1]
-        whole = guide.around(lambda x, _: self.path(network, x, cond, steps, generator)[-1])
-        return whole(noise, Level(1.0, 0.0, 1.0))
+        return self.guided_path(network, noise, cond, guide, steps, generator)[-1]
+
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts, where the process `predicts_data`.
+
+        A process that goes in jumps takes one step along the guide at the sample, as a path of one call does.
+        """
+        states = self.path(network, noise, cond, steps, generator)
+        return [*states[:-1], guide.around(lambda x, level: states[-1])(noise, Level(1.0, 0.0, 1.0))]
 
     def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
         """Return one denoising step as a distribution: what is sampled, scored and resampled.

@@ -155,6 +155,18 @@ class Diffusion(Process):
             for spacing in SPACINGS
         }
 
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts."""
+        return self.path(network, noise, cond, steps, generator, guide)
+
     def noise_levels(self, steps: int | None = None) -> list[Level]:
         """Return the levels between the steps, in the configured spacing."""
         return self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)

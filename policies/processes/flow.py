@@ -96,6 +96,18 @@ class Flow(Process):
             return DATA_SOLVERS[self.config.solver](data, noise, [Level(t, 1 - t, t) for t in times])
         return SOLVERS[self.config.solver](velocity, noise, times)
 
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts."""
+        return self.path(network, noise, cond, steps, generator, guide)
+
     def noise_levels(self, steps: int | None = None) -> list[Level]:
         """Return the levels between equal steps from t = 1 to t = 0."""
         return [Level(t, 1 - t, t) for t in even_times(self.config.steps if steps is None else check_steps(steps))]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,8 @@ class Guide:
             if not self.exact:
                 data = predict(x, level)
                 return data + self.weight(level) * self.direction(x, level, data)
-            data, pull_back = torch.func.vjp(lambda state: predict(state, level), x)
+            both: Any = torch.func.vjp(lambda state: predict(state, level), x)
+            data, pull_back = both
             return data + self.weight(level) * pull_back(self.direction(x, level, data))[0]
 
         return corrected

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,8 @@ def inner_draws(process: Process, steps: Steps) -> int:
     return process.inner_draws if steps is None else steps - 1
 
 
-class Calls(NamedTuple):
+@dataclass(frozen=True)
+class Calls:
     """The network calls of one decision.
 
     Attributes:
