@@ -1,10 +1,12 @@
-"""Every way to act by a critic at equal numbers of network calls: returns, spread, and what critics claim of it.
+r"""Every way to act by a critic at equal numbers of network calls: returns, spread, and what critics claim of it.
 
-    python examples/guidance_table.py RUN OTHER_RUN ENV_ID OUT_FOLDER [--episodes 20] [--temperature 1] [--budgets 1 4 16 64]
+    python examples/guidance_table.py RUN OTHER_RUN ENV_ID OUT_FOLDER [--episodes 20] [--temperature 1] \
+        [--budgets 1 4 16 64] [--workers 1]
 
 RUN is acted with and guided by its own critic; the critic of OTHER_RUN, of the same task, judges without a say. Writes
-guidance.json and guidance.md. What is done is not repeated, so the script can be stopped and started again; `--workers 2`
-measures two at a time. A policy of one network call has no particles and no tree, and the table says so.
+guidance.json and guidance.md. What is done is not repeated, so that the script can be stopped and started again;
+`--workers 2` measures two at a time. A process that cannot draw noise on its way has no particles and no tree, and the
+table says so.
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ def measure(setting: Setting, cell: Cell) -> None:
     found: dict[str, Any] = {"sampler": cell.sampler, "budget": cell.budget}
     try:
         acting = cell.acting(setting.temperature)
-        found |= {"acting": acting.to_json()} | _measured(setting, guide(load_policy(setting.run), acting), acting.plain)
+        found |= {"acting": acting.to_json()} | _measured(
+            setting, guide(load_policy(setting.run), acting), acting.plain
+        )
     except LaminarError as error:
         found["missing"] = str(error)
     file.with_suffix(".part").write_text(json.dumps(found, indent=1))
@@ -123,7 +127,7 @@ def _measured(setting: Setting, policy: PolicyModule, plain: bool) -> dict[str, 
     if plain:
         keep = np.linspace(0, len(visited) - 1, STATES).astype(int)
         chosen = {key: torch.cat([visited[index][key][:1] for index in keep]).numpy() for key in visited[0]}
-        np.savez(states, allow_pickle=False, **chosen)
+        np.savez(states, **chosen)
     returns = claims.returns
     scores = normalized_score(setting.env_id, returns.tolist())
     return {

@@ -48,7 +48,7 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Account:
     """One episode of T control steps with D decisions, before J witnesses.
 
     Attributes:
@@ -89,7 +89,7 @@ class Claims:
         witnesses: their J witnesses.
     """
 
-    episodes: list[Testimony]
+    episodes: list[Account]
     witnesses: Sequence[Witness]
 
     @property
@@ -141,8 +141,8 @@ class _Hearing:
         self.witnesses = witnesses
         self.heard: tuple[Decision, Array] | None = None
 
-    def __call__(self, lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Testimony]:
-        """Run the seeds; return the testimonies of those that were finished."""
+    def __call__(self, lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Account]:
+        """Run the seeds; return the accounts of those that were finished."""
         check_ends(lockstep.env_id, lockstep.world.envs[0])
         rewards: dict[int, list[float]] = {seed: [] for seed in seeds}
         times: dict[int, list[int]] = {seed: [] for seed in seeds}
@@ -162,7 +162,7 @@ class _Hearing:
 
         done = lockstep.run(seeds, lockstep.start, advance)
         return {
-            seed: Testimony(
+            seed: Account(
                 np.array(rewards[seed]), cut[seed], np.array(times[seed], np.int64), np.stack(claimed[seed])
             )
             for seed in seeds
