@@ -162,9 +162,7 @@ class _Hearing:
 
         done = lockstep.run(seeds, lockstep.start, advance)
         return {
-            seed: Account(
-                np.array(rewards[seed]), cut[seed], np.array(times[seed], np.int64), np.stack(claimed[seed])
-            )
+            seed: Account(np.array(rewards[seed]), cut[seed], np.array(times[seed], np.int64), np.stack(claimed[seed]))
             for seed in seeds
             if seed in done
         }

@@ -72,7 +72,7 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "eval",
             [
                 "episodes: 50 # one a seed (at least 1)",
-                "temperature: 1.0 # of the softmax, in units of Q (above 0)",
+                "temperature: 1.0 # in units of Q; what is guided aims at policy x exp(Q / temperature) (above 0)",
             ],
         ),
         (
