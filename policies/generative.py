@@ -107,6 +107,15 @@ class GenerativePolicy(PolicyModule):
         return one - self.action_normalizer.inverse({"action": zero})["action"]
 
     @property
+    def condition_dim(self) -> int:
+        """D, the width of what `encode` gives for one time step."""
+        return self.encoder.output_dim
+
+    def normalized(self, action: Tensor) -> Tensor:
+        """Return raw actions (..., A) in the units in which they are learned."""
+        return self.action_normalizer({"action": action})["action"]
+
+    @property
     def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Key -> lowest and highest observation in the training data, raw units; those of states only."""
         return self.observation_normalizer.fitted_range
@@ -138,7 +147,7 @@ class GenerativePolicy(PolicyModule):
 
         Raw units; padded actions do not count.
         """
-        action = self.action_normalizer({"action": batch["action"]})["action"]
+        action = self.normalized(batch["action"])
         cond = self.encode(batch["observation"])
         return self.process.loss(self.network, action, cond, generator, mask=batch.get("mask"), draws=draws)
 

@@ -66,6 +66,15 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.action_scale
 
     @property
+    def condition_dim(self) -> int:
+        """D, the width of what `encode` gives for one time step."""
+        return self.composed_of.condition_dim
+
+    def normalized(self, action: Tensor) -> Tensor:
+        """Return raw actions (..., A) in the units in which they are learned."""
+        return self.composed_of.normalized(action)
+
+    @property
     def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Key -> lowest and highest observation in the training data, raw units; those of states only."""
         return self.composed_of.fitted_range
