@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .policies import Policy
 
 AnyPath = str | os.PathLike[str]
 Settings = Mapping[str, Any]
@@ -36,7 +39,7 @@ def train(
     task: str | None = None,
     env: str | Settings | None = None,
     evaluation: int | Settings | None = None,
-    init: AnyPath | Settings | None = None,
+    init: AnyPath | Settings | Policy | None = None,
     steps: int | None = None,
     seed: int | None = None,
     seeds: Sequence[int] | None = None,
@@ -58,7 +61,8 @@ def train(
         task: name of a built-in task, in place of `env`.
         env: `env.id`, or all settings of the environment to evaluate in while training.
         evaluation: `evaluation.every`, or all settings of evaluations while training.
-        init: `init.path`, a saved policy to start from, or all settings of the start.
+        init: `init.path`, a saved policy to start from, or all settings of the start; or the policy itself. One that is
+            not made of tensors, and a function by `laminar.black_box`, can be steered (method="dsrl", "dsrl_sac").
         steps: updates in all.
         seed: of the first weights and of all that is drawn.
         seeds: list of seeds that train together, in place of `seed`.
@@ -78,9 +82,14 @@ def train(
     from .configs.compose import compose
     from .train.run.restored import restored
     from .train.run.trainer import train as run
+    from .train.start import GIVEN, as_module
 
+    policy = given.pop("init.path", None)
+    itself = None if policy is None or isinstance(policy, str) else as_module(policy)
+    if policy is not None:
+        given["init.path"] = policy if itself is None else GIVEN
     config = compose("train", [], given)
-    return run(restored(config, given) if config.resume else config)
+    return run(restored(config, given) if config.resume else config, itself)
 
 
 def collect(

@@ -34,9 +34,7 @@ class Slots:
         limits: what actions are clipped to, and what was cut of those that were executed.
     """
 
-    def __init__(
-        self, env_id: str | gymnasium.Env[Any, Any], wanted: Spec, count: int, render: bool = False
-    ) -> None:
+    def __init__(self, env_id: str | gymnasium.Env[Any, Any], wanted: Spec, count: int, render: bool = False) -> None:
         """Make the environments.
 
         Args:

@@ -166,7 +166,8 @@ class Guided(PolicyModule):
     def _values(self, cond: Tensor, chunks: Tensor) -> Tensor:
         """(B N,) least value of the heads, of what the environment would get."""
         assert self.critic is not None  # checked at the start
-        judged = self.composed_of.normalized(chunks).flatten(1)[:, : self.critic.action_dim]  # a critic may judge what is executed of a chunk
+        normalized = self.composed_of.normalized(chunks)
+        judged = normalized.flatten(1)[:, : self.critic.action_dim]  # a critic may judge what is executed of a chunk
         return self.critic(cond.flatten(1), judged).amin(dim=0)
 
 

@@ -79,7 +79,15 @@ def shaped_noise(chosen: Tensor, shape: tuple[int, ...], repeated: bool) -> Tens
 
 
 def chosen_dim(shape: tuple[int, ...], repeated: bool) -> int:
-    """Return n, how many numbers of noise are chosen for a base whose noise has this shape."""
+    """Return n, how many numbers of noise are chosen for a base whose noise has this shape.
+
+    Raises:
+        LaminarError: one vector for all steps, and the noise has no steps.
+    """
+    if repeated and len(shape) < 2:
+        raise LaminarError(
+            f"noise can be repeated over the steps of a chunk, and this base's of shape {shape} has none"
+        )
     return math.prod(shape[1:] if repeated else shape)
 
 
