@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.normalizer import Normalizer
 from ..data.spec import Spec
 from ..errors import LaminarError
-from .module import PolicyModule
+from .module import PolicyModule, limits_of
 from .networks import Network
 from .networks.encoders import Encoder, Vector
 from .policy import Policy
@@ -50,13 +50,16 @@ class BlackBox(PolicyModule):
         self._noise_shape = tuple(noise_shape)
         self.seen = seen
         vars(self)["function"] = function  # no attribute of a module: it may be one, whose weights are not ours to save
-        bounded = spec.action_low is not None and spec.action_high is not None
-        low = torch.tensor(spec.action_low if bounded else [-1.0] * spec.action_dim)
-        high = torch.tensor(spec.action_high if bounded else [1.0] * spec.action_dim)
+        low, high = limits_of(spec)
+        bounded = (high - low).isfinite() & (high > low)
+        self.action_low: Tensor
+        self.action_high: Tensor
         self.action_offset: Tensor
         self.action_half: Tensor
-        self.register_buffer("action_offset", (low + high) / 2, persistent=False)
-        self.register_buffer("action_half", torch.where(high > low, (high - low) / 2, 1.0), persistent=False)
+        half, middle = torch.where(bounded, (high - low) / 2, 1.0), torch.where(bounded, (low + high) / 2, 0.0)
+        values = {"action_low": low, "action_high": high, "action_offset": middle, "action_half": half}
+        for name, value in values.items():
+            self.register_buffer(name, value, persistent=False)
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
@@ -77,6 +80,11 @@ class BlackBox(PolicyModule):
     def action_scale(self) -> Tensor:
         """(A,) half of the range of each action dimension; 1 where it has no limits."""
         return self.action_half
+
+    @property
+    def action_limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest actions (A,), raw units; infinite where there is no limit."""
+        return self.action_low, self.action_high
 
     @property
     def condition_dim(self) -> int:

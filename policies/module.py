@@ -75,6 +75,11 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.normalized(action)
 
     @property
+    def action_limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest actions (A,), raw units; infinite where there is no limit."""
+        return self.composed_of.action_limits
+
+    @property
     def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Key -> lowest and highest observation in the training data, raw units; those of states only."""
         return self.composed_of.fitted_range
@@ -241,6 +246,13 @@ class PolicyModule(nn.Module, ABC):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def limits_of(spec: Spec) -> tuple[Tensor, Tensor]:
+    """Return lowest and highest actions (A,) of a spec, infinite where it has no limits."""
+    infinite = torch.full((spec.action_dim,), torch.inf)
+    low, high = spec.action_low, spec.action_high
+    return -infinite if low is None else torch.tensor(low), infinite if high is None else torch.tensor(high)
 
 
 def _of_the_base(name: str) -> str:

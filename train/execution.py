@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs.world import World
+from ..envs.world import Outcome, World
 from ..errors import LaminarError
-from ..policies.observations import Windows, as_tensors, check_values
+from ..policies.observations import Windows, check_values
 
 
 class Execution:
@@ -32,9 +32,14 @@ class Execution:
         self.seen = Windows()
 
     def begin(self, seeds: Mapping[int, int], options: Mapping[int, dict[str, Any]] | None = None) -> None:
-        """Begin an episode in some slots, see `World.reset`."""
+        """Begin an episode in some slots, see `World.reset`.
+
+        Raises:
+            LaminarError: as `World.reset` does, or an observation is not finite.
+        """
         self.world.reset(seeds, options)
-        self._see(np.array(list(seeds), np.int64), fresh=True)
+        self._see(list(seeds), fresh=True)
+        self._check_seen()
 
     def step(self, chunk: Tensor) -> dict[str, Any]:
         """Execute one chunk (B, H, A), raw units, in every slot, and return it as rows.
@@ -45,59 +50,71 @@ class Execution:
             "terminated" (B,), "truncated" (B,) never both, "success" (B,) float64, NaN where it was not told.
 
         Raises:
-            LaminarError: the chunk or a reward is not finite.
+            LaminarError: the chunk, a reward or an observation is not finite.
         """
-        before, slots = self.seen, self.world.slots
-        chunk = chunk[:, : self.execute].cpu()
-        if not math.isfinite(chunk.sum().item()):
+        before = self.seen
+        actions: NDArray[np.float32] = chunk[:, : self.execute].cpu().numpy()
+        if not math.isfinite(float(actions.sum())):
             raise LaminarError("the policy's chunk is not finite; look at its weights and at what it sees")
-        reward, taken, success = np.zeros(slots), np.zeros(slots, np.int64), np.full(slots, np.nan)
-        terminated, truncated = np.zeros((2, slots), np.bool_)
-        # A policy with a history sees every observation on the way, which a world does not show of a whole chunk.
-        for piece in chunk.split(1 if self.history > 1 else self.execute, dim=1):
-            running = np.flatnonzero(~(terminated | truncated))
-            if not len(running):
-                break
-            outcome = self.world.step(piece.numpy(), running)
-            reward += outcome.reward
-            taken += outcome.steps
-            terminated |= outcome.terminated
-            truncated |= outcome.truncated
-            success = np.fmax(success, outcome.success)  # of NaN and a number the number
-            self._see(running)
-        self._check(reward)
-        last = torch.from_numpy(np.minimum(np.arange(self.execute), taken[:, None] - 1))
+        outcome = self._execute(actions)
+        self._check_reward(outcome.reward)
+        self._check_seen()
+        over = [slot for slot, ended in enumerate(outcome.ended.tolist()) if ended]
+        executed = actions.copy()
+        for slot in over:
+            executed[slot, outcome.steps[slot] :] = executed[slot, outcome.steps[slot] - 1]
         return {
             "observation": before,
             "next_observation": self.seen,
-            "action": chunk.gather(1, last.unsqueeze(2).expand_as(chunk)),
-            "reward": torch.from_numpy(reward).float(),
-            "steps": torch.from_numpy(taken),
-            "terminated": torch.from_numpy(terminated),
-            "truncated": torch.from_numpy(truncated),
-            "success": torch.from_numpy(success),
+            "action": torch.from_numpy(executed),
+            "reward": torch.from_numpy(outcome.reward).float(),
+            "steps": torch.from_numpy(outcome.steps),
+            "terminated": torch.from_numpy(outcome.terminated),
+            "truncated": torch.from_numpy(outcome.truncated),
+            "success": torch.from_numpy(outcome.success),
         }
 
-    def _check(self, reward: NDArray[np.float64]) -> None:
-        if not math.isfinite(reward.sum()):
+    def _execute(self, chunk: NDArray[np.float32]) -> Outcome:
+        """Execute chunks (B, execute, A), each until its episode ends, and see where they lead."""
+        # A policy with a history sees every observation on the way, which a world does not show of a whole chunk.
+        piece = 1 if self.history > 1 else self.execute
+        outcome = self.world.step(chunk[:, :piece])
+        self._see(range(self.world.slots))
+        for at in range(piece, self.execute, piece):
+            running = np.flatnonzero(~outcome.ended).tolist()
+            if not running:
+                break
+            more = self.world.step(chunk[:, at : at + piece], running)
+            outcome.reward += more.reward
+            outcome.steps += more.steps
+            outcome.terminated |= more.terminated
+            outcome.truncated |= more.truncated
+            outcome.success = np.fmax(outcome.success, more.success)  # of NaN and a number the number
+            self._see(running)
+        return outcome
+
+    def _see(self, slots: Sequence[int], fresh: bool = False) -> None:
+        """Append what is in view to the windows of some slots; a fresh one repeats it."""
+        windows = Windows()
+        for key, rows in self.world.observations.items():
+            before = self.seen.get(key)
+            if before is None or ((fresh or self.history == 1) and len(slots) == len(rows)):
+                window = np.repeat(rows[:, None], self.history, axis=1)
+            else:
+                window = before.numpy().copy()  # rows that were given away stay as they are
+                window[slots, :-1] = rows[slots, None] if fresh else window[slots, 1:]
+                window[slots, -1] = rows[slots]
+            windows[key] = torch.from_numpy(window)
+        self.seen = windows
+
+    def _check_seen(self) -> None:
+        if not all(math.isfinite(window.sum().item()) for window in self.seen.values()):
+            check_values(self.world.spec, {key: window[:, -1] for key, window in self.seen.items()})
+
+    def _check_reward(self, reward: NDArray[np.float64]) -> None:
+        if not math.isfinite(float(reward.sum())):
             slot = int(np.flatnonzero(~np.isfinite(reward))[0])
             raise LaminarError(
                 f"the environment in slot {slot} gave a reward of {reward[slot]}, which nothing can be learned from; "
                 "correct it, or register it in a wrapper that does"
             )
-
-    def _see(self, chosen: NDArray[np.int64], fresh: bool = False) -> None:
-        """Append what is in view to the windows of some slots; a fresh one repeats it."""
-        current = as_tensors(self.world.spec, self.world.observations, None)
-        check_values(self.world.spec, current)
-        index = torch.from_numpy(chosen)
-        windows = Windows()
-        for key, value in current.items():
-            repeated = value.unsqueeze(1).expand(-1, self.history, *value.shape[1:])
-            before = self.seen.get(key)
-            # rows that were given away stay as they are
-            window = repeated.clone() if before is None else before.clone()
-            shifted = torch.cat([window[index, 1:], value[index].unsqueeze(1)], dim=1)
-            window[index] = repeated[index] if fresh else shifted
-            windows[key] = window
-        self.seen = windows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..envs.world import World
 from ..policies.observations import Windows
 from .execution import Execution
+from .patience import Patience
 
 Decide = Callable[[Windows], Tensor]
 """Windows {key: (B, h, ...)} -> chunks (B, H, A), raw units."""
@@ -32,7 +33,7 @@ class Interaction:
         steps: control steps so far, of all slots.
     """
 
-    def __init__(self, world: World, history: int, execute: int, seed: int) -> None:
+    def __init__(self, world: World, history: int, execute: int, seed: int, patience: float | None = None) -> None:
         """Begin an episode in every slot.
 
         Args:
@@ -40,25 +41,36 @@ class Interaction:
             history: observations that a policy sees.
             execute: actions of a chunk that are executed.
             seed: of the run; its episodes have seeds that no other run and no evaluation uses.
+            patience: see `Patience`; None lets every episode run to its own end.
         """
         self.world, self._execution = world, Execution(world, history, execute)
         self.steps = 0
         self._first = _APART + seed * _EACH
         self._episodes = 0
-        self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot; -1 is not told
+        # return, success and control steps of the episode in each slot; -1 where success is not told
+        self._running = np.zeros((3, world.slots))
+        self.patience = Patience(patience)
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
-        self._begin(np.ones(world.slots, np.bool_))
+        self._begin(range(world.slots))
 
     def step(self, decide: Decide) -> dict[str, Any]:
-        """Execute one chunk in every slot, and return it as rows, see `Execution.step`."""
+        """Execute one chunk in every slot, and return it as rows.
+
+        Returns:
+            As `Execution.step`, and "ended" (B,), also by a time limit or by patience.
+        """
         rows = self._execution.step(decide(self.seen))
-        self.steps += int(rows["steps"].sum())
-        self._running[0] += rows["reward"].numpy()
-        self._running[1] = np.fmax(self._running[1], rows["success"].numpy())  # of NaN and a number the number
-        ended = (rows["terminated"] | rows["truncated"]).numpy()
-        self._recent.extend(self._running[:, slot].tolist() for slot in np.flatnonzero(ended))  # type: ignore[misc]
-        self._begin(ended)
-        return rows
+        running, steps, terminated = self._running, rows["steps"].numpy(), rows["terminated"].numpy()
+        self.steps += sum(steps.tolist())
+        running[0] += rows["reward"].numpy()
+        np.fmax(running[1], rows["success"].numpy(), out=running[1])  # of NaN and a number the number
+        running[2] += steps
+        self.patience.learn(running[2, terminated & (running[1] > 0)])
+        ended = terminated | rows["truncated"].numpy() | (running[2] >= self.patience.limit)
+        over = np.flatnonzero(ended).tolist()
+        self._recent.extend(running[:2, slot].tolist() for slot in over)  # type: ignore[misc]
+        self._begin(over)
+        return rows | {"ended": torch.from_numpy(ended)}
 
     @property
     def seen(self) -> Windows:
@@ -86,6 +98,7 @@ class Interaction:
         return {f"seen.{key}": value for key, value in self.seen.items()} | {
             "recent": recent,
             "running": torch.from_numpy(self._running.copy()),
+            "patience": self.patience.state(),
             "counts": torch.tensor([self.steps, self._episodes, len(self._recent)]),
         }
 
@@ -94,14 +107,14 @@ class Interaction:
         frames = {key.removeprefix("seen."): value for key, value in state.items() if key.startswith("seen.")}
         self._execution.seen = Windows(frames)
         self._running = state["running"].numpy().copy()
+        self.patience.load_state(state["patience"])
         self.steps, self._episodes, recent = (int(value) for value in state["counts"])
         self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
-    def _begin(self, slots: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    def _begin(self, slots: Sequence[int]) -> None:
         """Begin a new episode in some slots."""
-        chosen = np.flatnonzero(slots)
-        if not len(chosen):
+        if not slots:
             return
-        self._execution.begin({int(slot): self._first + self._episodes + n for n, slot in enumerate(chosen)})
-        self._episodes += len(chosen)
-        self._running[:, chosen] = np.array([[0.0], [-1.0]])
+        self._execution.begin({slot: self._first + self._episodes + n for n, slot in enumerate(slots)})
+        self._episodes += len(slots)
+        self._running[:, slots] = np.array([[0.0], [-1.0], [0.0]])

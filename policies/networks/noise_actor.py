@@ -63,14 +63,8 @@ class NoiseActor(nn.Module):
         check(config, "actor")
         self.config, self.bound, self.noise_dim = config, bound, noise_dim
         self.widths, self.clips = None if widths is None else list(widths), clips
-        sizes = [condition_dim, *(widths or [config.width] * config.depth)]
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(sizes):
-            layers.append(nn.Linear(inputs, outputs))
-            if config.layer_norm:
-                layers.append(LayerNorm(outputs))
-            layers.append(activation_by_name(config.activation))
-        self.layers = nn.Sequential(*layers)
+        sizes = widths or [config.width] * config.depth
+        self.layers = perceptron(config, condition_dim, sizes)
         self.head = nn.Linear(sizes[-1], 2 * noise_dim)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -117,6 +111,17 @@ def described_actor(described: Mapping[str, Any], condition_dim: int, noise_dim:
     settings = dict(described)
     bound, widths, clips = (settings.pop(name) for name in ("bound", "widths", "clips"))
     return NoiseActor(NoiseActorConfig(**settings), condition_dim, noise_dim, bound, widths, clips)
+
+
+def perceptron(config: NoiseActorConfig, inputs: int, widths: Sequence[int] | None = None) -> nn.Sequential:
+    """Return the hidden layers of an actor, (B, inputs) -> (B, width); of these widths where they differ."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise([inputs, *(widths or [config.width] * config.depth)]):
+        layers.append(nn.Linear(before, after))
+        if config.layer_norm:
+            layers.append(LayerNorm(after))
+        layers.append(activation_by_name(config.activation))
+    return nn.Sequential(*layers)
 
 
 def unit_deviation(bound: float) -> float:
