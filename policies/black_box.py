@@ -153,7 +153,9 @@ class BlackBox(PolicyModule):
                 "this policy was made of a function, which its files do not hold: give it again by "
                 "load_policy(FOLDER, black_box=FUNCTION)"
             )
-        chunk = torch.as_tensor(function(dict(windows), noise), dtype=torch.float32, device=noise.device)
+        with torch.no_grad():
+            made = function({key: value.detach() for key, value in windows.items()}, noise.detach())
+        chunk = torch.as_tensor(made, dtype=torch.float32, device=noise.device)
         wanted = (len(noise), self.spec.chunk, self.spec.action_dim)
         if chunk.shape != wanted:
             raise LaminarError(f"the black box returned shape {tuple(chunk.shape)}, expected {wanted}: {_AXES}")
