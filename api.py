@@ -61,8 +61,7 @@ def train(
         task: name of a built-in task, in place of `env`.
         env: `env.id`, or all settings of the environment to evaluate in while training.
         evaluation: `evaluation.every`, or all settings of evaluations while training.
-        init: `init.path`, a saved policy to start from, or all settings of the start; or the policy itself. One that is
-            not made of tensors, and a function by `laminar.black_box`, can be steered (method="dsrl", "dsrl_sac").
+        init: `init.path`, a saved policy to start from, or all settings of the start; or a policy in memory.
         steps: updates in all.
         seed: of the first weights and of all that is drawn.
         seeds: list of seeds that train together, in place of `seed`.
@@ -82,14 +81,11 @@ def train(
     from .configs.compose import compose
     from .train.run.restored import restored
     from .train.run.trainer import train as run
-    from .train.start import GIVEN, as_module
+    from .train.start import named
 
-    policy = given.pop("init.path", None)
-    itself = None if policy is None or isinstance(policy, str) else as_module(policy)
-    if policy is not None:
-        given["init.path"] = policy if itself is None else GIVEN
+    given, policy = named(given)
     config = compose("train", [], given)
-    return run(restored(config, given) if config.resume else config, itself)
+    return run(restored(config, given) if config.resume else config, policy)
 
 
 def collect(

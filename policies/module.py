@@ -27,7 +27,7 @@ from .processes.solvers import Source
 class PolicyModule(nn.Module, ABC):
     """A policy whose chunks are a function of tensors, so that it can be saved, exported and captured as one.
 
-    The generative policy is the only one without a base. A composed policy (guided, steered, planning) stands in front
+    The generative policy and the black box have no base. A composed policy (guided, steered, planning) stands in front
     of a base, which it holds as `base` and saves with its own weights; whoever composes, evaluates or deploys does not
     know which it is; what a composed policy does not define, its base does. A kind of policy is a module of this room
     with one such class and a function ``restore(config, spec, base)``; its file name is its kind.

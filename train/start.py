@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,19 @@ GIVEN = "(a policy given in Python)"
 """What `init.path` of such a run says."""
 
 
-def as_module(given: Any) -> PolicyModule:
-    """Return a policy that was given in Python as one that can be improved; what is no module is a black box.
+def named(settings: Mapping[str, Any]) -> tuple[dict[str, Any], PolicyModule | None]:
+    """Return settings whose `init.path` is text, and the policy, if one was given in its place.
+
+    What is not made of tensors is a black box.
 
     Raises:
         LaminarError: a function, which does not say what it sees and does.
     """
-    return given if isinstance(given, PolicyModule) else black_box(given)
+    given = settings.get("init.path")
+    if given is None or isinstance(given, str):
+        return dict(settings), None
+    policy = given if isinstance(given, PolicyModule) else black_box(given)
+    return {**settings, "init.path": GIVEN}, policy
 
 
 def opened(config: TrainConfig, given: PolicyModule | None) -> PolicyModule:
