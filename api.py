@@ -83,9 +83,9 @@ def train(
     from .train.run.trainer import train as run
     from .train.start import named
 
-    given, policy = named(given)
+    given, start = named(given)
     config = compose("train", [], given)
-    return run(restored(config, given) if config.resume else config, policy)
+    return run(restored(config, given) if config.resume else config, start)
 
 
 def collect(

@@ -16,6 +16,7 @@ from ..errors import LaminarError
 from .ids import split_id
 from .limits import ActionLimits, Clipping
 from .make import adopt_env, make_env
+from .rendering import name_of
 from .room import as_room
 from .spec import env_spec, no_array, no_arrays
 from .step_cap import assumed_cap, cap_remark
@@ -86,11 +87,6 @@ def fit_env(
         raise
     space: Any = env.action_space  # a Box, or it would have no spec
     return Fitted(env_id, env, spec, ActionLimits(space, spec.action.names), unseen)
-
-
-def name_of(env: gymnasium.Env[Any, Any]) -> str:
-    """Return what an environment is called in messages: its id, or its class."""
-    return env.spec.id if env.spec else type(env.unwrapped).__name__
 
 
 def unseen_remark(env_id: str, unseen: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ class SteeringBySAC(Improver):
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check(config, "method")
         _check_release()
-        _check_runtime(context)
+        _check_run(recorded, context)
         from .stock import Stock
 
         assert context.world is not None  # the method acts
@@ -139,7 +139,11 @@ def _check_release() -> None:
         )
 
 
-def _check_runtime(context: Context) -> None:
+def _check_run(recorded: Episodes | None, context: Context) -> None:
+    if recorded is not None:
+        raise LaminarError(
+            "method=dsrl_sac learns from noises, which recordings do not have: leave data.path out, or take method=dsrl"
+        )
     runtime = context.runtime
     if runtime.compiled or runtime.captured or runtime.autocast:
         raise LaminarError(

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import laminar
+from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
 from laminar.envs.slots import Slots
 from laminar.errors import LaminarError
@@ -202,6 +203,12 @@ def test_a_run_is_resumed_to_the_bit(counter: ModuleType, clone: Path, tmp_path:
     assert laminar.evaluate(policy, f"{ID}?limit=6", [0]).episodes
 
 
+def recorded_file(counter: ModuleType, folder: Path) -> Path:
+    path = folder / "count.hdf5"
+    d4rl.write(path, counter.collect(counter.make(ID, False), 3, 0))
+    return path
+
+
 class Doing:
     """A policy of somebody else's: it does the half of its noise."""
 
@@ -271,6 +278,8 @@ def test_settings_that_would_change_nothing(counter: ModuleType, clone: Path, tm
         train(clone, tmp_path / "compiled", runtime="compile")
     with pytest.raises(LaminarError, match="cannot train seeds together"):
         train(clone, tmp_path / "seeds", seeds=[0, 1])
+    with pytest.raises(LaminarError, match=r"leave data.path out, or take method=dsrl"):
+        train(clone, tmp_path / "recorded", data=recorded_file(counter, tmp_path))
 
 
 def test_an_environment_of_another_action_width(counter: ModuleType, clone: Path, tmp_path: Path) -> None:
