@@ -52,7 +52,10 @@ def test_our_own_ones_pass_without_a_warning(env_id: str) -> None:
 
 def test_angles_without_limits_are_all_that_is_refused() -> None:
     """An absolute pose has no limits where angles repeat; Stable-Baselines3 acts only within limits."""
-    with pytest.raises(AssertionError, match="finite lower and upper bound"):
+    with (
+        pytest.raises(AssertionError, match="finite lower and upper bound"),
+        pytest.warns(UserWarning, match="symmetric"),
+    ):
         check_env(make_env("laminar/Playroom-v0?task=open_drawer&action=absolute"))
 
 
