@@ -57,8 +57,8 @@ class Guidance:
 
 
 @dataclass
-class EvalConfig(Guidance):
-    """One evaluation."""
+class Evaluated:
+    """What is evaluated; in the order of the help, what guides comes after it."""
 
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     env: EnvConfig = field(default_factory=EnvConfig)
@@ -68,6 +68,12 @@ class EvalConfig(Guidance):
     protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
     # chunks or particles that the critic chooses from, a tree's budget in samples; null is 1, 50 for protocol=offline
     candidates: int | None = number(None, least=1, null=True)
+
+
+@dataclass
+class EvalConfig(Guidance, Evaluated):
+    """One evaluation."""
+
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
@@ -107,8 +113,8 @@ class CompareConfig:
 
 
 @dataclass
-class BenchConfig(Guidance):
-    """Latency of one policy: every runtime x steps x batch."""
+class Benched:
+    """What is timed."""
 
     policy: PolicyPath = field(default_factory=PolicyPath)
     runtimes: Any = None  # list of eager, compile, cuda_graph, pt2 and onnx; null takes those that suit the device
@@ -116,6 +122,12 @@ class BenchConfig(Guidance):
     batch: Any = 1  # list of robots a call
     # chunks, or particles, a robot that the policy's critic chooses from
     candidates: int | None = number(None, least=1, null=True)
+
+
+@dataclass
+class BenchConfig(Guidance, Benched):
+    """Latency of one policy: every runtime x steps x batch."""
+
     calls: int = number(2000, least=1)  # timed calls of every row; a p99 of fewer says little
     # control rate that p99 is held against; null is that of the policy's Spec
     rate_hz: float | None = number(None, above=0, null=True)
@@ -128,14 +140,20 @@ class BenchConfig(Guidance):
 
 
 @dataclass
-class ExportConfig(Guidance):
-    """One artifact of a policy."""
+class Exported:
+    """What is exported."""
 
     policy: PolicyPath = field(default_factory=PolicyPath)
     format: str = "onnx"  # onnx, or pt2: AOTInductor, for this kind of machine and this PyTorch
     batch: int = number(1, least=1)  # observations a call
     steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
     candidates: int = number(1, least=1)  # chunks, or particles, that the critic chooses from
+
+
+@dataclass
+class ExportConfig(Guidance, Exported):
+    """One artifact of a policy."""
+
     out: str | None = path()  # folder of the artifact
 
 

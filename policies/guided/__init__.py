@@ -23,7 +23,6 @@ from torch import Tensor
 
 from ...data.spec import Spec
 from ...errors import LaminarError
-from ..generative import GenerativePolicy, generative
 from ..module import PolicyModule
 from ..networks import Network
 from ..networks.critics import Critic, CriticConfig
@@ -199,7 +198,7 @@ class Guided(PolicyModule):
     @property
     def _judge(self) -> Judge:
         assert self.critic is not None  # checked at the start
-        return Judge(generative(self.composed_of), self.critic)
+        return Judge(self.composed_of, self.critic)
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Guided:
@@ -207,14 +206,14 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     if base is None:
         raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
     judged = config.get("judged")  # all, in files of before
-    critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]), judged)
+    critic = config["critic"] and new_critic(base, CriticConfig(**config["critic"]), judged)
     return Guided(base, critic or None, Acting.from_json(config["acting"]))
 
 
-def new_critic(policy: GenerativePolicy, config: CriticConfig, judged: int | None = None) -> Critic:
+def new_critic(policy: PolicyModule, config: CriticConfig, judged: int | None = None) -> Critic:
     """Build an untrained critic of a policy's encoded observations and normalized chunks, or of their first actions."""
     spec = policy.spec
-    return Critic(config, spec.history * policy.encoder.output_dim, (judged or spec.chunk) * spec.action_dim)
+    return Critic(config, spec.history * policy.condition_dim, (judged or spec.chunk) * spec.action_dim)
 
 
 def critic_of(policy: Policy) -> Critic | None:
@@ -237,7 +236,7 @@ def claim(policy: PolicyModule, windows: Mapping[str, Tensor], chunks: Tensor) -
     critic = critic_of(policy)
     if critic is None:
         raise LaminarError("a policy without a critic has nothing to say about chunks; train one, such as method=iql")
-    return Judge(generative(policy), critic).of_chunks(policy.encode(windows), chunks)
+    return Judge(policy, critic).of_chunks(policy.encode(windows), chunks)
 
 
 def acting_of(policy: Policy) -> Acting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import LaminarError
-from ..generative import GenerativePolicy, generative
+from ..generative import GenerativePolicy, generative_in
 from ..module import PolicyModule
 from ..networks.critics import Critic
 from .acting import Acting
@@ -37,7 +37,8 @@ def check_acting(base: PolicyModule, acting: Acting) -> None:
     """
     if acting.guidance != "best_of_n":
         _check_guidance(denoised_by(base, acting), acting)
-    if acting.noise_scale != 1 and not acting.branches and generative(base).process.inner_draws:
+    inner = generative_in(base)
+    if acting.noise_scale != 1 and not acting.branches and inner is not None and inner.process.inner_draws:
         raise LaminarError(
             f"noise_scale={acting.noise_scale:g} needs a policy that is a function of its starting noise, and "
             "this one's solver draws more on the way; act with noise_scale=1, or train with "
@@ -80,8 +81,8 @@ def denoised_by(base: PolicyModule, acting: Acting | None = None) -> GenerativeP
         if base.base is None or not isinstance(waits, Acting) or not waits.plain:
             what = "this way of acting" if acting is None else f"guidance={acting.guidance}"
             raise LaminarError(
-                f"{what} goes between the steps of a policy, and this one is composed ({kind}): give its base, or "
-                "choose guidance=best_of_n"
+                f"{what} goes between the steps of a policy, and this one ({kind}) has none of its own; guide its "
+                "base, or choose guidance=best_of_n"
             )
         base = base.base
     return base

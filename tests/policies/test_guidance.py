@@ -144,7 +144,7 @@ def test_a_composed_policy_is_guided_between_its_chunks_only(make_critical: Make
     quiet = Guided(policy.composed_of, acting=Acting(noise_scale=0.5))
     for guidance in ("gradient", "fk", "tree"):
         with pytest.raises(
-            LaminarError, match=rf"guidance={guidance} goes between the steps.*composed \(guided\): give"
+            LaminarError, match=rf"guidance={guidance} goes between the steps.*guided. has none of its own"
         ):
             Guided(quiet, policy.critic, Acting(3, guidance=guidance))
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from importlib.util import module_from_spec, spec_from_file_location
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,10 @@ from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
-from laminar.policies import GenerativePolicy
+from laminar.envs.suites import SUITES
+from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
@@ -90,6 +96,29 @@ def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[La
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch, repository: Path) -> ModuleType:
+    """Return the suite of the environment that counts, registered as a user does it."""
+    spec = spec_from_file_location("counter_suite", repository / "tests/envs/counter_suite.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "counter_suite", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(SUITES, "_registered", {})
+    SUITES.register(module)
+    return module
+
+
+@pytest.fixture
+def counting(counter: ModuleType) -> GenerativePolicy:
+    """Return an untrained flow for the environment that counts: chunks of 5 of which 4 are executed."""
+    episodes = counter.collect(counter.make(counter.ENV_ID, False), 3, 0)
+    torch.manual_seed(0)
+    config = PolicyConfig(process=FlowConfig(steps=2), chunk=5, execute=4)
+    return GenerativePolicy.build(config, MLPConfig(width=16, depth=2), episodes).eval()
 
 
 @pytest.fixture(scope="session")

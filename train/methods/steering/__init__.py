@@ -111,7 +111,7 @@ class Steering(Improver):
             history=spec.history,
             chunk=spec.execute,
             n_step=config.n_step * spec.execute,
-            discount=config.discount ** (1 / spec.execute),
+            discount=config.discount,
             reward=reward,
             device=context.device,
         )
@@ -133,7 +133,7 @@ class Steering(Improver):
             "next_cond": base.encode(seen["next_observation"]),
             "action": self.agent.normalized(seen["action"]),
             "reward": config.reward_scale * (seen["reward"] + config.reward_shift * seen["steps"]),
-            "discount": config.discount * (~seen["terminated"]).float(),
+            "discount": config.discount ** seen["steps"] * (~seen["terminated"]),
         }
 
     def _draw(self) -> tuple[Tensor, dict[str, Tensor]]:
