@@ -141,6 +141,12 @@ def test_it_moves_and_stays_an_ordinary_policy(make_critical: MakeGuided, proces
     obs, noise = observations(5), noise_for(guided, 5)
     with torch.no_grad():
         together = guided.sample(obs, noise)
+        plain, other = (
+            Acting(noise_scale=1 - 1e-9),
+            Acting(guidance="gradient", temperature=0.05, jacobian=_other(jacobian)),
+        )
+        for one in (plain, other):
+            assert not torch.allclose(guide(policy, one).sample(obs, noise), together), "both Jacobians move it"
     with torch.inference_mode():
         torch.testing.assert_close(guided.sample(obs, noise), together)
     alone = torch.cat([guided.sample(obs[i : i + 1], noise[i : i + 1]) for i in range(5)]).detach()
@@ -184,6 +190,10 @@ def test_wrong_settings_are_told_in_one_line(make_critical: MakeGuided, make_pol
         acting = Acting(4, guidance=guidance)
         with pytest.raises(LaminarError, match=rf"guidance={guidance} takes its noise for the 10 steps of the policy"):
             guide(make_critical("flow"), acting).sample(observations(2), steps=4)
+
+
+def _other(jacobian: str) -> str:
+    return "exact" if jacobian == "identity" else "identity"
 
 
 def observations(count: int, seed: int = 0) -> Tensor:
