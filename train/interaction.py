@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..envs.world import World
-from ..policies.observations import Windows, as_tensors
+from ..envs.world import Outcome, World
+from ..policies.observations import Windows
 
 Decide = Callable[[Windows], Tensor]
 """Windows {key: (B, h, ...)} -> chunks (B, H, A), raw units."""
@@ -47,7 +48,7 @@ class Interaction:
         self._windows = Windows()
         self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot; -1 is not told
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
-        self._begin(np.ones(world.slots, np.bool_))
+        self._begin(range(world.slots))
 
     def step(self, decide: Decide) -> dict[str, Any]:
         """Execute one chunk in every slot, and return it as rows.
@@ -57,34 +58,25 @@ class Interaction:
             episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,).
         """
         seen = self._windows
-        chunk = decide(seen)[:, : self.execute].cpu()
-        reward, taken = np.zeros(self.world.slots), np.zeros(self.world.slots, np.int64)
-        terminated, ended = np.zeros((2, self.world.slots), np.bool_)
-        # A policy with a history sees every observation on the way, which a world does not show of a whole chunk.
-        for piece in chunk.split(1 if self.history > 1 else self.execute, dim=1):
-            running = np.flatnonzero(~ended)
-            if not len(running):
-                break
-            outcome = self.world.step(piece.numpy(), running)
-            reward += outcome.reward
-            taken += outcome.steps
-            terminated |= outcome.terminated
-            ended |= outcome.ended
-            self._running[1] = np.fmax(self._running[1], outcome.success)  # of NaN and a number the number
-            self._see(running)
-        self.steps += int(taken.sum())
-        self._running[0] += reward
-        last = torch.from_numpy(np.minimum(np.arange(self.execute), taken[:, None] - 1))
+        chunk: NDArray[np.float32] = decide(seen)[:, : self.execute].cpu().numpy()
+        outcome = self._execute(chunk)
+        over = [slot for slot, ended in enumerate(outcome.ended.tolist()) if ended]
+        action = chunk.copy()
+        for slot in over:
+            action[slot, outcome.steps[slot] :] = action[slot, outcome.steps[slot] - 1]
         rows = {
             "observation": dict(seen),
             "next_observation": dict(self._windows),
-            "action": chunk.gather(1, last.unsqueeze(2).expand_as(chunk)),
-            "reward": torch.from_numpy(reward).float(),
-            "steps": torch.from_numpy(taken),
-            "terminated": torch.from_numpy(terminated),
+            "action": torch.from_numpy(action),
+            "reward": torch.from_numpy(outcome.reward).float(),
+            "steps": torch.from_numpy(outcome.steps),
+            "terminated": torch.from_numpy(outcome.terminated),
         }
-        self._recent.extend(self._running[:, slot].tolist() for slot in np.flatnonzero(ended))  # type: ignore[misc]
-        self._begin(ended)
+        self.steps += sum(outcome.steps.tolist())
+        self._running[0] += outcome.reward
+        np.fmax(self._running[1], outcome.success, out=self._running[1])  # of NaN and a number the number
+        self._recent.extend(self._running[:, slot].tolist() for slot in over)  # type: ignore[misc]
+        self._begin(over)
         return rows
 
     @property
@@ -124,28 +116,44 @@ class Interaction:
         self.steps, self._episodes, recent = (int(value) for value in state["counts"])
         self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
-    def _begin(self, slots: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        """Begin a new episode in some slots."""
-        chosen = np.flatnonzero(slots)
-        if not len(chosen):
-            return
-        self.world.reset({int(slot): self._first + self._episodes + n for n, slot in enumerate(chosen)})
-        self._episodes += len(chosen)
-        self._running[:, chosen] = np.array([[0.0], [-1.0]])
-        self._see(chosen, fresh=True)
+    def _execute(self, chunk: NDArray[np.float32]) -> Outcome:
+        """Execute chunks (B, execute, A), each until its episode ends, and see where they lead."""
+        # A policy with a history sees every observation on the way, which a world does not show of a whole chunk.
+        piece = 1 if self.history > 1 else self.execute
+        outcome = self.world.step(chunk[:, :piece])
+        self._see(range(self.world.slots))
+        for at in range(piece, self.execute, piece):
+            running = np.flatnonzero(~outcome.ended).tolist()
+            if not running:
+                break
+            more = self.world.step(chunk[:, at : at + piece], running)
+            outcome.reward += more.reward
+            outcome.steps += more.steps
+            outcome.terminated |= more.terminated
+            outcome.truncated |= more.truncated
+            outcome.success = np.fmax(outcome.success, more.success)
+            self._see(running)
+        return outcome
 
-    def _see(self, chosen: np.ndarray[Any, Any], fresh: bool = False) -> None:
+    def _begin(self, slots: Sequence[int]) -> None:
+        """Begin a new episode in some slots."""
+        if not slots:
+            return
+        self.world.reset({slot: self._first + self._episodes + n for n, slot in enumerate(slots)})
+        self._episodes += len(slots)
+        self._running[:, slots] = np.array([[0.0], [-1.0]])
+        self._see(slots, fresh=True)
+
+    def _see(self, slots: Sequence[int], fresh: bool = False) -> None:
         """Append what is in view to the windows of some slots; a fresh one repeats it."""
-        current = as_tensors(self.world.spec, self.world.observations, None)
-        index = torch.from_numpy(chosen)
         windows = Windows()
-        for key, value in current.items():
-            repeated = value.unsqueeze(1).expand(-1, self.history, *value.shape[1:])
+        for key, rows in self.world.observations.items():
             before = self._windows.get(key)
-            window = (
-                repeated.clone() if before is None else before.clone()
-            )  # rows that were given away stay as they are
-            shifted = torch.cat([window[index, 1:], value[index].unsqueeze(1)], dim=1)
-            window[index] = repeated[index] if fresh else shifted
-            windows[key] = window
+            if before is None or ((fresh or self.history == 1) and len(slots) == len(rows)):
+                window = np.repeat(rows[:, None], self.history, axis=1)
+            else:
+                window = before.numpy().copy()  # rows that were given away stay as they are
+                window[slots, :-1] = rows[slots, None] if fresh else window[slots, 1:]
+                window[slots, -1] = rows[slots]
+            windows[key] = torch.from_numpy(window)
         self._windows = windows

@@ -95,7 +95,7 @@ def test_a_history_sees_what_lies_between(acting: Any) -> None:
 def test_slots_end_at_their_own_times(acting: Any) -> None:
     interaction = acting("limit=6", slots=2, history=2)
     interaction.world.reset({1: 7}, {1: {"limit": 3}})
-    interaction._see(np.array([1]), fresh=True)  # pyright: ignore[reportPrivateUsage]
+    interaction._see([1], fresh=True)  # pyright: ignore[reportPrivateUsage]
     row = interaction.step(tenths)
     assert row["steps"].tolist() == [4, 3]
     assert row["reward"].tolist() == pytest.approx([1.0, 0.6])
