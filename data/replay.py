@@ -19,10 +19,11 @@ class Replay:
     """A ring of at most `capacity` rows; whatever a row is, it is drawn and gathered like the recorded kinds.
 
     The tensors and the fill count stay where they are, so that a captured update sees what was added. Nothing waits for
-    the device. It may begin with recorded rows: `replay.add(transitions.gather(index))`.
+    the device. It may begin with recorded rows: `replay.add(transitions.gather(index))`, then `replay.keep()`.
 
     Attributes:
         reads_disk: False; all rows are in memory.
+        kept: rows at the beginning that no new ones replace.
     """
 
     reads_disk = False
@@ -43,6 +44,7 @@ class Replay:
         flat = _flatten(example)
         self._rows = {k: torch.zeros(capacity, *v.shape[1:], dtype=v.dtype, device=device) for k, v in flat.items()}
         self._added = 0  # rows ever; the host adds them, so it knows
+        self.kept = 0
         self._count = torch.zeros((), dtype=torch.float64, device=device)  # rows that are filled
 
     def __len__(self) -> int:
@@ -57,17 +59,34 @@ class Replay:
         """
         flat = _flatten(rows)
         self._check(flat)
-        count = len(next(iter(flat.values())))
-        kept = min(count, self.capacity)  # more than fit: the last ones
-        place = (self._added + count - kept + torch.arange(kept)) % self.capacity
+        count, room = len(next(iter(flat.values()))), self.capacity - self.kept
+        fit = min(count, room)  # of more than that the last ones
+        place = self.kept + (self._added - self.kept + count - fit + torch.arange(fit)) % room
         place = place.to(self.device)
         for name, value in flat.items():
-            self._rows[name].index_copy_(0, place, value[count - kept :].to(self.device))
+            self._rows[name].index_copy_(0, place, value[count - fit :].to(self.device))
         self._added += count
         self._count.fill_(len(self))
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+    def keep(self) -> None:
+        """Keep the rows that are filled now for good.
+
+        Raises:
+            LaminarError: they leave no room for others.
+        """
+        if len(self) == self.capacity:
+            raise LaminarError(
+                f"the replay has room for {self.capacity} rows, and as many recorded ones fill it; make it larger"
+            )
+        self.kept = len(self)
+
+    def draw(self, batch_size: int, generator: torch.Generator, kept: float = 0.0) -> Tensor:
         """Return (batch_size,) random rows with replacement; the generator lives on the replay's device.
+
+        Args:
+            batch_size: rows.
+            generator: of the draw.
+            kept: share of them that is drawn from the kept rows alone, if there are any; they come first.
 
         Raises:
             LaminarError: there is none yet.
@@ -75,7 +94,8 @@ class Replay:
         if not self._added:
             raise LaminarError("the replay is empty: collect experience, or add recordings, before the first update")
         share = torch.rand(batch_size, dtype=torch.float64, generator=generator, device=self.device)
-        return (share * self._count).long()
+        first = round(kept * batch_size) if self.kept else 0
+        return torch.cat([share[:first] * self.kept, share[first:] * self._count]).long()
 
     def gather(self, index: Tensor) -> Batch:
         """Return the rows with the given indices (B,), named like the example."""
@@ -84,7 +104,7 @@ class Replay:
     def state(self) -> dict[str, Tensor]:
         """Return all that an exact resume needs; only filled rows."""
         rows = {name: value[: len(self)] for name, value in self._rows.items()}
-        return rows | {"added": torch.tensor(self._added)}
+        return rows | {"added": torch.tensor(self._added), "kept": torch.tensor(self.kept)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned.
@@ -92,14 +112,14 @@ class Replay:
         Raises:
             LaminarError: rows of other names, shapes or types, or more than there is room for.
         """
-        rows = {name: value for name, value in state.items() if name != "added"}
+        rows = {name: value for name, value in state.items() if name not in ("added", "kept")}
         self._check(rows)
         count = len(next(iter(rows.values())))
         if count > self.capacity:
             raise LaminarError(f"the saved replay has {count} rows, and there is room for {self.capacity}")
         for name, value in rows.items():
             self._rows[name][:count].copy_(value)
-        self._added = int(state["added"])
+        self._added, self.kept = int(state["added"]), int(state.get("kept", 0))
         self._count.fill_(len(self))
 
     def _check(self, flat: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..envs.world import Outcome, World
 from ..policies.observations import Windows
+from .patience import Patience
 
 Decide = Callable[[Windows], Tensor]
 """Windows {key: (B, h, ...)} -> chunks (B, H, A), raw units."""
@@ -32,7 +33,7 @@ class Interaction:
         steps: control steps so far, of all slots.
     """
 
-    def __init__(self, world: World, history: int, execute: int, seed: int) -> None:
+    def __init__(self, world: World, history: int, execute: int, seed: int, patience: float | None = None) -> None:
         """Begin an episode in every slot.
 
         Args:
@@ -40,13 +41,16 @@ class Interaction:
             history: observations that a policy sees.
             execute: actions of a chunk that are executed.
             seed: of the run; its episodes have seeds that no other run and no evaluation uses.
+            patience: see `Patience`; None lets every episode run to its own end.
         """
         self.world, self.history, self.execute = world, history, execute
         self.steps = 0
         self._first = _APART + seed * _EACH
         self._episodes = 0
         self._windows = Windows()
-        self._running = np.zeros((2, world.slots))  # return and success of the episode in each slot; -1 is not told
+        # return, success and control steps of the episode in each slot; -1 where success is not told
+        self._running = np.zeros((3, world.slots))
+        self.patience = Patience(patience)
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
         self._begin(range(world.slots))
 
@@ -55,12 +59,19 @@ class Interaction:
 
         Returns:
             "observation" and "next_observation" {key: (B, h, ...)}, "action" (B, execute, A) raw, rows beyond an
-            episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,).
+            episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,),
+            "ended" (B,), also by a time limit or by patience.
         """
         seen = self._windows
         chunk: NDArray[np.float32] = decide(seen)[:, : self.execute].cpu().numpy()
         outcome = self._execute(chunk)
-        over = [slot for slot, ended in enumerate(outcome.ended.tolist()) if ended]
+        self.steps += sum(outcome.steps.tolist())
+        self._running[0] += outcome.reward
+        np.fmax(self._running[1], outcome.success, out=self._running[1])  # of NaN and a number the number
+        self._running[2] += outcome.steps
+        self.patience.learn(self._running[2, outcome.terminated & (self._running[1] > 0)])
+        ended = outcome.ended | (self._running[2] >= self.patience.limit)
+        over = [slot for slot, is_over in enumerate(ended.tolist()) if is_over]
         action = chunk.copy()
         for slot in over:
             action[slot, outcome.steps[slot] :] = action[slot, outcome.steps[slot] - 1]
@@ -71,11 +82,9 @@ class Interaction:
             "reward": torch.from_numpy(outcome.reward).float(),
             "steps": torch.from_numpy(outcome.steps),
             "terminated": torch.from_numpy(outcome.terminated),
+            "ended": torch.from_numpy(ended),
         }
-        self.steps += sum(outcome.steps.tolist())
-        self._running[0] += outcome.reward
-        np.fmax(self._running[1], outcome.success, out=self._running[1])  # of NaN and a number the number
-        self._recent.extend(self._running[:, slot].tolist() for slot in over)  # type: ignore[misc]
+        self._recent.extend(self._running[:2, slot].tolist() for slot in over)  # type: ignore[misc]
         self._begin(over)
         return rows
 
@@ -105,6 +114,7 @@ class Interaction:
         return {f"seen.{key}": value for key, value in self._windows.items()} | {
             "recent": recent,
             "running": torch.from_numpy(self._running.copy()),
+            "patience": self.patience.state(),
             "counts": torch.tensor([self.steps, self._episodes, len(self._recent)]),
         }
 
@@ -113,6 +123,7 @@ class Interaction:
         frames = {key.removeprefix("seen."): value for key, value in state.items() if key.startswith("seen.")}
         self._windows = Windows(frames)
         self._running = state["running"].numpy().copy()
+        self.patience.load_state(state["patience"])
         self.steps, self._episodes, recent = (int(value) for value in state["counts"])
         self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
@@ -141,7 +152,7 @@ class Interaction:
             return
         self.world.reset({slot: self._first + self._episodes + n for n, slot in enumerate(slots)})
         self._episodes += len(slots)
-        self._running[:, slots] = np.array([[0.0], [-1.0]])
+        self._running[:, slots] = np.array([[0.0], [-1.0], [0.0]])
         self._see(slots, fresh=True)
 
     def _see(self, slots: Sequence[int], fresh: bool = False) -> None:

@@ -45,13 +45,7 @@ class NoiseActor(nn.Module):
         super().__init__()
         check(config, "actor")
         self.config, self.bound, self.noise_dim = config, bound, noise_dim
-        layers: list[nn.Module] = []
-        for index in range(config.depth):
-            layers.append(nn.Linear(config.width if index else condition_dim, config.width))
-            if config.layer_norm:
-                layers.append(LayerNorm(config.width))
-            layers.append(activation_by_name(config.activation))
-        self.layers = nn.Sequential(*layers)
+        self.layers = perceptron(config, condition_dim)
         self.head = nn.Linear(config.width, 2 * noise_dim)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -82,6 +76,17 @@ class NoiseActor(nn.Module):
         def __call__(self, cond: Tensor) -> tuple[Tensor, Tensor]:
             """Evaluate `forward`, typed."""
             ...
+
+
+def perceptron(config: NoiseActorConfig, inputs: int) -> nn.Sequential:
+    """Return the hidden layers of an actor, (B, inputs) -> (B, width)."""
+    layers: list[nn.Module] = []
+    for index in range(config.depth):
+        layers.append(nn.Linear(config.width if index else inputs, config.width))
+        if config.layer_norm:
+            layers.append(LayerNorm(config.width))
+        layers.append(activation_by_name(config.activation))
+    return nn.Sequential(*layers)
 
 
 def unit_deviation(bound: float) -> float:

@@ -150,7 +150,7 @@ def test_tensors_stay_where_they_are() -> None:
 def test_it_resumes_to_the_bit(counts: tuple[int, ...], tmp_path: Path) -> None:
     replay, other = filled(*counts), Replay(rows(0, 1), CAPACITY)
     state = replay.state()
-    assert all(len(value) == len(replay) for name, value in state.items() if name != "added"), "only filled rows"
+    assert all(len(value) == len(replay) for value in state.values() if value.dim()), "only filled rows"
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "replay.safetensors")
     other.load_state(load_file(tmp_path / "replay.safetensors"))
     for one in (replay, other):
@@ -160,6 +160,31 @@ def test_it_resumes_to_the_bit(counts: tuple[int, ...], tmp_path: Path) -> None:
     theirs = replay.state()
     assert other.state().keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in other.state().items())
+
+
+def test_kept_rows_stay_and_are_drawn_by_their_share() -> None:
+    replay = Replay(rows(0, 1), 8)
+    replay.add(rows(0, 3))
+    kept = replay.gather(torch.arange(3))
+    replay.keep()
+    replay.add(rows(50, 12))  # more than the five places that are left
+    again = Replay(rows(0, 1), 8)
+    again.load_state(replay.state())
+    for one in (replay, again):
+        assert torch.equal(one.gather(torch.arange(3))["action"], kept["action"])
+        index = one.draw(40, generator(), kept=0.25)
+        assert bool((index[:10] < 3).all())
+        assert index[10:].max() > 2
+    replay.add(rows(70, 1))
+    again.add(rows(70, 1))  # at the same place
+    assert torch.equal(replay.gather(torch.arange(8))["action"], again.gather(torch.arange(8))["action"])
+
+
+def test_rows_that_are_kept_leave_room() -> None:
+    replay = Replay(rows(0, 1), 3)
+    replay.add(rows(0, 3))
+    with pytest.raises(LaminarError, match="room for 3 rows, and as many recorded ones fill it"):
+        replay.keep()
 
 
 def changed(**values: Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What steering trains: a noise actor, a critic of executed chunks, and one of noises, around a frozen base."""
+"""What steering trains around a frozen base: actors of noises and of edits, a critic of chunks, and one of noises."""
 
 from __future__ import annotations
 
@@ -7,48 +7,83 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from ....policies.edited import Edited, new_editor
 from ....policies.generative import generative
 from ....policies.guided import new_critic
 from ....policies.module import PolicyModule
 from ....policies.networks.critics import Critic
-from ....policies.steered import Steered, as_noise, new_actor
+from ....policies.steered import Steered, as_noise, check_base, new_actor
 from .config import Config
 
 
 class Agent(nn.Module):
-    """Everything that learns, and the base that does not; its children but for the base are the parts of a state.
+    """Everything that learns, and the base that does not; its children but for the policy are parts of a state.
 
     Attributes:
-        steered: the base behind the noise actor.
+        policy: the base, behind what is learned of it: steered, edited, or both.
         critic: Q(s, a) of the executed part of a normalized chunk.
         target: its slow copy.
-        noise_critic: Q(s, w) of the base's noise, which the actor climbs.
-        log_temperature: () of the actor's entropy.
+        noise_critic: Q(s, w) of the base's noise, which the actor climbs; there only where noises are learned.
+        log_temperature: () of the actor's entropy; there only where noises are learned.
     """
 
     def __init__(self, base: PolicyModule, config: Config) -> None:
         """Build what learns, untrained."""
         super().__init__()
+        check_base(base)
         self.config, spec, inner = config, base.spec, generative(base)
-        self.steered = Steered(
-            base, new_actor(base, config.actor, config.noise_bound, config.repeated), config.repeated
-        )
+        self.policy = composed(base, config)
         self.executed = spec.execute
         self.critic = new_critic(inner, config.critic, spec.execute)
         self.target = deepcopy(self.critic)
-        width = spec.history * inner.encoder.output_dim
-        self.noise_critic = Critic(config.critic, width, self.steered.noise_actor.noise_dim)
-        self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
+        self.noise_critic: Critic
+        self.log_temperature: nn.Parameter
+        if config.steer:
+            width = spec.history * inner.encoder.output_dim
+            self.noise_critic = Critic(config.critic, width, self.steered.noise_actor.noise_dim)
+            self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
+
+    @property
+    def steered(self) -> Steered:
+        """The base behind the noise actor."""
+        found = self.policy.composed_of if self.config.edits else self.policy
+        assert isinstance(found, Steered)  # asked only where noises are learned
+        return found
+
+    @property
+    def edited(self) -> Edited:
+        """What edits the chunks."""
+        assert isinstance(self.policy, Edited)  # asked only where edits are learned
+        return self.policy
+
+    @property
+    def base(self) -> PolicyModule:
+        """The frozen policy."""
+        found = self.policy.composed_of if self.config.edits else self.policy
+        return found.composed_of if self.config.steer else found
+
+    def noises(self, cond: Tensor, noise: Tensor) -> Tensor:
+        """Map conditions (B, h, D) and N(0, I) noise (B, n) to what the base is fed now, (B, n)."""
+        return self.steered.noise_actor.sample(cond.flatten(1), noise) if self.config.steer else noise
 
     def execute(self, cond: Tensor, w: Tensor) -> Tensor:
         """Map conditions (B, h, D) and noises (B, n) to the executed part of the base's chunks (B, k A), normalized."""
-        chunk = self.steered.composed_of.decode(cond, as_noise(self.steered, w))
-        return self.normalized(chunk[:, : self.executed])
+        noise = as_noise(self.steered, w) if self.config.steer else w.view(-1, *self.base.noise_shape)
+        return self.normalized(self.base.decode(cond, noise)[:, : self.executed])
+
+    def edit(self, cond: Tensor, action: Tensor, noise: Tensor) -> Tensor:
+        """Edit executed actions (B, k A), normalized, by noise of the same shape, inside the limits of actions."""
+        moved = action + self.edited.editor(cond.flatten(1), action, noise)
+        return torch.maximum(torch.minimum(moved, self._limit("high")), self._limit("low"))
+
+    def _limit(self, which: str) -> Tensor:
+        """(k A,) lowest or highest normalized actions."""
+        inner = generative(self.base)
+        return self.normalized(getattr(inner, f"action_{which}").expand(1, self.executed, -1))[0]
 
     def normalized(self, action: Tensor) -> Tensor:
         """Return raw actions (B, k, A) in the base's units, flat (B, k A)."""
-        normalizer = generative(self.steered).action_normalizer
-        return normalizer({"action": action})["action"].flatten(1)
+        return generative(self.base).action_normalizer({"action": action})["action"].flatten(1)
 
     def judged(self, q: Tensor) -> Tensor:
         """Values (heads, B) as one (B,): their mean less `pessimism` deviations; of two heads 1 is the least."""
@@ -56,8 +91,21 @@ class Agent(nn.Module):
         return q.mean(dim=0) - self.config.pessimism * spread
 
 
+def composed(base: PolicyModule, config: Config) -> PolicyModule:
+    """Return the base with untrained actors before and behind it, as the settings say."""
+    policy = base
+    if config.steer:
+        policy = Steered(base, new_actor(base, config.actor, config.noise_bound, config.repeated), config.repeated)
+    if config.edits:
+        editor = new_editor(base, config.actor, config.edit_scale, config.edit_deviation)
+        policy = Edited(policy, editor, share=0.0)
+    return policy
+
+
 def part_of(name: str) -> str | None:
     """Part that a parameter of the agent belongs to; None for those of the base."""
-    if name.startswith("steered."):
-        return "actor" if name.startswith("steered.noise_actor.") else None
-    return name.split(".")[0]
+    if not name.startswith("policy."):
+        return name.split(".")[0]
+    if ".noise_actor." in name:
+        return "actor"
+    return "editor" if ".editor." in name else None

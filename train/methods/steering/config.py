@@ -3,9 +3,10 @@
 # Hydra reads this class and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
 
+from ....errors import LaminarError
 from ....policies.networks.critics import CriticConfig
 from ....policies.networks.noise_actor import NoiseActorConfig
-from ....settings import number, share
+from ....settings import check, number, share
 
 
 def _critic() -> CriticConfig:
@@ -21,10 +22,12 @@ class Config:
     batch_size: int = number(256, least=1)  # executed chunks in an update
     lr: float = number(3e-4, above=0)  # of Adam, for all that learns
     discount: float = number(0.99, least=0, below=1)  # of the reward of the next chunk
+    n_step: int = number(1, least=1)  # chunks whose rewards are summed before the critic is asked
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
     reward_scale: float = number(1.0, above=0)  # of rewards in training
     critic: CriticConfig = field(default_factory=_critic)  # of executed chunks, and that of noises
-    actor: NoiseActorConfig = field(default_factory=NoiseActorConfig)
+    actor: NoiseActorConfig = field(default_factory=NoiseActorConfig)  # of noises, and that of edits
+    steer: bool = True  # learn the base's noise; false leaves it N(0, I), so that only edits are learned
     noise_bound: float = number(2.0, above=0)  # the actor's noise lies within; the base was trained with N(0, 1)
     repeated: bool = False  # the actor chooses one vector of noise for all steps of a chunk
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
@@ -35,8 +38,37 @@ class Config:
     # Weight of log pi(w) - log N(w; 0, 1) in the actor's loss at first, in units of Q; it fades.
     prior: float = number(0.0, least=0)
     prior_until: int = number(10_000, least=1)  # update at which it has faded
+    edit_scale: float = number(0.0, least=0)  # normalized units that an edit can move an executed action by; 0: none
+    edit_deviation: float = number(0.2, least=0)  # of an edit's noise, as a share of edit_scale
+    edit_until: int = number(10_000, least=1)  # update from which as many chunks are edited as ever; from 0 on it grows
+    candidates: int = number(1, least=1)  # chunks that the critic chooses the best of, in training and afterwards
     updates_per_step: float = number(1.0, above=0)  # updates for each control step in the environment
     warm_up: int = number(1000, least=1)  # control steps by the base alone, before the first update
-    actor_start: int = number(1000, least=0)  # updates of the critics before the first one of the actor
+    actor_start: int = number(1000, least=0)  # updates of the critics before the first one of the actors
+    actor_every: int = number(1, least=1)  # updates of the critic for one of all else
     on_policy: float = share(0.5)  # share of noises that the critic of noises learns on which are the actor's
+    demonstrations: float = share(0.5)  # share of a batch that is drawn from data.path, if there is such
+    # Episodes are cut off after this many times what nine of ten successful ones took; 0 lets each run to its end.
+    patience: float = number(0.0, least=0)
     replay: int = number(1_000_000, least=1)  # executed chunks that are kept
+
+    @property
+    def edits(self) -> bool:
+        """Whether edits are learned."""
+        return self.edit_scale > 0
+
+    @property
+    def edit_share(self) -> float:
+        """Share of chunks that are edited in the end: a critic that chooses needs some without."""
+        return 1.0 if self.candidates == 1 else 0.5
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings out of their bounds, and those that learn nothing.
+
+    Raises:
+        LaminarError: names them.
+    """
+    check(config, "method")
+    if not (config.steer or config.edits):
+        raise LaminarError("method.steer=false and method.edit_scale=0 learn nothing; give method.edit_scale=0.2")

@@ -21,34 +21,52 @@ Draws = Mapping[str, Tensor]
 def critic_loss(agent: Agent, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics]:
     """L_A = sum_i mean (Q_i(s, a) - y)^2, y = r + gamma (1 - done) Q'(s', base(s', w')), w' ~ pi(s').
 
-    The entropy of w' is added to Q' only if `entropy_backup` says so.
+    The entropy of w' is added to Q' only if `entropy_backup` says so. With edits Q' is that of the better of edited
+    and unedited (EXPO, Dong et al. 2026). Rewards and gamma are those of n chunks.
     """
     with torch.no_grad():
-        following = batch["next_cond"]
-        w, density = agent.steered.noise_actor.sample_with_density(following.flatten(1), draws["next_noise"])
-        q = agent.target(following.flatten(1), agent.execute(following, w))  # (heads, B)
-        value = agent.judged(q)
-        if agent.config.entropy_backup:
-            value = value - agent.log_temperature.exp() * density
+        value = _next_value(agent, batch["next_cond"], draws)
         y = batch["reward"] + batch["discount"] * value  # (B,)
     q = agent.critic(batch["cond"].flatten(1), batch["action"])
     loss = F.mse_loss(q, y.expand_as(q), reduction="none").mean(dim=1).sum()
     return loss, {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": y.mean()}
 
 
-def noise_critic_loss(agent: Agent, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics]:
-    """L_W = sum_i mean (Q_i(s, w) - Q_i(s, base(s, w)))^2 / 2, head by head.
+def _next_value(agent: Agent, cond: Tensor, draws: Draws) -> Tensor:
+    """Q'(s', a') (B,) of what the policy would do next."""
+    s, config = cond.flatten(1), agent.config
+    w, density = agent.noises(cond, draws["next_noise"]), None
+    if config.entropy_backup:
+        w, density = agent.steered.noise_actor.sample_with_density(s, draws["next_noise"])
+    action = agent.execute(cond, w)
+    value = agent.judged(agent.target(s, action))
+    if config.edits:
+        value = torch.maximum(value, agent.judged(agent.target(s, agent.edit(cond, action, draws["next_edit"]))))
+    return value if density is None else value - agent.log_temperature.exp() * density
 
-    The noises are those that the actor can choose: a share of them are its own, the others N(0, I) within its bound.
+
+def proposals(agent: Agent, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Noises (B, n) that the base can be fed, and its executed actions for them (B, k A).
+
+    A share `on_policy` of them are the actor's own, the others N(0, I) within its bound.
     """
-    cond, bound = batch["cond"], agent.config.noise_bound
+    cond = batch["cond"]
     with torch.no_grad():
-        prior = draws["prior"].clamp(-bound, bound)
-        own = agent.steered.noise_actor.sample(cond.flatten(1), draws["noise"])
+        own = agent.noises(cond, draws["noise"])
+        if not agent.config.steer:
+            return own, agent.execute(cond, own)
+        bound = agent.config.noise_bound
         count = round(agent.config.on_policy * len(own))
-        w = torch.cat([own[:count], prior[count:]])
-        wanted = agent.critic(cond.flatten(1), agent.execute(cond, w))  # (heads, B)
-    q = agent.noise_critic(cond.flatten(1), w)
+        w = torch.cat([own[:count], draws["prior"][count:].clamp(-bound, bound)])
+        return w, agent.execute(cond, w)
+
+
+def noise_critic_loss(agent: Agent, batch: Batch, w: Tensor, action: Tensor) -> tuple[Tensor, Metrics]:
+    """L_W = sum_i mean (Q_i(s, w) - Q_i(s, base(s, w)))^2 / 2, head by head, on `proposals`."""
+    s = batch["cond"].flatten(1)
+    with torch.no_grad():
+        wanted = agent.critic(s, action)  # (heads, B)
+    q = agent.noise_critic(s, w)
     loss = 0.5 * F.mse_loss(q, wanted, reduction="none").mean(dim=1).sum()
     return loss, {"noise_critic_loss": loss.detach()}
 
@@ -67,3 +85,13 @@ def actor_loss(agent: Agent, batch: Batch, draws: Draws, prior: Any) -> tuple[Te
     missing = (density + config.target_entropy * actor.noise_dim).detach().mean()
     loss = policy - agent.log_temperature * missing
     return loss, {"loss": policy.detach(), "entropy": -density.detach().mean() / actor.noise_dim, "temperature": alpha}
+
+
+def editor_loss(agent: Agent, batch: Batch, action: Tensor, draws: Draws) -> tuple[Tensor, Metrics]:
+    """L_delta = -E[mean_i Q_i(s, a + delta(s, a))] over the base's actions of `proposals`, as in TD3 (ResFiT)."""
+    cond = batch["cond"]
+    edited = agent.edit(cond, action, draws["edit"])
+    q = agent.critic(cond.flatten(1), edited).mean(dim=0)
+    with torch.no_grad():
+        gain = (q - agent.critic(cond.flatten(1), action).mean(dim=0)).mean()
+    return -q.mean(), {"edit_gain": gain, "edit_size": (edited - action).detach().abs().mean()}

@@ -13,7 +13,7 @@ from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.noise_actor import NoiseActorConfig
 from laminar.train.methods.steering import Agent, Config
 from laminar.train.methods.steering.agent import part_of
-from laminar.train.methods.steering.losses import actor_loss, critic_loss, noise_critic_loss
+from laminar.train.methods.steering.losses import actor_loss, critic_loss, noise_critic_loss, proposals
 
 B = 6
 
@@ -68,7 +68,7 @@ def test_the_target(agent_of: Callable[..., Agent], entropy_backup: bool) -> Non
 def test_each_head_teaches_its_own(agent_of: Callable[..., Agent]) -> None:
     agent = agent_of(on_policy=0.5)
     batch, draws = batch_of(agent)
-    found, _ = noise_critic_loss(agent, batch, draws)
+    found, _ = noise_critic_loss(agent, batch, *proposals(agent, batch, draws))
     s = batch["cond"].flatten(1)
     own = agent.steered.noise_actor.sample(s, draws["noise"])
     w = torch.cat([own[:3], draws["prior"][3:].clamp(-2, 2)])
@@ -82,7 +82,7 @@ def test_noises_are_learned_within_the_actors_bound(agent_of: Callable[..., Agen
     batch, draws = batch_of(agent)
     seen: list[torch.Tensor] = []
     agent.noise_critic.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
-    noise_critic_loss(agent, batch, draws)
+    noise_critic_loss(agent, batch, *proposals(agent, batch, draws))
     assert seen[0].abs().max() <= 0.5
     assert draws["prior"].abs().max() > 1.0
 
