@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ...settings import check, choice, number
 from .activations import ACTIVATIONS
 from .activations import activation as activation_by_name
-from .layers import LayerNorm
 
 LOG_STD = (-5.0, 2.0)
 """Bounds of the logarithm of the deviation before the squashing, as in SAC."""
@@ -84,7 +83,7 @@ def perceptron(config: NoiseActorConfig, inputs: int) -> nn.Sequential:
     for index in range(config.depth):
         layers.append(nn.Linear(config.width if index else inputs, config.width))
         if config.layer_norm:
-            layers.append(LayerNorm(config.width))
+            layers.append(nn.LayerNorm(config.width))
         layers.append(activation_by_name(config.activation))
     return nn.Sequential(*layers)
 
