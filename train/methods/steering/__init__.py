@@ -57,8 +57,7 @@ class Steering(Improver):
         counters = [f"{part}_step" for part in learned if part != "log_temperature"]
         deployed = [part for part in ("actor", "editor", "target") if part in learner.layouts]
         self._learn(context, learner, self.replay, learned, counters, deployed)
-        best = Acting(config.candidates, "argmax")
-        self._product = Guided(self.agent.policy, self.agent.target, best)
+        self._product = Guided(self.agent.policy, self.agent.target)
 
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
@@ -67,9 +66,7 @@ class Steering(Improver):
 
     def collect(self, step: int) -> Metrics:
         """Act until there are as many control steps as so many updates shall have."""
-        if self.config.edits:
-            grown = min(1.0, step / self.config.edit_until)
-            self.agent.edited.share = grown * self.config.edit_share
+        self._grow(self.config.grown(step))
         due = self.config.warm_up + step / self.config.updates_per_step
         if self.interaction.steps > due:
             return {}
@@ -79,6 +76,12 @@ class Steering(Improver):
             if complete is not None:
                 self.executed.add(complete)
         return self.interaction.figures()
+
+    def _grow(self, grown: float) -> None:
+        """Let so much of what is learned act: edits, and the critic's choice among candidates."""
+        if self.config.edits:
+            self.agent.edited.share = grown * self.config.edit_share
+        self._product.acting = Acting(1 + round(grown * (self.config.candidates - 1)), "argmax")
 
     @torch.no_grad()
     def _decide(self, windows: Windows) -> Tensor:
