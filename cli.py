@@ -205,17 +205,17 @@ def bench(words: list[str]) -> None:
     rate at p99.
     """
     from .configs.compose import compose
-    from .eval.guidance import refuse_unused
+    from .eval.guidance import acting_told, refuse_unused
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
     from .policies import load_policy
-    from .policies.guided import Acting
     from .progress import bar
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
-    acting = Acting.of(config, candidates=1 if config.candidates is None else config.candidates)
-    refuse_unused(config, {word.partition("=")[0] for word in words}, acting.candidates == 1)
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
     out = _folder(config, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
@@ -232,10 +232,10 @@ def bench(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
-    from .eval.guidance import refuse_unused
+    from .eval.guidance import acting_told, refuse_unused
     from .policies import load_policy
     from .policies.export.write import export as run
-    from .policies.guided import Acting, guide
+    from .policies.guided import guide
     from .policies.runtimes.pace import resolve_steps
     from .progress import bar
 
@@ -243,11 +243,13 @@ def export(words: list[str]) -> None:
     _need(config.policy.path, "export", "policy.path=FOLDER")
     _need(config.out, "export", "out=FOLDER")
     policy = load_policy(config.policy.path)
-    acting = Acting.of(config)
-    refuse_unused(config, {word.partition("=")[0] for word in words}, acting.candidates == 1)
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
+    policy = policy if acting is None else guide(policy, acting)
     steps = resolve_steps(policy, config.steps)
     with bar(1, "file", f"writing {config.format} and comparing it with eager"):
-        folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
+        folder = run(policy, config.out, config.format, config.batch, steps)
     parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
     if parity["remark"]:

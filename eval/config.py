@@ -66,7 +66,7 @@ class Evaluated:
     # chains of five instructions, in place of episodes; see task=calvin-chain
     chains: int | None = number(None, least=1, null=True)
     protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
-    # chunks or particles that the critic chooses from, a tree's budget in samples; null is 1, 50 for protocol=offline
+    # chunks or particles that the critic chooses from, a tree's budget in samples; null: as saved, offline 50
     candidates: int | None = number(None, least=1, null=True)
 
 

@@ -1,10 +1,29 @@
-"""Settings of a guidance on the command line: those that would have no effect are refused."""
+"""Settings of a guidance on the command line: what they say, and those that would have no effect are refused."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from ..errors import LaminarError
-from ..policies.guided.acting import OF_GUIDANCE
+from ..policies.guided.acting import OF_GUIDANCE, Acting
 from .config import Guidance
+
+
+def acting_told(config: Any, given: set[str]) -> Acting | None:
+    """Return how a policy is told to act.
+
+    Args:
+        config: settings, those of `Guidance` and candidates among them.
+        given: names of those that the user gave.
+
+    Returns:
+        None where nothing was said about it, so that a policy acts as it was saved: most by plain samples, a steered
+        one by its critic's choice.
+    """
+    if not given & {"candidates", *(one.name for one in fields(Guidance))}:
+        return None
+    return Acting.of(config, candidates=1 if config.candidates is None else config.candidates)
 
 
 def refuse_unused(config: Guidance, given: set[str], one: bool) -> None:

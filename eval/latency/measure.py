@@ -37,7 +37,6 @@ from ...progress import Finished, Progress, silent
 from .roofline import Probe, Work, probes, work_of
 
 Array = NDArray[Any]
-PLAIN = Acting()
 ROUNDS = 10
 PROBE_CALLS = 20  # of the kernels of the roofline, each round
 _WARM = 2  # calls at the start of each turn that are not timed: the others' data are still in the cache
@@ -131,7 +130,7 @@ def measure_latency(
     runtimes: Sequence[str] | None = None,
     steps: Sequence[Any] = (None,),
     batches: Sequence[int] = (1,),
-    acting: Acting = PLAIN,
+    acting: Acting | None = None,
     calls: int = 2000,
     threads: int = 1,
     rate_hz: float | None = None,
@@ -147,8 +146,7 @@ def measure_latency(
         runtimes: names; None takes those that suit the device, and says why others cannot run.
         steps: network calls a chunk, names of the policy's schedules, or None for the configured number.
         batches: robots a call.
-        acting: how the policy decides, for example by its critic's choice among candidates; plain samples by default,
-            however it was told to act before.
+        acting: how the policy decides, for example by its critic's choice among candidates; None: as it is.
         calls: timed calls of every row; also its memory, 24 bytes each.
         threads: intra-op threads, while this runs.
         rate_hz: control rate that p99 is held against; None takes that of the Spec.
@@ -164,7 +162,7 @@ def measure_latency(
         raise LaminarError(f"rate_hz must be above 0 and finite, got {rate_hz}")
     for value in steps:
         resolve_steps(policy, value)
-    policy = guide(policy, acting).eval()
+    policy = (policy if acting is None else guide(policy, acting)).eval()
     with _threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         names, left_out = _runtimes(policy, runtimes)
