@@ -10,7 +10,11 @@ from ....settings import check, number, share
 
 
 def _critic() -> CriticConfig:
-    return CriticConfig(activation="tanh", layer_norm=True)
+    return CriticConfig(width=128, activation="tanh", layer_norm=True)
+
+
+def _actor() -> NoiseActorConfig:
+    return NoiseActorConfig(width=128)
 
 
 @dataclass
@@ -26,7 +30,7 @@ class Config:
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
     reward_scale: float = number(1.0, above=0)  # of rewards in training
     critic: CriticConfig = field(default_factory=_critic)  # of executed chunks, and that of noises
-    actor: NoiseActorConfig = field(default_factory=NoiseActorConfig)  # of noises, and that of edits
+    actor: NoiseActorConfig = field(default_factory=_actor)  # of noises, and that of edits
     steer: bool = True  # learn the base's noise; false leaves it N(0, I), so that only edits are learned
     noise_bound: float = number(2.0, above=0)  # the actor's noise lies within; the base was trained with N(0, 1)
     repeated: bool = False  # the actor chooses one vector of noise for all steps of a chunk
@@ -34,7 +38,7 @@ class Config:
     pessimism: float = number(0.5, least=0)  # deviations of the heads below their mean, of values that are climbed
     entropy_backup: bool = False  # the entropy of the actor is part of the returns that the critic learns (SAC)
     target_entropy: float = number(-0.5)  # of the actor, for each number of noise; the temperature follows it
-    temperature: float = number(0.01, above=0)  # of the entropy in the actor's loss, at first
+    temperature: float = number(0.003, above=0)  # of the entropy in the actor's loss, at first
     # Weight of log pi(w) - log N(w; 0, 1) in the actor's loss at first, in units of Q; it fades.
     prior: float = number(0.0, least=0)
     prior_until: int = number(10_000, least=1)  # update at which it has faded
