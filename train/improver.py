@@ -100,7 +100,11 @@ class Improver(ABC):
         """Return what is saved, a `Product`; if it is a policy, it is also evaluated and deployed."""
 
     def collect(self, step: int) -> Metrics:
-        """Act in the world before update number `step`; return what was seen there, () each, maybe nothing."""
+        """Act in the world before update number `step`; return what is averaged over a row of the log, () each."""
+        return {}
+
+    def figures(self) -> Metrics:
+        """Return what a row of the log tells of acting as it stands then, () each: counts, means over last episodes."""
         return {}
 
     def update(self, step: int) -> Metrics:

@@ -74,13 +74,16 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
 
 @pytest.fixture
 def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[Launch]:
-    """Return a function that starts `laminar WORDS…`; its output goes to a file."""
+    """Return a function that starts `laminar WORDS…`, maybe with a suite of a file; its output goes to a file."""
     started: list[BaseProcess] = []
 
     def start(
-        words: Sequence[str], output: str | Path = os.devnull, environment: Mapping[str, str] | None = None
+        words: Sequence[str],
+        output: str | Path = os.devnull,
+        environment: Mapping[str, str] | None = None,
+        suite: Path | None = None,
     ) -> BaseProcess:
-        job = {"words": list(words), "output": str(output), "environment": dict(environment or {})}
+        job = {"words": list(words), "output": str(output), "environment": dict(environment or {}), "suite": suite}
         process = forkserver.Process(target=runpy.run_path, args=(str(COMMAND), {"job": job}))
         process.start()
         started.append(process)

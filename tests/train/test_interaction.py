@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,26 +12,10 @@ import torch
 
 from laminar.data.spec import Feature, Spec
 from laminar.envs.slots import Slots
-from laminar.envs.suites import SUITES
 from laminar.policies.observations import Windows
 from laminar.train.interaction import Interaction
 
 SPEC = Spec({"observation": Feature((3,))}, Feature((1,)), (-1.0,), (1.0,))
-
-
-@pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch, repository: Path) -> ModuleType:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("counter_suite", repository / "tests/envs/counter_suite.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "counter_suite", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(SUITES, "_registered", {})
-    SUITES.register(module)
-    return module
 
 
 def tenths(windows: Windows) -> torch.Tensor:
