@@ -51,5 +51,6 @@ class NStep:
         rows = {name: state[name].to(value.device) for name, value in self._example.items()}
         at = 0
         for slot, count in enumerate(state["counts"].tolist()):
-            self._pending[slot] = [{name: value[i : i + 1] for name, value in rows.items()} for i in range(at, at + count)]
+            pieces = range(at, at + count)
+            self._pending[slot] = [{name: value[i : i + 1] for name, value in rows.items()} for i in pieces]
             at += count

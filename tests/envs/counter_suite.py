@@ -77,7 +77,11 @@ class Count(gymnasium.Env[Any, Any]):
     def _observation(self) -> Any:
         noise = os.getpid() if self.trouble == "chance" and self.steps else self.np_random.random()
         state = np.array([self.steps, self.sum, noise])
-        return {"state": state, "rgb": np.full((self.pixels, self.pixels, 3), self.steps, np.uint8)} if self.picture else state
+        return (
+            {"state": state, "rgb": np.full((self.pixels, self.pixels, 3), self.steps, np.uint8)}
+            if self.picture
+            else state
+        )
 
 
 def ids() -> Iterable[str]:

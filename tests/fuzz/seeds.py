@@ -26,12 +26,15 @@ from laminar.data.load import load_episodes
 from laminar.data.selection import Selection
 from laminar.data.spec import Feature, Spec
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
+from laminar.policies.edited import Edited, new_editor
 from laminar.policies.export.exported import Exported, open_artifact
 from laminar.policies.export.write import export
 from laminar.policies.guided import Guided, new_critic
 from laminar.policies.load import POLICIES, save_schedule
 from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.noise_actor import NoiseActorConfig
 from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
+from laminar.policies.steered import Steered, new_actor
 from laminar.train.run.build import build_improver, load_recorded
 from laminar.train.run.checkpoint import Best, newest_common, read_best, save_best
 from laminar.train.run.logs import read_rows
@@ -208,6 +211,8 @@ def _policy(process: str, network: str, settings: dict[str, Any]) -> GenerativeP
 
 def _kinds() -> dict[str, list[Any]]:
     plain = _policy("flow", "mlp", {"width": 8, "depth": 2})
+    small = NoiseActorConfig(width=8, depth=1)
+    steered = Steered(plain, new_actor(plain, small, 2.0, False))
     return {
         "generative": [
             plain,
@@ -215,6 +220,8 @@ def _kinds() -> dict[str, list[Any]]:
             _policy("meanflow", "transformer", {"width": 8, "depth": 1, "heads": 2, "time_width": 8}),
         ],
         "guided": [Guided(plain, new_critic(plain, CriticConfig(width=8, depth=2)))],
+        "steered": [steered, Steered(plain, new_actor(plain, small, 2.0, True), True)],
+        "edited": [Edited(steered, new_editor(steered, small, 0.2, 0.1))],
     }
 
 

@@ -19,10 +19,12 @@ from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
+from laminar.eval.results.run_record import read_rows
 from laminar.policies import GenerativePolicy
 from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.run.clock import CPU, WALL
 
 SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
@@ -57,6 +59,17 @@ def demonstrations(episodes: Episodes, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("data") / "tiny.hdf5"
     d4rl.write(path, episodes)
     return path
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Callable[[Path], list[dict[str, float]]]:
+    """Return a function from a run to the rows of its log, but for what they cost, which differs from time to time."""
+
+    def read(run: Path) -> list[dict[str, float]]:
+        rows = read_rows(run / "metrics.jsonl")
+        return [{name: value for name, value in row.items() if name not in (WALL, CPU)} for row in rows]
+
+    return read
 
 
 @pytest.fixture(autouse=True)

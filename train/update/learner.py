@@ -115,7 +115,7 @@ class Learner:
         return metrics | {"grad_norm": norm}
 
     def evaluate(self, state: State, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        """Return function(module, *inputs) by the weights of a state, which under `vmap` are not those of the module."""
+        """Return function(module, *inputs) by the weights of a state; under `vmap` the module itself has others."""
         with torch.no_grad(), self._precision(state):
             if not transformed():
                 return function(self.module, *inputs)
