@@ -110,9 +110,7 @@ def _check_chunks(episodes: Episodes, judged: int, short_episodes: str, setting:
     short = int((episodes.lengths < judged).sum())
     if short == 0 or short_episodes == "drop":
         return
-    remedy = f"choose a shorter {setting}" + (
-        ", or data.short_episodes=drop" if short < episodes.num_episodes else ""
-    )
+    remedy = f"choose a shorter {setting}" + (", or data.short_episodes=drop" if short < episodes.num_episodes else "")
     raise LaminarError(
         f"{episodes.source}: {short} of {episodes.num_episodes} episodes are shorter than {setting}={judged}, and a "
         f"critic judges chunks that were executed whole, so that none can be padded; {remedy}"

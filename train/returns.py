@@ -43,7 +43,9 @@ class NStep:
         counts = torch.tensor([len(pending) for pending in self._pending])
         rows = [row for pending in self._pending for row in pending]
         free = self.slots * (self.n - 1) - len(rows)
-        padding = {name: torch.zeros_like(value).expand(free, *value.shape[1:]) for name, value in self._example.items()}
+        padding = {
+            name: torch.zeros_like(value).expand(free, *value.shape[1:]) for name, value in self._example.items()
+        }
         return {name: torch.cat([*(row[name] for row in rows), padding[name]]) for name in padding} | {"counts": counts}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

@@ -38,6 +38,7 @@ class Count(gymnasium.Env[Any, Any]):
         picture: bool = False,
         goal: float | None = None,
         pixels: int = 2,
+        width: int = 1,
     ) -> None:
         self.terminal, self.limit, self.success, self.trouble, self.at = terminal, limit, success, trouble, at
         self.picture, self.goal, self.pixels = picture, goal, pixels
@@ -45,7 +46,7 @@ class Count(gymnasium.Env[Any, Any]):
         flat = spaces.Box(-np.inf, np.inf, (3,), np.float64)
         pictures = spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)
         self.observation_space = spaces.Dict({"state": flat, "rgb": pictures}) if picture else flat
-        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (width,), np.float32)
         self.dt = 0.1
         self.steps, self.sum = 0, 0.0
 

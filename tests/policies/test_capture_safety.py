@@ -77,7 +77,7 @@ def test_guided(make_policy: Make, selection: str) -> None:
 
 @pytest.mark.parametrize("repeated", [False, True])
 def test_steered_and_edited(make_policy: Make, repeated: bool) -> None:
-    policy, actor = make_policy("flow", "mlp", {"steps": 2}, execute=2), NoiseActorConfig(width=8, depth=1)
+    policy, actor = make_policy("flow", "mlp", {"steps": 2}, chunk=4, execute=2), NoiseActorConfig(width=8, depth=1)
     steered = Steered(policy, new_actor(policy, actor, 2.0, repeated), repeated)
     edited = Edited(steered, new_editor(steered, actor, 0.2, 0.1), share=0.5)
     trace(Guided(edited, new_critic(policy, CriticConfig(width=16, depth=1), 2), Acting(4, "argmax")))

@@ -56,11 +56,21 @@ def with_settings_of_init(config: TrainConfig) -> TrainConfig:
 
 
 def with_updates(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the number of updates that the control steps of a method that acts come to."""
+    """Return the settings with the number of updates that the control steps of a method that acts come to.
+
+    Raises:
+        LaminarError: another number of updates was asked for.
+    """
     method = METHODS.member_class(config.method.name)
     if config.env.steps is None or not method.acts:
         return config
-    return replace(config, steps=method.updates(config.method, config.env.steps))
+    updates = method.updates(config.method, config.env.steps)
+    if config.steps not in (TrainConfig.steps, updates) and not config.resume:
+        raise LaminarError(
+            f"steps={config.steps} and env.steps={config.env.steps} are both set, and these control steps have "
+            f"{updates} updates; leave one of them out"
+        )
+    return replace(config, steps=updates)
 
 
 def load_recorded(config: TrainConfig) -> Episodes | None:

@@ -162,7 +162,9 @@ def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
         LaminarError: says why, and what to do.
     """
     if context.init is None:
-        raise LaminarError(f"method={config.recipe} improves a saved policy: give init=POLICY, clone one with method=bc")
+        raise LaminarError(
+            f"method={config.recipe} improves a saved policy: give init=POLICY, clone one with method=bc"
+        )
     if policy.spec.ensemble is not None:
         raise LaminarError(
             f"init={context.init} averages over overlapping chunks (policy.ensemble={policy.spec.ensemble:g}), and "

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from ....data.episodes import Episodes
 from ....data.replay import Replay
 from ....data.transitions import Transitions
+from ....errors import LaminarError
 from ....policies.observations import Windows
 from ...offline_checks import check_offline
 from .agent import Agent
@@ -65,6 +66,11 @@ def keep_recorded(replay: Replay, agent: Agent, recorded: Episodes, short_episod
         reward=config.reward_scale * (recorded.reward + config.reward_shift),
         device=device,
     )
+    if len(rows) >= replay.capacity:
+        raise LaminarError(
+            f"{recorded.source}: method.replay={replay.capacity} leaves no room beside {len(rows)} recorded chunks; make "
+            "it larger"
+        )
     for index in torch.arange(len(rows), device=device).split(_AT_ONCE):
         batch = rows.gather(index)
         cond, following = (agent.base.encode(batch[key]) for key in ("observation", "next_observation"))
