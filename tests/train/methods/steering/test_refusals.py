@@ -61,7 +61,7 @@ def test_no_policy_to_improve(toy: Any, refused: Any) -> None:
 
 
 def test_no_environment(toy: Any, refused: Any) -> None:
-    assert "method=steering acts while it learns: give env.id=" in refused(without(toy.words(), "env.id"))
+    assert "method=dsrl acts while it learns: give env.id=" in refused(without(toy.words(), "env.id"))
 
 
 def test_an_environment_of_other_actions(toy: Any, refused: Any) -> None:
