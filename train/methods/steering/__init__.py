@@ -59,8 +59,7 @@ class Steering(Improver):
         counters = [f"{part}_step" for part in learned if part != "log_temperature"]
         deployed = [part for part in ("actor", "editor", "target") if part in learner.layouts]
         self._learn(context, learner, self.replay, learned, counters, deployed)
-        best = Acting(config.candidates, "argmax")
-        self._product = Guided(self.agent.policy, self.agent.target, best)
+        self._product = Guided(self.agent.policy, self.agent.target)
 
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
@@ -78,9 +77,7 @@ class Steering(Improver):
 
     def collect(self, step: int) -> Metrics:
         """Act until there are as many control steps as this update and those before it shall have."""
-        if self.config.edits:
-            grown = min(1.0, step / self.config.edit_until)
-            self.agent.edited.share = grown * self.config.edit_share
+        self._grow(self.config.grown(step))
         due = self.config.warm_up + (step + 1) / self.config.updates_per_step - _ROUNDING
         while self.interaction.steps < due or not len(self.executed):
             seen = self.interaction.step(self._decide)
@@ -92,6 +89,12 @@ class Steering(Improver):
     def figures(self) -> Metrics:
         """Return control steps and episodes so far, and success and return of the last ones."""
         return self.interaction.figures()
+
+    def _grow(self, grown: float) -> None:
+        """Let so much of what is learned act: edits, and the critic's choice among candidates."""
+        if self.config.edits:
+            self.agent.edited.share = grown * self.config.edit_share
+        self._product.acting = Acting(1 + round(grown * (self.config.candidates - 1)), "argmax")
 
     @torch.no_grad()
     def _decide(self, windows: Windows) -> Tensor:

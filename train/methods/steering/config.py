@@ -40,17 +40,19 @@ class Config:
     prior_until: int = number(10_000, least=1)  # update at which it has faded
     edit_scale: float = number(0.0, least=0)  # normalized units that an edit can move an executed action by; 0: none
     edit_deviation: float = number(0.2, least=0)  # of an edit's noise, as a share of edit_scale
-    edit_until: int = number(10_000, least=1)  # update from which as many chunks are edited as ever; from 0 on it grows
-    candidates: int = number(1, least=1)  # chunks that the critic chooses the best of, in training and afterwards
-    updates_per_step: float = number(1.0, above=0)  # updates for each control step in the environment
-    warm_up: int = number(1000, least=1)  # control steps by the base alone, before the first update
-    actor_start: int = number(1000, least=0)  # updates of the critics before the first one of the actors
+    candidates: int = number(16, least=1)  # chunks that the critic chooses the best of, in training and afterwards
+    # Updates, from `actor_start` on, over which candidates grow from 1 to all, and the share of edited chunks from 0:
+    # a critic that knows little yet would choose badly.
+    growth: int = number(4000, least=1)
+    updates_per_step: float = number(0.5, above=0)  # updates for each control step in the environment
+    warm_up: int = number(2000, least=1)  # control steps by the base alone, before the first update
+    actor_start: int = number(2000, least=0)  # updates of the critics before the first one of the actors
     actor_every: int = number(1, least=1)  # updates of the critic for one of all else
     on_policy: float = share(0.5)  # share of noises that the critic of noises learns on which are the actor's
     demonstrations: float = share(0.5)  # share of a batch that is drawn from data.path, if there is such
     # Episodes are cut off after this many times what nine of ten successful ones took; 0 lets each run to its end.
-    patience: float = number(0.0, least=0)
-    replay: int = number(1_000_000, least=1)  # executed chunks that are kept
+    patience: float = number(3.0, least=0)
+    replay: int = number(300_000, least=1)  # executed chunks that are kept
 
     @property
     def edits(self) -> bool:
@@ -61,6 +63,10 @@ class Config:
     def edit_share(self) -> float:
         """Share of chunks that are edited in the end: a critic that chooses needs some without."""
         return 1.0 if self.candidates == 1 else 0.5
+
+    def grown(self, step: int) -> float:
+        """Share of what is learned that acts after so many updates, from 0 to 1."""
+        return min(1.0, max(0.0, (step - self.actor_start) / self.growth))
 
 
 def check_settings(config: Config) -> None:
