@@ -1,4 +1,4 @@
-"""What a user should hear about logged data before a critic learns from them: what cannot work, and what may surprise."""
+"""What a user should hear of logged data before a critic learns from them: what cannot work, and what may surprise."""
 
 from __future__ import annotations
 

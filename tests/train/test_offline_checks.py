@@ -17,8 +17,8 @@ from laminar.data.formats import d4rl
 from laminar.data.load import load_episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
-from laminar.train.offline_checks import check_offline
 from laminar.train.methods.q_learning.rewards import tune
+from laminar.train.offline_checks import check_offline
 
 METHOD = ["method=ofql", "policy=meanflow", "network=dql", "network.width=16", "method.critic.width=16"]
 

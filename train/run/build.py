@@ -125,7 +125,8 @@ def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> 
 def _world(config: TrainConfig, wanted: Spec) -> World:
     env = config.env
     if env.id is None:
-        raise LaminarError(f"method={getattr(config.method, 'recipe', config.method.name)} acts while it learns: give env.id=ENVIRONMENT")
+        name = getattr(config.method, "recipe", config.method.name)
+        raise LaminarError(f"method={name} acts while it learns: give env.id=ENVIRONMENT")
     if env.processes:
         return WorkerSlots(env.id, wanted, env.slots, env.processes)
     return Slots(env.id, wanted, env.slots)

@@ -1,6 +1,7 @@
 """What steering learns from: executed chunks as rows of a replay, encoded once, since the encoder is frozen.
 
-A row is {"cond", "next_cond" (h, D), "action" (k A,) normalized, "reward" (), "discount" ()}, 0 where the task terminated.
+A row is {"cond" and "next_cond" (h, D), "action" (k A,) normalized, "reward" (), "discount" ()}; the discount is 0 where
+the task terminated.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def keep_recorded(replay: Replay, agent: Agent, recorded: Episodes, short_episod
     )
     if len(rows) >= replay.capacity:
         raise LaminarError(
-            f"{recorded.source}: method.replay={replay.capacity} leaves no room beside {len(rows)} recorded chunks; make "
-            "it larger"
+            f"{recorded.source}: method.replay={replay.capacity} leaves no room beside {len(rows)} recorded chunks; "
+            "make it larger"
         )
     for index in torch.arange(len(rows), device=device).split(_AT_ONCE):
         batch = rows.gather(index)

@@ -43,7 +43,14 @@ def base() -> GenerativePolicy:
 SMALL = [
     *("method.critic.width=8", "method.critic.depth=1", "method.actor.width=8", "method.actor.depth=1"),
     *("method.batch_size=8", "method.actor_start=0", "method.updates_per_step=0.5", "method.warm_up=20"),
-    *("method.candidates=1", "method.replay=1000", "log_every=10", "checkpoint_every=10"),
+    *(
+        "method.candidates=1",
+        "method.growth=15",
+        "method.patience=0",
+        "method.replay=1000",
+        "log_every=10",
+        "checkpoint_every=10",
+    ),
 ]
 
 

@@ -95,13 +95,12 @@ def test_they_are_saved_and_resumed(toy: Any, demos: str) -> None:
 
 def test_executed_chunks(toy: Any, build: Any) -> None:
     """A row is what was seen before a chunk, what of it was executed, and where it led."""
-    improver = build(arguments="limit=5", *["method.reward_shift=-1"])
+    improver = build("method.reward_shift=-1", arguments="limit=5")
     base: Any = load_policy(toy.base)
     improver.collect(0)
     rows = improver.executed.gather(torch.arange(3))  # steps 0-2, 2-4, and 4-5 of the first episode
-    raw = rows["action"] * base.action_scale + (
-        0 - base.action_normalizer({"action": torch.zeros(1)})["action"] * base.action_scale
-    )
+    zero = base.action_normalizer({"action": torch.zeros(1)})["action"]
+    raw = (rows["action"] - zero) * base.action_scale
     total = torch.stack([raw[0].sum(), raw[1].sum(), raw[2][0]])
     torch.testing.assert_close(rows["reward"], total - torch.tensor([2.0, 2.0, 1.0]), atol=1e-5, rtol=1e-5)
     assert rows["discount"].tolist() == pytest.approx([0.99] * 3), "a time limit is no terminal"

@@ -105,10 +105,8 @@ def test_time_limits_are_bootstrapped(build: Any, arguments: str, discount: floa
     improver = build(f"method.n_step={n_step}", arguments=arguments)
     improver.collect(0)
     rows = improver.executed.gather(torch.arange(3))  # the chunks of the first episode
-    if n_step == 1:
-        wanted = [0.99, 0.99, discount]
-    else:
-        wanted = [0.99**k if discount else 0.0 for k in (3, 2, 1)]
+    joined = [0.99**k if discount else 0.0 for k in (3, 2, 1)]
+    wanted = [0.99, 0.99, discount] if n_step == 1 else joined
     assert rows["discount"].tolist() == pytest.approx(wanted)
 
 

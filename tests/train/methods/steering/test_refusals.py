@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -80,6 +79,8 @@ def test_a_warm_up_that_leaves_nothing(toy: Any, refused: Any, words: tuple[str,
 def test_settings_that_learn_nothing(toy: Any, refused: Any) -> None:
     told = refused(toy.words("method.steer=false"))
     assert "method.steer=false and method.edit_scale=0 learn nothing; give method.edit_scale=0.2" in told
+    told = refused(toy.words("method.entropy_backup=true", method="residual"))
+    assert "with method.steer=false there is none; leave it out" in told
 
 
 def test_two_lengths(toy: Any, refused: Any) -> None:
