@@ -1,7 +1,7 @@
 """What steering learns from: executed chunks as rows of a replay, encoded once, since the encoder is frozen.
 
-A row is {"cond" and "next_cond" (h, D), "action" (k A,) normalized, "reward" (), "discount" ()}; the discount is 0 where
-the task terminated.
+A row is {"cond" and "next_cond" (h, D), "action" (k A,) normalized, "reward" (), "discount" ()}; the discount is 0
+where the task terminated.
 """
 
 from __future__ import annotations
