@@ -33,15 +33,19 @@ if TYPE_CHECKING:
     from .data.writing import write_episodes
     from .eval.rollouts.episodes import evaluate
     from .policies import Actor, Policy, load_policy
+    from .policies.black_box import black_box
     from .policies.runtimes.accelerate import accelerate
+    from .train.noise_env import NoiseEnv
 
 
 __all__ = [
     "Actor",
     "Episodes",
+    "NoiseEnv",
     "Policy",
     "__version__",
     "accelerate",
+    "black_box",
     "collect",
     "evaluate",
     "load_episodes",
@@ -54,8 +58,10 @@ __all__ = [
 _HOME = {
     "Actor": ".policies",
     "Episodes": ".data.episodes",
+    "NoiseEnv": ".train.noise_env",
     "Policy": ".policies",
     "accelerate": ".policies.runtimes.accelerate",
+    "black_box": ".policies.black_box",
     "collect": ".api",
     "evaluate": ".eval.rollouts.episodes",
     "load_episodes": ".data.load",

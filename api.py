@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .policies import Policy
 
 AnyPath = str | os.PathLike[str]
 Settings = Mapping[str, Any]
@@ -36,7 +39,7 @@ def train(
     task: str | None = None,
     env: str | Settings | None = None,
     evaluation: int | Settings | None = None,
-    init: AnyPath | Settings | None = None,
+    init: AnyPath | Settings | Policy | None = None,
     steps: int | None = None,
     seed: int | None = None,
     seeds: Sequence[int] | None = None,
@@ -58,7 +61,7 @@ def train(
         task: name of a built-in task, in place of `env`.
         env: `env.id`, or all settings of the environment to evaluate in while training.
         evaluation: `evaluation.every`, or all settings of evaluations while training.
-        init: `init.path`, a saved policy to start from, or all settings of the start.
+        init: `init.path`, a saved policy to start from, or all settings of the start; or a policy in memory.
         steps: updates in all.
         seed: of the first weights and of all that is drawn.
         seeds: list of seeds that train together, in place of `seed`.
@@ -78,9 +81,11 @@ def train(
     from .configs.compose import compose
     from .train.run.restored import restored
     from .train.run.trainer import train as run
+    from .train.start import named
 
+    given, start = named(given)
     config = compose("train", [], given)
-    return run(restored(config, given) if config.resume else config)
+    return run(restored(config, given) if config.resume else config, start)
 
 
 def collect(

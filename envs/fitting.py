@@ -15,7 +15,8 @@ from ..data.spec import Feature, Spec
 from ..errors import LaminarError
 from .ids import split_id
 from .limits import ActionLimits, Clipping
-from .make import make_env
+from .make import adopt_env, make_env
+from .rendering import name_of
 from .room import as_room
 from .spec import env_spec, no_array, no_arrays
 from .step_cap import assumed_cap, cap_remark
@@ -42,7 +43,9 @@ class Fitted:
     unseen: tuple[str, ...]
 
 
-def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the policy") -> Fitted:
+def fit_env(
+    env_id: str | gymnasium.Env[Any, Any], wanted: Spec, render: bool = False, whose: str = "the policy"
+) -> Fitted:
     """Make an environment for what a policy sees and does.
 
     An environment may show more than the policy sees. Of a room (an environment that takes instructions) what `env_id`
@@ -50,7 +53,7 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
     actions.
 
     Args:
-        env_id: see `make_env`.
+        env_id: see `make_env`; or an environment that is there already, which is taken as it is.
         wanted: what the policy, or the data for one, has.
         render: see `make_env`.
         whose: what the spec is of, for messages.
@@ -58,9 +61,10 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
     Raises:
         LaminarError: no such environment, or it does not fit; names the key and both sides.
     """
-    env = make_env(env_id, render)
+    made = isinstance(env_id, str)
+    env, env_id = (make_env(env_id, render), env_id) if made else (adopt_env(env_id), name_of(env_id))
     try:
-        if as_room(env) is not None:
+        if made and as_room(env) is not None:
             added = {key: text for key, text in _arguments(wanted).items() if key not in split_id(env_id)[1]}
             if added:
                 env.close()
@@ -78,7 +82,8 @@ def fit_env(env_id: str, wanted: Spec, render: bool = False, whose: str = "the p
         wanted.check_compatible(spec, whose, f"environment '{env_id}'")
         spec = replace(spec, observation={key: _precise(key, one, wanted) for key, one in spec.observation.items()})
     except LaminarError:
-        env.close()
+        if made:
+            env.close()
         raise
     space: Any = env.action_space  # a Box, or it would have no spec
     return Fitted(env_id, env, spec, ActionLimits(space, spec.action.names), unseen)

@@ -129,11 +129,11 @@ def _interface(env_id: str, call: str, due: str, got: str) -> LaminarError:
 def _theirs(env: gymnasium.Env[Any, Any]) -> set[int]:
     """Return by `id` the environment and those of its wrappers that are neither laminar's nor gymnasium's."""
     own = {_OWN, "gymnasium"}
-    found = set() if _room(env.unwrapped) == _OWN else {id(env.unwrapped)}
+    found: set[int] = set()
     while isinstance(env, gymnasium.Wrapper):
         found |= set() if _room(env) in own else {id(env)}
         env = env.env
-    return found
+    return found if _room(env) == _OWN else found | {id(env)}
 
 
 def _room(env: gymnasium.Env[Any, Any]) -> str:

@@ -37,11 +37,21 @@ def make_env(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
         register_robotics()
     if SETTING in arguments:
         check_limit(env_id, arguments[SETTING])
-    env = with_flat_keys(with_end(_make(env_id, name, arguments, render)))
-    env_spec(env)  # an unsupported space is refused here, not in the middle of an evaluation
+    env = adopt_env(_make(env_id, name, arguments, render))
     remark = backend_remark()
     if remark:
         tell(remark)
+    return env
+
+
+def adopt_env(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return somebody's environment as one of `make_env`: one level of keys, and episodes that end.
+
+    Raises:
+        LaminarError: an unsupported space; it is refused here, not in the middle of an evaluation.
+    """
+    env = with_flat_keys(with_end(env))
+    env_spec(env)
     return env
 
 

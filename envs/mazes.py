@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from .d4rl import D4RLTask
+from .without_goal import WithoutGoal
 
 Array = NDArray[Any]
 StepResult = tuple[Array, float, bool, bool, dict[str, Any]]
@@ -20,7 +21,7 @@ _ANT_START = (1, 1)
 _GOAL_RADIUS = 0.5  # meters
 
 
-class Maze2D(gymnasium.Wrapper[Any, Any, Any, Any]):
+class Maze2D(WithoutGoal):
     """Point mass in a maze in D4RL's frame: observation (row - 0.2, column - 0.2, and their velocities), (4,).
 
     gymnasium-robotics has x along the columns and y against the rows, so observation and action are rotated by a
@@ -91,7 +92,7 @@ def ant_layout(task: D4RLTask) -> list[list[Any]]:
     return layout[::-1]
 
 
-class AntMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
+class AntMaze(WithoutGoal):
     """Ant in a maze as in D4RL: observation (29,) = joint positions (15) and velocities (14), start at the origin.
 
     D4RL's ant is weaker and slower than gymnasium's: motors of 30 instead of 150 Nm, 10 control steps a second. The

@@ -175,7 +175,7 @@ class Camera:
                 picture = self._env.render()
         if np.ndim(picture) != 3:
             raise LaminarError(
-                f"{_name(self._env)} draws none: render() with render_mode=rgb_array, which its metadata must list, "
+                f"{name_of(self._env)} draws none: render() with render_mode=rgb_array, which its metadata must list, "
                 "has to return (height, width, 3); video_episodes=0 asks for no film"
             )
         return np.asarray(picture)
@@ -187,7 +187,8 @@ class Camera:
             self._renderer = None
 
 
-def _name(env: gymnasium.Env[Any, Any]) -> str:
+def name_of(env: gymnasium.Env[Any, Any]) -> str:
+    """Return what an environment is called in messages: its id, or its class."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 

@@ -34,11 +34,11 @@ class Slots:
         limits: what actions are clipped to, and what was cut of those that were executed.
     """
 
-    def __init__(self, env_id: str, wanted: Spec, count: int, render: bool = False) -> None:
+    def __init__(self, env_id: str | gymnasium.Env[Any, Any], wanted: Spec, count: int, render: bool = False) -> None:
         """Make the environments.
 
         Args:
-            env_id: see `make_env`.
+            env_id: see `make_env`; or an environment that is there already, which is the only slot then.
             wanted: what the policy sees and does, see `fit_env`.
             count: number of slots.
             render: make environments without a MuJoCo model able to give pictures.
@@ -46,8 +46,8 @@ class Slots:
         Raises:
             LaminarError: no such environment, or it does not fit; names the key and both sides.
         """
-        if count < 1:
-            raise LaminarError(f"a world has at least 1 slot, got {count}")
+        if count < 1 or (count > 1 and not isinstance(env_id, str)):
+            raise LaminarError(f"a world has at least 1 slot, and 1 of an environment that is there, got {count}")
         fitted = fit_env(env_id, wanted, render)
         self.env_id, self.spec, self.slots = fitted.env_id, fitted.spec, count
         self.limits, self.unseen = fitted.limits, fitted.unseen

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..data.spec import Spec
 from ..errors import LaminarError
-from .generative import generative
 from .module import PolicyModule
 from .networks import Network
 from .networks.edit_actor import EditActor
@@ -70,19 +69,19 @@ class Edited(PolicyModule):
 
     def edit(self, cond: Tensor, chunk: Tensor, noise: Tensor, chosen: Tensor) -> Tensor:
         """Edit the chosen (B, 1) of some chunks (B, H, A), raw units; noise is (B, executed * A)."""
-        inner, executed = generative(self), self.spec.execute
-        first = inner.action_normalizer({"action": chunk[:, :executed]})["action"].flatten(1)
+        executed, (low, high) = self.spec.execute, self.action_limits
+        first = self.normalized(chunk[:, :executed]).flatten(1)
         edit = self.editor(cond.flatten(1), first, noise).view(-1, executed, self.spec.action_dim)
         moved = chunk[:, :executed] + edit * self.action_scale
         # where nothing is edited the base's own numbers stay, to the last digit
-        moved = torch.where(chosen.unsqueeze(2), moved.clamp(inner.action_low, inner.action_high), chunk[:, :executed])
+        moved = torch.where(chosen.unsqueeze(2), moved.clamp(low, high), chunk[:, :executed])
         return torch.cat((moved, chunk[:, executed:]), dim=1)
 
 
 def new_editor(base: PolicyModule, config: NoiseActorConfig, scale: float, deviation: float) -> EditActor:
     """Build a fresh actor of edits for a base."""
     spec = base.spec
-    width = spec.history * generative(base).encoder.output_dim
+    width = spec.history * base.condition_dim
     return EditActor(config, width, spec.execute * spec.action_dim, scale, deviation)
 
 

@@ -13,7 +13,7 @@ from ..data.normalizer import MODES, Normalizer
 from ..data.spec import Spec
 from ..errors import LaminarError
 from ..settings import check, choice, number
-from .module import PolicyModule
+from .module import PolicyModule, limits_of
 from .networks import NETWORKS, Network
 from .networks.encoders import Encoder, takes_raw
 from .processes import PROCESSES, Draws, Metrics
@@ -107,6 +107,20 @@ class GenerativePolicy(PolicyModule):
         return one - self.action_normalizer.inverse({"action": zero})["action"]
 
     @property
+    def condition_dim(self) -> int:
+        """D, the width of what `encode` gives for one time step."""
+        return self.encoder.output_dim
+
+    def normalized(self, action: Tensor) -> Tensor:
+        """Return raw actions (..., A) in the units in which they are learned."""
+        return self.action_normalizer({"action": action})["action"]
+
+    @property
+    def action_limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest actions (A,), raw units; infinite where there is no limit."""
+        return self.action_low, self.action_high
+
+    @property
     def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Key -> lowest and highest observation in the training data, raw units; those of states only."""
         return self.observation_normalizer.fitted_range
@@ -138,7 +152,7 @@ class GenerativePolicy(PolicyModule):
 
         Raw units; padded actions do not count.
         """
-        action = self.action_normalizer({"action": batch["action"]})["action"]
+        action = self.normalized(batch["action"])
         cond = self.encode(batch["observation"])
         return self.process.loss(self.network, action, cond, generator, mask=batch.get("mask"), draws=draws)
 
@@ -158,13 +172,10 @@ class GenerativePolicy(PolicyModule):
 
     def _add_limits(self) -> None:
         """Action limits as buffers; unbounded is infinite. Not saved: they come from the Spec."""
-        shape = (self.spec.action_dim,)
-        low, high = self.spec.action_low, self.spec.action_high
         self.action_low: Tensor
         self.action_high: Tensor
-        infinite = torch.full(shape, torch.inf)
-        self.register_buffer("action_low", -infinite if low is None else torch.tensor(low), persistent=False)
-        self.register_buffer("action_high", infinite if high is None else torch.tensor(high), persistent=False)
+        for name, value in zip(("action_low", "action_high"), limits_of(self.spec), strict=True):
+            self.register_buffer(name, value, persistent=False)
 
 
 def fit_normalizers(config: PolicyConfig, episodes: Any) -> tuple[Normalizer, Normalizer]:

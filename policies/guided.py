@@ -18,7 +18,7 @@ from torch import Tensor
 from ..data.spec import Spec
 from ..errors import LaminarError
 from ..settings import check, choice, number
-from .generative import GenerativePolicy, generative
+from .generative import generative_in
 from .module import PolicyModule
 from .networks import Network
 from .networks.critics import Critic, CriticConfig
@@ -111,7 +111,8 @@ class Guided(PolicyModule):
         self.acting = acting or Acting()
         _check_critic(self)
         self.register_load_state_dict_post_hook(_check_loaded)
-        if self.acting.noise_scale != 1 and generative(base).process.inner_draws:
+        inner = generative_in(base)
+        if self.acting.noise_scale != 1 and inner is not None and inner.process.inner_draws:
             raise LaminarError(
                 f"noise_scale={self.acting.noise_scale:g} needs a policy that is a function of its starting noise, and "
                 "this one's solver draws more on the way; act with noise_scale=1, or train with "
@@ -165,7 +166,7 @@ class Guided(PolicyModule):
     def _values(self, cond: Tensor, chunks: Tensor) -> Tensor:
         """(B N,) least value of the heads, of what the environment would get."""
         assert self.critic is not None  # checked at the start
-        normalized = generative(self.composed_of).action_normalizer({"action": chunks})["action"]
+        normalized = self.composed_of.normalized(chunks)
         judged = normalized.flatten(1)[:, : self.critic.action_dim]  # a critic may judge what is executed of a chunk
         return self.critic(cond.flatten(1), judged).amin(dim=0)
 
@@ -175,14 +176,14 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     if base is None:
         raise LaminarError("a guided policy needs a base, and its config.json names none; use another checkpoint")
     judged = config.get("judged")  # all, in files of before
-    critic = config["critic"] and new_critic(generative(base), CriticConfig(**config["critic"]), judged)
+    critic = config["critic"] and new_critic(base, CriticConfig(**config["critic"]), judged)
     return Guided(base, critic or None, Acting.from_json(config["acting"]))
 
 
-def new_critic(policy: GenerativePolicy, config: CriticConfig, judged: int | None = None) -> Critic:
+def new_critic(policy: PolicyModule, config: CriticConfig, judged: int | None = None) -> Critic:
     """Build an untrained critic of a policy's encoded observations and normalized chunks, or of their first actions."""
     spec = policy.spec
-    return Critic(config, spec.history * policy.encoder.output_dim, (judged or spec.chunk) * spec.action_dim)
+    return Critic(config, spec.history * policy.condition_dim, (judged or spec.chunk) * spec.action_dim)
 
 
 def critic_of(policy: Policy) -> Critic | None:

@@ -13,17 +13,23 @@ from ..data.spec import Spec
 from ..errors import LaminarError, nearest
 from ..registry import Family
 from . import storage
+from .black_box import Function, attach
 from .module import PolicyModule
+from .policy import Policy
 from .processes.solver_schedules import SolverSchedule, read_schedules, write_schedules
 
 POLICIES = Family("policy", __name__.rpartition(".")[0], PolicyModule, required=("restore",))
 """All kinds of policies, by name: each module has ``restore(config, spec, base)``."""
 
 
-def load_policy(folder: str | Path) -> PolicyModule:
+def load_policy(folder: str | Path, black_box: Policy | Function | None = None) -> PolicyModule:
     """Restore a policy from a folder written by `save`, from a checkpoint, or from a run (its newest checkpoint).
 
     Nothing is unpickled and no name from the file is imported: kinds, processes and networks come from the registry.
+
+    Args:
+        folder: where it is.
+        black_box: the function or policy that it is made of, where it is made of one; see `black_box.black_box`.
 
     Raises:
         LaminarError: a file or tensor is missing, unexpected or has another shape; it is named.
@@ -46,6 +52,8 @@ def load_policy(folder: str | Path) -> PolicyModule:
         policy = build(config, spec)
     _take(policy, folder, stored)
     policy.schedules = read_schedules(folder)
+    if black_box is not None:
+        attach(policy, black_box)
     return policy.eval()
 
 

@@ -27,7 +27,7 @@ from .processes.solvers import Source
 class PolicyModule(nn.Module, ABC):
     """A policy whose chunks are a function of tensors, so that it can be saved, exported and captured as one.
 
-    The generative policy is the only one without a base. A composed policy (guided, steered, planning) stands in front
+    The generative policy and the black box have no base. A composed policy (guided, steered, planning) stands in front
     of a base, which it holds as `base` and saves with its own weights; whoever composes, evaluates or deploys does not
     know which it is; what a composed policy does not define, its base does. A kind of policy is a module of this room
     with one such class and a function ``restore(config, spec, base)``; its file name is its kind.
@@ -64,6 +64,20 @@ class PolicyModule(nn.Module, ABC):
     def action_scale(self) -> Tensor:
         """(A,) raw units of one normalized unit of each action dimension."""
         return self.composed_of.action_scale
+
+    @property
+    def condition_dim(self) -> int:
+        """D, the width of what `encode` gives for one time step."""
+        return self.composed_of.condition_dim
+
+    def normalized(self, action: Tensor) -> Tensor:
+        """Return raw actions (..., A) in the units in which they are learned."""
+        return self.composed_of.normalized(action)
+
+    @property
+    def action_limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest actions (A,), raw units; infinite where there is no limit."""
+        return self.composed_of.action_limits
 
     @property
     def fitted_range(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -232,6 +246,13 @@ class PolicyModule(nn.Module, ABC):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def limits_of(spec: Spec) -> tuple[Tensor, Tensor]:
+    """Return lowest and highest actions (A,) of a spec, infinite where it has no limits."""
+    infinite = torch.full((spec.action_dim,), torch.inf)
+    low, high = spec.action_low, spec.action_high
+    return -infinite if low is None else torch.tensor(low), infinite if high is None else torch.tensor(high)
 
 
 def _of_the_base(name: str) -> str:

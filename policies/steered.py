@@ -6,18 +6,19 @@ with the actor, so that what comes out is a policy like any other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from ..data.spec import Spec
 from ..errors import LaminarError
-from .generative import generative
+from .generative import generative_in
 from .module import PolicyModule
 from .networks import Network
-from .networks.noise_actor import NoiseActor, NoiseActorConfig
+from .networks.noise_actor import NoiseActor, NoiseActorConfig, described_actor
+from .policy import Policy
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
 
@@ -56,7 +57,7 @@ class Steered(PolicyModule):
     @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
-        actor = asdict(self.noise_actor.config) | {"bound": self.noise_actor.bound}
+        actor = self.noise_actor.described
         return {"kind": "steered", "actor": actor, "repeated": self.repeated, "base": self.composed_of.config}
 
     def decode(
@@ -69,25 +70,40 @@ class Steered(PolicyModule):
 
 def as_noise(policy: Steered, chosen: Tensor) -> Tensor:
     """Return what an actor chose, (B, n), as noise of the base, (B, *its noise_shape)."""
-    shape = policy.composed_of.noise_shape
-    if policy.repeated:
-        return chosen.unsqueeze(1).expand(-1, *shape)
-    return chosen.view(-1, *shape)
+    return shaped_noise(chosen, policy.composed_of.noise_shape, policy.repeated)
 
 
-def check_base(base: PolicyModule) -> None:
+def shaped_noise(chosen: Tensor, shape: tuple[int, ...], repeated: bool) -> Tensor:
+    """Return chosen numbers (B, n) as noise (B, *shape); `repeated` ones are a vector for all steps of the chunk."""
+    return chosen.unsqueeze(1).expand(-1, *shape) if repeated else chosen.view(-1, *shape)
+
+
+def chosen_dim(shape: tuple[int, ...], repeated: bool) -> int:
+    """Return n, how many numbers of noise are chosen for a base whose noise has this shape.
+
+    Raises:
+        LaminarError: one vector for all steps, and the noise has no steps.
+    """
+    if repeated and len(shape) < 2:
+        raise LaminarError(
+            f"noise can be repeated over the steps of a chunk, and this base's of shape {shape} has none"
+        )
+    return math.prod(shape[1:] if repeated else shape)
+
+
+def check_base(base: Policy) -> None:
     """Refuse a policy that noise cannot steer.
 
     Raises:
         LaminarError: says why, and what to do.
     """
-    inner = generative(base)
-    if inner.process.inner_draws:
+    inner = generative_in(base) if isinstance(base, PolicyModule) else None
+    if inner is not None and inner.process.inner_draws:
         raise LaminarError(
             "steering needs a policy whose chunk is a function of its starting noise, and this one's solver draws more "
             "on the way; choose policy.process.solver=ddim when it is cloned"
         )
-    if inner.process.deterministic:
+    if not base.noise_shape or (inner is not None and inner.process.deterministic):
         raise LaminarError(
             "steering needs a policy that begins with noise, and this one is deterministic; clone another one with "
             "policy=meanflow, flow or diffusion"
@@ -96,18 +112,17 @@ def check_base(base: PolicyModule) -> None:
 
 def new_actor(base: PolicyModule, config: NoiseActorConfig, bound: float, repeated: bool) -> NoiseActor:
     """Build a fresh noise actor for a base."""
-    spec, inner = base.spec, generative(base)
-    shape = base.noise_shape[1:] if repeated else base.noise_shape
-    count = 1
-    for size in shape:
-        count *= size
-    return NoiseActor(config, spec.history * inner.encoder.output_dim, count, bound)
+    return NoiseActor(config, *_widths(base, repeated), bound)
+
+
+def _widths(base: PolicyModule, repeated: bool) -> tuple[int, int]:
+    """Return how many numbers an actor sees and chooses."""
+    return base.spec.history * base.condition_dim, chosen_dim(base.noise_shape, repeated)
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Steered:
     """Build a steered policy without its weights from its `config`."""
     if base is None:
         raise LaminarError("a steered policy needs a base, and its config.json names none; use another checkpoint")
-    actor = dict(config["actor"])
-    bound = actor.pop("bound")
-    return Steered(base, new_actor(base, NoiseActorConfig(**actor), bound, config["repeated"]), config["repeated"])
+    repeated = config["repeated"]
+    return Steered(base, described_actor(config["actor"], *_widths(base, repeated)), repeated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..envs.world import World
-from ..policies.observations import Windows, as_tensors
+from ..policies.observations import Windows
+from .execution import Execution
 from .patience import Patience
 
 Decide = Callable[[Windows], Tensor]
@@ -42,64 +43,39 @@ class Interaction:
             seed: of the run; its episodes have seeds that no other run and no evaluation uses.
             patience: see `Patience`; None lets every episode run to its own end.
         """
-        self.world, self.history, self.execute = world, history, execute
+        self.world, self._execution = world, Execution(world, history, execute)
         self.steps = 0
         self._first = _APART + seed * _EACH
         self._episodes = 0
-        self._windows = Windows()
         # return, success and control steps of the episode in each slot; -1 where success is not told
         self._running = np.zeros((3, world.slots))
         self.patience = Patience(patience)
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
-        self._begin(np.ones(world.slots, np.bool_))
+        self._begin(range(world.slots))
 
     def step(self, decide: Decide) -> dict[str, Any]:
         """Execute one chunk in every slot, and return it as rows.
 
         Returns:
-            "observation" and "next_observation" {key: (B, h, ...)}, "action" (B, execute, A) raw, rows beyond an
-            episode's end repeating its last action, "reward" (B,) undiscounted sum, "steps" (B,), "terminated" (B,),
-            "ended" (B,), also by a time limit or by patience.
+            As `Execution.step`, and "ended" (B,), also by a time limit or by patience.
         """
-        seen = self._windows
-        chunk = decide(seen)[:, : self.execute].cpu()
-        reward, taken = np.zeros(self.world.slots), np.zeros(self.world.slots, np.int64)
-        terminated, ended = np.zeros((2, self.world.slots), np.bool_)
-        # A policy with a history sees every observation on the way, which a world does not show of a whole chunk.
-        for piece in chunk.split(1 if self.history > 1 else self.execute, dim=1):
-            running = np.flatnonzero(~ended)
-            if not len(running):
-                break
-            outcome = self.world.step(piece.numpy(), running)
-            reward += outcome.reward
-            taken += outcome.steps
-            terminated |= outcome.terminated
-            ended |= outcome.ended
-            self._running[1] = np.fmax(self._running[1], outcome.success)  # of NaN and a number the number
-            self._see(running)
-        self.steps += int(taken.sum())
-        self._running[0] += reward
-        self._running[2] += taken
-        self.patience.learn(self._running[2, terminated & (self._running[1] > 0)])
-        ended |= self._running[2] >= self.patience.limit
-        last = torch.from_numpy(np.minimum(np.arange(self.execute), taken[:, None] - 1))
-        rows = {
-            "observation": dict(seen),
-            "next_observation": dict(self._windows),
-            "action": chunk.gather(1, last.unsqueeze(2).expand_as(chunk)),
-            "reward": torch.from_numpy(reward).float(),
-            "steps": torch.from_numpy(taken),
-            "terminated": torch.from_numpy(terminated),
-            "ended": torch.from_numpy(ended),
-        }
-        self._recent.extend(self._running[:2, slot].tolist() for slot in np.flatnonzero(ended))  # type: ignore[misc]
-        self._begin(ended)
-        return rows
+        rows = self._execution.step(decide(self.seen))
+        running, steps, terminated = self._running, rows["steps"].numpy(), rows["terminated"].numpy()
+        self.steps += sum(steps.tolist())
+        running[0] += rows["reward"].numpy()
+        np.fmax(running[1], rows["success"].numpy(), out=running[1])  # of NaN and a number the number
+        running[2] += steps
+        self.patience.learn(running[2, terminated & (running[1] > 0)])
+        ended = terminated | rows["truncated"].numpy() | (running[2] >= self.patience.limit)
+        over = np.flatnonzero(ended).tolist()
+        self._recent.extend(running[:2, slot].tolist() for slot in over)  # type: ignore[misc]
+        self._begin(over)
+        return rows | {"ended": torch.from_numpy(ended)}
 
     @property
     def seen(self) -> Windows:
         """{key: (B, h, ...)} what a policy sees now."""
-        return self._windows
+        return self._execution.seen
 
     def figures(self) -> dict[str, Tensor]:
         """Return control steps so far, and means over the last episodes that ended, if there are any."""
@@ -119,7 +95,7 @@ class Interaction:
         """Return what `load_state` needs beside the world's own state."""
         recent = torch.zeros(RECENT, 2, dtype=torch.float64)
         recent[: len(self._recent)] = torch.tensor(list(self._recent), dtype=torch.float64).reshape(-1, 2)
-        return {f"seen.{key}": value for key, value in self._windows.items()} | {
+        return {f"seen.{key}": value for key, value in self.seen.items()} | {
             "recent": recent,
             "running": torch.from_numpy(self._running.copy()),
             "patience": self.patience.state(),
@@ -129,34 +105,16 @@ class Interaction:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
         frames = {key.removeprefix("seen."): value for key, value in state.items() if key.startswith("seen.")}
-        self._windows = Windows(frames)
+        self._execution.seen = Windows(frames)
         self._running = state["running"].numpy().copy()
         self.patience.load_state(state["patience"])
         self.steps, self._episodes, recent = (int(value) for value in state["counts"])
         self._recent = deque((tuple(row) for row in state["recent"][:recent].tolist()), maxlen=RECENT)
 
-    def _begin(self, slots: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+    def _begin(self, slots: Sequence[int]) -> None:
         """Begin a new episode in some slots."""
-        chosen = np.flatnonzero(slots)
-        if not len(chosen):
+        if not slots:
             return
-        self.world.reset({int(slot): self._first + self._episodes + n for n, slot in enumerate(chosen)})
-        self._episodes += len(chosen)
-        self._running[:, chosen] = np.array([[0.0], [-1.0], [0.0]])
-        self._see(chosen, fresh=True)
-
-    def _see(self, chosen: np.ndarray[Any, Any], fresh: bool = False) -> None:
-        """Append what is in view to the windows of some slots; a fresh one repeats it."""
-        current = as_tensors(self.world.spec, self.world.observations, None)
-        index = torch.from_numpy(chosen)
-        windows = Windows()
-        for key, value in current.items():
-            repeated = value.unsqueeze(1).expand(-1, self.history, *value.shape[1:])
-            before = self._windows.get(key)
-            window = (
-                repeated.clone() if before is None else before.clone()
-            )  # rows that were given away stay as they are
-            shifted = torch.cat([window[index, 1:], value[index].unsqueeze(1)], dim=1)
-            window[index] = repeated[index] if fresh else shifted
-            windows[key] = window
-        self._windows = windows
+        self._execution.begin({slot: self._first + self._episodes + n for n, slot in enumerate(slots)})
+        self._episodes += len(slots)
+        self._running[:, slots] = np.array([[0.0], [-1.0], [0.0]])

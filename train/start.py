@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 from ..data.episodes import Episodes
 from ..errors import LaminarError
 from ..policies import GenerativePolicy, load_policy
+from ..policies.black_box import black_box
 from ..policies.generative import fit_normalizers
 from ..policies.guided import Guided
 from ..policies.module import PolicyModule
 from .config import TrainConfig
 
+GIVEN = "(a policy given in Python)"
+"""What `init.path` of such a run says."""
 
-def starting_policy(config: TrainConfig, recorded: Episodes | None) -> PolicyModule:
+
+def named(settings: Mapping[str, Any]) -> tuple[dict[str, Any], PolicyModule | None]:
+    """Return settings whose `init.path` is text, and the policy, if one was given in its place.
+
+    What is not made of tensors is a black box.
+
+    Raises:
+        LaminarError: a function, which does not say what it sees and does.
+    """
+    given = settings.get("init.path")
+    if given is None or isinstance(given, str):
+        return dict(settings), None
+    policy = given if isinstance(given, PolicyModule) else black_box(given)
+    return {**settings, "init.path": GIVEN}, policy
+
+
+def opened(config: TrainConfig, given: PolicyModule | None) -> PolicyModule:
+    """Return the policy that a run starts from: a copy of what was given, or what `init.path` holds.
+
+    Raises:
+        LaminarError: the run began with one that was given, and now there is none.
+    """
+    if given is not None:
+        return deepcopy(given)
+    if config.init.path == GIVEN:
+        raise LaminarError(
+            "this run began with a policy that was given in Python: continue it by "
+            f"laminar.train(init=POLICY, out={config.out!r}, resume=True)"
+        )
+    assert config.init.path is not None
+    return load_policy(config.init.path)
+
+
+def starting_policy(config: TrainConfig, recorded: Episodes | None, given: PolicyModule | None = None) -> PolicyModule:
     """Return the policy that a run improves.
+
+    Args:
+        config: of the run.
+        recorded: demonstrations or logs.
+        given: the policy in place of `init.path`.
 
     Raises:
         LaminarError: neither data nor a saved policy say what it sees and does, or they do not fit together.
@@ -26,7 +70,7 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None) -> PolicyMod
                 "policy's widths and statistics come from there"
             )
         return GenerativePolicy.build(config.policy, config.network, recorded)
-    policy = load_policy(config.init.path)
+    policy = opened(config, given)
     policy.schedules = {}  # searched for weights that change now
     if recorded is None:
         return policy

@@ -17,6 +17,7 @@ from ..d4rl import D4RLTask, d4rl_table, resolve
 from ..ids import split_id
 from ..limits import ClipActions
 from ..mazes import AntMaze, Maze2D, ant_layout
+from ..without_goal import WithoutGoal
 
 Array = NDArray[Any]
 StepResult = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -83,7 +84,7 @@ class AdroitReward(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, float(reward), terminated, truncated, info
 
 
-class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
+class KitchenObservation(WithoutGoal):
     """Give the kitchen D4RL's flat observation (60,): 9 robot joints, 21 object coordinates, goal (30,).
 
     The goal holds the wanted coordinates of the task's elements and zeros elsewhere.
@@ -99,8 +100,17 @@ class KitchenObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
         for element in task.kwargs["tasks_to_complete"]:
             self._goal[OBS_ELEMENT_INDICES[element]] = OBS_ELEMENT_GOALS[element]
 
-    def observation(self, observation: Any) -> Array:
-        """Return joints, object coordinates and goal."""
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._flat(observation), info
+
+    def step(self, action: Any) -> StepResult:
+        """Advance one step; only the observation differs from the wrapped environment."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._flat(observation), float(reward), terminated, truncated, info
+
+    def _flat(self, observation: Any) -> Array:
         values = observation["observation"]  # robot joints 9, their velocities 9, objects 21, their velocities 20
         return np.concatenate([values[:9], values[18:39], self._goal])
 

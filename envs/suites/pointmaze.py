@@ -18,6 +18,7 @@ from ...data.spec import Spec
 from ...progress import Finished, Watch, ignore
 from ..creation import make_own, register_own, register_robotics
 from ..spec import env_spec
+from ..without_goal import WithoutGoal
 
 Array = NDArray[Any]
 
@@ -51,7 +52,7 @@ def register() -> None:
     register_own(ENV_ID, "suites.pointmaze:PointMaze", max_steps=80)
 
 
-class PointMaze(gymnasium.Wrapper[Any, Any, Any, Any]):
+class PointMaze(WithoutGoal):
     """PointMaze of gymnasium-robotics with two routes, at 20 control steps a second.
 
     Observation (6,): position (m), velocity (m/s), goal (m), each x and y. Action (2,): force in [-1, 1], full scale

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from .activations import ACTIVATIONS
 from .activations import activation as activation_by_name
 from .layers import LayerNorm
 
-LOG_STD = (-5.0, 2.0)
+LOG_STD = (-20.0, 2.0)
 """Bounds of the logarithm of the deviation before the squashing, as in SAC."""
 
 
@@ -34,9 +36,24 @@ class NoiseActor(nn.Module):
 
     It begins as the same distribution everywhere, whose deviation is 1 where the bound allows that: as the noise that
     the frozen policy was trained with, cut off at the bound.
+
+    Attributes:
+        config: settings of its layers.
+        bound: noises lie within it.
+        noise_dim: n.
+        widths: of the hidden layers, where they differ from one another.
+        clips: noises are bound * clip(u, -1, 1) instead, as algorithms have them that do not squash (PPO).
     """
 
-    def __init__(self, config: NoiseActorConfig, condition_dim: int, noise_dim: int, bound: float) -> None:
+    def __init__(
+        self,
+        config: NoiseActorConfig,
+        condition_dim: int,
+        noise_dim: int,
+        bound: float,
+        widths: Sequence[int] | None = None,
+        clips: bool = False,
+    ) -> None:
         """Build the perceptron.
 
         Raises:
@@ -45,8 +62,10 @@ class NoiseActor(nn.Module):
         super().__init__()
         check(config, "actor")
         self.config, self.bound, self.noise_dim = config, bound, noise_dim
-        self.layers = perceptron(config, condition_dim)
-        self.head = nn.Linear(config.width, 2 * noise_dim)
+        self.widths, self.clips = None if widths is None else list(widths), clips
+        sizes = widths or [config.width] * config.depth
+        self.layers = perceptron(config, condition_dim, sizes)
+        self.head = nn.Linear(sizes[-1], 2 * noise_dim)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         with torch.no_grad():
@@ -57,13 +76,22 @@ class NoiseActor(nn.Module):
         mean, log_std = self.head(self.layers(cond)).chunk(2, dim=1)
         return mean, log_std.clamp(*LOG_STD)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What `described_actor` builds it anew of, without its weights, as plain values."""
+        return asdict(self.config) | {"bound": self.bound, "widths": self.widths, "clips": self.clips}
+
     def sample(self, cond: Tensor, noise: Tensor) -> Tensor:
         """Map conditions (B, condition_dim) and standard normal noise (B, n) to noises w (B, n) within the bound."""
         mean, log_std = self(cond)
-        return self.bound * torch.tanh(mean + log_std.exp() * noise)
+        u = mean + log_std.exp() * noise
+        return self.bound * (u.clamp(-1, 1) if self.clips else torch.tanh(u))
 
     def sample_with_density(self, cond: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return noises w (B, n) as `sample` does, and log pi(w | s) (B,), a density in units of w."""
+        """Return noises w (B, n) as `sample` does, and log pi(w | s) (B,), a density in units of w.
+
+        What is clipped has no density.
+        """
         mean, log_std = self(cond)
         u = mean + log_std.exp() * noise
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
@@ -78,13 +106,20 @@ class NoiseActor(nn.Module):
             ...
 
 
-def perceptron(config: NoiseActorConfig, inputs: int) -> nn.Sequential:
-    """Return the hidden layers of an actor, (B, inputs) -> (B, width)."""
+def described_actor(described: Mapping[str, Any], condition_dim: int, noise_dim: int) -> NoiseActor:
+    """Build an actor without its weights of what `NoiseActor.described` says."""
+    settings = dict(described)
+    bound, widths, clips = (settings.pop(name) for name in ("bound", "widths", "clips"))
+    return NoiseActor(NoiseActorConfig(**settings), condition_dim, noise_dim, bound, widths, clips)
+
+
+def perceptron(config: NoiseActorConfig, inputs: int, widths: Sequence[int] | None = None) -> nn.Sequential:
+    """Return the hidden layers of an actor, (B, inputs) -> (B, width); of these widths where they differ."""
     layers: list[nn.Module] = []
-    for index in range(config.depth):
-        layers.append(nn.Linear(config.width if index else inputs, config.width))
+    for before, after in pairwise([inputs, *(widths or [config.width] * config.depth)]):
+        layers.append(nn.Linear(before, after))
         if config.layer_norm:
-            layers.append(LayerNorm(config.width))
+            layers.append(LayerNorm(after))
         layers.append(activation_by_name(config.activation))
     return nn.Sequential(*layers)
 

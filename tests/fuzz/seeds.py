@@ -26,6 +26,7 @@ from laminar.data.load import load_episodes
 from laminar.data.selection import Selection
 from laminar.data.spec import Feature, Spec
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
+from laminar.policies.black_box import black_box
 from laminar.policies.edited import Edited, new_editor
 from laminar.policies.export.exported import Exported, open_artifact
 from laminar.policies.export.write import export
@@ -211,8 +212,8 @@ def _policy(process: str, network: str, settings: dict[str, Any]) -> GenerativeP
 
 def _kinds() -> dict[str, list[Any]]:
     plain = _policy("flow", "mlp", {"width": 8, "depth": 2})
-    small = NoiseActorConfig(width=8, depth=1)
-    steered = Steered(plain, new_actor(plain, small, 2.0, False))
+    called = black_box(plain, observations=_episodes().observation)
+    actor = NoiseActorConfig(width=8, depth=1)
     return {
         "generative": [
             plain,
@@ -220,8 +221,9 @@ def _kinds() -> dict[str, list[Any]]:
             _policy("meanflow", "transformer", {"width": 8, "depth": 1, "heads": 2, "time_width": 8}),
         ],
         "guided": [Guided(plain, new_critic(plain, CriticConfig(width=8, depth=2)))],
-        "steered": [steered, Steered(plain, new_actor(plain, small, 2.0, True), True)],
-        "edited": [Edited(steered, new_editor(steered, small, 0.2, 0.1))],
+        "steered": [Steered(plain, new_actor(plain, actor, 1.5, False))],
+        "edited": [Edited(plain, new_editor(plain, actor, 0.2, 0.1))],
+        "black_box": [called, Steered(called, new_actor(called, actor, 1.5, False))],
     }
 
 

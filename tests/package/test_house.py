@@ -131,6 +131,7 @@ HEAVY = {
     "matplotlib",
     "tensorboard",
     "imageio",
+    "stable_baselines3",
 }
 
 
@@ -168,3 +169,9 @@ def test_the_facade_gives_the_three_functions() -> None:
         assert name in dir(laminar)
     with pytest.raises(AttributeError, match="'laminar' has no attribute 'load_polcy'"):
         _ = laminar.load_polcy
+
+
+def test_only_the_method_that_uses_it_imports_stable_baselines() -> None:
+    """Not the list of methods, nor the settings of this one, nor the environment that others learn in."""
+    statement = "import laminar.train.methods.dsrl_sac, laminar.train.run.trainer; from laminar import NoiseEnv"
+    assert "stable_baselines3" not in loaded_after(statement)

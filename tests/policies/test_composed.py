@@ -148,7 +148,7 @@ def test_its_kind_must_be_registered_where_it_is_loaded(
 ) -> None:
     folder = bent.save(tmp_path / "saved")
     monkeypatch.setattr(POLICIES, "_registered", {})
-    with pytest.raises(LaminarError, match=r"holds a .bent., and no kind of policy.*edited, generative, guided"):
+    with pytest.raises(LaminarError, match=r"holds a .bent., and no kind of policy.*generative, guided"):
         load_policy(folder)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
 from laminar.eval.results.run_record import read_rows
-from laminar.policies import GenerativePolicy
+from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
@@ -106,6 +109,15 @@ def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[La
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def counting(counter: ModuleType) -> GenerativePolicy:
+    """Return an untrained flow for the environment that counts: chunks of 5 of which 4 are executed."""
+    episodes = counter.collect(counter.make(counter.ENV_ID, False), 3, 0)
+    torch.manual_seed(0)
+    config = PolicyConfig(process=FlowConfig(steps=2), chunk=5, execute=4)
+    return GenerativePolicy.build(config, MLPConfig(width=16, depth=2), episodes).eval()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import torch
 
 from laminar.data.spec import Feature, Spec
 from laminar.envs.slots import Slots
+from laminar.errors import LaminarError
 from laminar.policies.observations import Windows
 from laminar.train.interaction import Interaction
 
@@ -77,13 +78,22 @@ def test_a_history_sees_what_lies_between(acting: Any) -> None:
 
 def test_slots_end_at_their_own_times(acting: Any) -> None:
     interaction = acting("limit=6", slots=2, history=2)
-    interaction.world.reset({1: 7}, {1: {"limit": 3}})
-    interaction._see(np.array([1]), fresh=True)  # pyright: ignore[reportPrivateUsage]
+    interaction._execution.begin({1: 7}, {1: {"limit": 3}})  # pyright: ignore[reportPrivateUsage]
     row = interaction.step(tenths)
     assert row["steps"].tolist() == [4, 3]
     assert row["reward"].tolist() == pytest.approx([1.0, 0.6])
     assert interaction.steps == 7
     assert interaction.seen["observation"][:, :, 0].tolist() == [[3.0, 4.0], [0.0, 0.0]]
+
+
+def test_what_is_not_finite_is_refused(acting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    interaction = acting("limit=6", history=2)
+    with pytest.raises(LaminarError, match="the policy's chunk is not finite"):
+        interaction.step(lambda windows: tenths(windows) / 0)
+    env = interaction.world.envs[0]
+    monkeypatch.setattr(env.unwrapped, "_observation", lambda: np.array([0.0, np.nan, 0.0]))
+    with pytest.raises(LaminarError, match="observation 'observation' of robot 0 is not finite"):
+        interaction.step(tenths)
 
 
 def test_success_counts_where_it_is_told(acting: Any) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from ...eval.results.run_record import ACTION_ERROR
 from ...eval.results.scores import Interval
-from ...policies.generative import generative
+from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ..config import TrainConfig
 from .checkpoint import Best, read_best
@@ -31,8 +31,9 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
     """
     what = f"method={getattr(config.method, 'recipe', config.method.name)}"
     if isinstance(product, PolicyModule):
-        policy = generative(product)
-        what += f" policy={policy.policy_config.process.name} network={policy.network_config.name}"
+        policy = generative_in(product)
+        made = (policy.policy_config.process.name, policy.network_config.name) if policy else ("black box", "unknown")
+        what += f" policy={made[0]} network={made[1]}"
     what += f" ({sum(weight.numel() for weight in product.parameters()):,} parameters)"
     if data.fingerprint is not None:
         every, steps = data.fingerprint["episodes"], data.fingerprint["steps"]

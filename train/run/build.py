@@ -18,13 +18,12 @@ from ...envs.workers import WorkerSlots
 from ...envs.world import World
 from ...errors import LaminarError
 from ...eval.rollouts.episodes import check_ends
-from ...policies import load_policy
-from ...policies.generative import generative
+from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ..config import TrainConfig, TrainEnvConfig
 from ..improver import Context, Improver
 from ..methods import METHODS
-from ..start import starting_policy
+from ..start import opened, starting_policy
 from ..update.group import Group
 
 _GLOBAL_GENERATOR = threading.Lock()  # PyTorch's, which is one for all threads of a program
@@ -47,12 +46,12 @@ def one_a_seed(config: TrainConfig) -> list[TrainConfig]:
     return [replace(config, seeds=None, seed=k, out=str(Path(config.out) / f"seed_{k}")) for k in config.seeds]
 
 
-def with_settings_of_init(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the policy and network that are really used."""
+def with_settings_of_init(config: TrainConfig, given: PolicyModule | None) -> TrainConfig:
+    """Return the settings with the policy and network that are really used; of a black box none are known."""
     if config.init.path is None:
         return config
-    policy = generative(load_policy(config.init.path))
-    return replace(config, policy=policy.policy_config, network=policy.network_config)
+    policy = generative_in(opened(config, given))
+    return config if policy is None else replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
 def with_updates(config: TrainConfig) -> TrainConfig:
@@ -81,7 +80,13 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     return load_episodes(data.path, Selection(data.observation, data.action, data.instruction, data.filter))
 
 
-def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group, like: Improver | None) -> Improver:
+def build_improver(
+    config: TrainConfig,
+    recorded: Episodes | None,
+    group: Group,
+    like: Improver | None,
+    given: PolicyModule | None = None,
+) -> Improver:
     """Build the policy, the world if the method acts in one, and the improver.
 
     Args:
@@ -89,6 +94,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
         recorded: demonstrations or logs.
         group: processes that train together.
         like: the first seed's improver, whose data on the device serve the others.
+        given: policy to start from, in place of that of `init.path`.
 
     Raises:
         LaminarError: whatever does not fit together.
@@ -98,7 +104,7 @@ def build_improver(config: TrainConfig, recorded: Episodes | None, group: Group,
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     with _GLOBAL_GENERATOR:
         torch.manual_seed(config.seed)
-        policy = starting_policy(config, recorded)
+        policy = starting_policy(config, recorded, given)
         context = Context(
             steps=config.steps,
             seed=config.seed,

@@ -18,7 +18,7 @@ from ...data.fingerprint import difference, fingerprint
 from ...data.inspect import problems
 from ...data.normalizer import Normalizer
 from ...errors import LaminarError
-from ...policies.generative import generative
+from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_object, rebuilding
 from ..config import TrainConfig
@@ -77,7 +77,7 @@ def record_of(
     """
     if recorded is None:
         return DataRecord(remarks=list(further))
-    policy = generative(product) if isinstance(product, PolicyModule) else None
+    policy = generative_in(product) if isinstance(product, PolicyModule) else None
     constant = None if policy is None else policy.observation_normalizer.constant
     remarks = [*alike_once(recorded.remarks, recorded.source.split(" + ")), *further]
     if policy is not None and config.init.path is not None:

@@ -30,8 +30,10 @@ import torch
 from ...data.split import held_out, split
 from ...errors import LaminarError, Stopped
 from ...eval.results.findings import Starts
+from ...policies.module import PolicyModule
 from ...progress import Meter, meter, tell
 from ..config import TrainConfig
+from ..start import GIVEN
 from ..update.group import Group, join, leave
 from ..update.runners import Runner, float32_products, matmul_precision, runner
 from ..update.stacked import rows as rows_of
@@ -47,12 +49,16 @@ from .seed_run import SeedRun
 from .validation import Validation
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, given: PolicyModule | None = None) -> Path:
     """Run or resume a training run and return its folder.
 
     Writes run.json, metrics.jsonl, tensorboard/, checkpoints/ and, of evaluations while training, best/; with `seeds`
     a folder seed_K with all these for each seed. SIGINT and SIGTERM write a checkpoint and print the command that
     resumes. The result on the CPU is the same to the bit whether or not it was killed on the way.
+
+    Args:
+        config: all settings.
+        given: policy to start from, where `init.path` is `start.GIVEN`.
 
     Raises:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
@@ -64,7 +70,7 @@ def train(config: TrainConfig) -> Path:
     torch.set_num_threads(config.runtime.threads)
     group = join(config.runtime.device)
     try:
-        return _Run(config, group).go()
+        return _Run(config, group, given).go()
     finally:
         leave(group)
         torch.set_num_threads(threads)  # a program that trains on the way has them back
@@ -73,19 +79,19 @@ def train(config: TrainConfig) -> Path:
 class _Run:
     """One run in one process, of one or more seeds: what the loop needs at hand."""
 
-    def __init__(self, config: TrainConfig, group: Group) -> None:
+    def __init__(self, config: TrainConfig, group: Group, given: PolicyModule | None = None) -> None:
         self.config, self.group = config, group
         if group.size > 1 and config.seeds is not None:
             raise LaminarError("seeds=[…] train together in one process; start them without torchrun")
         names = [""] if config.seeds is None else [f"seed {seed}, " for seed in config.seeds]
-        configs = one_a_seed(with_settings_of_init(config))
+        configs = one_a_seed(with_settings_of_init(config, given))
         self.seeds = [SeedRun(one, group.size, name) for one, name in zip(configs, names, strict=True)]
         recorded = load_recorded(config)
         out = [] if recorded is None else held_out(recorded, config.data.validation)
         learned, tested = split(recorded, out) if recorded is not None and out else (recorded, None)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
-            seed.improver = build_improver(seed.config, learned, group, like)
+            seed.improver = build_improver(seed.config, learned, group, like, given)
         product = self.seeds[0].improver.product()
         self.validation = None if tested is None else Validation(tested, product, config.method.name)
         further = check_environment(config, product, recorded)
@@ -264,7 +270,8 @@ class _Run:
     def _again(self) -> str:
         """Return what continues this run: the command that began it, or a call, of a program of somebody's own."""
         if sys.argv[1:2] != ["train"]:
-            return f"laminar.train(out={self.config.out!r}, resume=True)"
+            start = "init=POLICY, " if self.config.init.path == GIVEN else ""
+            return f"laminar.train({start}out={self.config.out!r}, resume=True)"
         size = self.group.size
         program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
         out = [word for word in sys.argv if word.startswith("out=")]  # as it was typed; the run has all other settings

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from laminar import configs
 from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.policies import load_policy
@@ -24,7 +25,8 @@ from laminar.train.methods.q_learning import QLearning
 from laminar.train.update.runners import Runner, runner
 from laminar.train.update.stacked import rows, stacked
 
-METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
+FOLDER = Path(configs.__file__).parent / "method"
+METHODS = [method for method in options("method") if "q_learning_schema" in (FOLDER / f"{method}.yaml").read_text()]
 SEEDS = (0, 3)
 SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 

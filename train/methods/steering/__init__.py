@@ -22,6 +22,7 @@ from ....policies.observations import Windows
 from ....policies.processes import Metrics
 from ...improver import Context, Improver
 from ...interaction import Interaction
+from ...pace import Pace
 from ...returns import NStep
 from ...update.learner import Learner, Loss, average
 from ...update.program import State
@@ -31,8 +32,6 @@ from .experience import empty_replay, executed_rows, keep_recorded
 from .losses import Batch, actor_loss, critic_loss, editor_loss, noise_critic_loss, proposals
 
 __all__ = ["Agent", "Config", "Steering"]
-
-_ROUNDING = 1e-6  # of steps / updates_per_step
 
 
 class Steering(Improver):
@@ -63,22 +62,13 @@ class Steering(Improver):
 
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
-        """Return the updates of a run of so many control steps.
-
-        Raises:
-            LaminarError: all of them belong to the warm-up.
-        """
-        if config.warm_up >= env_steps:
-            raise LaminarError(
-                f"method.warm_up={config.warm_up} leaves nothing of env.steps={env_steps} to learn in; give more "
-                "env.steps, or a smaller method.warm_up"
-            )
-        return max(1, math.floor((env_steps - config.warm_up) * config.updates_per_step + _ROUNDING))
+        """Return the updates of a run of so many control steps."""
+        return Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
         """Act until there are as many control steps as this update and those before it shall have."""
         self._grow(self.config.grown(step))
-        due = self.config.warm_up + (step + 1) / self.config.updates_per_step - _ROUNDING
+        due = Pace(self.config.warm_up, self.config.updates_per_step).due(step)
         while self.interaction.steps < due or not len(self.executed):
             seen = self.interaction.step(self._decide)
             complete = self.returns.push(executed_rows(self.agent, seen), seen["ended"])

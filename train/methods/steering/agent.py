@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ....policies.edited import Edited, new_editor
-from ....policies.generative import generative
 from ....policies.guided import new_critic
 from ....policies.module import PolicyModule
 from ....policies.networks.critics import Critic
@@ -31,15 +30,15 @@ class Agent(nn.Module):
         """Build what learns, untrained."""
         super().__init__()
         check_base(base)
-        self.config, spec, inner = config, base.spec, generative(base)
+        self.config, spec = config, base.spec
         self.policy = composed(base, config)
         self.executed = spec.execute
-        self.critic = new_critic(inner, config.critic, spec.execute)
+        self.critic = new_critic(base, config.critic, spec.execute)
         self.target = deepcopy(self.critic)
         self.noise_critic: Critic
         self.log_temperature: nn.Parameter
         if config.steer:
-            width = spec.history * inner.encoder.output_dim
+            width = spec.history * base.condition_dim
             self.noise_critic = Critic(config.critic, width, self.steered.noise_actor.noise_dim)
             self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
 
@@ -89,12 +88,12 @@ class Agent(nn.Module):
 
     def _limit(self, which: str) -> Tensor:
         """(k A,) lowest or highest normalized actions."""
-        inner = generative(self.base)
-        return self.normalized(getattr(inner, f"action_{which}").expand(1, self.executed, -1))[0]
+        limit = self.base.action_limits[which == "high"]
+        return self.normalized(limit.expand(1, self.executed, -1))[0]
 
     def normalized(self, action: Tensor) -> Tensor:
         """Return raw actions (B, k, A) in the base's units, flat (B, k A)."""
-        return generative(self.base).action_normalizer({"action": action})["action"].flatten(1)
+        return self.base.normalized(action).flatten(1)
 
     def judged(self, q: Tensor) -> Tensor:
         """Values (heads, B) as one (B,): their mean less `pessimism` deviations; of two heads 1 is the least."""

@@ -21,7 +21,7 @@ class Config:
     recipe: str = "dsrl"  # name of these settings in tables: the file of configs/method/
     batch_size: int = number(256, least=1)  # executed chunks in an update
     lr: float = number(3e-4, above=0)  # of Adam, for all that learns
-    discount: float = number(0.99, least=0, below=1)  # of the reward of the next chunk
+    discount: float = number(0.99, least=0, below=1)  # of the next control step
     n_step: int = number(1, least=1)  # chunks whose rewards are summed before the critic is asked
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
     reward_scale: float = number(1.0, above=0)  # of rewards in training

@@ -43,7 +43,7 @@ def executed_rows(agent: Agent, seen: dict[str, Any]) -> dict[str, Tensor]:
         "next_cond": base.encode(seen["next_observation"]),
         "action": agent.normalized(seen["action"]),
         "reward": config.reward_scale * (seen["reward"] + config.reward_shift * seen["steps"]),
-        "discount": config.discount * (~seen["terminated"]).float(),
+        "discount": config.discount ** seen["steps"] * (~seen["terminated"]),
     }
 
 
@@ -51,7 +51,7 @@ def executed_rows(agent: Agent, seen: dict[str, Any]) -> dict[str, Tensor]:
 def keep_recorded(replay: Replay, agent: Agent, recorded: Episodes, short_episodes: str) -> None:
     """Begin a replay with the chunks of recorded episodes, one from every step, which stay in it.
 
-    Within a chunk rewards are discounted step by step, at the rate that comes to `discount` for a whole one.
+    Rewards within a chunk are discounted step by step; of a chunk that was executed only their sum is known.
 
     Raises:
         LaminarError: they teach nothing, see `check_offline`, or leave no room for others.
@@ -63,7 +63,7 @@ def keep_recorded(replay: Replay, agent: Agent, recorded: Episodes, short_episod
         history=spec.history,
         chunk=spec.execute,
         n_step=config.n_step * spec.execute,
-        discount=config.discount ** (1 / spec.execute),
+        discount=config.discount,
         reward=config.reward_scale * (recorded.reward + config.reward_shift),
         device=device,
     )

@@ -26,7 +26,7 @@ def build(toy: Any) -> Any:
     built: list[Steering] = []
 
     def make(*words: str, **choices: Any) -> Steering:
-        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])))
+        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
         improver = build_improver(config, load_recorded(config), Group(), None)
         assert isinstance(improver, Steering)
         built.append(improver)
@@ -53,7 +53,7 @@ def test_recorded_chunks(toy: Any, build: Any, demos: str, n_step: int) -> None:
     improver = build(demos, f"method.n_step={n_step}", "method.reward_shift=-1", "method.reward_scale=2")
     base: Any = load_policy(toy.base)
     data = toy.recorded()
-    rows, gamma = kept(improver), 0.99**0.5  # of a control step, two of which are a chunk
+    rows, gamma = kept(improver), 0.99
     starts = [t for t in range(20) if t not in (9, 19)]
     assert len(rows["reward"]) == len(starts) == improver.executed.kept
     seen = np.concatenate([data.observation["observation"], data.final_observation["observation"]])
@@ -103,7 +103,7 @@ def test_executed_chunks(toy: Any, build: Any) -> None:
     raw = (rows["action"] - zero) * base.action_scale
     total = torch.stack([raw[0].sum(), raw[1].sum(), raw[2][0]])
     torch.testing.assert_close(rows["reward"], total - torch.tensor([2.0, 2.0, 1.0]), atol=1e-5, rtol=1e-5)
-    assert rows["discount"].tolist() == pytest.approx([0.99] * 3), "a time limit is no terminal"
+    assert rows["discount"].tolist() == pytest.approx([0.99**2, 0.99**2, 0.99]), "a time limit is no terminal"
     assert raw[2][0].item() == pytest.approx(raw[2][1].item(), abs=1e-6), "beyond the end the last action is repeated"
     torch.testing.assert_close(rows["next_cond"][:2], rows["cond"][1:])
     assert not torch.equal(rows["next_cond"][2], improver.executed.gather(torch.tensor([3]))["cond"][0])

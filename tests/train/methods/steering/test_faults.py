@@ -21,7 +21,7 @@ def build(toy: Any) -> Iterator[Any]:
     built: list[Steering] = []
 
     def make(*words: str, **choices: Any) -> Steering:
-        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])))
+        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
         improver = build_improver(config, None, Group(), None)
         assert isinstance(improver, Steering)
         built.append(improver)
@@ -97,16 +97,17 @@ def test_a_chunk_stops_where_its_episode_does(build: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "discount"), [("limit=5", 0.99), ("terminal=5", 0.0), ("limit=5&terminal=5", 0.0)]
+    ("arguments", "left"), [("limit=5", 1.0), ("terminal=5", 0.0), ("limit=5&terminal=5", 0.0)]
 )
 @pytest.mark.parametrize("n_step", [1, 3])
-def test_time_limits_are_bootstrapped(build: Any, arguments: str, discount: float, n_step: int) -> None:
+def test_time_limits_are_bootstrapped(build: Any, arguments: str, left: float, n_step: int) -> None:
     """There a time limit counts as a terminal, so that a robot that is slow learns that it has died."""
     improver = build(f"method.n_step={n_step}", arguments=arguments)
     improver.collect(0)
     rows = improver.executed.gather(torch.arange(3))  # the chunks of the first episode
-    joined = [0.99**k if discount else 0.0 for k in (3, 2, 1)]
-    wanted = [0.99, 0.99, discount] if n_step == 1 else joined
+    steps = [2, 2, 1] if n_step == 1 else [5, 3, 1]
+    behind = [1.0, 1.0, left] if n_step == 1 else [left] * 3
+    wanted = [0.99**k * value for k, value in zip(steps, behind, strict=True)]
     assert rows["discount"].tolist() == pytest.approx(wanted)
 
 
