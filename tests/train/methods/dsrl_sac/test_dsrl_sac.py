@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,7 @@ def build(counter: ModuleType, counting: GenerativePolicy) -> Build:
         torch.manual_seed(0)
         networks = {"actor": NoiseActorConfig(16, 2), "critic": CriticConfig(16, 2, layer_norm=True)}
         config = Config(batch_size=16, warm_up=20, **networks, **more)
-        context = Context(100, 0, torch.Generator().manual_seed(0), world=Slots(env, base.spec, slots))
+        context = Context(100, torch.Generator().manual_seed(0), world=Slots(env, base.spec, slots))
         return SteeringBySAC(base, None, config, context)
 
     return make

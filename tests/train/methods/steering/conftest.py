@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,12 +12,16 @@ import pytest
 import torch
 
 from laminar.cli import main
+from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.envs import env_spec
 from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.flow import Config as FlowConfig
+from laminar.train.methods.steering import Steering
+from laminar.train.run.build import build_improver, load_recorded, with_settings_of_init, with_updates
+from laminar.train.update.group import Group
 
 
 @pytest.fixture
@@ -122,3 +126,20 @@ class Toy:
 @pytest.fixture
 def toy(tmp_path: Path, counter: ModuleType) -> Toy:
     return Toy(tmp_path, counter)
+
+
+@pytest.fixture
+def build(toy: Toy) -> Iterator[Callable[..., Steering]]:
+    """Return a function that builds the improver of a command line of `Toy.words`."""
+    built: list[Steering] = []
+
+    def make(*words: str, **choices: Any) -> Steering:
+        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
+        improver = build_improver(config, load_recorded(config), Group(), None)
+        assert isinstance(improver, Steering)
+        built.append(improver)
+        return improver
+
+    yield make
+    for one in built:
+        one.close()

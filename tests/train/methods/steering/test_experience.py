@@ -10,31 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from laminar.configs.compose import compose
 from laminar.data.formats import d4rl
 from laminar.errors import LaminarError
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
 from laminar.train.methods.steering import Steering
-from laminar.train.run.build import build_improver, load_recorded, with_settings_of_init, with_updates
-from laminar.train.update.group import Group
-
-
-@pytest.fixture
-def build(toy: Any) -> Any:
-    """Return a function that builds the improver of a command line."""
-    built: list[Steering] = []
-
-    def make(*words: str, **choices: Any) -> Steering:
-        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
-        improver = build_improver(config, load_recorded(config), Group(), None)
-        assert isinstance(improver, Steering)
-        built.append(improver)
-        return improver
-
-    yield make
-    for one in built:
-        one.close()
 
 
 @pytest.fixture

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from laminar.configs.compose import compose
 from laminar.train.methods.steering import Steering
 from laminar.train.methods.steering.losses import noise_critic_loss, proposals
-from laminar.train.run.build import build_improver, with_settings_of_init, with_updates
-from laminar.train.update.group import Group
-
-
-@pytest.fixture
-def build(toy: Any) -> Iterator[Any]:
-    built: list[Steering] = []
-
-    def make(*words: str, **choices: Any) -> Steering:
-        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
-        improver = build_improver(config, None, Group(), None)
-        assert isinstance(improver, Steering)
-        built.append(improver)
-        return improver
-
-    yield make
-    for one in built:
-        one.close()
 
 
 class Spy:
@@ -96,9 +76,7 @@ def test_a_chunk_stops_where_its_episode_does(build: Any) -> None:
     assert improver.interaction.seen["observation"][0, 0, 0].item() == 0.0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "left"), [("limit=5", 1.0), ("terminal=5", 0.0), ("limit=5&terminal=5", 0.0)]
-)
+@pytest.mark.parametrize(("arguments", "left"), [("limit=5", 1.0), ("terminal=5", 0.0), ("limit=5&terminal=5", 0.0)])
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_time_limits_are_bootstrapped(build: Any, arguments: str, left: float, n_step: int) -> None:
     """There a time limit counts as a terminal, so that a robot that is slow learns that it has died."""
