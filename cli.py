@@ -201,9 +201,11 @@ def bench(words: list[str]) -> None:
     """Measure how long a policy takes for a chunk: runtimes x steps x batch, in turns, with a roofline floor.
 
     runtimes=[eager,onnx] steps=[1,5,null] batch=[1,16] choose the rows; null is the configured number of steps.
-    candidates=50 lets the policy's critic choose. rate_hz=200 says which rows hold that control rate at p99.
+    candidates=50 lets the policy's critic choose, guidance= as in eval. rate_hz=200 says which rows hold that control
+    rate at p99.
     """
     from .configs.compose import compose
+    from .eval.guidance import acting_told, refuse_unused
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
     from .policies import load_policy
@@ -211,14 +213,17 @@ def bench(words: list[str]) -> None:
 
     config = compose("bench", words)
     _need(config.policy.path, "bench", "policy.path=FOLDER")
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
     out = _folder(config, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
     )
     names = None if config.runtimes is None else runtimes
     policy = on_device(load_policy(config.policy.path), config.device)
-    numbers = (1 if config.candidates is None else config.candidates, config.calls, config.threads)
-    found = measure_latency(policy, names, steps, batch, *numbers, config.rate_hz, config.seed, bar)
+    numbers = (config.calls, config.threads, config.rate_hz, config.seed)
+    found = measure_latency(policy, names, steps, batch, acting, *numbers, bar)
     print(summary(figures(found)))
     if out:
         print(f"report in {write_latency_report(out, found, config.policy.path)}")
@@ -227,9 +232,10 @@ def bench(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
+    from .eval.guidance import acting_told, refuse_unused
     from .policies import load_policy
     from .policies.export.write import export as run
-    from .policies.guided import Acting, guide
+    from .policies.guided import guide
     from .policies.runtimes.pace import resolve_steps
     from .progress import bar
 
@@ -237,10 +243,13 @@ def export(words: list[str]) -> None:
     _need(config.policy.path, "export", "policy.path=FOLDER")
     _need(config.out, "export", "out=FOLDER")
     policy = load_policy(config.policy.path)
-    acting = Acting(config.candidates, config.selection, config.temperature, config.noise_scale)
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
+    policy = policy if acting is None else guide(policy, acting)
     steps = resolve_steps(policy, config.steps)
     with bar(1, "file", f"writing {config.format} and comparing it with eager"):
-        folder = run(guide(policy, acting), config.out, config.format, config.batch, steps)
+        folder = run(policy, config.out, config.format, config.batch, steps)
     parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
     if parity["remark"]:

@@ -1,4 +1,4 @@
-"""How fast the playroom steps and draws; beside it, what was measured for the genuine CALVIN environment.
+"""How fast the playroom steps and draws; beside it its bare physics, and what was measured for the genuine CALVIN.
 
 The genuine figures (control steps per CPU second, on two shared cores of such a machine) were measured once and are
 constants here: a ratio over two machines tells the order of magnitude, no more.
@@ -7,13 +7,18 @@ constants here: a ratio over two machines tells the order of magnitude, no more.
 from __future__ import annotations
 
 import os
+import time
+from copy import copy
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from harness import Candidate, Report, spread, time_slice
 
 import laminar.envs  # noqa: F401  (registers the environment)
+from laminar.envs.make import make_env
+from laminar.envs.playroom.model import SUBSTEPS
 
 ROUNDS, SECONDS = 15, 0.4
 GENUINE = {"state": 313.0, "pictures": 17.1}
@@ -38,6 +43,60 @@ class Steps:
         self.count += 1
 
 
+class Episode:
+    """One episode by control steps (physics, observation, reward and task predicates), and by its bare physics.
+
+    The bare physics begins every step in the state in which the control step did, with the controls that it chose.
+    """
+
+    def __init__(self, still: bool) -> None:
+        self.env = make_env("laminar/Playroom-v0?task=open_drawer&max_steps=1000000")
+        room: Any = self.env.unwrapped
+        ways = np.random.default_rng(0).uniform(-1, 1, (EPISODE // 20, 7)) * (not still)
+        self.actions = np.repeat(ways, 20, axis=0)
+        self.model, self.data = copy(room.model), mujoco.MjData(room.model)
+        self.whole = mujoco.mjtState.mjSTATE_INTEGRATION
+        self.states = np.empty((EPISODE, mujoco.mj_stateSize(self.model, self.whole)))
+        self.env.reset(seed=0)
+        for action, state in zip(self.actions, self.states, strict=True):
+            mujoco.mj_copyData(self.data, self.model, room.data)
+            self.env.step(action)
+            self.data.ctrl[:] = room.data.ctrl
+            mujoco.mj_getState(self.model, self.data, state, self.whole)
+
+    def control_steps(self) -> float:
+        """Return the CPU seconds of an episode, without its reset."""
+        self.env.reset(seed=0)
+        begin = time.process_time()
+        for action in self.actions:
+            self.env.step(action)
+        return time.process_time() - begin
+
+    def bare_steps(self) -> float:
+        """Return the CPU seconds of as many times the physics steps of a control step."""
+        begin = time.process_time()
+        for state in self.states:
+            mujoco.mj_setState(self.model, self.data, state, self.whole)
+            mujoco.mj_step(self.model, self.data, SUBSTEPS)
+        return time.process_time() - begin
+
+
+def beside_physics(report: Report) -> None:
+    """Compare control steps with the physics steps that they are made of."""
+    load = os.getloadavg()[0]
+    rows: list[dict[str, Any]] = []
+    for name, still in (("random actions", False), ("arm at rest", True)):
+        episode = Episode(still)
+        times = np.array([(episode.control_steps(), episode.bare_steps()) for _ in range(2 * ROUNDS)])
+        step, bare = (spread(1e6 * times[:, index] / EPISODE) for index in (0, 1))
+        rows.append({"name": name, "step_us": step, "bare_us": bare, "ratio": spread(times[:, 0] / times[:, 1])})
+    header = ["", "control step, CPU us", f"its {SUBSTEPS} bare steps, CPU us", "ratio [10-90 %]"]
+    text = [[r["name"], interval(r["step_us"]), interval(r["bare_us"]), interval(r["ratio"], 2)] for r in rows]
+    report.table("A control step beside its physics", header, text, rows, load, {"rounds": 2 * ROUNDS})
+    for row in rows:
+        report.claim(f"control step over its bare physics, {row['name']}", row["ratio"][0], most=2)
+
+
 class Pictures:
     """Draws what both cameras see, 200 x 200 and 84 x 84, while the arm moves; the steps are not in the time."""
 
@@ -50,14 +109,15 @@ class Pictures:
         self.cameras.pictures()
 
 
-def interval(values: tuple[float, float, float]) -> str:
+def interval(values: tuple[float, float, float], digits: int = 0) -> str:
     """Format median and 10-90 % range."""
     median, low, high = values
-    return f"{median:.0f} [{low:.0f}, {high:.0f}]"
+    return f"{median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def main() -> None:
     report = Report("playroom")
+    beside_physics(report)
     candidates = [
         Candidate("state only, random actions", Steps()),
         Candidate("state only, arm at rest", Steps(still=True)),

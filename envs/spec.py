@@ -45,7 +45,8 @@ class FlatKeys(gymnasium.ObservationWrapper[Any, Any, Any]):
 def with_flat_keys(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     """Return an environment whose observation is an array, or a dictionary of one level of arrays."""
     space = env.observation_space
-    return FlatKeys(env) if isinstance(space, spaces.Dict) or _is_scalar(space) else env
+    shown = space.values() if isinstance(space, spaces.Dict) else [space]
+    return FlatKeys(env) if any(isinstance(one, spaces.Dict) or _is_scalar(one) for one in shown) else env
 
 
 def _is_scalar(space: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,8 @@ from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
 from ..progress import bar, tell
-from .config import CompareConfig, EvalConfig
+from .config import CompareConfig, EvalConfig, Guidance
+from .guidance import acting_told, refuse_unused
 from .rollouts.options import RolloutOptions
 
 Found = TypeVar("Found")
@@ -36,7 +38,7 @@ def run(config: EvalConfig, given: set[str], out: Path | None) -> None:
         raise LaminarError(f"no protocol is called '{config.protocol}' {known}")
     evaluate = _evaluate_chains if config.chains is not None else protocols[config.protocol]
     try:
-        evaluate(config, out)
+        evaluate(config, given, out)
     except Stopped as stop:
         if out is None or stop.found is None:
             raise
@@ -75,22 +77,18 @@ def compare(config: CompareConfig, more: Sequence[str], out: Path | None) -> Non
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     """Refuse settings that would have no effect."""
     if config.chains is not None:
-        unused = dict.fromkeys(("protocol", "candidates", "selection", "temperature", "noise_scale"), "leave it out")
-        unused, what = unused | {"episodes": "give chains=N"}, "chains"
+        guiding = (one.name for one in fields(Guidance))
+        unused = dict.fromkeys(("protocol", "candidates", *guiding), "leave it out") | {"episodes": "give chains=N"}
+        what = "chains"
     else:
         unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
-        if config.protocol == "episodes" and config.candidates in (None, 1):
-            unused |= dict.fromkeys(("selection", "temperature"), "give candidates=N above 1")
     for name, remedy in unused.items():
         if name in given:
-            to = "a single sample" if name in ("selection", "temperature") and config.chains is None else what
-            raise LaminarError(f"{name} does not apply to {to}; {remedy}")
-    if config.selection == "argmax" and "temperature" in given:
-        raise LaminarError("temperature does not apply to selection=argmax; leave it out")
+            raise LaminarError(f"{name} does not apply to {what}; {remedy}")
+    refuse_unused(config, given, one=config.protocol == "episodes" and config.candidates in (None, 1))
 
 
-def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = "episodes.mp4") -> RolloutOptions:
-    acting = Acting(candidates, config.selection, config.temperature, config.noise_scale)
+def _options(config: EvalConfig, out: Path | None, acting: Acting | None, film: str = "episodes.mp4") -> RolloutOptions:
     video = _video(config, out, film)
     if out is not None and video is None:
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
@@ -99,12 +97,12 @@ def _options(config: EvalConfig, out: Path | None, candidates: int, film: str = 
     return RolloutOptions(*how, steps=config.policy.steps, progress=bar)
 
 
-def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
+def _evaluate_episodes(config: EvalConfig, given: set[str], out: Path | None) -> None:
     from .rollouts.episodes import evaluate as run
 
     policy, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    count = 1 if config.candidates is None else config.candidates
-    with finished(lambda: run(policy, str(config.env.id), seeds, _options(config, out, count))) as result:
+    options = _options(config, out, acting_told(config, given))
+    with finished(lambda: run(policy, str(config.env.id), seeds, options)) as result:
         print(result.summary())
         _tell_range(result.out_of_range)
         if out:
@@ -113,14 +111,15 @@ def _evaluate_episodes(config: EvalConfig, out: Path | None) -> None:
             _tell_page(write_report(out, result, policy))
 
 
-def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
+def _evaluate_offline(config: EvalConfig, given: set[str], out: Path | None) -> None:
     from .rollouts.offline import CANDIDATES, evaluate_offline
 
     run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
     count = CANDIDATES if config.candidates is None else config.candidates
     if config.noise_scale == 0:
         count = min(count, 1)  # the others would be the same; that number is then missing, and says why
-    with finished(lambda: evaluate_offline(run, str(config.env.id), seeds, _options(config, out, count))) as found:
+    options = _options(config, out, Acting.of(config, candidates=count))
+    with finished(lambda: evaluate_offline(run, str(config.env.id), seeds, options)) as found:
         print(found.summary())
         _tell_range(found.last.out_of_range)
         if out:
@@ -129,11 +128,11 @@ def _evaluate_offline(config: EvalConfig, out: Path | None) -> None:
             _tell_page(write_offline_report(out, found, run))
 
 
-def _evaluate_chains(config: EvalConfig, out: Path | None) -> None:
+def _evaluate_chains(config: EvalConfig, given: set[str], out: Path | None) -> None:
     from .rollouts.chains import evaluate_chains as run
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
-    options = _options(config, out, 1, "chains.mp4")
+    options = _options(config, out, acting_told(config, given), "chains.mp4")
     with finished(lambda: run(policy, str(config.env.id), *limits, options)) as result:
         print(result.summary())
         _tell_range(result.out_of_range)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..envs.config import EnvConfig
-from ..settings import choice, names, number, path, paths, seed_number
+from ..settings import choice, names, number, path, paths, seed_number, share
 
 
 @dataclass
@@ -30,8 +30,35 @@ class EvaluatedPolicy(SampledPolicy):
 
 
 @dataclass
-class EvalConfig:
-    """One evaluation."""
+class Guidance:
+    """How a policy decides by its critic, see docs/guidance.md; the settings of `policies.guided.Acting`."""
+
+    # the critic chooses among samples, moves them by its gradient, resamples particles (fk), or searches a tree
+    guidance: str = choice("best_of_n", "best_of_n", "gradient", "fk", "tree")
+    # of a candidate: softmax of Q / temperature, or argmax of Q
+    selection: str = choice("softmax", "softmax", "argmax")
+    temperature: float = number(1.0, above=0)  # in units of Q; what is guided aims at policy x exp(Q / temperature)
+    noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
+    # temperature in units of Q's standard deviation among the candidates of an observation
+    zscore: bool = False
+    # gradient: applied at the clean action as it is, or exactly, back through the network
+    jacobian: str = choice("identity", "identity", "exact")
+    strength: float = number(1.0, above=0)  # gradient: factor of the gradient of Q / temperature
+    eta: float = number(1.0, above=0, most=1)  # fk, tree: noise of the steps, as that of DDIM
+    # fk: of a particle, the gain of Q, its maximum so far, or its sum so far
+    potential: str = choice("diff", "diff", "max", "sum")
+    resampling: str = choice("systematic", "systematic", "multinomial")  # fk: how particles are drawn
+    ess: float = share(0.5)  # fk: effective share of the particles below which they are resampled
+    # fk: time, 1 (noise) to 0, from which on particles are judged; before, what they become is a mean over modes
+    resample_below: float = number(0.8, above=0, most=1)
+    widening: float = share(0.8)  # tree: a node may have as many children as its visits to this power
+    # tree: share of steps that go anywhere; with selection=argmax, weight of the upper confidence bound
+    exploration: float = number(1.0, least=0)
+
+
+@dataclass
+class Evaluated:
+    """What is evaluated; in the order of the help, what guides comes after it."""
 
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     env: EnvConfig = field(default_factory=EnvConfig)
@@ -39,12 +66,14 @@ class EvalConfig:
     # chains of five instructions, in place of episodes; see task=calvin-chain
     chains: int | None = number(None, least=1, null=True)
     protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
-    # chunks that the critic chooses from; null is 1, and 50 for protocol=offline
+    # chunks or particles that the critic chooses from, a tree's budget in samples; null: as saved, offline 50
     candidates: int | None = number(None, least=1, null=True)
-    # of a candidate: softmax of Q / temperature, or argmax of Q
-    selection: str = choice("softmax", "softmax", "argmax")
-    temperature: float = number(1.0, above=0)  # of the softmax, in units of Q
-    noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
+
+
+@dataclass
+class EvalConfig(Guidance, Evaluated):
+    """One evaluation."""
+
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
@@ -84,14 +113,21 @@ class CompareConfig:
 
 
 @dataclass
-class BenchConfig:
-    """Latency of one policy: every runtime x steps x batch."""
+class Benched:
+    """What is timed."""
 
     policy: PolicyPath = field(default_factory=PolicyPath)
     runtimes: Any = None  # list of eager, compile, cuda_graph, pt2 and onnx; null takes those that suit the device
     steps: Any = None  # list of network calls and named schedules of the policy; null is the configured number
     batch: Any = 1  # list of robots a call
-    candidates: int | None = number(None, least=1, null=True)  # chunks a robot that the policy's critic chooses from
+    # chunks, or particles, a robot that the policy's critic chooses from
+    candidates: int | None = number(None, least=1, null=True)
+
+
+@dataclass
+class BenchConfig(Guidance, Benched):
+    """Latency of one policy: every runtime x steps x batch."""
+
     calls: int = number(2000, least=1)  # timed calls of every row; a p99 of fewer says little
     # control rate that p99 is held against; null is that of the policy's Spec
     rate_hz: float | None = number(None, above=0, null=True)
@@ -104,18 +140,20 @@ class BenchConfig:
 
 
 @dataclass
-class ExportConfig:
-    """One artifact of a policy."""
+class Exported:
+    """What is exported."""
 
     policy: PolicyPath = field(default_factory=PolicyPath)
     format: str = "onnx"  # onnx, or pt2: AOTInductor, for this kind of machine and this PyTorch
     batch: int = number(1, least=1)  # observations a call
     steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
-    candidates: int = number(1, least=1)  # chunks that the critic chooses from
-    # of a candidate: softmax of Q / temperature, or argmax of Q
-    selection: str = choice("softmax", "softmax", "argmax")
-    temperature: float = number(1.0, above=0)  # of the softmax, in units of Q
-    noise_scale: float = number(1.0, least=0)  # of the noise that samples start from; 0 is deterministic
+    candidates: int = number(1, least=1)  # chunks, or particles, that the critic chooses from
+
+
+@dataclass
+class ExportConfig(Guidance, Exported):
+    """One artifact of a policy."""
+
     out: str | None = path()  # folder of the artifact
 
 

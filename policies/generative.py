@@ -17,9 +17,11 @@ from .module import PolicyModule, limits_of
 from .networks import NETWORKS, Network
 from .networks.encoders import Encoder, takes_raw
 from .processes import PROCESSES, Draws, Metrics
+from .processes.guides import Guide
 from .processes.meanflow import Config as MeanFlowConfig
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
+from .processes.unrolled import Calls, call_times, inner_draws
 
 
 @dataclass
@@ -160,13 +162,27 @@ class GenerativePolicy(PolicyModule):
         """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
         return self.encoder(self.observation_normalizer(observation))
 
-    def decode(
-        self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
-    ) -> Tensor:
-        """Map conditions (B, h, D) and noise (B, H, A) to chunks (B, H, A), raw units; see `generate`."""
-        return self._to_raw(self.process.sample(network or self.network, noise, cond, steps, source))
+    def calls(self, steps: Steps = None) -> Calls:
+        """Return the network calls of one sample."""
+        times = call_times(self.process, steps, self.device)
+        return Calls(times, len(times), inner_draws=inner_draws(self.process, steps))
 
-    def _to_raw(self, chunk: Tensor) -> Tensor:
+    def decode(
+        self,
+        cond: Tensor,
+        noise: Tensor,
+        steps: Steps = None,
+        source: Source = None,
+        network: Network | None = None,
+        guide: Guide | None = None,
+    ) -> Tensor:
+        """Map conditions (B, h, D) and noise (B, H, A) to chunks (B, H, A), raw units; see `generate`.
+
+        A guide corrects the normalized chunks that the process sees on its way.
+        """
+        return self.to_raw(self.process.sample(network or self.network, noise, cond, steps, source, guide))
+
+    def to_raw(self, chunk: Tensor) -> Tensor:
         """Normalized actions in raw units, inside the action limits."""
         return self.action_normalizer.inverse({"action": chunk})["action"].clamp(self.action_low, self.action_high)
 

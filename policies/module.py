@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .observations import Observation, as_windows
 from .processes.solver_schedules import FILE as SCHEDULES
 from .processes.solver_schedules import SolverSchedule, Steps, write_schedules
 from .processes.solvers import Source
+from .processes.unrolled import Calls
 
 
 class PolicyModule(nn.Module, ABC):
@@ -54,6 +56,15 @@ class PolicyModule(nn.Module, ABC):
     def candidates(self) -> int:
         """Chunks that are drawn for one decision; as many as of the base, unless a policy draws several of those."""
         return 1 if self.base is None else self.base.candidates
+
+    def calls(self, steps: Steps = None) -> Calls:
+        """Return the network calls of one decision: those of the base, for all candidates, unless it makes others.
+
+        Raises:
+            LaminarError: so many steps cannot be made.
+        """
+        found, base = self.composed_of.calls(steps), self.composed_of
+        return replace(found, rows=found.rows * self.candidates // base.candidates)
 
     @property
     def device(self) -> torch.device:

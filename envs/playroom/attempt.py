@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -117,7 +118,7 @@ def checked_action(where: str, action: Any) -> Array:
         LaminarError: it has not 7 finite numbers.
     """
     action = np.asarray(action, np.float64)
-    if action.shape != (7,) or not np.isfinite(action).all():
+    if action.shape != (7,) or not all(map(isfinite, action.tolist())):
         raise LaminarError(f"an action of {where} is 7 finite numbers, got {action}")
     return action
 

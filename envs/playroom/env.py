@@ -153,7 +153,7 @@ class Playroom(gymnasium.Env[Any, Array]):
         if self.relative:
             self.room.move(action)
         else:
-            self.room.move_to(action[:3], action[3:6], action[6])
+            self.room.move_to(action[:3].tolist(), action[3:6].tolist(), action[6])
         booked = self._attempt.book(completed(self._attempt.start, self.room.snapshot()))
         return self._observation(), *booked
 

@@ -6,10 +6,9 @@ a block out first, and not where it would push one off the table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
-
-import numpy as np
 
 from ...data.instructions import TASKS
 from .layout import COLORS, Layout
@@ -52,20 +51,19 @@ def _resting_on(color: str, now: Snapshot) -> frozenset[Link]:
 
 def _alone_on(surface: Link, color: str, now: Snapshot) -> bool:
     """Whether a block lies on a surface, flat, touching nothing else but maybe the robot."""
-    flat = abs(float(now.rotation[color][2, 0])) < _UPRIGHT
+    flat = abs(now.rotation[color][2][0]) < _UPRIGHT
     return flat and _resting_on(color, now) == frozenset({surface}) and held_block(now) is None
 
 
 def _others(color: str, now: Snapshot) -> list[tuple[float, float]]:
     """The ways (x, y) from a block to the other two, seen from above."""
-    here = now.position[color]
-    offsets = [now.position[other] - here for other in COLORS if other != color]
-    return [(float(x), float(y)) for x, y, _ in offsets]
+    x, y, _ = now.position[color]
+    return [(now.position[other][0] - x, now.position[other][1] - y) for other in COLORS if other != color]
 
 
 def _graspable(surface: Link, color: str, now: Snapshot) -> bool:
     """Whether fingers fit around a block."""
-    return _alone_on(surface, color, now) and all(np.hypot(x, y) > _ROOM for x, y in _others(color, now))
+    return _alone_on(surface, color, now) and all(math.hypot(x, y) > _ROOM for x, y in _others(color, now))
 
 
 def _on_table(color: str, now: Snapshot) -> bool:
@@ -75,20 +73,19 @@ def _on_table(color: str, now: Snapshot) -> bool:
 
 
 def _clear_of_button(color: str, layout: Layout, now: Snapshot) -> bool:
-    x, y = now.position[color][:2] - np.array(layout.button[:2])
-    return bool(np.hypot(x, y) > _BUTTON)
+    return math.dist(now.position[color][:2], layout.button[:2]) > _BUTTON
 
 
 def _on_shelf(color: str, layout: Layout, now: Snapshot) -> bool:
     """Whether a block lies on a part of the shelf that the door does not cover."""
     left = layout.slide[0] - now.slider
-    x = float(now.position[color][0])
+    x = now.position[color][0]
     return _graspable(SHELF, color, now) and not left - _TIPS < x < left + layout.slide_travel + _TIPS
 
 
 def _in_drawer(color: str, now: Snapshot) -> bool:
     """Whether a block lies in the part of the drawer that the table does not cover."""
-    return _graspable(DRAWER, color, now) and float(now.position[color][1]) < _FRONT - _TIPS
+    return _graspable(DRAWER, color, now) and now.position[color][1] < _FRONT - _TIPS
 
 
 def _liftable(color: str, place: str, layout: Layout, now: Snapshot) -> bool:
@@ -165,7 +162,7 @@ def _stackable(layout: Layout, now: Snapshot) -> bool:
 def _base_of_stack(color: str, now: Snapshot) -> bool:
     x, y, _ = now.position[color]
     near = abs(x) < _EDGE and _REACHABLE_Y[0] < y < _REACHABLE_Y[1]
-    return near and now.contacts[color] == ONLY_TABLE and abs(float(now.rotation[color][2, 0])) < _UPRIGHT
+    return near and now.contacts[color] == ONLY_TABLE and abs(now.rotation[color][2][0]) < _UPRIGHT
 
 
 def _unstackable(layout: Layout, now: Snapshot) -> bool:

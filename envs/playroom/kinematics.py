@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import asin, atan2, cos, pi, sin
 
 import numpy as np
@@ -21,6 +22,7 @@ _DAMPING = 1e-4  # m²/rad², beside a share of the error
 _CAUTION = 0.3  # m/rad², damping for each meter of error
 _PULL = 0.05  # share of the way to the rest posture in each iteration
 _ITERATIONS = 2
+_UNITS = np.repeat([1.0, _LENGTH], 3)[:, None]  # of the rows of a Jacobian, places above turns
 _CLOSE = 1e-4  # meters, and half milliradians, at which `solve` is content
 
 
@@ -38,14 +40,20 @@ def euler_to_matrix(euler: ArrayLike) -> Array:
 
 
 def matrix_to_euler(matrix: Array) -> Array:
-    """Return roll, pitch, yaw (3,) of a rotation matrix (3, 3); pitch in [-π/2, π/2], the others in (-π, π].
+    """Return `euler_angles` (3,) of a rotation matrix (3, 3)."""
+    return np.array(euler_angles(matrix.tolist()))
+
+
+def euler_angles(rows: Sequence[Sequence[float]]) -> Vector:
+    """Return roll, pitch, yaw of a rotation matrix, in radians; pitch in [-π/2, π/2], the others in (-π, π].
 
     Where pitch is ±π/2, only a combination of roll and yaw is defined, and roll is set to 0.
     """
-    (a, b, _), (d, e, _), (g, h, i) = matrix.tolist()
+    (a, b, _), (d, e, _), (g, h, i) = rows
+    pitch = asin(max(-1.0, min(1.0, -g)))
     if a * a + d * d < 1e-12:
-        return np.array([0.0, asin(max(-1.0, min(1.0, -g))), _half_open(atan2(-b, e))])
-    return np.array([_half_open(atan2(h, i)), asin(max(-1.0, min(1.0, -g))), _half_open(atan2(d, a))])
+        return 0.0, pitch, _half_open(atan2(-b, e))
+    return _half_open(atan2(h, i)), pitch, _half_open(atan2(d, a))
 
 
 def _half_open(angle: float) -> float:
@@ -55,7 +63,7 @@ def _half_open(angle: float) -> float:
 def rotation_vector(matrix: Array) -> Array:
     """Return axis times angle (3,), angle in [0, π] rad, of a rotation matrix (3, 3)."""
     quaternion, vector = np.empty(4), np.empty(3)
-    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(matrix).ravel())
+    mujoco.mju_mat2Quat(quaternion, matrix.reshape(9))
     mujoco.mju_quat2Vel(vector, quaternion, 1.0)
     return vector
 
@@ -79,13 +87,19 @@ class InverseKinematics:
         self._site: int = self._model.site(TCP).id
         self.lower, self.upper = np.array([self._model.joint(name).range for name in JOINTS]).T
         self._rest = np.array(NEUTRAL[7:14])
-        self._jacobian = np.zeros((6, self._model.nv))
+        jacobian = np.zeros((6, self._model.nv))
+        self._places, self._turns, self._jacobian = jacobian[:3], jacobian[3:], jacobian[:, :7]
+        self._joints: Array = self._data.qpos[:7]
         self._position: Array = self._data.site_xpos[self._site]
         self._rotation: Array = self._data.site_xmat[self._site].reshape(3, 3)
+        # filled anew in every iteration: to make arrays, and slices of them, was half of the time
+        self._way, self._factor = np.empty(6), np.empty((6, 6))
+        self._way_there, self._way_round = self._way[:3], self._way[3:]
+        self._diagonal = self._factor.reshape(36)[::7]
 
     def forward(self, joints: ArrayLike) -> tuple[Array, Array]:
         """Return position (3,) in meters and rotation (3, 3) of the tool center point for joint angles (7,)."""
-        self._data.qpos[:7] = joints
+        self._joints[:] = joints
         mujoco.mj_kinematics(self._model, self._data)
         return self._position.copy(), self._rotation.copy()
 
@@ -101,7 +115,7 @@ class InverseKinematics:
         for _ in range(_ITERATIONS):
             found = self._improve(found, self._error(found, position, rotation))
         change = found - joints
-        fastest = float(np.abs(change).max())
+        fastest = max(map(abs, change.tolist()))
         return found if fastest <= _STEP else joints + change * (_STEP / fastest)
 
     def solve(self, position: Array, rotation: Array, joints: ArrayLike = NEUTRAL[7:14]) -> Array:
@@ -126,40 +140,38 @@ class InverseKinematics:
         )
 
     def _error(self, joints: Array, position: Array, rotation: Array) -> Array:
-        """Return the way to the target (6,) in meters and, for the turn, in `_LENGTH` radians."""
-        self._data.qpos[:7] = joints
+        """Return the way to the target (6,) in meters and, for the turn, in `_LENGTH` radians; until the next call."""
+        self._joints[:] = joints
         mujoco.mj_kinematics(self._model, self._data)
-        error = np.empty(6)
-        error[:3] = position - self._position
-        error[3:] = _LENGTH * rotation_vector(rotation @ self._rotation.T)
-        return error
+        np.subtract(position, self._position, self._way_there)
+        np.multiply(_LENGTH, rotation_vector(rotation.dot(self._rotation.T)), self._way_round)
+        return self._way
 
     def _improve(self, joints: Array, error: Array, pull: float = _PULL) -> Array:
         """Return better joint angles (7,), within their limits, where `_error` has just been called for `joints`."""
         mujoco.mj_comPos(self._model, self._data)
-        mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
-        jacobian = self._jacobian[:, :7].copy()
-        jacobian[3:] *= _LENGTH
-        size = float(error @ error) ** 0.5
+        mujoco.mj_jacSite(self._model, self._data, self._places, self._turns, self._site)
+        jacobian = self._jacobian * _UNITS
+        size = float(error.dot(error)) ** 0.5
         if size > _REACH:
             error = error * (_REACH / size)
         damping = _DAMPING + _CAUTION * min(size, _REACH)
         wish = pull * (self._rest - joints)
-        found = joints + _least_squares(jacobian, error, wish, damping)
-        beyond = (found < self.lower) | (found > self.upper)
-        if beyond.any():
-            found = np.clip(found, self.lower, self.upper)
+        found = joints + self._least_squares(jacobian, error, wish, damping)
+        bounded = np.minimum(np.maximum(found, self.lower), self.upper)
+        if bounded.tobytes() != found.tobytes():
+            beyond, found = bounded != found, bounded
             fixed = np.where(beyond, found - joints, 0.0)
             jacobian_free = np.where(beyond, 0.0, jacobian)
-            rest = _least_squares(jacobian_free, error - jacobian @ fixed, np.where(beyond, 0.0, wish), damping)
+            rest = self._least_squares(jacobian_free, error - jacobian @ fixed, np.where(beyond, 0.0, wish), damping)
             found = np.clip(joints + fixed + rest, self.lower, self.upper)
         return found
 
-
-def _least_squares(jacobian: Array, error: Array, wish: Array, damping: float) -> Array:
-    """Return dq (7,) that minimizes |J dq - e|² + damping |dq - wish|²."""
-    factor, solution = jacobian @ jacobian.T, np.empty(6)
-    factor.flat[::7] += damping
-    mujoco.mju_cholFactor(factor, 0.0)
-    mujoco.mju_cholSolve(solution, factor, error - jacobian @ wish)
-    return wish + jacobian.T @ solution
+    def _least_squares(self, jacobian: Array, error: Array, wish: Array, damping: float) -> Array:
+        """Return dq (7,) that minimizes |J dq - e|² + damping |dq - wish|²."""
+        np.dot(jacobian, jacobian.T, self._factor)
+        self._diagonal += damping
+        mujoco.mju_cholFactor(self._factor, 0.0)
+        solution = error - jacobian.dot(wish)
+        mujoco.mju_cholSolve(solution, self._factor, solution)
+        return wish + jacobian.T.dot(solution)

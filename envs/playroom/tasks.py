@@ -9,8 +9,8 @@ even carried, counts when it started on the table alone and touches the drawer. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 from ...errors import LaminarError, nearest
 from .layout import COLORS
@@ -28,6 +28,7 @@ LIFT = {"table": ("base_link", 0.05), "slider": ("plank_link", 0.03), "drawer": 
 SLOW = 1.0  # m/s and rad/s, each axis by itself
 DRAWER: Link = ("table", "drawer_link")
 ONLY_TABLE: frozenset[Link] = frozenset({("table", "base_link")})
+ROBOT_ALONE = frozenset({"robot"})
 
 
 def succeeded(task: str, start: Snapshot, now: Snapshot) -> bool:
@@ -46,24 +47,28 @@ def completed(start: Snapshot, now: Snapshot) -> frozenset[str]:
     return frozenset([task for task, predicate in PREDICATES.items() if predicate(start, now)])
 
 
-def _bodies(contacts: Iterable[Link]) -> set[str]:
-    return {body for body, _ in contacts}
+def _dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@lru_cache(1024)
+def _bodies(contacts: frozenset[Link]) -> frozenset[str]:
+    return frozenset(body for body, _ in contacts)
 
 
 def _rotated(color: str, sign: int, start: Snapshot, now: Snapshot) -> bool:
     """The block turned about z (left: +1, right: -1), hardly moved, and lies on something."""
-    turn = now.rotation[color] @ start.rotation[color].T
-    # Angles about the fixed axes x, y, z, in this order: turn = Rz Ry Rx.
-    z = math.degrees(math.atan2(turn[1, 0], turn[0, 0]))
-    if not TURN[0] < sign * z < TURN[1]:
+    # Angles about the fixed axes x, y, z, in this order: now @ start.T = Rz Ry Rx.
+    (a, b, c), (d, e, f) = now.rotation[color], start.rotation[color]
+    if not TURN[0] < sign * math.degrees(math.atan2(_dot(b, d), _dot(a, d))) < TURN[1]:
         return False
-    x = math.degrees(math.atan2(turn[2, 1], turn[2, 2]))
-    y = math.degrees(math.asin(max(-1.0, min(1.0, -turn[2, 0]))))
+    x = math.degrees(math.atan2(_dot(c, e), _dot(c, f)))
+    y = math.degrees(math.asin(max(-1.0, min(1.0, -_dot(c, d)))))
     return (
         abs(x) < TILT
         and abs(y) < TILT
         and math.dist(start.position[color], now.position[color]) <= TURN_SHIFT
-        and bool(_bodies(now.contacts[color]) - {"robot"})
+        and bool(_bodies(now.contacts[color]) - ROBOT_ALONE)
     )
 
 
@@ -79,7 +84,7 @@ def _lifted(color: str, link: str, height: float, start: Snapshot, now: Snapshot
     """The block left the surface that it touched, and only the robot touches it."""
     return (
         bool(now.position[color][2] - start.position[color][2] > height)
-        and _bodies(now.contacts[color]) == {"robot"}
+        and _bodies(now.contacts[color]) == ROBOT_ALONE
         and ("table", link) in start.contacts[color]
     )
 
@@ -92,7 +97,7 @@ def _placed(link: str, start: Snapshot, now: Snapshot) -> bool:
     (block,) = touched
     return (
         block in COLORS
-        and _bodies(start.contacts[block]) == {"robot"}
+        and _bodies(start.contacts[block]) == ROBOT_ALONE
         and block not in _bodies(now.robot_contacts)
         and ("table", link) in now.contacts[block]
     )

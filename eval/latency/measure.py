@@ -130,7 +130,7 @@ def measure_latency(
     runtimes: Sequence[str] | None = None,
     steps: Sequence[Any] = (None,),
     batches: Sequence[int] = (1,),
-    candidates: int = 1,
+    acting: Acting | None = None,
     calls: int = 2000,
     threads: int = 1,
     rate_hz: float | None = None,
@@ -146,7 +146,7 @@ def measure_latency(
         runtimes: names; None takes those that suit the device, and says why others cannot run.
         steps: network calls a chunk, names of the policy's schedules, or None for the configured number.
         batches: robots a call.
-        candidates: chunks a robot, from which the policy's critic chooses.
+        acting: how the policy decides, for example by its critic's choice among candidates; None: as it is.
         calls: timed calls of every row; also its memory, 24 bytes each.
         threads: intra-op threads, while this runs.
         rate_hz: control rate that p99 is held against; None takes that of the Spec.
@@ -156,14 +156,13 @@ def measure_latency(
     Raises:
         LaminarError: a number that makes no sense, an unknown runtime or schedule, or a named runtime that cannot run.
     """
-    _check_numbers(batch=batches, calls=[calls], candidates=[candidates], threads=[threads])
+    _check_numbers(batch=batches, calls=[calls], threads=[threads])
     rate_hz = policy.spec.rate_hz if rate_hz is None else rate_hz
     if rate_hz is not None and not 0 < rate_hz < float("inf"):
         raise LaminarError(f"rate_hz must be above 0 and finite, got {rate_hz}")
     for value in steps:
         resolve_steps(policy, value)
-    # By one candidate a policy with a critic acts by plain samples, however it was told to act before.
-    policy = guide(policy, Acting(candidates)).eval()
+    policy = (policy if acting is None else guide(policy, acting)).eval()
     with _threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         names, left_out = _runtimes(policy, runtimes)
@@ -291,7 +290,7 @@ def _build(policy: PolicyModule, case: Case, seed: int, decides: bool) -> list[C
         first = time_calls(sample, 1)[0, 0] / 1e6
         same = Agreement() if plain else sampler_agreement(program, fast.sample, case.batch, seed)
     seconds = getattr(fast, "build_seconds", 0.0)
-    costs = (seconds, first, same.largest, same.agrees, len(program.times), work_of(program, inputs))
+    costs = (seconds, first, same.largest, same.agrees, program.calls.count, work_of(program, inputs))
     found = [Candidate(case, sample, None, *costs)]
     if decides:
         now = {key: value[:, -1] for key, value in observation.items()}

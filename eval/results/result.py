@@ -95,6 +95,7 @@ class Result:
     planned: int | None = None  # episodes that were asked for; None: as many as there are
     origin: Origin | None = None  # where the policy was loaded from; None of one that was not
     rate_hz: float | None = None  # control rate of the environment, where it tells
+    network_calls: int | None = None  # evaluations of the network for a decision; None where that is not known
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -220,6 +221,7 @@ class Result:
             "acting": self.acting.to_json(),
             "runtime": self.runtime,
             "steps": steps_to_json(self.steps),
+            "network_calls": self.network_calls,
             "interrupted": interrupted_to_json(self.planned, len(self.episodes)),
             "policy": None if self.origin is None else self.origin.to_json(),
             "checkpoint": self.checkpoint,
@@ -248,6 +250,7 @@ class Result:
         found |= {"out_of_range": Excursions.stored_in(stored), "steps": steps_from_json(stored.get("steps"))}
         found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
         found |= {"origin": Origin.stored_in(stored), "rate_hz": stored.get("rate_hz")}
+        found |= {"network_calls": stored.get("network_calls")}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:

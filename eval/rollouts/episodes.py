@@ -56,7 +56,7 @@ def evaluate(
     same = bool(others) and all(first.same_as(other) for other in others)
     seen: dict[str, Any] = {"findings": found.findings, "out_of_range": found.out_of_range}
     how: dict[str, Any] = {"acting": found.acting, "runtime": found.runtime, "steps": found.steps}
-    how |= {"origin": found.origin, "rate_hz": found.rate_hz}
+    how |= {"origin": found.origin, "rate_hz": found.rate_hz, "network_calls": found.network_calls}
     return found.whole(replace(result, same=same, planned=found.planned, **how, **seen))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...envs.make import control_rate
 from ...envs.slots import Slots
 from ...errors import LaminarError
-from ...policies.acting import Actor
+from ...policies.acting import Actor, Decision
 from ...policies.policy import Policy
 from ...progress import Finished, Watch, ignore
 from ..results.smoothness import mean_squared_jerk
@@ -25,7 +25,11 @@ NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, s
 
 
 class Lockstep:
-    """A world of B slots and an actor. `start` some slots, then `act` once and `step` them, again and again."""
+    """A world of B slots and an actor. `start` some slots, then `act` once and `step` them, again and again.
+
+    Attributes:
+        decision: what the last `act` planned; None where no chunk was due.
+    """
 
     def __init__(
         self, policy: Policy, env_id: str, slots: int, recorder: Recorder | None = None, watch: Watch = ignore
@@ -43,6 +47,7 @@ class Lockstep:
         self.seeds: list[int | None] = [None] * slots
         self.noise = _EpisodeNoise(policy.noise_shape, slots)
         self._observations: dict[str, NDArray[Any]] = {}
+        self.decision: Decision | None = None
 
     def run(
         self,
@@ -129,7 +134,8 @@ class Lockstep:
             LaminarError: an action is not finite; names the seed.
         """
         self.actor.out_of_range.only(None if running is None else self._mask(running))
-        actions = self.actor.act(self._observations, self.noise.next())
+        self.decision = self.actor.decide(self._observations, self.noise.next())
+        actions = self.actor.pop().numpy()
         finite = np.isfinite(actions).all(axis=1)
         if not finite.all():
             seed = self.seeds[int(np.flatnonzero(~finite)[0])]
@@ -144,7 +150,9 @@ class Lockstep:
         slots = list(slots)
         outcome = self.world.step(actions[:, None], slots)
         reward, ended, told = outcome.reward.tolist(), outcome.ended.tolist(), outcome.success.tolist()
-        moments = {k: Moment(reward[k], ended[k], None if math.isnan(told[k]) else bool(told[k])) for k in slots}
+        succeeded = {k: None if math.isnan(told[k]) else bool(told[k]) for k in slots}
+        cut = outcome.truncated.tolist()
+        moments = {k: Moment(reward[k], ended[k], succeeded[k], cut[k]) for k in slots}
         self._film(slots)
         return moments
 

@@ -23,6 +23,7 @@ from ...envs.rendering import drawing_problem
 from ...envs.step_cap import assumed_cap
 from ...errors import LaminarError, Stopped
 from ...policies import load_policy
+from ...policies.generative import generative_in
 from ...policies.guided import Acting, acting_of, guide
 from ...policies.module import PolicyModule
 from ...policies.out_of_range import Excursions
@@ -62,6 +63,7 @@ class Measurement(Generic[Record]):
         acting: how the policy decided.
         runtime: what ran its sampling loop.
         steps: network calls of its samples, as they were asked for.
+        network_calls: evaluations of its network for a decision; None of a policy that does not tell.
         findings: what was found out about the environment.
         seconds: wall time.
         out_of_range: observations that were not like the training data; None for a policy that does not know them.
@@ -84,6 +86,7 @@ class Measurement(Generic[Record]):
     out_of_range: Excursions | None = None
     rate_hz: float | None = None
     origin: Origin | None = None
+    network_calls: int | None = None
 
     def whole(self, result: Found) -> Found:
         """Return what was made of the records.
@@ -183,8 +186,17 @@ def _here(
         ),
         out_of_range=lockstep.actor.out_of_range.found(),
         rate_hz=lockstep.rate_hz,
+        network_calls=_network_calls(ready),
     )
     return found, list(records)
+
+
+def _network_calls(policy: Policy) -> int | None:
+    steps = policy.steps if isinstance(policy, Accelerated) else None
+    source = policy.source if isinstance(policy, Accelerated) else policy
+    if not isinstance(source, PolicyModule) or generative_in(source) is None:
+        return None
+    return source.calls(steps).evaluations
 
 
 def check_steps(policy: Policy, steps: Steps | str, whose: object) -> None:

@@ -165,7 +165,7 @@ def evaluate_offline(
     """
     options = options.but(**settings)
     acting = options.acting or Acting(CANDIDATES)
-    if acting.candidates == 1 and acting.noise_scale > 0:
+    if not acting.judges and acting.noise_scale > 0:
         raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
     run = Path(run)
     settings, last = _run(run)
@@ -216,7 +216,7 @@ def _nothing_to_choose(policy: PolicyModule, acting: Acting) -> str | None:
     """Return why a choice among candidates would not differ from the single sample, or None."""
     if critic_of(policy) is None:
         return "the policy has no critic"
-    if acting.candidates == 1:
+    if not acting.judges:
         return "without noise all candidates are the same"
     if generative(policy).process.deterministic:
         return "the actor is deterministic, all its candidates are the same"

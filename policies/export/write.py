@@ -23,6 +23,7 @@ from ...version import __version__
 from .. import storage
 from ..generative import generative
 from ..guided import acting_of
+from ..guided.fitting import unsuited
 from ..module import PolicyModule
 from ..processes.solver_schedules import SolverSchedule, Steps
 from ..runtimes import Inputs, onnx, pt2
@@ -55,7 +56,7 @@ def export(
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise LaminarError(f"no export format is called '{kind}' (known: {known}){nearest(kind, FORMATS)}")
-    reason = FORMATS[kind].missing(source.device)
+    reason = unsuited(kind, acting_of(source)) or FORMATS[kind].missing(source.device)
     if reason is not None:
         raise LaminarError(f"format={kind} cannot be written: {reason}")
     if type(batch) is not int or batch < 1:
@@ -104,7 +105,7 @@ def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[st
         "machine": pt2.machine(),
         "checkpoint": policy.checkpoint_hash(),
         "process": generative(policy).policy_config.process.name,
-        "network_calls": len(program.times),
+        "network_calls": program.calls.count,
         "steps": steps.to_json() if isinstance(steps, SolverSchedule) else steps,
         "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
         "execute": policy.spec.execute,

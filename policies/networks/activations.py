@@ -93,12 +93,22 @@ class Mish(nn.Module):
         return tangent * (n / m + 4.0 * x * (e / m) * ((e + 1.0) / m))
 
 
+class Tanh(nn.Module):
+    """Elementwise tanh; as a sigmoid where a compiler makes code for a CPU, which is twice as fast (PyTorch 2.13)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (...) to (...)."""
+        if x.device.type == "cpu" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return 2.0 * torch.sigmoid(2.0 * x) - 1.0
+        return torch.tanh(x)
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "mish": Mish,
     "relu": nn.ReLU,
-    "tanh": nn.Tanh,
+    "tanh": Tanh,
 }
 """By the names that settings have."""
 

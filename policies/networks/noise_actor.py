@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ...settings import check, choice, number
 from .activations import ACTIVATIONS
 from .activations import activation as activation_by_name
-from .layers import LayerNorm
 
 LOG_STD = (-20.0, 2.0)
 """Bounds of the logarithm of the deviation before the squashing, as in SAC."""
@@ -119,7 +118,7 @@ def perceptron(config: NoiseActorConfig, inputs: int, widths: Sequence[int] | No
     for before, after in pairwise([inputs, *(widths or [config.width] * config.depth)]):
         layers.append(nn.Linear(before, after))
         if config.layer_norm:
-            layers.append(LayerNorm(after))
+            layers.append(nn.LayerNorm(after))
         layers.append(activation_by_name(config.activation))
     return nn.Sequential(*layers)
 

@@ -3,6 +3,7 @@
 Here are the processes, and beside them what they are made of:
 
     ctm diffusion direct flow meanflow   the processes: training loss, path and kernel, in the symbols of their papers
+    guides                               a gradient at the clean data, which corrects what a solver steps towards
     noise_schedules                      how much noise there is at which time of a diffusion
     solvers                              pure integrators of a path, and the single steps of those that have them
     solver_schedules                     when and how each step of a sample is taken; kept beside a policy's weights
@@ -25,8 +26,9 @@ from ...errors import LaminarError
 from ...registry import Family
 from ...settings import check
 from ..networks import Network
+from .guides import Guide
 from .solver_schedules import Steps
-from .solvers import Source
+from .solvers import Level, Source
 
 Metrics = dict[str, Tensor]
 Draws = tuple[Tensor, ...]
@@ -64,6 +66,9 @@ class Process(nn.Module, ABC):
 
     denoises: bool = False
     """`denoise` sees the clean data at any time of `noise_path`, so that its ODE can be followed (CTM's teacher)."""
+
+    predicts_data: bool = False
+    """It goes along `noise_levels` by `predict_data`: a guide is followed on the way, and steps can draw noise."""
 
     estimates_data: bool = False
     """`one_call` gives the loss and an estimate of the clean data by the same network call (EDP)."""
@@ -140,9 +145,28 @@ class Process(nn.Module, ABC):
         cond: Tensor,
         steps: Steps = None,
         generator: Source = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """Map noise (B, H, A) to a sample (B, H, A); a function of the noise alone, except for `ddpm`."""
-        return self.path(network, noise, cond, steps, generator)[-1]
+        if guide is None:
+            return self.path(network, noise, cond, steps, generator)[-1]
+        return self.guided_path(network, noise, cond, guide, steps, generator)[-1]
+
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts, where the process `predicts_data`.
+
+        A process that goes in jumps takes one step along the guide at the sample, as a path of one call does.
+        """
+        states = self.path(network, noise, cond, steps, generator)
+        return [*states[:-1], guide.around(lambda x, level: states[-1])(noise, Level(1.0, 0.0, 1.0))]
 
     def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
         """Return one denoising step as a distribution: what is sampled, scored and resampled.
@@ -172,6 +196,14 @@ class Process(nn.Module, ABC):
         """
         if not 0 <= k < self.num_steps:
             raise LaminarError(f"the steps of this {self.config.name} are 0 to {self.num_steps - 1}, got {k}")
+
+    def noise_levels(self, steps: int | None = None) -> Sequence[Level]:
+        """Return the levels between the steps of a sample, from noise to data, where the process `predicts_data`."""
+        raise self._lacks("noise_levels", "choose policy=diffusion or flow")
+
+    def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
+        """Clean data (B, H, A) that the network sees in x at one noise level, where the process `predicts_data`."""
+        raise self._lacks("predict_data", "choose policy=diffusion or flow")
 
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times (B, 1), where the process `denoises`."""

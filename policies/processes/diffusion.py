@@ -11,6 +11,7 @@ from torch import Tensor
 from ...settings import choice, number
 from ..networks import Network
 from . import Draws, Metrics, Process, no_kernel, solvers, squared_error
+from .guides import Guide
 from .noise_schedules import SCHEDULES, SPACINGS, NoiseSchedule, grid, levels_at
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
@@ -52,6 +53,7 @@ class Diffusion(Process):
 
     choices = ALL_CHOICES
     denoises = True
+    predicts_data = True
     estimates_data = True
 
     def __init__(self, config: Config) -> None:
@@ -111,15 +113,21 @@ class Diffusion(Process):
         cond: Tensor,
         steps: Steps = None,
         generator: Source = None,
+        guide: Guide | None = None,
     ) -> list[Tensor]:
         """Denoise with the configured solver, or as a solver schedule says; `generator` serves `ddpm` only."""
 
-        def predict(x: Tensor, level: Level) -> Tensor:
+        def plain(x: Tensor, level: Level) -> Tensor:
             return self.predict_data(network, x, level, cond)
+
+        guided = None if guide is None else guide.around(plain)
+
+        def predict(x: Tensor, level: Level) -> Tensor:
+            return plain(x, level) if guided is None else self._clipped(guided(x, level))
 
         if isinstance(steps, SolverSchedule):
             return solvers.unified(predict, noise, levels_at(self.schedule, steps.times), steps.steps)
-        levels = self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)
+        levels = self.noise_levels(steps)
         if self.config.solver == "ddpm":
             return solvers.ddpm(predict, noise, levels, solvers.standard_normal(generator))
         return ODE_SOLVERS[self.config.solver](predict, noise, levels)
@@ -147,6 +155,22 @@ class Diffusion(Process):
             for spacing in SPACINGS
         }
 
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts."""
+        return self.path(network, noise, cond, steps, generator, guide)
+
+    def noise_levels(self, steps: int | None = None) -> list[Level]:
+        """Return the levels between the steps, in the configured spacing."""
+        return self.levels if steps is None else grid(self.schedule, steps, self.config.spacing)
+
     def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at one noise level, clipped if configured."""
         output = network(x, x.new_full((len(x), 1), level.time), cond)
@@ -165,4 +189,7 @@ class Diffusion(Process):
             data = output
         else:
             data = alpha * x - sigma * output
+        return self._clipped(data)
+
+    def _clipped(self, data: Tensor) -> Tensor:
         return data if self.config.clip is None else data.clamp(-self.config.clip, self.config.clip)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...settings import choice, number
 from ..networks import Network
 from . import Draws, Metrics, Process, check_steps, even_times, no_kernel, solvers, squared_error
+from .guides import Guide
 from .solver_schedules import ALL_CHOICES, SolverSchedule, Steps
 from .solvers import Level, Source
 
@@ -39,6 +40,7 @@ class Flow(Process):
     choices = ALL_CHOICES
     teachable = True
     denoises = True
+    predicts_data = True
     noise_path = ("straight", None)
 
     def __init__(self, config: Config) -> None:
@@ -72,10 +74,16 @@ class Flow(Process):
         cond: Tensor,
         steps: Steps = None,
         generator: Source = None,
+        guide: Guide | None = None,
     ) -> list[Tensor]:
         """Integrate dx/dt = v from t = 1 to t = 0 in equal steps, or as a solver schedule says."""
+        guided = None
+        if guide is not None:
+            guided = guide.around(lambda x, level: self.predict_data(network, x, level, cond))
 
         def velocity(x: Tensor, t: float) -> Tensor:
+            if guided is not None:
+                return (x - guided(x, Level(t, 1 - t, t))) / t
             return self._velocity(network, x, t, cond)
 
         def data(x: Tensor, level: Level) -> Tensor:
@@ -87,6 +95,26 @@ class Flow(Process):
         if self.config.solver in DATA_SOLVERS:
             return DATA_SOLVERS[self.config.solver](data, noise, [Level(t, 1 - t, t) for t in times])
         return SOLVERS[self.config.solver](velocity, noise, times)
+
+    def guided_path(
+        self,
+        network: Network,
+        noise: Tensor,
+        cond: Tensor,
+        guide: Guide,
+        steps: Steps = None,
+        generator: Source = None,
+    ) -> list[Tensor]:
+        """Return `path` with the data corrected that each call predicts."""
+        return self.path(network, noise, cond, steps, generator, guide)
+
+    def noise_levels(self, steps: int | None = None) -> list[Level]:
+        """Return the levels between equal steps from t = 1 to t = 0."""
+        return [Level(t, 1 - t, t) for t in even_times(self.config.steps if steps is None else check_steps(steps))]
+
+    def predict_data(self, network: Network, x: Tensor, level: Level, cond: Tensor) -> Tensor:
+        """Clean data (B, H, A) that the network sees in x at one level: x_t - t v(x_t, t)."""
+        return x - level.time * self._velocity(network, x, level.time, cond)
 
     def kernel(self, network: Network, x: Tensor, k: int, cond: Tensor) -> tuple[Tensor, float]:
         """Return Euler's step k.

@@ -85,6 +85,27 @@ def ddpm_step(data: Tensor, x: Tensor, now: Level, after: Level) -> tuple[Tensor
     return mean, math.sqrt(max(variance, 0.0))
 
 
+def stochastic_step(data: Tensor, x: Tensor, now: Level, after: Level, eta: float) -> tuple[Tensor, float]:
+    """Mean (B, H, A) and deviation of a step that draws noise, on any path x = alpha data + sigma noise.
+
+    For a diffusion it is DDIM with eta (Song et al. 2021, eq. 12 and 16), for straight paths the step of
+
+        dx = [v + (g^2 / 2) (x + (1 - t) v) / t] dt + g dW,   g^2 = eta^2 2 t / (1 - t),   t from 1 to 0,
+
+    which has the marginals of the flow's dx = v dt for any eta (in steps of finite size exactly where the data are one
+    point); with eta = 1 a sample forgets the noise that it came from. eta = 0 is `ddim_step`.
+    """
+    variance = eta**2 * stochastic_variance(now, after)
+    noise = (x - now.alpha * data) / now.sigma
+    return after.alpha * data + math.sqrt(max(after.sigma**2 - variance, 0.0)) * noise, math.sqrt(variance)
+
+
+def stochastic_variance(now: Level, after: Level) -> float:
+    """Variance of x_after given x_now and the data, where x_now is x_after with more noise (eta = 1)."""
+    ratio = now.alpha / after.alpha
+    return max((after.sigma / now.sigma) ** 2 * (now.sigma**2 - (ratio * after.sigma) ** 2), 0.0)
+
+
 def dpmpp_1(predict: DataPrediction, x: Tensor, levels: Sequence[Level]) -> list[Tensor]:
     """DPM-Solver++ of first order (Lu et al. 2022, section 4); the same map as `ddim`."""
     path = [x]

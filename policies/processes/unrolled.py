@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,6 +54,29 @@ def inner_draws(process: Process, steps: Steps) -> int:
     if not process.inner_draws or isinstance(steps, SolverSchedule):
         return 0
     return process.inner_draws if steps is None else steps - 1
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The network calls of one decision.
+
+    Attributes:
+        times: (K, n_times) of each call, where all rows of a call have the same and none depends on what the network
+            says; else None.
+        count: calls that are made one after the other.
+        rows: of the network in each of them, for one observation.
+        inner_draws: further noise (inner_draws, rows, H, A) that a stochastic solver takes on the way.
+    """
+
+    times: Tensor | None
+    count: int
+    rows: int = 1
+    inner_draws: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network for one observation: what samplers are compared by."""
+        return self.count * self.rows
 
 
 class _Recorder:

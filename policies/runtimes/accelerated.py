@@ -16,6 +16,7 @@ from ...data.spec import Spec
 from ...errors import LaminarError, nearest
 from ..acting import Actor
 from ..guided import Acting, acting_of
+from ..guided.fitting import unsuited
 from ..module import PolicyModule
 from ..observations import Observation
 from ..processes.solver_schedules import Steps
@@ -199,4 +200,4 @@ def unavailable(runtime: str, policy: PolicyModule) -> str | None:
     known = [*RUNTIMES.names(), "auto"]
     if runtime not in known[:-1]:
         raise LaminarError(f"no runtime is called '{runtime}' (known: {', '.join(known)}){nearest(runtime, known)}")
-    return RUNTIMES.module(runtime).missing(policy.device)
+    return unsuited(runtime, acting_of(policy)) or RUNTIMES.module(runtime).missing(policy.device)

@@ -75,7 +75,7 @@ def _by_calls(policy: PolicyModule) -> list[tuple[str, Steps, int]]:
     choices: list[tuple[str, Steps, int]] = [
         (name, schedule, schedule.calls) for name, schedule in policy.schedules.items()
     ]
-    choices.append(("the configured steps", None, len(SamplingProgram(policy).times)))
+    choices.append(("the configured steps", None, SamplingProgram(policy).calls.count))
     return sorted(choices, key=lambda choice: (-choice[2], not isinstance(choice[1], SolverSchedule)))
 
 

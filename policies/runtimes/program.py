@@ -12,7 +12,7 @@ from ..generative import generative
 from ..module import PolicyModule
 from ..networks import Network
 from ..processes.solver_schedules import Steps
-from ..processes.unrolled import Unrolled, call_times, inner_draws
+from ..processes.unrolled import Unrolled
 
 
 class SamplingProgram(nn.Module):
@@ -30,15 +30,18 @@ class SamplingProgram(nn.Module):
         self.steps = steps
         self._generative = (generative(policy),)  # in a tuple, or its weights would have two names
         self.keys = list(policy.spec.observation)
-        self.inner_draws = inner_draws(generative(policy).process, steps)
         with torch.inference_mode(False):  # a compiler would refuse one that was made in a caller's inference mode
-            self.times = call_times(generative(policy).process, steps, policy.device)  # (K, n_times)
+            self.calls = policy.calls(steps)
+        self.times = self.calls.times  # (K, n_times)
+        self.inner_draws = self.calls.inner_draws
 
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
         """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
 
         The windows are in the order of the Spec. Returns (B, H, A), raw units.
         """
+        if self.times is None:
+            return self._generate(noise, others, None)
         network: Any = Unrolled(self._generative[0].network, self.times)
         return self._generate(noise, others, network)
 

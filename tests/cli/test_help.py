@@ -53,7 +53,7 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "train",
             [
                 "log_every: 500 # updates between rows in the logs (at least 1)",
-                "activation: silu # relu is for policy=direct only (silu, gelu, mish or relu)",
+                "activation: silu # relu is for policy=direct only (silu, gelu, mish, relu or tanh)",
                 "out: null # folder of the run (a path or null)",
                 "data: # Demonstrations",
                 "lr: 0.001 # peak learning rate of AdamW (above 0)",
@@ -72,7 +72,7 @@ def shown(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
             "eval",
             [
                 "episodes: 50 # one a seed (at least 1)",
-                "temperature: 1.0 # of the softmax, in units of Q (above 0)",
+                "temperature: 1.0 # in units of Q; what is guided aims at policy x exp(Q / temperature) (above 0)",
             ],
         ),
         (

@@ -25,9 +25,9 @@ ROOM = Snapshot(
     drawer=0.0,
     lightbulb=False,
     led=False,
-    position={color: np.array([0.1 * i, -0.1, 0.46]) for i, color in enumerate(COLORS)},
-    rotation={color: np.eye(3) for color in COLORS},
-    velocity={color: np.zeros(6) for color in COLORS},
+    position={color: [0.1 * i, -0.1, 0.46] for i, color in enumerate(COLORS)},
+    rotation={color: np.eye(3).tolist() for color in COLORS},
+    velocity={color: [0.0] * 6 for color in COLORS},
     contacts={color: frozenset({TABLE}) for color in COLORS},
     robot_contacts=frozenset(),
 )
@@ -45,7 +45,8 @@ def block(room: Snapshot, color: str, move: tuple[float, float, float] = (0, 0, 
     """The room with one block moved, and with other contacts, rotation or velocity of it."""
     if "contacts" in changes:
         changes["contacts"] = frozenset(changes["contacts"])
-    changes["position"] = room.position[color] + np.array(move)
+    changes |= {key: changes[key].tolist() for key in changes.keys() & {"rotation", "velocity"}}
+    changes["position"] = [at + by for at, by in zip(room.position[color], move, strict=True)]
     return replace(room, **{key: getattr(room, key) | {color: value} for key, value in changes.items()})
 
 

@@ -237,6 +237,20 @@ def test_the_report_labels_the_returns_of_the_data(run: Path, data: Path, tmp_pa
         (["candidates=1", "temperature=2"], "temperature does not apply to a single sample"),
         (["candidates=4", "selection=argmax", "temperature=2"], "temperature does not apply to selection=argmax"),
         (["candidates=4", "selection=best"], "selection must be softmax or argmax, got best"),
+        (["guidance=fk"], "guidance=fk with candidates=1 has nothing to choose from; give candidates=N above 1"),
+        (
+            ["guidance=trees", "candidates=4"],
+            "guidance must be best_of_n, gradient, fk or tree, got trees; did you mean",
+        ),
+        (["guidance=fk", "candidates=4"], "guidance=fk needs steps that can draw noise"),
+        (["guidance=fk", "candidates=4", "eta=0"], "eta must be above 0 and at most 1, got 0"),
+        (["candidates=4", "jacobian=exact"], "jacobian does not apply to guidance=best_of_n; give guidance=gradient"),
+        (
+            ["guidance=gradient", "eta=0.5"],
+            "eta does not apply to guidance=gradient; give guidance=fk or guidance=tree",
+        ),
+        (["guidance=gradient", "selection=argmax"], "selection does not apply to a single sample"),
+        (["chains=3", "guidance=gradient"], "guidance does not apply to chains"),
         (["protocol=ofline"], "protocol must be episodes or offline, got ofline; did you mean 'offline'?"),
         (["protocol=offline", "candidates=1"], "protocol=offline measures the single sample anyway"),
         (["protocol=offline", "candidates=0", "noise_scale=0"], "candidates must be at least 1"),
@@ -260,3 +274,24 @@ def test_only_a_run_has_three_numbers(run: Path, tmp_path: Path) -> None:
     (run / "best" / "best.json").write_text("{}")
     with pytest.raises(LaminarError, match=r"best\.json is damaged"):
         evaluate_offline(run, ENV, [0])
+
+
+def test_a_guidance_is_recorded_and_has_its_place_in_the_three_numbers(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(behavior, "_ACTIONS", 20)
+    out = tmp_path / "eval"
+    words = ["eval", f"policy.path={run}", f"env.id={ENV}", "episodes=2", "video_episodes=0"]
+    assert main([*words, f"out={out}", "guidance=gradient", "temperature=0.5", "strength=2"]) == 0
+    assert ", gradient of Q / 0.5 x 2 (identity Jacobian)\n" in capsys.readouterr().out
+    stored = json.loads((out / "eval.json").read_text())
+    assert stored["acting"] == {
+        **{"candidates": 1, "selection": None, "temperature": 0.5, "noise_scale": 1.0},
+        **{"guidance": "gradient", "jacobian": "identity", "strength": 2.0},
+    }
+    assert stored["network_calls"] == 1
+    assert load_result(out).acting == Acting(guidance="gradient", temperature=0.5, strength=2.0)
+    assert "acting: gradient of Q / 0.5 x 2 (identity Jacobian)" in (out / "report.md").read_text()
+    found = evaluate_offline(run, ENV, range(2), acting=Acting(guidance="gradient", temperature=0.5, strength=2.0))
+    assert found.numbers["candidates_last"].returns == load_result(out).returns
+    assert found.numbers["single_last"].acting == found.numbers["best"].acting == Acting()

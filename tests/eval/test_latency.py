@@ -21,6 +21,7 @@ from laminar.eval.latency.measure import Candidate, Case, Latencies, Timing, mea
 from laminar.eval.latency.report import duration, figures, summary, write_latency_report
 from laminar.eval.latency.roofline import Probe, Work, work_of
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies.guided import Acting
 from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
 from laminar.policies.runtimes import RUNTIMES
 from laminar.policies.runtimes.agreement import DRAWS
@@ -321,8 +322,7 @@ def test_durations() -> None:
         ({"batches": [1.5]}, "batch must be a whole number of at least 1, got 1.5"),
         ({"batches": []}, r"batch=\[\] leaves nothing to measure"),
         ({"calls": 0}, "calls must be a whole number"),
-        ({"candidates": 0}, "candidates must be a whole number"),
-        ({"candidates": 5}, "candidates=5 need a critic"),
+        ({"acting": Acting(5)}, "candidates=5 need a critic"),
         ({"threads": 0}, "threads must be a whole number"),
         ({"rate_hz": 0.0}, "rate_hz must be above 0"),
         ({"rate_hz": float("nan")}, "rate_hz must be above 0"),

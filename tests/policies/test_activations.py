@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, jacfwd, jvp, vmap
 
 from laminar.errors import LaminarError
-from laminar.policies.networks.activations import Mish, activation, mish
+from laminar.policies.networks.activations import Mish, Tanh, activation, mish
 
 Activation = Callable[[Tensor], Tensor]
 WAYS = pytest.mark.parametrize("way", [mish, Mish()], ids=["formula", "module"])
@@ -137,3 +137,13 @@ def test_exporters_see_the_formula() -> None:
 def test_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(LaminarError, match=r"'mich'.*did you mean 'mish'"):
         activation("mich")
+
+
+def test_a_compiled_tanh_is_tanh() -> None:
+    """Far from zero too, where an exponential would overflow."""
+    x = torch.cat([torch.linspace(-12, 12, 1001), torch.tensor([-1e4, 1e4])])
+    compiled = torch.compile(Tanh(), backend="aot_eager", fullgraph=True)
+    values = [x.clone().requires_grad_() for _ in range(2)]
+    slopes = [torch.autograd.grad(f(v).sum(), v)[0] for f, v in zip((compiled, torch.tanh), values, strict=True)]
+    torch.testing.assert_close(compiled(x), torch.tanh(x), rtol=0, atol=5e-7)
+    torch.testing.assert_close(*slopes, rtol=0, atol=5e-7)

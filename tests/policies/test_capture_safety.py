@@ -50,7 +50,7 @@ def trace(policy: PolicyModule, steps: int | None = None, batch: int = 2) -> int
     """Run the program on the meta device; return the number of operators."""
     program = SamplingProgram(policy, steps)
     inputs = [tensor.to("meta") for tensor in program.example(batch)]
-    program.times = program.times.to("meta")
+    program.times = None if program.times is None else program.times.to("meta")
     program.to("meta")
     with torch.no_grad(), OneDevice() as mode:
         chunk = program(*inputs)
@@ -81,6 +81,23 @@ def test_steered_and_edited(make_policy: Make, repeated: bool) -> None:
     steered = Steered(policy, new_actor(policy, actor, 2.0, repeated), repeated)
     edited = Edited(steered, new_editor(steered, actor, 0.2, 0.1), share=0.5)
     trace(Guided(edited, new_critic(policy, CriticConfig(width=16, depth=1), 2), Acting(4, "argmax")))
+
+
+GUIDANCES = [
+    Acting(guidance="gradient"),
+    Acting(3, guidance="gradient", jacobian="exact"),
+    Acting(8, guidance="fk"),
+    Acting(8, "argmax", guidance="fk", resampling="multinomial", potential="max"),
+    Acting(3, guidance="tree"),
+    Acting(3, "argmax", guidance="tree"),
+]
+
+
+@pytest.mark.parametrize("acting", GUIDANCES, ids=str)
+@pytest.mark.parametrize("process", ["flow", "diffusion"])
+def test_guidance_on_the_way(make_policy: Make, process: str, acting: Acting) -> None:
+    policy = make_policy(process, "mlp", {"steps": 3}, chunk=2)
+    trace(Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), acting))
 
 
 @pytest.mark.parametrize(
