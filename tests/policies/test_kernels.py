@@ -264,7 +264,7 @@ def test_who_makes_a_process_in_python_meets_the_same_bounds(name: str, settings
     ("name", "settings", "message"),
     [
         ("mlp", {"depth": 0}, r"network\.depth must be at least 1 and at most 1000, got 0"),
-        ("mlp", {"activation": "mich"}, r"must be silu, gelu, mish or relu, got mich; did you mean 'mish'"),
+        ("mlp", {"activation": "mich"}, r"must be silu, gelu, mish, relu or tanh, got mich; did you mean 'mish'"),
         ("unet1d", {"widths": []}, r"network\.widths must be a list of numbers, each at least 1, got \[\]"),
         ("transformer", {"heads": -2}, r"network\.heads must be at least 1, got -2"),
         ("transformer", {"max_frequency": 0.0}, r"network\.max_frequency must be above 0, got 0\.0"),
