@@ -90,6 +90,14 @@ def number(reward: Any, env_id: str) -> float:
     )
 
 
+def not_finite(reward: float, env_id: str) -> LaminarError:
+    """Return the error for a reward that is no number or infinite: nothing is learned from it, and nothing compared."""
+    return LaminarError(
+        f"environment '{env_id}' returned a reward that is {reward}; correct the environment, or register it in a "
+        "wrapper that returns a finite one"
+    )
+
+
 def array(env_id: str, shown: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return one of the observations that an environment shows.
 

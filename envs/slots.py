@@ -124,6 +124,8 @@ class Slots:
             if over:
                 break
         self._store(slot, observation)
+        if total - total != 0:  # not a number, or infinite
+            raise guard.not_finite(total, self.env_id)
         outcome.reward[slot] = total
         outcome.steps[slot] = steps
         if told is not None:

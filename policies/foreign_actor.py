@@ -43,7 +43,7 @@ def noise_actor_of(model: Any, bound: float) -> NoiseActor | None:
     if parts is None or layers is None:
         return None
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    name = next(name for name, kind in ACTIVATIONS.items() if type(layers[-1]) is kind)
+    name = next(name for name, kind in ACTIVATIONS.items() if issubclass(kind, type(layers[-1])))
     widths = [layer.out_features for layer in linear]
     config = NoiseActorConfig(widths[0], len(widths), name, layer_norm=len(layers) > 2 * len(linear))
     differing = widths if len(set(widths)) > 1 else None
@@ -109,7 +109,8 @@ def _layers(hidden: Iterable[nn.Module]) -> list[nn.Module] | None:
         linear, *norm, activation = layers[begin : begin + period]
         if not (isinstance(linear, nn.Linear) and all(map(_is_norm, norm)) and type(activation) is type(layers[-1])):
             return None
-    return layers if type(layers[-1]) in ACTIVATIONS.values() else None
+    # ours may be made of PyTorch's, for a compiler's sake
+    return layers if any(issubclass(kind, type(layers[-1])) for kind in ACTIVATIONS.values()) else None
 
 
 def _is_norm(layer: nn.Module) -> bool:

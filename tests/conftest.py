@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+COUNTER = REPOSITORY / "tests" / "envs" / "counter_suite.py"
 
 
 def pytest_configure() -> None:
@@ -53,3 +57,30 @@ def demo_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="module")
+def registered() -> Iterator[ModuleType]:
+    """Return the suite of `counter_suite.py`, registered while the tests of a module run."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield load_counter(patch)
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the suite of `counter_suite.py`, registered for one test."""
+    return load_counter(monkeypatch)
+
+
+def load_counter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = spec_from_file_location("counter_suite", COUNTER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "counter_suite", module)
+    spec.loader.exec_module(module)
+    from laminar.envs.suites import SUITES
+
+    monkeypatch.setattr(SUITES, "_registered", {})
+    assert SUITES.register(module) == "counter_suite"
+    return module

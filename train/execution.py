@@ -57,7 +57,6 @@ class Execution:
         if not math.isfinite(float(actions.sum())):
             raise LaminarError("the policy's chunk is not finite; look at its weights and at what it sees")
         outcome = self._execute(actions)
-        self._check_reward(outcome.reward)
         self._check_seen()
         over = [slot for slot, ended in enumerate(outcome.ended.tolist()) if ended]
         executed = actions.copy()
@@ -110,11 +109,3 @@ class Execution:
     def _check_seen(self) -> None:
         if not all(math.isfinite(window.sum().item()) for window in self.seen.values()):
             check_values(self.world.spec, {key: window[:, -1] for key, window in self.seen.items()})
-
-    def _check_reward(self, reward: NDArray[np.float64]) -> None:
-        if not math.isfinite(float(reward.sum())):
-            slot = int(np.flatnonzero(~np.isfinite(reward))[0])
-            raise LaminarError(
-                f"the environment in slot {slot} gave a reward of {reward[slot]}, which nothing can be learned from; "
-                "correct it, or register it in a wrapper that does"
-            )

@@ -29,13 +29,13 @@ class Context:
     """What a run gives its improver besides policy, data and the method's own settings."""
 
     steps: int  # updates of the whole run, for rates that depend on it
-    seed: int  # of the run, for what is seeded beside the generator: the episodes of a method that acts
     generator: torch.Generator  # the only source of randomness, on the device
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)  # device, and how updates are run
     group: Group = field(default_factory=Group)  # processes that train together
     short_episodes: str = "error"  # data.short_episodes
     init: str | None = None  # saved policy that the given one is; None when it is untrained
     world: World | None = None  # where a method that acts does so
+    seed: int = 0  # of the run, for what is seeded beside the generator: the episodes of a method that acts
     like: Improver | None = None  # replica with another seed, whose data on the device serve this one too
 
     @property
@@ -100,7 +100,11 @@ class Improver(ABC):
         """Return what is saved, a `Product`; if it is a policy, it is also evaluated and deployed."""
 
     def collect(self, step: int) -> Metrics:
-        """Act in the world before update number `step`; return what was seen there, () each, maybe nothing."""
+        """Act in the world before update number `step`; return what is averaged over a row of the log, () each."""
+        return {}
+
+    def figures(self) -> Metrics:
+        """Return what a row of the log tells of acting as it stands then, () each: counts, means over last episodes."""
         return {}
 
     def update(self, step: int) -> Metrics:

@@ -18,9 +18,9 @@ class NStep:
     is bootstrapped from its last observation, with the discount of as many chunks as it still had.
     """
 
-    def __init__(self, n: int, slots: int) -> None:
-        """Begin with no rows pending; n chunks a row."""
-        self.n, self.slots = n, slots
+    def __init__(self, n: int, slots: int, example: Rows) -> None:
+        """Begin with no rows pending; n chunks a row. The example's first row tells names, shapes, types and device."""
+        self.n, self.slots, self._example = n, slots, {name: value[:1] for name, value in example.items()}
         self._pending: list[list[Rows]] = [[] for _ in range(slots)]
 
     def push(self, rows: Mapping[str, Tensor], ended: Tensor) -> Rows | None:
@@ -39,17 +39,20 @@ class NStep:
         return {name: torch.cat([row[name] for row in done]) for name in rows} if done else None
 
     def state(self) -> dict[str, Tensor]:
-        """Return what `load_state` needs."""
+        """Return what `load_state` needs, (slots * (n - 1), ...) of each entry: zeros where no row is pending."""
         counts = torch.tensor([len(pending) for pending in self._pending])
         rows = [row for pending in self._pending for row in pending]
-        stacked = {name: torch.cat([row[name] for row in rows]) for name in rows[0]} if rows else {}
-        return stacked | {"counts": counts}
+        free = self.slots * (self.n - 1) - len(rows)
+        padding = {
+            name: torch.zeros_like(value).expand(free, *value.shape[1:]) for name, value in self._example.items()
+        }
+        return {name: torch.cat([*(row[name] for row in rows), padding[name]]) for name in padding} | {"counts": counts}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` returned."""
+        rows = {name: state[name].to(value.device) for name, value in self._example.items()}
         at = 0
         for slot, count in enumerate(state["counts"].tolist()):
             pieces = range(at, at + count)
-            rows = {name: value for name, value in state.items() if name != "counts"}
             self._pending[slot] = [{name: value[i : i + 1] for name, value in rows.items()} for i in pieces]
             at += count

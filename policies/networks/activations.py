@@ -93,14 +93,14 @@ class Mish(nn.Module):
         return tangent * (n / m + 4.0 * x * (e / m) * ((e + 1.0) / m))
 
 
-class Tanh(nn.Module):
+class Tanh(nn.Tanh):
     """Elementwise tanh; as a sigmoid where a compiler makes code for a CPU, which is twice as fast (PyTorch 2.13)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # PyTorch's name of it
         """Map (...) to (...)."""
-        if x.device.type == "cpu" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-            return 2.0 * torch.sigmoid(2.0 * x) - 1.0
-        return torch.tanh(x)
+        if input.device.type == "cpu" and torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return 2.0 * torch.sigmoid(2.0 * input) - 1.0
+        return torch.tanh(input)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

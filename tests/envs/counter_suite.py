@@ -23,7 +23,10 @@ ENV_ID = "user/Count-v0"
 
 
 class Count(gymnasium.Env[Any, Any]):
-    """Observation (3,) in float64: steps, sum of actions, noise. `terminal` ends it, `limit` cuts it off."""
+    """Observation (3,) in float64: steps, sum of actions, noise. `terminal` ends it, `limit` cuts it off.
+
+    `goal` is a sum of actions that ends it with success.
+    """
 
     def __init__(
         self,
@@ -33,14 +36,17 @@ class Count(gymnasium.Env[Any, Any]):
         trouble: str = "",
         at: int = 3,
         picture: bool = False,
+        goal: float | None = None,
+        pixels: int = 2,
+        width: int = 1,
     ) -> None:
         self.terminal, self.limit, self.success, self.trouble, self.at = terminal, limit, success, trouble, at
-        self.picture = picture
+        self.picture, self.goal, self.pixels = picture, goal, pixels
         self.usual = dict(vars(self))
         flat = spaces.Box(-np.inf, np.inf, (3,), np.float64)
-        pictures = spaces.Box(0, 255, (2, 2, 3), np.uint8)
+        pictures = spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)
         self.observation_space = spaces.Dict({"state": flat, "rgb": pictures}) if picture else flat
-        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (width,), np.float32)
         self.dt = 0.1
         self.steps, self.sum = 0, 0.0
 
@@ -54,9 +60,12 @@ class Count(gymnasium.Env[Any, Any]):
         self.sum += float(action[0])
         if self.steps == self.at:
             self._trouble()
-        info = {} if self.success is None else {"success": self.steps == self.success}
-        terminated = self.steps == self.terminal
-        return self._observation(), float(action[0]), terminated, self.steps == self.limit, info
+        reached = self.goal is not None and self.sum >= self.goal
+        told = self.goal is not None or self.success is not None
+        info = {"success": reached or self.steps == self.success} if told else {}
+        terminated = reached or self.steps == self.terminal
+        reward = np.nan if self.trouble == "no reward" and self.steps == self.at else float(action[0])
+        return self._observation(), reward, terminated, self.steps == self.limit, info
 
     def _trouble(self) -> None:
         if self.trouble == "error":
@@ -69,7 +78,11 @@ class Count(gymnasium.Env[Any, Any]):
     def _observation(self) -> Any:
         noise = os.getpid() if self.trouble == "chance" and self.steps else self.np_random.random()
         state = np.array([self.steps, self.sum, noise])
-        return {"state": state, "rgb": np.full((2, 2, 3), self.steps, np.uint8)} if self.picture else state
+        return (
+            {"state": state, "rgb": np.full((self.pixels, self.pixels, 3), self.steps, np.uint8)}
+            if self.picture
+            else state
+        )
 
 
 def ids() -> Iterable[str]:

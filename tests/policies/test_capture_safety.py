@@ -16,10 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
+from laminar.policies.edited import Edited, new_editor
 from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.noise_actor import NoiseActorConfig
 from laminar.policies.runtimes.program import SamplingProgram
+from laminar.policies.steered import Steered, new_actor
 
 PAIRS = [(process, network) for process in PROCESSES.names() for network in NETWORKS.names()]
 Make = Callable[..., GenerativePolicy]
@@ -70,6 +73,14 @@ def test_guided(make_policy: Make, selection: str) -> None:
     policy = make_policy("meanflow", "mlp")
     critic = new_critic(policy, CriticConfig(width=16, depth=1))
     trace(Guided(policy, critic, Acting(8, selection)))
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_steered_and_edited(make_policy: Make, repeated: bool) -> None:
+    policy, actor = make_policy("flow", "mlp", {"steps": 2}, chunk=4, execute=2), NoiseActorConfig(width=8, depth=1)
+    steered = Steered(policy, new_actor(policy, actor, 2.0, repeated), repeated)
+    edited = Edited(steered, new_editor(steered, actor, 0.2, 0.1), share=0.5)
+    trace(Guided(edited, new_critic(policy, CriticConfig(width=16, depth=1), 2), Acting(4, "argmax")))
 
 
 GUIDANCES = [

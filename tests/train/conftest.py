@@ -5,10 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
@@ -22,13 +20,14 @@ from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
-from laminar.envs.suites import SUITES
+from laminar.eval.results.run_record import read_rows
 from laminar.policies import GenerativePolicy, PolicyConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.q_learning import QLearning
+from laminar.train.run.clock import CPU, WALL
 
 SMALL_Q = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 COMMAND = Path(__file__).with_name("command.py")
@@ -65,6 +64,17 @@ def demonstrations(episodes: Episodes, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+@pytest.fixture(scope="session")
+def numbers() -> Callable[[Path], list[dict[str, float]]]:
+    """Return a function from a run to the rows of its log, but for what they cost, which differs from time to time."""
+
+    def read(run: Path) -> list[dict[str, float]]:
+        rows = read_rows(run / "metrics.jsonl")
+        return [{name: value for name, value in row.items() if name not in (WALL, CPU)} for row in rows]
+
+    return read
+
+
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
@@ -80,13 +90,16 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
 
 @pytest.fixture
 def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[Launch]:
-    """Return a function that starts `laminar WORDS…`; its output goes to a file."""
+    """Return a function that starts `laminar WORDS…`, maybe with a suite of a file; its output goes to a file."""
     started: list[BaseProcess] = []
 
     def start(
-        words: Sequence[str], output: str | Path = os.devnull, environment: Mapping[str, str] | None = None
+        words: Sequence[str],
+        output: str | Path = os.devnull,
+        environment: Mapping[str, str] | None = None,
+        suite: Path | None = None,
     ) -> BaseProcess:
-        job = {"words": list(words), "output": str(output), "environment": dict(environment or {})}
+        job = {"words": list(words), "output": str(output), "environment": dict(environment or {}), "suite": suite}
         process = forkserver.Process(target=runpy.run_path, args=(str(COMMAND), {"job": job}))
         process.start()
         started.append(process)
@@ -96,20 +109,6 @@ def launch(forkserver: multiprocessing.context.ForkServerContext) -> Iterator[La
     for process in started:
         process.kill()
         process.join()
-
-
-@pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch, repository: Path) -> ModuleType:
-    """Return the suite of the environment that counts, registered as a user does it."""
-    spec = spec_from_file_location("counter_suite", repository / "tests/envs/counter_suite.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "counter_suite", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(SUITES, "_registered", {})
-    SUITES.register(module)
-    return module
 
 
 @pytest.fixture

@@ -369,7 +369,7 @@ def test_a_reward_that_is_no_number() -> None:
     env = NoiseEnv(policy, Broken())
     env.reset(seed=0)
     env.step(np.zeros(5))
-    with pytest.raises(LaminarError, match="slot 0 gave a reward of nan"):
+    with pytest.raises(LaminarError, match="returned a reward that is nan"):
         env.step(np.zeros(5))
 
 

@@ -55,11 +55,21 @@ def with_settings_of_init(config: TrainConfig, given: PolicyModule | None) -> Tr
 
 
 def with_updates(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the number of updates that the control steps of a method that acts come to."""
+    """Return the settings with the number of updates that the control steps of a method that acts come to.
+
+    Raises:
+        LaminarError: another number of updates was asked for.
+    """
     method = METHODS.member_class(config.method.name)
     if config.env.steps is None or not method.acts:
         return config
-    return replace(config, steps=method.updates(config.method, config.env.steps))
+    updates = method.updates(config.method, config.env.steps)
+    if config.steps not in (TrainConfig.steps, updates) and not config.resume:
+        raise LaminarError(
+            f"steps={config.steps} and env.steps={config.env.steps} are both set, and these control steps have "
+            f"{updates} updates; leave one of them out"
+        )
+    return replace(config, steps=updates)
 
 
 def load_recorded(config: TrainConfig) -> Episodes | None:
@@ -121,7 +131,8 @@ def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> 
 def _world(config: TrainConfig, wanted: Spec) -> World:
     env = config.env
     if env.id is None:
-        raise LaminarError(f"method={config.method.name} acts while it learns: give env.id=ENVIRONMENT")
+        name = getattr(config.method, "recipe", config.method.name)
+        raise LaminarError(f"method={name} acts while it learns: give env.id=ENVIRONMENT")
     if env.processes:
         return WorkerSlots(env.id, wanted, env.slots, env.processes)
     return Slots(env.id, wanted, env.slots)

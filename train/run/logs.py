@@ -15,6 +15,7 @@ from ...errors import LaminarError
 from ...eval.results.run_record import read_rows
 from ...policies.storage import write_text
 from ..update.group import Group
+from .clock import Clock
 
 
 class Means:
@@ -61,7 +62,11 @@ class Means:
 
 
 class Logs:
-    """Appends one row of numbers at a time; a resumed run first drops the rows it is about to repeat."""
+    """Appends one row of numbers at a time; a resumed run first drops the rows it is about to repeat.
+
+    Attributes:
+        clock: what the run has cost so far.
+    """
 
     def __init__(self, run: Path, config: dict[str, Any], step: int, wandb: bool) -> None:
         """Open the logs of a run that continues after `step` updates."""
@@ -70,6 +75,7 @@ class Logs:
         self._path = run / "metrics.jsonl"
         kept = [row for row in read_rows(self._path) if row["step"] <= step]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.clock = Clock(kept)
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         self._wandb = _start_wandb(run, config) if wandb else None

@@ -106,10 +106,14 @@ class SeedRun:
             self._logs.close()
 
     def log(self, step: int, row: Row) -> None:
-        """Append a row to the logs, in the process that has them."""
+        """Append a row to the logs, in the process that has them, with what was seen while acting and what it cost."""
+        row = row | self._acting()
         if self._logs:
-            self._logs.write(step, row)
+            self._logs.write(step, row | self._logs.clock.read())
         self._row = {"update": step, **row}
+
+    def _acting(self) -> Row:
+        return {name: float(value) for name, value in self.improver.figures().items()}
 
     def save(self, step: int) -> None:
         """Write a checkpoint.
@@ -149,7 +153,7 @@ class SeedRun:
         best = self._keep_if_best(policy, Best(step, metric, row[metric]))
         tell(self.name + evaluated(step, figures, metric, len(seeds), best), sys.stdout)
         if self._logs:
-            self._logs.write(step, {f"eval/{name}": value for name, value in row.items()})
+            self._logs.write(step, {f"eval/{name}": value for name, value in row.items()} | self._acting())
         return result.findings.starts
 
     def validate(self, step: int, validation: Validation) -> None:

@@ -114,6 +114,14 @@ class Learner:
             state[f"{part}_first"], state[f"{part}_second"] = moments
         return metrics | {"grad_norm": norm}
 
+    def evaluate(self, state: State, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
+        """Return function(module, *inputs) by the weights of a state; under `vmap` the module itself has others."""
+        with torch.no_grad(), self._precision(state):
+            if not transformed():
+                return function(self.module, *inputs)
+            weights = self._weights({part: state[part] for part in self.layouts})
+            return functional_call(self._caller, weights, (function, *inputs))
+
     def gradients(
         self, state: State, parts: Sequence[str], loss: Loss, inputs: Sequence[Any]
     ) -> tuple[list[Tensor], Metrics]:
@@ -167,11 +175,11 @@ def average(state: State, slow: str, fast: str, renewed: Rate) -> None:
 
 
 class _Caller(nn.Module):
-    """Calls any loss of a module: `functional_call` knows no other way to it than `forward`."""
+    """Calls any function of a module: `functional_call` knows no other way to it than `forward`."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, loss: Loss, *inputs: Any) -> tuple[Tensor, Metrics]:
-        return loss(self.module, *inputs)
+    def forward(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        return function(self.module, *inputs)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_what_was_tried_is_kept_beside_the_weights(whole: Path) -> None:
     assert len(replay["reward"]) == 2_000, "the oldest made room"
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_path: Path, numbers: Any) -> None:
     out = tmp_path / "killed"
     process = subprocess.Popen(
         words(widths, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
@@ -95,7 +96,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_
     process.wait()
     assert not (out / "checkpoints" / f"step_{STEPS:08d}").exists()
     subprocess.run(words(widths, out, "resume=true"), check=True, capture_output=True, env=environment(), timeout=100)
-    assert rows(out) == rows(whole)
+    assert numbers(out) == numbers(whole)
     for name in ("model", "train", "replay", "world"):
         mine, theirs = (
             load_file(run / "checkpoints" / f"step_{STEPS:08d}" / f"{name}.safetensors") for run in (out, whole)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,6 @@ from safetensors.torch import load_file
 
 from laminar.cli import main
 from laminar.policies.storage import checkpoints
-from laminar.train.run.logs import read_rows
 from laminar.train.update.group import Group
 
 Launch = Callable[..., BaseProcess]
@@ -51,9 +51,9 @@ def run_two(launch: Launch, words: list[str], folder: Path) -> None:
     assert [process.exitcode for process in pair] == [0, 0], outputs(folder)
 
 
-def assert_same_training(one: Path, two: Path) -> None:
+def assert_same_training(one: Path, two: Path, numbers: Any) -> None:
     """Compare losses and weights to the rounding of a sum in another order."""
-    rows, others = read_rows(one / "metrics.jsonl"), read_rows(two / "metrics.jsonl")
+    rows, others = numbers(one), numbers(two)
     assert [row["step"] for row in rows] == [row["step"] for row in others] == [5, 10, 15, 20]
     for row, other in zip(rows, others, strict=True):
         assert other == pytest.approx(row, rel=1e-4)
@@ -67,13 +67,18 @@ def assert_same_training(one: Path, two: Path) -> None:
     ("policy", "batch"), [(["policy=flow"], 8), (["policy=meanflow", "policy.process.flow_ratio=0.75"], 2)]
 )
 def test_two_processes_are_one_with_a_doubled_batch(
-    policy: list[str], batch: int, demonstrations: Path, tmp_path: Path, launch: Launch
+    policy: list[str],
+    batch: int,
+    demonstrations: Path,
+    tmp_path: Path,
+    launch: Launch,
+    numbers: Any,
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(command(demonstrations, one, *policy, f"method.batch_size={2 * batch}")) == 0
     words = command(demonstrations, two, *policy, f"method.batch_size={batch}")
     run_two(launch, words, tmp_path)
-    assert_same_training(one, two)
+    assert_same_training(one, two, numbers)
     assert outputs(tmp_path)[1] == "", "only the first process speaks"
 
 
@@ -102,14 +107,14 @@ def test_bad_settings_stop_both_with_one_line_each(demonstrations: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_torchrun(demonstrations: Path, tmp_path: Path) -> None:
+def test_torchrun(demonstrations: Path, tmp_path: Path, numbers: Any) -> None:
     words = command(demonstrations, tmp_path / "two", "method.batch_size=8")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "laminar.cli"]
     done = subprocess.run([*launcher, *words], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"trained policy in {tmp_path / 'two'}"
     assert main(command(demonstrations, tmp_path / "one", "method.batch_size=16")) == 0
-    assert_same_training(tmp_path / "one", tmp_path / "two")
+    assert_same_training(tmp_path / "one", tmp_path / "two", numbers)
 
 
 def improve(data: Path, out: Path, batch: int, *words: str) -> list[str]:
@@ -136,18 +141,26 @@ Q_LEARNING = {
 
 @pytest.mark.parametrize("words", Q_LEARNING.values(), ids=Q_LEARNING)
 def test_q_learning_of_two_processes(
-    words: tuple[str, ...], rewarded_file: Path, tmp_path: Path, launch: Launch
+    words: tuple[str, ...],
+    rewarded_file: Path,
+    tmp_path: Path,
+    launch: Launch,
+    numbers: Any,
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     words = (*words, "method.critic.width=16", "method.ema_start=5")
     assert main(improve(rewarded_file, one, 16, *words)) == 0
     run_two(launch, improve(rewarded_file, two, 8, *words), tmp_path)
-    assert_same_training(one, two)
+    assert_same_training(one, two, numbers)
 
 
 @pytest.mark.parametrize("words", [("method=reflow",), ("method=ctm",)])
 def test_distillation_of_two_processes(
-    words: tuple[str, ...], demonstrations: Path, tmp_path: Path, launch: Launch
+    words: tuple[str, ...],
+    demonstrations: Path,
+    tmp_path: Path,
+    launch: Launch,
+    numbers: Any,
 ) -> None:
     teacher = tmp_path / "teacher"
     assert (
@@ -159,7 +172,7 @@ def test_distillation_of_two_processes(
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(improve(demonstrations, one, 16, *words)) == 0
     run_two(launch, improve(demonstrations, two, 8, *words), tmp_path)
-    assert_same_training(one, two)
+    assert_same_training(one, two, numbers)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -156,7 +156,12 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess, seconds: float
 
 
 def kill_and_resume(
-    kills: int, steps: int, demonstrations: Path, tmp_path: Path, launch: Callable[..., BaseProcess]
+    kills: int,
+    steps: int,
+    demonstrations: Path,
+    tmp_path: Path,
+    launch: Callable[..., BaseProcess],
+    numbers: Any,
 ) -> None:
     """Kill a run at random moments, many of which fall into a write, and let it end."""
     settings = [f"steps={steps}", "checkpoint_every=3", "log_every=1"]
@@ -177,17 +182,17 @@ def kill_and_resume(
     last.join(60)
     assert last.exitcode == 0, (tmp_path / "output").read_text()
     assert final_files(tmp_path / "killed", steps) == final_files(tmp_path / "whole", steps)
-    assert read_rows(rows) == read_rows(tmp_path / "whole" / "metrics.jsonl")
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
     assert not list((tmp_path / "killed" / "checkpoints").glob(".*")), "leftovers of a killed write"
 
 
-def test_kill_twice(demonstrations: Path, tmp_path: Path, launch: Callable[..., BaseProcess]) -> None:
-    kill_and_resume(2, 300, demonstrations, tmp_path, launch)
+def test_kill_twice(demonstrations: Path, tmp_path: Path, launch: Callable[..., BaseProcess], numbers: Any) -> None:
+    kill_and_resume(2, 300, demonstrations, tmp_path, launch, numbers)
 
 
 @pytest.mark.slow
-def test_kill_ten_times(demonstrations: Path, tmp_path: Path, launch: Callable[..., BaseProcess]) -> None:
-    kill_and_resume(10, 500, demonstrations, tmp_path, launch)
+def test_kill_ten_times(demonstrations: Path, tmp_path: Path, launch: Callable[..., BaseProcess], numbers: Any) -> None:
+    kill_and_resume(10, 500, demonstrations, tmp_path, launch, numbers)
 
 
 def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path: Path) -> None:
@@ -223,11 +228,13 @@ def test_resume_needs_the_same_number_of_processes(
     assert "processes was 2 and is now 1" in capsys.readouterr().err
 
 
-def test_resuming_a_finished_run_changes_nothing(reference: Path, demonstrations: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(
+    reference: Path, demonstrations: Path, tmp_path: Path, numbers: Any
+) -> None:
     run = Path(shutil.copytree(reference, tmp_path / "run"))
     assert main(command(demonstrations, run, "resume=true")) == 0
     assert final_files(run) == final_files(reference)
-    assert read_rows(run / "metrics.jsonl") == read_rows(reference / "metrics.jsonl")
+    assert numbers(run) == numbers(reference)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from laminar import configs
 from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.policies import load_policy
@@ -21,11 +22,11 @@ from laminar.policies.storage import checkpoints
 from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Improver
 from laminar.train.methods.q_learning import QLearning
-from laminar.train.run.logs import read_rows
 from laminar.train.update.runners import Runner, runner
 from laminar.train.update.stacked import rows, stacked
 
-METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
+FOLDER = Path(configs.__file__).parent / "method"
+METHODS = [method for method in options("method") if "q_learning_schema" in (FOLDER / f"{method}.yaml").read_text()]
 SEEDS = (0, 3)
 SMALL = ("network.width=16", "method.critic.width=16", "method.batch_size=8")
 
@@ -104,13 +105,13 @@ def reference(rewarded_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_each_seed_is_an_ordinary_run(reference: Path, rewarded_file: Path, tmp_path: Path) -> None:
+def test_each_seed_is_an_ordinary_run(reference: Path, rewarded_file: Path, tmp_path: Path, numbers: Any) -> None:
     assert sorted(path.name for path in reference.iterdir()) == ["seed_0", "seed_1", "seed_2"]
     assert main(command(rewarded_file, tmp_path / "alone", "seed=1")) == 0
     one, alone = reference / "seed_1", tmp_path / "alone"
     settings, others = (json.loads((run / "run.json").read_text()) for run in (one, alone))
     assert settings | {"out": ""} == others | {"out": ""}
-    for row, other in zip(read_rows(one / "metrics.jsonl"), read_rows(alone / "metrics.jsonl"), strict=True):
+    for row, other in zip(numbers(one), numbers(alone), strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
     for name, value in load_policy(one).state_dict().items():
         torch.testing.assert_close(load_policy(alone).state_dict()[name], value, rtol=1e-3, atol=2e-5, msg=name)
@@ -119,7 +120,9 @@ def test_each_seed_is_an_ordinary_run(reference: Path, rewarded_file: Path, tmp_
 
 
 @pytest.mark.parametrize("words", [("policy=flow",), ("policy=meanflow", "policy.chunk=4", "policy.history=2")])
-def test_cloning_trains_seeds_together(words: tuple[str, ...], demonstrations: Path, tmp_path: Path) -> None:
+def test_cloning_trains_seeds_together(
+    words: tuple[str, ...], demonstrations: Path, tmp_path: Path, numbers: Any
+) -> None:
     """Stacked, the seeds are the runs that each would have been, and resume together to the bit."""
     small = ("network.width=16", "method.batch_size=8", "method.warmup=3")
     lengths = ("steps=12", "log_every=4", "checkpoint_every=4")
@@ -129,9 +132,9 @@ def test_cloning_trains_seeds_together(words: tuple[str, ...], demonstrations: P
     for seed in (0, 1):
         alone, together = tmp_path / f"alone_{seed}", both / f"seed_{seed}"
         assert main([*command, f"out={alone}", f"seed={seed}"]) == 0
-        numbers, others = (read_rows(run / "metrics.jsonl") for run in (together, alone))
-        assert len(numbers) == 3
-        for row, other in zip(numbers, others, strict=True):
+        rows, others = numbers(together), numbers(alone)
+        assert len(rows) == 3
+        for row, other in zip(rows, others, strict=True):
             assert row == pytest.approx(other, rel=1e-4)
         for file in ("model.safetensors", "train.safetensors"):
             mine, theirs = (load_file(checkpoints(run)[-1] / file) for run in (together, alone))
@@ -149,7 +152,10 @@ def test_cloning_trains_seeds_together(words: tuple[str, ...], demonstrations: P
 
 
 def test_resuming_from_the_newest_checkpoint_of_all_is_exact(
-    reference: Path, rewarded_file: Path, tmp_path: Path
+    reference: Path,
+    rewarded_file: Path,
+    tmp_path: Path,
+    numbers: Any,
 ) -> None:
     out = Path(shutil.copytree(reference, tmp_path / "runs"))
     words = command(rewarded_file, out, "seeds=[0,1,2]", "resume=true")
@@ -160,7 +166,7 @@ def test_resuming_from_the_newest_checkpoint_of_all_is_exact(
         assert mine.name == theirs.name == "step_00000012"
         for name in ("model.safetensors", "train.safetensors"):
             assert (mine / name).read_bytes() == (theirs / name).read_bytes()
-        rows, others = (read_rows(run / f"seed_{seed}" / "metrics.jsonl") for run in (out, reference))
+        rows, others = (numbers(run / f"seed_{seed}") for run in (out, reference))
         assert rows == others
         assert [row["step"] for row in rows] == [4, 8, 12]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from laminar import configs
 from laminar.cli import main
 from laminar.configs.compose import options
 from laminar.data.episodes import Episodes
@@ -35,7 +36,8 @@ from laminar.train.update.program import Feed, UpdateProgram
 from laminar.train.update.runners import CapturedUpdate, runner
 from laminar.train.update.stacked import rows, stacked
 
-METHODS = [method for method in options("method") if method not in ("bc", "ctm", "reflow")]  # all by Q-learning
+FOLDER = Path(configs.__file__).parent / "method"
+METHODS = [method for method in options("method") if "q_learning_schema" in (FOLDER / f"{method}.yaml").read_text()]
 # every ATen operator whose result the host must wait for: a number, or a size that depends on values
 SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
 

@@ -27,6 +27,7 @@ from ....policies.steered import Steered, new_actor, shaped_noise
 from ....settings import check
 from ...improver import Context, Improver
 from ...interaction import Interaction
+from ...pace import Pace
 from ...steered_by import Shown
 from .config import Config
 
@@ -65,15 +66,17 @@ class SteeringBySAC(Improver):
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
         """Return the updates of a run of so many control steps."""
-        return max(1, round((env_steps - config.warm_up) * config.updates_per_step))
+        return Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
-        """Act until there are as many control steps as so many updates shall have."""
-        due = self.config.warm_up + step / self.config.updates_per_step
-        if self.interaction.steps > due:
-            return {}
-        while self.interaction.steps <= due:
+        """Act until there are as many control steps as this update and those before it shall have."""
+        due = Pace(self.config.warm_up, self.config.updates_per_step).due(step)
+        while self.interaction.steps < due:
             self.executed.add(self._rows(self.interaction.step(self._decide)))
+        return {}
+
+    def figures(self) -> Metrics:
+        """Return control steps and episodes so far, and success and return of the last ones."""
         return self.interaction.figures()
 
     @torch.no_grad()

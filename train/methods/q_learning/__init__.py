@@ -15,6 +15,7 @@ from ....policies.guided import Guided
 from ....policies.module import PolicyModule
 from ....policies.processes import Metrics
 from ...improver import Context, Improver, need
+from ...offline_checks import check_offline
 from ...start import clone_of
 from ...update.learner import Learner, Loss, average
 from ...update.program import State
@@ -23,7 +24,6 @@ from .agent import Agent, student_of
 from .config import Config, check_process, check_settings
 from .draws import draw
 from .losses import actor_loss, behavior_of
-from .offline_checks import check_offline
 from .rewards import tune
 from .targets import Batch, critic_loss, next_value_of
 
@@ -100,7 +100,7 @@ def _part(name: str) -> str:
 
 def _transitions(policy: PolicyModule, episodes: Episodes, config: Config, context: Context) -> Transitions:
     reward = tune(config.reward, episodes)
-    check_offline(episodes, policy, reward, context.short_episodes)
+    check_offline(episodes, policy.spec.chunk, reward, context.short_episodes)
     return Transitions(
         episodes,
         history=policy.spec.history,

@@ -13,23 +13,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from ....data.episodes import Episodes
-from ....data.replay import Replay
-from ....data.transitions import Transitions
+from ....errors import LaminarError
 from ....policies.guided import Acting, Guided
 from ....policies.module import PolicyModule
 from ....policies.observations import Windows
 from ....policies.processes import Metrics
 from ...improver import Context, Improver
 from ...interaction import Interaction
+from ...pace import Pace
 from ...returns import NStep
 from ...update.learner import Learner, Loss, average
 from ...update.program import State
-from ..q_learning.offline_checks import check_offline
-from .agent import Agent, part_of
+from .agent import Agent
 from .config import Config, check_settings
+from .experience import empty_replay, executed_rows, keep_recorded
 from .losses import Batch, actor_loss, critic_loss, editor_loss, noise_critic_loss, proposals
 
 __all__ = ["Agent", "Config", "Steering"]
@@ -42,17 +41,19 @@ class Steering(Improver):
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check_settings(config)
+        check_start(policy, config, context)
         assert context.world is not None  # the method acts
         self.config, self.world, base = config, context.world, policy.to(context.device).eval()
         self.agent = Agent(base, config).to(context.device)
         spec = base.spec
         patience = config.patience or None
         self.interaction = Interaction(context.world, spec.history, spec.execute, context.seed, patience)
-        self.returns = NStep(config.n_step, context.world.slots)
-        self.replay = self.executed = self._new_replay(context.device)
+        self.replay = self.executed = empty_replay(self.agent, self.interaction.seen)
+        row = self.executed.gather(torch.zeros(1, dtype=torch.long, device=context.device))
+        self.returns = NStep(config.n_step, context.world.slots, row)
         if recorded is not None:
-            self._fill(recorded, context)
-        learner = Learner(self.agent, part_of, context.group, context.runtime.autocast)
+            keep_recorded(self.executed, self.agent, recorded, context.short_episodes)
+        learner = Learner(self.agent, self.agent.part_of, context.group, context.runtime.autocast)
         learned = [part for part in learner.layouts if part != "target"]
         counters = [f"{part}_step" for part in learned if part != "log_temperature"]
         deployed = [part for part in ("actor", "editor", "target") if part in learner.layouts]
@@ -62,19 +63,21 @@ class Steering(Improver):
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
         """Return the updates of a run of so many control steps."""
-        return max(1, round((env_steps - config.warm_up) * config.updates_per_step))
+        return Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
-        """Act until there are as many control steps as so many updates shall have."""
+        """Act until there are as many control steps as this update and those before it shall have."""
         self._grow(self.config.grown(step))
-        due = self.config.warm_up + step / self.config.updates_per_step
-        if self.interaction.steps > due:
-            return {}
-        while self.interaction.steps <= due:
+        due = Pace(self.config.warm_up, self.config.updates_per_step).due(step)
+        while self.interaction.steps < due or not len(self.executed):
             seen = self.interaction.step(self._decide)
-            complete = self.returns.push(self._rows(seen), seen["ended"])
+            complete = self.returns.push(executed_rows(self.agent, seen), seen["ended"])
             if complete is not None:
                 self.executed.add(complete)
+        return {}
+
+    def figures(self) -> Metrics:
+        """Return control steps and episodes so far, and success and return of the last ones."""
         return self.interaction.figures()
 
     def _grow(self, grown: float) -> None:
@@ -91,50 +94,6 @@ class Steering(Improver):
         device, generator = self.context.device, self.context.generator
         noise = torch.randn(batch, *policy.noise_shape, device=device, generator=generator)
         return policy.generate(windows.to(device), noise)
-
-    def _new_replay(self, device: torch.device) -> Replay:
-        spec = self.agent.base.spec
-        first = {key: value[:1].to(device) for key, value in self.interaction.seen.items()}
-        cond = self.agent.base.encode(first)
-        action = torch.zeros(1, spec.execute * spec.action_dim)
-        numbers = {"reward": torch.zeros(1), "discount": torch.zeros(1)}
-        return Replay({"cond": cond, "next_cond": cond, "action": action} | numbers, self.config.replay, device)
-
-    @torch.no_grad()
-    def _fill(self, recorded: Episodes, context: Context) -> None:
-        """Begin the replay with recorded chunks, which stay in it."""
-        spec, config = self.agent.base.spec, self.config
-        check_offline(recorded, self.agent.base, recorded.reward, context.short_episodes)
-        reward = config.reward_scale * (recorded.reward + config.reward_shift)
-        rows = Transitions(
-            recorded,
-            history=spec.history,
-            chunk=spec.execute,
-            n_step=config.n_step * spec.execute,
-            discount=config.discount,
-            reward=reward,
-            device=context.device,
-        )
-        for index in torch.arange(len(rows), device=context.device).split(4096):
-            batch = rows.gather(index)
-            cond, following = (self.agent.base.encode(batch[key]) for key in ("observation", "next_observation"))
-            action = self.agent.normalized(batch["action"])
-            numbers = {key: batch[key] for key in ("reward", "discount")}
-            self.executed.add({"cond": cond, "next_cond": following, "action": action} | numbers)
-        self.executed.keep()
-
-    @torch.no_grad()
-    def _rows(self, seen: dict[str, Any]) -> dict[str, Tensor]:
-        """Executed chunks as the replay keeps them: encoded once, since the encoder is frozen."""
-        config, base, device = self.config, self.agent.base, self.context.device
-        seen = tree_map(lambda value: value.to(device), seen)
-        return {
-            "cond": base.encode(seen["observation"]),
-            "next_cond": base.encode(seen["next_observation"]),
-            "action": self.agent.normalized(seen["action"]),
-            "reward": config.reward_scale * (seen["reward"] + config.reward_shift * seen["steps"]),
-            "discount": config.discount ** seen["steps"] * (~seen["terminated"]),
-        }
 
     def _draw(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, device, generator = self.config, self.context.device, self.context.generator
@@ -156,7 +115,7 @@ class Steering(Improver):
         """One update: both critics, and of a `variant` that acts also actors and temperature."""
         (prior,) = rates
         found = self._descend(state, ["critic"], critic_loss, (batch, draws))
-        w, action = proposals(self.agent, batch, draws)
+        w, action = self.learner.evaluate(state, proposals, (batch, draws))
         if self.config.steer:
             found |= self._descend(state, ["noise_critic"], noise_critic_loss, (batch, w, action))
         if variant and self.config.steer:
@@ -187,6 +146,23 @@ class Steering(Improver):
         )
         self.interaction.load_state(_below("acting.", state))
         self.returns.load_state(_below("pending.", state))
+
+
+def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
+    """Refuse a start that is nothing to improve, or that acts otherwise than what is learned of it.
+
+    Raises:
+        LaminarError: says why, and what to do.
+    """
+    if context.init is None:
+        raise LaminarError(
+            f"method={config.recipe} improves a saved policy: give init=POLICY, clone one with method=bc"
+        )
+    if policy.spec.ensemble is not None:
+        raise LaminarError(
+            f"init={context.init} averages over overlapping chunks (policy.ensemble={policy.spec.ensemble:g}), and "
+            "steering judges actions as they are executed; start from a policy that was cloned without policy.ensemble"
+        )
 
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

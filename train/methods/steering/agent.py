@@ -61,6 +61,17 @@ class Agent(nn.Module):
         found = self.policy.composed_of if self.config.edits else self.policy
         return found.composed_of if self.config.steer else found
 
+    def part_of(self, name: str) -> str | None:
+        """Part that a parameter belongs to; None for those of the base, which may have actors of its own."""
+        if not name.startswith("policy."):
+            return name.split(".")[0]
+        inside = name.removeprefix("policy.")
+        if self.config.edits:
+            if inside.startswith("editor."):
+                return "editor"
+            inside = inside.removeprefix("base.")
+        return "actor" if self.config.steer and inside.startswith("noise_actor.") else None
+
     def noises(self, cond: Tensor, noise: Tensor) -> Tensor:
         """Map conditions (B, h, D) and N(0, I) noise (B, n) to what the base is fed now, (B, n)."""
         return self.steered.noise_actor.sample(cond.flatten(1), noise) if self.config.steer else noise
@@ -99,12 +110,3 @@ def composed(base: PolicyModule, config: Config) -> PolicyModule:
         editor = new_editor(base, config.actor, config.edit_scale, config.edit_deviation)
         policy = Edited(policy, editor, share=0.0)
     return policy
-
-
-def part_of(name: str) -> str | None:
-    """Part that a parameter of the agent belongs to; None for those of the base."""
-    if not name.startswith("policy."):
-        return name.split(".")[0]
-    if ".noise_actor." in name:
-        return "actor"
-    return "editor" if ".editor." in name else None

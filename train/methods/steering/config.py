@@ -74,7 +74,7 @@ class Config:
 
 
 def check_settings(config: Config) -> None:
-    """Refuse settings out of their bounds, and those that learn nothing.
+    """Refuse settings out of their bounds, those that learn nothing, and those that contradict each other.
 
     Raises:
         LaminarError: names them.
@@ -82,3 +82,8 @@ def check_settings(config: Config) -> None:
     check(config, "method")
     if not (config.steer or config.edits):
         raise LaminarError("method.steer=false and method.edit_scale=0 learn nothing; give method.edit_scale=0.2")
+    if config.entropy_backup and not config.steer:
+        raise LaminarError(
+            "method.entropy_backup counts the entropy of the noise actor, and with method.steer=false there is none; "
+            "leave it out"
+        )

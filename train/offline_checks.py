@@ -1,4 +1,4 @@
-"""What a user should hear about logged data before hours of Q-learning: what cannot work, and what may surprise."""
+"""What a user should hear of logged data before a critic learns from them: what cannot work, and what may surprise."""
 
 from __future__ import annotations
 
@@ -7,39 +7,49 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from ....data.episodes import Episodes
-from ....errors import LaminarError
-from ....policies import Policy
+from ..data.episodes import Episodes
+from ..errors import LaminarError
 
 _SLACK = 1e-5  # of the range of an action, for limits that went through float32
 
 
 def check_offline(
-    episodes: Episodes, policy: Policy, reward: NDArray[np.float32], short_episodes: str = "error"
+    episodes: Episodes,
+    judged: int,
+    reward: NDArray[np.float32],
+    short_episodes: str = "error",
+    setting: str = "policy.chunk",
 ) -> None:
     """Refuse data that teach a critic nothing, and print a warning for each thing that may not be meant.
 
     Args:
         episodes: the recorded steps.
-        policy: the one to be improved on them.
+        judged: actions of a chunk that a critic judges.
         reward: (N,) rewards of training, see `rewards.tune`.
-        short_episodes: of the data settings; "drop" leaves out episodes shorter than a chunk.
+        short_episodes: of the data settings; "drop" leaves out episodes shorter than that.
+        setting: that `judged` comes from.
 
     Raises:
-        LaminarError: a reward is not finite, or all are 0; an episode is shorter than a chunk and not to be left out.
+        LaminarError: there are no rewards, one is not finite, or all are 0; an episode is shorter than `judged` and
+            not to be left out.
     """
+    if not episodes.has_reward:
+        raise LaminarError(
+            f"{episodes.source}: the file has no rewards, and a critic learns from nothing else; add them to the file, "
+            "or leave it out"
+        )
     bad = np.flatnonzero(~np.isfinite(reward))
     if len(bad):
         raise LaminarError(
             f"{episodes.source}: the reward is not finite in {len(bad)} of {len(reward)} steps, first {reward[bad[0]]} "
-            f"in step {bad[0]}; repair the file or choose another method.reward"
+            f"in step {bad[0]}; repair the file or choose another tuning of its rewards"
         )
     if not reward.any():
         raise LaminarError(
             f"{episodes.source}: the reward is 0 in all {len(reward)} steps, so no action is better than another; "
             "use data in which some episodes earn something, or clone these with method=bc"
         )
-    _check_chunks(episodes, policy.spec.chunk, short_episodes)
+    _check_chunks(episodes, judged, short_episodes, setting)
     for warning in _about_rewards(reward) + _about_ends(episodes) + _about_actions(episodes):
         print(f"laminar: warning: {episodes.source}: {warning}", file=sys.stderr)
 
@@ -96,15 +106,13 @@ def _about_actions(episodes: Episodes) -> list[str]:
     return [f"actions of {outside} of {len(action)} steps are outside {limits} (they reach from {reach}): {meaning}"]
 
 
-def _check_chunks(episodes: Episodes, chunk: int, short_episodes: str) -> None:
-    short = int((episodes.lengths < chunk).sum())
+def _check_chunks(episodes: Episodes, judged: int, short_episodes: str, setting: str) -> None:
+    short = int((episodes.lengths < judged).sum())
     if short == 0 or short_episodes == "drop":
         return
-    remedy = "choose a shorter policy.chunk" + (
-        ", or data.short_episodes=drop" if short < episodes.num_episodes else ""
-    )
+    remedy = f"choose a shorter {setting}" + (", or data.short_episodes=drop" if short < episodes.num_episodes else "")
     raise LaminarError(
-        f"{episodes.source}: {short} of {episodes.num_episodes} episodes are shorter than policy.chunk={chunk}, and a "
+        f"{episodes.source}: {short} of {episodes.num_episodes} episodes are shorter than {setting}={judged}, and a "
         f"critic judges chunks that were executed whole, so that none can be padded; {remedy}"
     )
 
