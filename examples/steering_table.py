@@ -30,10 +30,10 @@ from laminar.train.methods.steering.agent import composed
 from laminar.train.methods.steering.config import Config
 
 TASKS = ("open_drawer", "close_drawer", "move_slider_left", "turn_on_lightbulb")
-DEMONSTRATIONS, STEPS, EPISODES = 8, 30_000, 100
+DEMONSTRATIONS, STEPS, EPISODES = 8, 40_000, 100
 SEEDS = (0, 1, 2)
 METHODS = {"dsrl": SEEDS, "dsrl_sac": SEEDS[:1], "residual": SEEDS[:1]}
-CONTROLS = ("base", "bounded", "best_of_16", "filtered")
+CONTROLS = ("base", "bounded", "best_of_32", "filtered")
 
 
 def main(out: str, tasks: Iterable[str]) -> None:
@@ -74,7 +74,7 @@ def improve(out: str, task: str, method: str, seed: int) -> None:
     """Improve the clone of a task online, and evaluate the last checkpoint on starts of its own."""
     folder = Path(out, task)
     words = [f"method={method}", f"init={folder}/base", f"task=playroom/{task}", f"env.steps={STEPS}", f"seed={seed}"]
-    every = ["evaluation.every=2000", f"evaluation.episodes={EPISODES}", "evaluation.seed=5000"]
+    every = ["evaluation.every=4000", f"evaluation.episodes={EPISODES}", "evaluation.seed=5000"]
     train([*words, *every], folder / f"{method}_{seed}")
     measure(folder / f"{method}_{seed}", task, folder / f"eval_{method}_{seed}")
 
@@ -90,8 +90,8 @@ def controls(folder: Path, task: str) -> None:
     """Measure what is not steering: noise within the bound, the critic's choice without an actor, cloned successes."""
     policy = load_policy(folder / "base")
     bounded = composed(policy, Config(candidates=1))
-    best = Guided(policy, critic_of(load_policy(folder / "dsrl_0")), Acting(16, "argmax"))
-    for name, made in (("bounded", bounded), ("best_of_16", best)):
+    best = Guided(policy, critic_of(load_policy(folder / "dsrl_0")), Acting(32, "argmax"))
+    for name, made in (("bounded", bounded), ("best_of_32", best)):
         if not (folder / name).exists():
             made.save(folder / name)
         measure(folder / name, task, folder / f"eval_{name}")

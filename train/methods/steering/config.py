@@ -37,20 +37,20 @@ class Config:
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
     pessimism: float = number(0.5, least=0)  # deviations of the heads below their mean, of values that are climbed
     entropy_backup: bool = False  # the entropy of the actor is part of the returns that the critic learns (SAC)
-    target_entropy: float = number(-0.5)  # of the actor, for each number of noise; the temperature follows it
+    target_entropy: float = number(0.7)  # of the actor, for each number of noise; the temperature follows it
     temperature: float = number(0.003, above=0)  # of the entropy in the actor's loss, at first
     # Weight of log pi(w) - log N(w; 0, 1) in the actor's loss at first, in units of Q; it fades.
     prior: float = number(0.0, least=0)
     prior_until: int = number(10_000, least=1)  # update at which it has faded
     edit_scale: float = number(0.0, least=0)  # normalized units that an edit can move an executed action by; 0: none
     edit_deviation: float = number(0.2, least=0)  # of an edit's noise, as a share of edit_scale
-    candidates: int = number(16, least=1)  # chunks that the critic chooses the best of, in training and afterwards
+    candidates: int = number(32, least=1)  # chunks that the critic chooses the best of, in training and afterwards
     # Updates, from `actor_start` on, over which candidates grow from 1 to all, and the share of edited chunks from 0:
     # a critic that knows little yet would choose badly.
-    growth: int = number(4000, least=1)
-    updates_per_step: float = number(0.5, above=0)  # updates for each control step in the environment
+    growth: int = number(6000, least=1)
+    updates_per_step: float = number(1.0, above=0)  # updates for each control step in the environment
     warm_up: int = number(2000, least=1)  # control steps by the base alone, before the first update
-    actor_start: int = number(2000, least=0)  # updates of the critics before the first one of the actors
+    actor_start: int = number(3000, least=0)  # updates of the critics before the first one of the actors
     actor_every: int = number(1, least=1)  # updates of the critic for one of all else
     on_policy: float = share(0.5)  # share of noises that the critic of noises learns on which are the actor's
     demonstrations: float = share(0.5)  # share of a batch that is drawn from data.path, if there is such
