@@ -154,7 +154,7 @@ class Improver(ABC):
             learner: whose parameters are parts of the state.
             experience: what batches are gathered from.
             learned: parts that Adam changes.
-            counters: entries of the state that count updates.
+            counters: further numbers of the state, which begin at 0: such as count updates.
             deployed: parts that `product()` holds, so that they are saved with it.
         """
         state = learner.start(learned) | {name: torch.zeros((), device=context.device) for name in counters}

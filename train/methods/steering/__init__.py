@@ -30,6 +30,7 @@ from .agent import Agent
 from .config import Config, check_settings
 from .experience import empty_replay, executed_rows, keep_recorded
 from .losses import Batch, actor_loss, critic_loss, editor_loss, noise_critic_loss, proposals
+from .scale import LargestReturn
 
 __all__ = ["Agent", "Config", "Steering"]
 
@@ -55,7 +56,7 @@ class Steering(Improver):
             keep_recorded(self.executed, self.agent, recorded, context.short_episodes)
         learner = Learner(self.agent, self.agent.part_of, context.group, context.runtime.autocast)
         learned = [part for part in learner.layouts if part != "target"]
-        counters = [f"{part}_step" for part in learned if part != "log_temperature"]
+        counters = [*(f"{part}_step" for part in learned if part != "log_temperature"), "reward_scale"]
         deployed = [part for part in ("actor", "editor", "target") if part in learner.layouts]
         self._learn(context, learner, self.replay, learned, counters, deployed)
         self._product = Guided(self.agent.policy, self.agent.target)
@@ -69,11 +70,17 @@ class Steering(Improver):
         """Act until there are as many control steps as this update and those before it shall have."""
         self._grow(self.config.grown(step))
         due = Pace(self.config.warm_up, self.config.updates_per_step).due(step)
+        returns = LargestReturn(self.config, self.interaction.world.slots) if step == 0 else None
         while self.interaction.steps < due or not len(self.executed):
             seen = self.interaction.step(self._decide)
+            if returns is not None:
+                returns.add(seen)
             complete = self.returns.push(executed_rows(self.agent, seen), seen["ended"])
             if complete is not None:
                 self.executed.add(complete)
+        if returns is not None:  # the warm-up is over
+            assert self.program is not None
+            self.program.state["reward_scale"].fill_(returns.reward_scale)
         return {}
 
     def figures(self) -> Metrics:
@@ -114,7 +121,7 @@ class Steering(Improver):
     def _update(self, state: State, batch: Batch, draws: dict[str, Tensor], rates: Any, variant: bool) -> Metrics:
         """One update: both critics, and of a `variant` that acts also actors and temperature."""
         (prior,) = rates
-        found = self._descend(state, ["critic"], critic_loss, (batch, draws))
+        found = self._descend(state, ["critic"], critic_loss, (batch, draws, state["reward_scale"]))
         w, action = self.learner.evaluate(state, proposals, (batch, draws))
         if self.config.steer:
             found |= self._descend(state, ["noise_critic"], noise_critic_loss, (batch, w, action))

@@ -28,7 +28,8 @@ class Config:
     discount: float = number(0.99, least=0, below=1)  # of the next control step
     n_step: int = number(1, least=1)  # chunks whose rewards are summed before the critic is asked
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
-    reward_scale: float = number(1.0, above=0)  # of rewards in training
+    # Factor of rewards in training; null is 1, or what makes 1 of a larger discounted return in the warm-up.
+    reward_scale: float | None = number(None, above=0, null=True)
     critic: CriticConfig = field(default_factory=_critic)  # of executed chunks, and that of noises
     actor: NoiseActorConfig = field(default_factory=_actor)  # of noises, and that of edits
     steer: bool = True  # learn the base's noise; false leaves it N(0, I), so that only edits are learned

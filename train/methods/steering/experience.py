@@ -42,7 +42,7 @@ def executed_rows(agent: Agent, seen: dict[str, Any]) -> dict[str, Tensor]:
         "cond": base.encode(seen["observation"]),
         "next_cond": base.encode(seen["next_observation"]),
         "action": agent.normalized(seen["action"]),
-        "reward": config.reward_scale * (seen["reward"] + config.reward_shift * seen["steps"]),
+        "reward": seen["reward"] + config.reward_shift * seen["steps"],
         "discount": config.discount ** seen["steps"] * (~seen["terminated"]),
     }
 
@@ -64,7 +64,7 @@ def keep_recorded(replay: Replay, agent: Agent, recorded: Episodes, short_episod
         chunk=spec.execute,
         n_step=config.n_step * spec.execute,
         discount=config.discount,
-        reward=config.reward_scale * (recorded.reward + config.reward_shift),
+        reward=recorded.reward + config.reward_shift,
         device=device,
     )
     if len(rows) >= replay.capacity:

@@ -18,7 +18,7 @@ Draws = Mapping[str, Tensor]
 """next_noise, noise, prior (B, n) standard normal."""
 
 
-def critic_loss(agent: Agent, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics]:
+def critic_loss(agent: Agent, batch: Batch, draws: Draws, reward_scale: Tensor) -> tuple[Tensor, Metrics]:
     """L_A = sum_i mean (Q_i(s, a) - y)^2, y = r + gamma (1 - done) Q'(s', base(s', w')), w' ~ pi(s').
 
     The entropy of w' is added to Q' only if `entropy_backup` says so. With edits Q' is that of the better of edited
@@ -26,7 +26,7 @@ def critic_loss(agent: Agent, batch: Batch, draws: Draws) -> tuple[Tensor, Metri
     """
     with torch.no_grad():
         value = _next_value(agent, batch["next_cond"], draws)
-        y = batch["reward"] + batch["discount"] * value  # (B,)
+        y = reward_scale * batch["reward"] + batch["discount"] * value  # (B,)
     q = agent.critic(batch["cond"].flatten(1), batch["action"])
     loss = F.mse_loss(q, y.expand_as(q), reduction="none").mean(dim=1).sum()
     return loss, {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": y.mean()}

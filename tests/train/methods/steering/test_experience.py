@@ -30,7 +30,7 @@ def kept(improver: Steering) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_recorded_chunks(toy: Any, build: Any, demos: str, n_step: int) -> None:
     """From every step that has the two actions of a chunk before its end, by hand."""
-    improver = build(demos, f"method.n_step={n_step}", "method.reward_shift=-1", "method.reward_scale=2")
+    improver = build(demos, f"method.n_step={n_step}", "method.reward_shift=-1")
     base: Any = load_policy(toy.base)
     data = toy.recorded()
     rows, gamma = kept(improver), 0.99
@@ -40,7 +40,7 @@ def test_recorded_chunks(toy: Any, build: Any, demos: str, n_step: int) -> None:
     for row, t in enumerate(starts):
         end = 10 if t < 10 else 20
         to = min(t + 2 * n_step, end)
-        reward = sum(gamma**k * 2 * (data.reward[t + k] - 1) for k in range(to - t))
+        reward = sum(gamma**k * (data.reward[t + k] - 1) for k in range(to - t))
         assert rows["reward"][row].item() == pytest.approx(reward, rel=1e-4)
         wanted = 0.0 if to == 10 else gamma ** (to - t)  # the first episode terminates, the second is cut off
         assert rows["discount"][row].item() == pytest.approx(wanted)
@@ -181,3 +181,31 @@ def test_updates_need_control_steps() -> None:
     assert Steering.updates(Config(warm_up=10, updates_per_step=0.1), 11) == 1
     with pytest.raises(LaminarError, match=r"warm_up=10 leaves nothing of env.steps=10"):
         Steering.updates(Config(warm_up=10), 10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words", "scale"), [(10, (), None), (1, (), 1.0), (10, ("method.reward_scale=3",), 3.0)]
+)
+def test_large_returns_become_one(build: Any, limit: int, words: tuple[str, ...], scale: float | None) -> None:
+    """The largest discounted return of the warm-up is the unit, unless it is below 1 or the scale is given."""
+    improver = build(*words, arguments=f"limit={limit}")
+    largest, running, taken = 0.0, 0.0, 0
+    step = improver.interaction.step
+
+    def followed(decide: Any) -> Any:
+        nonlocal largest, running, taken
+        seen = step(decide)
+        running, taken = running + 0.99**taken * float(seen["reward"]), taken + int(seen["steps"])
+        largest = max(largest, abs(running))
+        if seen["ended"]:
+            running, taken = 0.0, 0
+        return seen
+
+    improver.interaction.step = followed
+    improver.collect(0)
+    assert scale is not None or largest > 1, "there is something to do"
+    found = improver.program.state["reward_scale"].item()
+    assert found == pytest.approx(1 / largest if scale is None else scale)
+    improver.update(0)
+    improver.collect(1)
+    assert improver.program.state["reward_scale"].item() == found, "it stays"

@@ -55,17 +55,17 @@ def test_the_target(agent_of: Callable[..., Agent], entropy_backup: bool) -> Non
     """y = r + gamma Q'(s', base(s', w')); a terminal has no value behind it, a time limit has."""
     agent = agent_of(entropy_backup=entropy_backup, temperature=0.5, pessimism=1.0)
     batch, draws = batch_of(agent)
-    found, metrics = critic_loss(agent, batch, draws)
+    found, metrics = critic_loss(agent, batch, draws, torch.tensor(2.0))
     s, following = batch["cond"].flatten(1), batch["next_cond"]
     w, density = agent.steered.noise_actor.sample_with_density(following.flatten(1), draws["next_noise"])
     chunk = agent.steered.base.decode(following, w.view(B, 4, -1))  # type: ignore[union-attr]
     action = agent.steered.base.action_normalizer({"action": chunk[:, :2]})["action"]  # type: ignore[union-attr]
     value = agent.target(following.flatten(1), action.flatten(1)).amin(dim=0)  # of two heads, one deviation below
-    y = batch["reward"] + batch["discount"] * (value - 0.5 * density if entropy_backup else value)
+    y = 2 * batch["reward"] + batch["discount"] * (value - 0.5 * density if entropy_backup else value)
     q = agent.critic(s, batch["action"])
     torch.testing.assert_close(found, (q - y.detach()).square().mean(dim=1).sum())
     assert metrics["target"].item() == pytest.approx(y.mean().item(), rel=1e-5)
-    assert torch.equal(y[1], batch["reward"][1])
+    assert torch.equal(y[1], 2 * batch["reward"][1])
 
 
 def test_each_head_teaches_its_own(agent_of: Callable[..., Agent]) -> None:
@@ -130,7 +130,7 @@ def edited_by_hand(agent: Agent, cond: torch.Tensor, action: torch.Tensor, noise
 def test_the_target_is_of_the_better_of_edited_and_unedited(agent_of: Callable[..., Agent], steer: bool) -> None:
     agent = agent_of(steer=steer, edit_scale=0.4, edit_deviation=0.5, pessimism=0.7)
     batch, draws = batch_of(agent)
-    found, _ = critic_loss(agent, batch, draws)
+    found, _ = critic_loss(agent, batch, draws, torch.tensor(1.0))
     s, following = batch["cond"].flatten(1), batch["next_cond"]
     w = draws["next_noise"]  # of residual learning the base keeps N(0, I)
     if steer:
