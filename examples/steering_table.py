@@ -154,12 +154,14 @@ def write_curves(out: str, tasks: list[str]) -> None:
     rows: list[tuple[Any, ...]] = []
     for axis, task in zip(np.atleast_1d(axes), tasks, strict=True):
         start = load_result(Path(out, task, "eval_base")).success_rate
-        axis.axhspan(start.low, start.high, color="0.9")
+        axis.axhspan(start.low, start.high, color="0.88")
         axis.axhline(start.mean, color="0.5", linestyle="--", label="base")
-        for color, (method, seeds) in zip(("C0", "C1", "C2"), METHODS.items(), strict=True):
+        for color, (method, seeds) in zip(("C0", "C1", "C2"), METHODS.items(), strict=False):
             for seed in seeds:
                 points = curve(Path(out, task, f"{method}_{seed}"))
-                axis.plot(*zip(*points, strict=True), color=color, label=method if seed == seeds[0] else None)
+                axis.plot(
+                    *zip(*points, strict=True), "o-", ms=3, color=color, label=method if seed == seeds[0] else None
+                )
                 rows += [(task, method, seed, *point) for point in points]
         axis.set(title=task, ylim=(-0.03, 1.03), xlabel="control steps")
         axis.grid(alpha=0.3)
