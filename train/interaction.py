@@ -19,8 +19,8 @@ Decide = Callable[[Windows], Tensor]
 """Windows {key: (B, h, ...)} -> chunks (B, H, A), raw units."""
 RECENT = 100
 """Episodes that the means of success and return are taken over."""
-_APART = 1 << 32  # first seed of episodes that are learned from, beyond those that anybody evaluates with
-_EACH = 1 << 24  # seeds that one run may use
+_APART = 1 << 30  # episodes that are learned from have seeds from here on, beyond those that anybody evaluates with
+_EACH = 1 << 20  # seeds between the first ones of two runs; all stay below 2^31, which old environments ask for
 
 
 class Interaction:
@@ -40,12 +40,12 @@ class Interaction:
             world: where to act.
             history: observations that a policy sees.
             execute: actions of a chunk that are executed.
-            seed: of the run; its episodes have seeds that no other run and no evaluation uses.
+            seed: of the run; its episodes have seeds of their own, apart from those of evaluations and of other runs.
             patience: see `Patience`; None lets every episode run to its own end.
         """
         self.world, self._execution = world, Execution(world, history, execute)
         self.steps = 0
-        self._first = _APART + seed * _EACH
+        self._first = _APART + seed * _EACH % _APART
         self._episodes = 0
         # return, success and control steps of the episode in each slot; -1 where success is not told
         self._running = np.zeros((3, world.slots))

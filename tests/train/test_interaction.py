@@ -105,6 +105,12 @@ def test_success_counts_where_it_is_told(acting: Any) -> None:
     assert told.figures()["train_success"].item() == 1.0
 
 
+@pytest.mark.parametrize("seed", [0, 1023, 2**32 - 1])
+def test_seeds_suit_old_environments(acting: Any, seed: int) -> None:
+    first = acting("limit=4", seed=seed)._first  # pyright: ignore[reportPrivateUsage]
+    assert 2**30 <= first <= 2**31 - 2**20
+
+
 def test_every_episode_has_a_seed_of_its_own(acting: Any) -> None:
     seen: list[float] = []
     for seed in (0, 1):
