@@ -61,7 +61,9 @@ class SteeringBySAC(Improver):
         example |= {"reward": torch.zeros(1, 1), "done": torch.zeros(1, 1)}
         self.replay = self.executed = Replay(example, config.replay, context.device)
         box = spaces.Box(-1.0, 1.0, (actor.noise_dim,), np.float32)
-        self.stock = Stock(config, actor, (self._shown.space, box), self.executed, context.generator)
+        seen = (self._shown.space, box)
+        discount = config.discount**policy.spec.execute
+        self.stock = Stock(config, actor, seen, self.executed, context.generator, discount)
 
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:

@@ -19,7 +19,7 @@ class Config:
     name: str = "dsrl_sac"
     batch_size: int = number(256, least=1)  # executed chunks in an update
     lr: float = number(3e-4, above=0)  # of Adam, for all that learns
-    discount: float = number(0.99, least=0, below=1)  # of the reward of the next chunk
+    discount: float = number(0.99, least=0, below=1)  # of the next control step
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
     reward_scale: float = number(1.0, above=0)  # of rewards in training
     critic: CriticConfig = field(default_factory=_critic)  # of noises

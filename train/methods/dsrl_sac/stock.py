@@ -92,6 +92,7 @@ class Stock:
         shown: tuple[spaces.Space[Any], spaces.Space[Any]],
         replay: Replay,
         generator: torch.Generator,
+        discount: float,
     ) -> None:
         """Build it around a noise actor, whose weights it changes from now on where they are.
 
@@ -101,6 +102,7 @@ class Stock:
             shown: spaces of observations and of actions.
             replay: rows "observation" (n), "action" (n) in [-1, 1], "next_observation" (n), "done" (1), "reward" (1).
             generator: all randomness of updates comes from it.
+            discount: of a whole chunk, which is one step to SAC.
         """
         self._config, self._generator, critic = config, generator, config.critic
         # The entropy that is wanted is one of noises, and SAC counts that of noises divided by their bound.
@@ -111,7 +113,7 @@ class Stock:
             learning_rate=config.lr,
             buffer_size=1,  # another one takes its place
             tau=config.target_rate,
-            gamma=config.discount,
+            gamma=discount,
             ent_coef=f"auto_{config.temperature!r}",
             target_entropy=entropy,
             policy_kwargs={
