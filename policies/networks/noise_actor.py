@@ -128,7 +128,7 @@ def unit_deviation(bound: float) -> float:
 
     The deviation grows with s towards the bound; at most 0.9 of it is asked for, or the noise would sit at its ends.
     """
-    nodes, weights = _gauss_hermite()
+    nodes, weights = _standard_normal()
     wanted, low, high = min(1.0, 0.9 * bound), 0.0, 10.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -139,8 +139,8 @@ def unit_deviation(bound: float) -> float:
     return high
 
 
-def _gauss_hermite() -> tuple[list[float], list[float]]:
-    """Return nodes and weights of an expectation over N(0, 1), a fine Riemann sum."""
+def _standard_normal() -> tuple[list[float], list[float]]:
+    """Return nodes and weights of an expectation over N(0, 1): a fine Riemann sum."""
     nodes = [-8 + 0.01 * index for index in range(1601)]
     weights = [0.01 * math.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) for x in nodes]
     return nodes, weights

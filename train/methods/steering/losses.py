@@ -15,7 +15,7 @@ from .agent import Agent
 Batch = Mapping[str, Any]
 """cond and next_cond (B, h, D), action (B, k A) normalized, reward (B,), discount (B,), 0 where the task terminated."""
 Draws = Mapping[str, Tensor]
-"""next_noise, noise, prior (B, n) standard normal."""
+"""next_noise, noise, prior (B, n), and with edits next_edit, edit (B, k A); all standard normal."""
 
 
 def critic_loss(agent: Agent, batch: Batch, draws: Draws, reward_scale: Tensor) -> tuple[Tensor, Metrics]:
