@@ -12,12 +12,12 @@ from copy import copy
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from harness import Candidate, Report, spread, time_slice
 
 import laminar.envs  # noqa: F401  (registers the environment)
 from laminar.envs.make import make_env
+from laminar.envs.playroom.engine import mujoco
 from laminar.envs.playroom.model import SUBSTEPS
 
 ROUNDS, SECONDS = 15, 0.4
