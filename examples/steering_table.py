@@ -30,7 +30,7 @@ from laminar.train.methods.steering.agent import composed
 from laminar.train.methods.steering.config import Config
 
 TASKS = ("open_drawer", "close_drawer", "move_slider_left", "turn_on_lightbulb")
-DEMONSTRATIONS, STEPS, EPISODES = 8, 40_000, 100
+DEMONSTRATIONS, STEPS, EPISODES = 8, 48_000, 100
 SEEDS = (0, 1, 2)
 METHODS = {"dsrl": SEEDS, "dsrl_sac": SEEDS[:1], "residual": SEEDS[:1]}
 CONTROLS = ("base", "bounded", "best_of_32", "filtered")
@@ -74,6 +74,7 @@ def improve(out: str, task: str, method: str, seed: int) -> None:
     """Improve the clone of a task online, and evaluate the last checkpoint on starts of its own."""
     folder = Path(out, task)
     words = [f"method={method}", f"init={folder}/base", f"task=playroom/{task}", f"env.steps={STEPS}", f"seed={seed}"]
+    words += ["runtime=compile"] if method != "dsrl_sac" else []
     every = ["evaluation.every=4000", f"evaluation.episodes={EPISODES}", "evaluation.seed=5000"]
     train([*words, *every], folder / f"{method}_{seed}")
     measure(folder / f"{method}_{seed}", task, folder / f"eval_{method}_{seed}")

@@ -65,6 +65,7 @@ class Improver(ABC):
 
     Attributes:
         acts: whether the method collects experience in a world.
+        freezes: whether the policy that it starts from is called and stays as it is.
         renamed: names in saved states of earlier versions -> today's.
         program: the update as a function of tensors; None for a method that learns in another way.
         replay: experience that grows, which is saved beside the state; None where all was recorded before.
@@ -73,6 +74,7 @@ class Improver(ABC):
     """
 
     acts: ClassVar[bool] = False
+    freezes: ClassVar[bool] = False
     renamed: ClassVar[Mapping[str, str]] = {}
     program: UpdateProgram | None = None
     replay: Replay | None = None

@@ -100,7 +100,7 @@ def build_improver(
         LaminarError: whatever does not fit together.
     """
     method = METHODS.member_class(config.method.name)
-    _check_acting(config, method, group)
+    _check_method(config, method, group)
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     with _GLOBAL_GENERATOR:
         torch.manual_seed(config.seed)
@@ -119,20 +119,29 @@ def build_improver(
         return method(policy, recorded, config.method, context)
 
 
-def _check_acting(config: TrainConfig, method: type[Improver], group: Group) -> None:
-    name, default = config.method.name, TrainEnvConfig()
+def _named(config: TrainConfig) -> str:
+    """Name of the method as it is given on the command line: of several sets of settings for one method that set's."""
+    return getattr(config.method, "recipe", config.method.name)
+
+
+def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> None:
+    name, default = _named(config), TrainEnvConfig()
     for setting in () if method.acts else ("steps", "slots", "processes"):
         if getattr(config.env, setting) != getattr(default, setting):
             raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
     if method.acts and group.size > 1:
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
+    if method.freezes and config.init.normalizer != "keep":
+        raise LaminarError(
+            f"method={name} never changes the policy that it starts from, and with "
+            f"init.normalizer={config.init.normalizer} that would act otherwise than it was saved; leave it out"
+        )
 
 
 def _world(config: TrainConfig, wanted: Spec) -> World:
     env = config.env
     if env.id is None:
-        name = getattr(config.method, "recipe", config.method.name)
-        raise LaminarError(f"method={name} acts while it learns: give env.id=ENVIRONMENT")
+        raise LaminarError(f"method={_named(config)} acts while it learns: give env.id=ENVIRONMENT")
     if env.processes:
         return WorkerSlots(env.id, wanted, env.slots, env.processes)
     return Slots(env.id, wanted, env.slots)

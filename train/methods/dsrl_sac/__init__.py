@@ -41,6 +41,7 @@ class SteeringBySAC(Improver):
     """Improver that learns which noise to feed to a frozen policy by SAC. `product()` is a steered policy."""
 
     acts = True
+    freezes = True
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check(config, "method")

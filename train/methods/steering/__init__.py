@@ -39,6 +39,7 @@ class Steering(Improver):
     """Improver that learns which noise to feed to a frozen policy. `product()` is a steered policy with its critic."""
 
     acts = True
+    freezes = True
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check_settings(config)

@@ -152,3 +152,11 @@ def test_recordings_shorter_than_what_is_executed(toy: Any, refused: Any) -> Non
     assert "1 of 2 episodes are shorter than policy.execute=2" in told
     assert "or data.short_episodes=drop" in told
     toy.train(f"data.path={toy.folder / 'demos.hdf5'}", "data.short_episodes=drop")
+
+
+@pytest.mark.parametrize("method", ["dsrl", "residual"])
+def test_statistics_of_a_frozen_base_stay(toy: Any, refused: Any, method: str) -> None:
+    data = toy.folder / "demos.hdf5"
+    d4rl.write(data, toy.recorded())
+    words = [*toy.words(method=method), f"data.path={data}", "init.normalizer=refit"]
+    assert f"method={method} never changes the policy that it starts from" in refused(words)
