@@ -4,30 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .config import Config
 
 
 class LargestReturn:
-    """The largest discounted return, in absolute value, of episodes that are followed chunk by chunk."""
+    """The largest discounted return, in absolute value, from any of the chunks of some episodes on."""
 
     def __init__(self, config: Config, slots: int) -> None:
         """Have seen nothing yet."""
         self._config = config
-        self._running = np.zeros((2, slots))  # discounted return and control steps of the episode in each slot
+        self._episodes: list[list[tuple[float, int]]] = [[] for _ in range(slots)]  # that run: reward, control steps
         self._largest = 0.0
 
     def add(self, seen: dict[str, Any]) -> None:
         """Follow the rows of `Interaction.step`."""
-        reward, steps, ended = (seen[name].numpy() for name in ("reward", "steps", "ended"))
-        weight = self._config.discount ** self._running[1]
-        self._running += weight * (reward + self._config.reward_shift * steps), steps
-        self._largest = max(self._largest, float(np.abs(self._running[0]).max()))
-        self._running[:, ended] = 0.0
+        rows = zip(*(seen[name].tolist() for name in ("reward", "steps", "ended")), strict=True)
+        for episode, (reward, steps, ended) in zip(self._episodes, rows, strict=True):
+            episode.append((reward + self._config.reward_shift * steps, steps))
+            if ended:
+                self._largest = max(self._largest, self._of(episode))
+                episode.clear()
+
+    def _of(self, episode: list[tuple[float, int]]) -> float:
+        largest = value = 0.0
+        for reward, steps in reversed(episode):
+            value = reward + self._config.discount**steps * value
+            largest = max(largest, abs(value))
+        return largest
 
     @property
     def reward_scale(self) -> float:
-        """Factor of rewards: `method.reward_scale`, or what brings returns above 1 down to 1."""
-        given = self._config.reward_scale
-        return 1 / max(1.0, self._largest) if given is None else given
+        """Factor of rewards: `method.reward_scale`, or what makes 1 of a larger return."""
+        if self._config.reward_scale is not None:
+            return self._config.reward_scale
+        running = map(self._of, self._episodes)
+        return 1 / max(1.0, self._largest, *running)

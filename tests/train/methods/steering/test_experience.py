@@ -187,22 +187,24 @@ def test_updates_need_control_steps() -> None:
     ("limit", "words", "scale"), [(10, (), None), (1, (), 1.0), (10, ("method.reward_scale=3",), 3.0)]
 )
 def test_large_returns_become_one(build: Any, limit: int, words: tuple[str, ...], scale: float | None) -> None:
-    """The largest discounted return of the warm-up is the unit, unless it is below 1 or the scale is given."""
+    """The largest discounted return from any chunk of the warm-up on is the unit, unless below 1 or it is given."""
     improver = build(*words, arguments=f"limit={limit}")
-    largest, running, taken = 0.0, 0.0, 0
+    episodes: list[list[tuple[float, int]]] = [[]]
     step = improver.interaction.step
 
     def followed(decide: Any) -> Any:
-        nonlocal largest, running, taken
         seen = step(decide)
-        running, taken = running + 0.99**taken * float(seen["reward"]), taken + int(seen["steps"])
-        largest = max(largest, abs(running))
+        episodes[-1].append((float(seen["reward"]), int(seen["steps"])))
         if seen["ended"]:
-            running, taken = 0.0, 0
+            episodes.append([])
         return seen
+
+    def from_chunk(rows: list[tuple[float, int]]) -> float:
+        return abs(sum(reward * 0.99 ** sum(n for _, n in rows[:at]) for at, (reward, _) in enumerate(rows)))
 
     improver.interaction.step = followed
     improver.collect(0)
+    largest = max(from_chunk(rows[at:]) for rows in episodes for at in range(len(rows)))
     assert scale is not None or largest > 1, "there is something to do"
     found = improver.program.state["reward_scale"].item()
     assert found == pytest.approx(1 / largest if scale is None else scale)
