@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .data.episodes import Episodes
     from .data.load import load_episodes
     from .data.writing import write_episodes
+    from .deploy.client import PolicyClient
     from .eval.rollouts.episodes import evaluate
     from .policies import Actor, Policy, load_policy
     from .policies.black_box import black_box
@@ -43,6 +44,7 @@ __all__ = [
     "Episodes",
     "NoiseEnv",
     "Policy",
+    "PolicyClient",
     "__version__",
     "accelerate",
     "black_box",
@@ -60,6 +62,7 @@ _HOME = {
     "Episodes": ".data.episodes",
     "NoiseEnv": ".train.noise_env",
     "Policy": ".policies",
+    "PolicyClient": ".deploy.client",
     "accelerate": ".policies.runtimes.accelerate",
     "black_box": ".policies.black_box",
     "collect": ".api",

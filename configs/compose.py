@@ -42,6 +42,7 @@ SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
     "export": "eval.config:ExportConfig",
     "schedule": "eval.config:ScheduleConfig",
     "collect": "envs.config:CollectConfig",
+    "serve": "deploy.config:ServeConfig",
 }
 FAMILIES = {  # whose members are the options of a group
     "policy": "policies.processes:PROCESSES",
@@ -57,6 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "export": (),
     "schedule": (),
     "collect": ("task",),
+    "serve": (),
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]

@@ -16,6 +16,7 @@ _PLACES = {  # setting that a lone path of a verb is probably for
     "bench": "policy.path",
     "export": "policy.path",
     "schedule": "policy.path",
+    "serve": "policy.path",
     "collect": "out",
 }
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from laminar.cli import VERBS, main
+from laminar.cli import main
 from laminar.configs import description
 from laminar.configs.compose import GROUPS, SCHEMAS, compose, options
 from laminar.configs.description import choices, describe
@@ -19,6 +19,7 @@ from laminar.configs.reference import RECORDED, from_record
 from laminar.configs.settings_page import from_classes, to_json, to_markdown
 from laminar.errors import LaminarError
 from laminar.settings import number
+from laminar.verbs import VERBS
 
 LINES = [
     [],

@@ -14,8 +14,8 @@ import torch
 from gymnasium.spaces import Box
 
 import laminar
-from laminar.cli import VERBS
 from laminar.configs.compose import SCHEMAS, compose, is_setting
+from laminar.verbs import VERBS
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,227 @@
+"""A policy that runs elsewhere: the interface of a policy, over a websocket to `laminar serve`."""
+
+from __future__ import annotations
+
+import random
+import time
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from ..data.spec import Spec
+from ..errors import LaminarError
+from ..policies.acting import Actor
+from ..policies.observations import Observation, as_windows
+from .wire import pack, unpack
+
+PROTOCOL = 1
+"""Version of the messages that are spoken here."""
+_TOO_BIG = 1009  # of the websocket protocol
+_PAUSE = (0.05, 1.0)  # seconds between attempts to connect again, the first one and the longest
+
+
+class PolicyClient:
+    """Samples from a policy on a server, and acts by it; history and chunk are kept here.
+
+    For one thread at a time. A connection that breaks is made again, within `timeout`; answers that come too late, of
+    requests that were given up, are thrown away and counted.
+
+    Attributes:
+        metadata: what the server told of itself: versions, the hash of the weights.
+        timing: milliseconds of the last answer: those of the server, and `round_trip_ms`.
+        stale: answers that were thrown away.
+        reconnects: connections after the first one.
+    """
+
+    def __init__(self, url: str = "ws://127.0.0.1:8000", token: str | None = None, timeout: float = 2.0) -> None:
+        """Connect.
+
+        Args:
+            url: of the server, ws:// or wss://.
+            token: that it asks for.
+            timeout: seconds until an answer is given up; connecting again included.
+
+        Raises:
+            LaminarError: there is no server, it refuses, speaks otherwise, or takes too long.
+        """
+        if timeout <= 0:
+            raise LaminarError(f"timeout={timeout:g} must be above 0 seconds")
+        self.url, self._token, self.timeout = url, token, timeout
+        self.stale = self.reconnects = 0
+        self.timing: dict[str, float] = {}
+        self._number = 0
+        self._actor: Actor | None = None
+        self._connection: ClientConnection | None = None
+        self._connection, self.metadata = self._connect(time.monotonic() + timeout)
+        self._spec = Spec.from_json(self.metadata["spec"])
+
+    @property
+    def spec(self) -> Spec:
+        """What the policy sees and does."""
+        return self._spec
+
+    @property
+    def noise_shape(self) -> tuple[int, ...] | None:
+        """Shape of the noise of one chunk; None for a policy without any."""
+        shape = self.metadata["noise_shape"]
+        return None if shape is None else tuple(shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples come to."""
+        return torch.device("cpu")
+
+    def checkpoint_hash(self) -> str | None:
+        """Hash of the policy's weights, None where it has none."""
+        return self.metadata["hash"]
+
+    def sample(self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Map windows {key: (B, h, ...)} and noise (B, *noise_shape) to chunks (B, H, A), raw units on both sides.
+
+        Args:
+            obs: as `PolicyModule.sample` takes it.
+            noise: None lets the server draw it, or `generator` if there is one.
+            generator: draws the noise here, so that samples repeat.
+
+        Raises:
+            LaminarError: the server refuses the observation, its policy fails, or there is no answer in time.
+        """
+        windows = as_windows(self.spec, obs, self.device)
+        if noise is None and generator is not None and self.noise_shape is not None:
+            rows = len(next(iter(windows.values())))
+            noise = torch.randn(rows, *self.noise_shape, generator=generator, device=generator.device)
+        message: dict[str, Any] = {"op": "sample", "obs": {key: value.numpy() for key, value in windows.items()}}
+        if noise is not None:
+            message["noise"] = noise.detach().cpu().numpy()
+        return torch.from_numpy(self._ask(message)["chunk"])
+
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
+        """Return the actions (B, A) of this moment, or (A,) of a single observation, as `PolicyModule.act` does."""
+        return self.actor.act(obs, noise)
+
+    @property
+    def actor(self) -> Actor:
+        """The one of `act`, as `PolicyModule.actor`."""
+        self._actor = self._actor or Actor(self)
+        return self._actor
+
+    def reset(self, mask: Any = None) -> None:
+        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""
+        if self._actor is not None:
+            self._actor.reset(mask)
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a request, again where the connection breaks, and return its own answer."""
+        begun = time.monotonic()
+        until = begun + self.timeout
+        self._number += 1
+        frame = pack(message | {"id": self._number})
+        while True:
+            try:
+                connection = self._connected(until)
+                connection.send(frame)
+                answer = self._answer(connection, until)
+                break
+            except (WebSocketException, OSError) as error:  # the request is a question: asking twice does no harm
+                self._drop()
+                if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == _TOO_BIG:
+                    raise LaminarError(f"{self.url}: {len(frame)} bytes are too many for one request") from error
+        if "error" in answer:
+            raise LaminarError(f"{self.url}: {answer['error']}")
+        self.timing = answer["server_timing"] | {"round_trip_ms": 1e3 * (time.monotonic() - begun)}
+        return answer
+
+    def _answer(self, connection: ClientConnection, until: float) -> dict[str, Any]:
+        while True:
+            left = until - time.monotonic()
+            try:
+                answer = unpack(connection.recv(timeout=max(left, 0.0)))
+            except TimeoutError as error:
+                raise self._late() from error
+            if answer.get("id") in (self._number, None):
+                return answer
+            self.stale += 1
+
+    def _connected(self, until: float) -> ClientConnection:
+        """Return the connection, a new one to the same policy where it broke."""
+        if self._connection is not None:
+            return self._connection
+        connection, told = self._connect(until)
+        for name in ("hash", "spec", "noise_shape"):
+            if told[name] != self.metadata[name]:
+                connection.close()
+                raise LaminarError(f"{self.url} serves another policy than before ({name} differs); connect anew")
+        self._connection, self.metadata = connection, told
+        self.reconnects += 1
+        return connection
+
+    def _connect(self, until: float) -> tuple[ClientConnection, dict[str, Any]]:
+        """Connect and read what the server says first, trying again while it is away."""
+        pause, why = _PAUSE[0], ""
+        while (left := until - time.monotonic()) > 0:
+            try:
+                return self._introduced(left)
+            except InvalidURI as error:
+                raise LaminarError(f"{self.url!r} is no address: {error}; write ws://HOST:PORT") from error
+            except InvalidStatus as error:
+                code = error.response.status_code
+                hint = "; give its token=" if code == 401 else ""
+                raise LaminarError(f"{self.url} refuses with HTTP status {code}{hint}") from error
+            except InvalidHandshake as error:
+                raise LaminarError(f"{self.url} is no policy server: {error}") from error
+            except (WebSocketException, OSError, TimeoutError) as error:
+                why = str(error) or type(error).__name__
+            # so that many clients do not come back at the same moment
+            time.sleep(min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.0)))
+            pause = min(2 * pause, _PAUSE[1])
+        raise self._late(why)
+
+    def _introduced(self, seconds: float) -> tuple[ClientConnection, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        connection = connect(
+            self.url,
+            additional_headers=headers,
+            compression=None,
+            open_timeout=seconds,
+            close_timeout=1,
+            max_size=None,
+            proxy=None,
+        ).__enter__()  # which is the connection in all versions; `close` leaves it
+        try:
+            told = unpack(connection.recv(timeout=seconds))
+            if told.get("server") != "laminar" or told.get("protocol") != PROTOCOL:
+                raise LaminarError(
+                    f"{self.url} speaks protocol {told.get('protocol')} of {told.get('server')!r:.40}, and this is "
+                    f"protocol {PROTOCOL} of 'laminar'; install the same version on both sides"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection, told
+
+    def _late(self, why: str = "") -> LaminarError:
+        reason = f" ({why})" if why else ""
+        return LaminarError(f"no answer of {self.url} within {self.timeout:g} s{reason}")
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def close(self) -> None:
+        """Leave the server."""
+        self._drop()
+
+    def __enter__(self) -> PolicyClient:
+        """Return itself, connected."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the server."""
+        self.close()

@@ -1,0 +1,219 @@
+"""A policy server: policies over a websocket, many clients at once, nothing unpickled.
+
+    laminar serve policy.path=runs/clone                       # ws://127.0.0.1:8000
+    laminar serve policy.path=runs/clone host=0.0.0.0 token=SECRET
+
+    with PolicyServer(policy, port=0) as server:               # from Python, in a thread of its own
+        client = laminar.PolicyClient(server.url)
+
+Clients are `PolicyClient`, and those of openpi. ``GET /healthz`` answers 200 as soon as policies are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any
+
+import torch
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from ...data.spec import Spec
+from ...errors import LaminarError
+from ...policies.policy import Policy
+from ...version import __version__
+from ..wire import pack
+from .batching import Batching
+from .session import Session
+
+PROTOCOL = 1
+"""Version of the messages; a client of another one is refused by itself."""
+_OVERHEAD = 64 * 1024  # bytes of a frame beside its observations: names, noise
+
+
+class PolicyServer:
+    """Serves one policy until it is closed.
+
+    Attributes:
+        url: where it listens, once it does.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        token: str | None = None,
+        batch: int = 16,
+        seed: int = 0,
+    ) -> None:
+        """Serve nothing yet; `run`, or `with`, does.
+
+        Args:
+            policy: what is served; one that has noise takes a generator as third argument of `sample`.
+            host: address to listen at.
+            port: 0 takes one that is free.
+            token: what clients have to know: a header "Authorization: Bearer TOKEN".
+            batch: observations that the policy is asked for at once, at most.
+            seed: of noise that clients do not give.
+
+        Raises:
+            LaminarError: other machines could connect, and there is no token.
+        """
+        if not token and not _is_loopback(host):
+            raise LaminarError(
+                f"host={host} can be reached by other machines: give token=SECRET, which clients have to know, or "
+                "listen at 127.0.0.1"
+            )
+        self.url = ""
+        self._policy, self._batching = policy, Batching(policy, batch, seed)
+        self._host, self._port, self._token = host, port, token
+        self._metadata = pack(metadata(policy, batch))
+        self._most_bytes = _OVERHEAD + batch * (frame_bytes(policy.spec) + 4 * _numbers(policy.noise_shape or ()))
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = lambda: None
+
+    def run(self, listening: Callable[[str], None] | None = None) -> None:
+        """Serve until `close` is called from elsewhere, or Ctrl-C.
+
+        Args:
+            listening: is told the url.
+
+        Raises:
+            LaminarError: the address cannot be listened at.
+        """
+        asyncio.run(self._run(listening or (lambda url: None)))
+
+    async def _run(self, listening: Callable[[str], None]) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        answering = asyncio.create_task(self._batching.run())
+        try:
+            async with serve(
+                self._serve,
+                self._host,
+                self._port,
+                process_request=self._admit,
+                compression=None,  # observations hardly shrink, and it takes longer than sending them
+                max_size=self._most_bytes,
+                max_queue=2,
+            ) as server:
+                port = next(iter(server.sockets)).getsockname()[1]
+                host = f"[{self._host}]" if ":" in self._host else self._host
+                self.url = f"ws://{host}:{port}"
+                listening(self.url)
+                await stop.wait()
+        except OSError as error:
+            reason = error.strerror or error
+            raise LaminarError(f"cannot listen at {self._host}:{self._port}: {reason}; choose another port=") from error
+        finally:
+            answering.cancel()
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        session = Session(self._batching)
+        try:
+            await connection.send(self._metadata)
+            async for frame in connection:
+                await connection.send(await session.answer(frame))
+        except ConnectionClosed:
+            return
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer or refuse what is no client; None lets it in."""
+        if request.path == "/healthz":
+            return connection.respond(HTTPStatus.OK, "OK\n")
+        if "Origin" in request.headers:  # any page in a browser on this machine could reach the loopback
+            return connection.respond(HTTPStatus.FORBIDDEN, "pages in a browser are not served\n")
+        if self._token and not _knows(request, self._token):
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN\n")
+        return None
+
+    def __enter__(self) -> PolicyServer:
+        """Serve in a thread of its own, and return when it listens.
+
+        Raises:
+            LaminarError: as `run`.
+        """
+        listening = threading.Event()
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.run(lambda url: listening.set())
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                listening.set()
+
+        self._thread = threading.Thread(target=run, name="policy server", daemon=True)
+        self._thread.start()
+        listening.wait()
+        if failed:
+            raise failed[0]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening and leave all clients."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving; from any thread."""
+        self._stop()
+        if self._thread is not None:
+            self._thread.join()
+
+
+def metadata(policy: Policy, batch: int) -> dict[str, Any]:
+    """Return what a client is told first."""
+    hashed: Callable[[], str] | None = getattr(policy, "checkpoint_hash", None)
+    return {
+        "server": "laminar",
+        "protocol": PROTOCOL,
+        "version": __version__,
+        "torch": torch.__version__,
+        "spec": policy.spec.to_json(),
+        "noise_shape": None if policy.noise_shape is None else list(policy.noise_shape),
+        "hash": None if hashed is None else hashed(),
+        "batch": batch,
+    }
+
+
+def frame_bytes(spec: Spec) -> int:
+    """Return the bytes of one observation with its history, in double precision where it is no picture."""
+    sizes = [feature.width * (1 if feature.dtype == "uint8" else 8) for feature in spec.observation.values()]
+    return spec.history * sum(sizes)
+
+
+def _numbers(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _knows(request: Request, token: str) -> bool:
+    """Tell whether a request has the token, as ours or as openpi's clients send it."""
+    try:
+        given = request.headers.get("Authorization", "")
+    except LookupError:  # several of them
+        return False
+    said = [f"{scheme} {token}".encode() for scheme in ("Bearer", "Api-Key")]
+    return any([hmac.compare_digest(given.encode(), one) for one in said])

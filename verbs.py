@@ -1,0 +1,296 @@
+"""The verbs of the command `laminar`, one function each: words in, a result on standard output.
+
+What a verb needs is imported inside it, so that `laminar --help` and short verbs start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import LaminarError
+
+
+def train(words: list[str]) -> None:
+    """Train a policy on demonstrations.
+
+    out=RUN resume=true continues a run that was stopped, with its settings.
+    """
+    from .configs.compose import compose, given_in
+    from .train.run.restored import restored
+    from .train.run.trainer import train as run
+
+    config = compose("train", words)
+    run(restored(config, given_in(words)) if config.resume else config)
+
+
+def evaluate(words: list[str]) -> None:
+    """Measure a policy: success and return, or chains of instructions, with intervals, a report and a video.
+
+    A policy with a critic can act by its choice: candidates=50. protocol=offline gives the three numbers of an offline
+    run: the last checkpoint by single samples and by the critic's choice, and the best checkpoint. noise_scale=0.5
+    starts samples from half the noise, noise_scale=0 from its mean.
+    """
+    from .configs.compose import compose
+    from .eval.command import run
+
+    config = compose("eval", words)
+    _need(config.policy.path, "eval", "policy.path=FOLDER")
+    _need(config.env.id, "eval", "env.id=ENVIRONMENT")
+    given = {word.partition("=")[0] for word in words}
+    run(config, given, _folder(config, "eval"))
+
+
+def compare(words: list[str]) -> None:
+    """Compare policies on identical seeds, each with each: laminar compare A B … env.id=….
+
+    policy.steps=nfe2 samples by a searched schedule or by so many network calls, policy.steps=[nfe2,null,4] has one
+    entry a policy; a.steps and b.steps are of the first and the second one alone.
+    """
+    from .configs.compose import compose, is_setting
+    from .eval.command import compare as run
+
+    paths, settings = _paths(words, lambda word: is_setting("compare", word))
+    if paths and any(word.startswith(("a.path=", "b.path=")) for word in settings):
+        raise LaminarError(
+            "compare takes all policies as words, compare A B …, or two as a.path= and b.path=; not both"
+        )
+    config = compose("compare", settings, {f"{key}.path": path for key, path in zip("ab", paths, strict=False)})
+    how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
+    _need(config.a.path and config.b.path, "compare", how)
+    _need(config.env.id, "compare", "env.id=ENVIRONMENT")
+    run(config, paths[2:], _folder(config, "compare"))
+
+
+def replay(words: list[str]) -> None:
+    """Hold predicted against recorded actions, without a simulator: errors with intervals, and curves.
+
+    Of the run's own data it takes the episodes that data.validation held out, of other data all. data.path may be left
+    out: the run knows its own.
+    """
+    from .configs.compose import compose
+    from .eval.replay.page import write_replay
+    from .eval.replay.replay import replay as run
+    from .progress import bar
+
+    config = compose("replay", words)
+    _need(config.policy.path, "replay", "policy.path=FOLDER")
+    out = _folder(config, "replay")
+    found = run(config, bar)
+    print(found.summary())
+    if out:
+        print(f"report in {write_replay(out, found)}")
+
+
+def table(words: list[str]) -> None:
+    """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM] [overwrite=true].
+
+    Reads every eval.json in the folders. Of those by `laminar eval protocol=offline`, one a training seed, rows are
+    data sets, columns are methods, entries have 95 % intervals over the training seeds. All others, of episodes and of
+    chains, are listed one by one. Writes STEM.md and STEM.csv; files of these names that are no such table are replaced
+    only with overwrite=true.
+    """
+    from dataclasses import asdict
+    from functools import cache
+
+    from .configs.compose import compose, options
+    from .configs.words import read_text
+    from .eval.reports.table import tabulate
+    from .eval.reports.table_report import check_stem, markdown, save_table
+    from .settings import Text
+
+    folders, rest = _paths(words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false"))
+    given = dict(word.split("=", 1) for word in rest if "=" in word)
+    if not folders or len(given) < len(rest) or not given.keys() <= {"out", "overwrite"}:
+        raise _usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
+    stem = read_text("out", given["out"], Text(path=True)) if "out" in given else None
+    if stem:
+        check_stem(str(stem), given.get("overwrite") == "true")
+
+    @cache
+    def published(recipe: str) -> dict[str, Any]:
+        return asdict(compose("train", [f"method={recipe}"]).method) if recipe in options("method") else {}
+
+    found = tabulate(folders, published)
+    print(markdown(found))
+    for path in save_table(found, str(stem)) if stem else ():
+        print(f"written to {path}")
+
+
+def bench(words: list[str]) -> None:
+    """Measure how long a policy takes for a chunk: runtimes x steps x batch, in turns, with a roofline floor.
+
+    runtimes=[eager,onnx] steps=[1,5,null] batch=[1,16] choose the rows; null is the configured number of steps.
+    candidates=50 lets the policy's critic choose, guidance= as in eval. rate_hz=200 says which rows hold that control
+    rate at p99.
+    """
+    from .configs.compose import compose
+    from .eval.guidance import acting_told, refuse_unused
+    from .eval.latency.measure import measure_latency, on_device
+    from .eval.latency.report import figures, summary, write_latency_report
+    from .policies import load_policy
+    from .progress import bar
+
+    config = compose("bench", words)
+    _need(config.policy.path, "bench", "policy.path=FOLDER")
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
+    out = _folder(config, "bench")
+    runtimes, steps, batch = (
+        value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
+    )
+    names = None if config.runtimes is None else runtimes
+    policy = on_device(load_policy(config.policy.path), config.device)
+    numbers = (config.calls, config.threads, config.rate_hz, config.seed)
+    found = measure_latency(policy, names, steps, batch, acting, *numbers, bar)
+    print(summary(figures(found)))
+    if out:
+        print(f"report in {write_latency_report(out, found, config.policy.path)}")
+
+
+def export(words: list[str]) -> None:
+    """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
+    from .configs.compose import compose
+    from .eval.guidance import acting_told, refuse_unused
+    from .policies import load_policy
+    from .policies.export.write import export as run
+    from .policies.guided import guide
+    from .policies.runtimes.pace import resolve_steps
+    from .progress import bar
+
+    config = compose("export", words)
+    _need(config.policy.path, "export", "policy.path=FOLDER")
+    _need(config.out, "export", "out=FOLDER")
+    policy = load_policy(config.policy.path)
+    given = {word.partition("=")[0] for word in words}
+    acting = acting_told(config, given)
+    refuse_unused(config, given, acting is None or acting.candidates == 1)
+    policy = policy if acting is None else guide(policy, acting)
+    steps = resolve_steps(policy, config.steps)
+    with bar(1, "file", f"writing {config.format} and comparing it with eager"):
+        folder = run(policy, config.out, config.format, config.batch, steps)
+    parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    print(f"{config.format} in {folder}; it differs from eager by at most {parity['largest_difference']:.1e}")
+    if parity["remark"]:
+        print(f"  note: {parity['remark']}")
+
+
+def serve(words: list[str]) -> None:
+    """Serve a policy over a websocket, to laminar.PolicyClient and to clients of openpi, until Ctrl-C.
+
+    It listens on this machine alone, unless host= says otherwise, and then asks clients for a token. Needs the extra
+    "deploy": pip install 'laminar[deploy]'.
+    """
+    from .configs.compose import compose
+
+    config = compose("serve", words)
+    _need(config.policy.path, "serve", "policy.path=FOLDER")
+    from .deploy.command import serve as run
+
+    run(config, {word.partition("=")[0] for word in words})
+
+
+def collect(words: list[str]) -> None:
+    """Record demonstrations of a built-in task, or free play, by scripted experts."""
+    from .configs.compose import compose
+    from .envs.command import run
+    from .progress import bar
+
+    config = compose("collect", words)
+    print(run(config, {word.partition("=")[0] for word in words}, bar))
+
+
+def inspect(words: list[str]) -> None:
+    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [--json]."""
+    from .data.inspect import inspect_file, render
+
+    files, flags = _paths(words, lambda word: word == "--json")
+    if len(files) != 1 or set(flags) - {"--json"}:
+        raise _usage_of("inspect", "FILE [--json]", [word for word in words if word != "--json"])
+    found = inspect_file(files[0])
+    print(json.dumps(found, indent=2) if flags else render(found))
+
+
+def doctor(words: list[str]) -> None:
+    """Show what is installed here, what is missing and how to get it: laminar doctor [--json].
+
+    Exit code 0 when the core is complete, whatever options are missing; 2 when it is not.
+    """
+    from dataclasses import asdict
+
+    from .doctor import diagnose, render, require_core
+
+    if set(words) - {"--json"}:
+        raise LaminarError(f"usage: laminar doctor [--json], got {' '.join(words)}")
+    checks = diagnose()
+    print(json.dumps([asdict(check) for check in checks], indent=2) if words else render(checks))
+    require_core(checks)
+
+
+def schedule(words: list[str]) -> None:
+    """Search solver schedules for a policy: samples of few network calls that are close to those of many.
+
+    Saves each as nfe2, nfe3, … beside the policy's weights, and compares it with the fixed solvers of as many calls on
+    observations that the search did not see.
+    """
+    from .configs.compose import compose
+    from .eval.schedules.held_out import search_schedules, write_schedule_report
+    from .policies.load import save_schedule
+    from .progress import bar
+
+    config = compose("schedule", words)
+    _need(config.policy.path, "schedule", "policy.path=FOLDER")
+    _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
+    out = _folder(config, "schedule")
+    found = []
+    for one in search_schedules(config, bar):
+        save_schedule(config.policy.path, one.name, one.schedule)
+        print(one.summary(), flush=True)
+        found.append(one)
+    if out:
+        print(f"report in {write_schedule_report(out, found, config)}")
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "eval": evaluate,
+    "compare": compare,
+    "replay": replay,
+    "table": table,
+    "schedule": schedule,
+    "bench": bench,
+    "export": export,
+    "serve": serve,
+    "collect": collect,
+    "inspect": inspect,
+    "doctor": doctor,
+}
+
+
+def _paths(words: list[str], is_setting: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """Return the words that are paths, `-new` too where there is something of that name, and the others."""
+    paths = [word for word in words if not is_setting(word) and (word[:1] != "-" or os.path.lexists(word))]
+    return paths, [word for word in words if word not in paths]
+
+
+def _usage_of(verb: str, form: str, words: list[str]) -> LaminarError:
+    dashed = [f"; a path with '-' in front is written {shlex.quote(f'./{word}')}" for word in words if word[:1] == "-"]
+    return LaminarError(f"usage: laminar {verb} {form}, got {shlex.join(words) or 'nothing'}{''.join(dashed[:1])}")
+
+
+def _need(value: object, verb: str, what: str) -> None:
+    if not value:
+        raise LaminarError(f"laminar {verb} needs {what}")
+
+
+def _folder(config: Any, verb: str) -> Path | None:
+    """Return the folder that a verb may write into; None without out=."""
+    from .eval.outputs import WRITTEN
+    from .overwriting import check_folder
+
+    return check_folder(config.out, verb, WRITTEN[verb], config.overwrite) if config.out else None
