@@ -1,0 +1,135 @@
+"""Which action belongs to this moment, while chunks come late, overlap, or do not come at all.
+
+The actions of a chunk have times: the first is for the observation that the chunk was made of, each later one a period
+after. What is over when a chunk arrives is read off the clock and off what was handed out, never from a latency that
+was measured before: elsewhere a slow first call cost actions ever after, and the first chunk after a standstill lost
+those that nobody had executed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import LaminarError
+
+Actions = NDArray[np.float64]
+MERGES = ("replace", "append", "ensemble")
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A chunk, and when its actions are due.
+
+    Attributes:
+        actions: (H, A).
+        start: time of the first one: that of the observation.
+        epoch: episode that it belongs to.
+    """
+
+    actions: Actions
+    start: float
+    epoch: int
+
+
+class ChunkScheduler:
+    """Plans one action for each control period, of the chunks that come.
+
+    Control periods are the slots of a grid that begins with the episode: slot k begins at `begin + k * period`.
+
+    Attributes:
+        period: seconds.
+        epoch: number of the episode; a chunk of another one is thrown away.
+        over: actions that were over when their chunk came.
+        late: chunks of which nothing was left, or of another episode.
+        starved: periods that had no action of their own, and repeated the one before.
+    """
+
+    def __init__(self, period: float, merge: str = "replace", decay: float = 0.01) -> None:
+        """Plan nothing before the first `begin`.
+
+        Args:
+            period: seconds between actions.
+            merge: what becomes of planned actions when a chunk comes: "replace" them; "append" what is beyond them;
+                "ensemble" takes the mean of all chunks that speak of a slot (Zhao et al. 2023, ACT).
+            decay: of "ensemble": the i-th oldest chunk weighs exp(-decay i).
+
+        Raises:
+            LaminarError: no such way, or a period of nothing.
+        """
+        if merge not in MERGES:
+            raise LaminarError(f"chunks are not merged by '{merge}' (known: {', '.join(MERGES)})")
+        if not 0 < period < math.inf:
+            raise LaminarError(f"the period must be above 0 s, got {period:g}")
+        self.period, self.epoch = period, 0
+        self.over = self.late = self.starved = 0
+        self._merge, self._decay = merge, decay
+        self._begin, self._next = 0.0, 0  # the first slot that was not handed out
+        self._plan: dict[int, Actions] = {}  # slot -> (A,)
+        self._said: dict[int, list[Actions]] = {}  # slot -> what chunks said of it, the oldest first
+        self._last: Actions | None = None  # (A,) that was handed out last
+
+    def begin(self, now: float) -> int:
+        """Begin an episode now and forget what was planned; returns its epoch, which its chunks have to carry."""
+        self.epoch += 1
+        self._begin, self._next, self._last = now, 0, None
+        self._plan, self._said = {}, {}
+        return self.epoch
+
+    def slot(self, time: float) -> int:
+        """Return the slot whose beginning is nearest to a time."""
+        return round((time - self._begin) / self.period)
+
+    def add(self, chunk: Dated) -> bool:
+        """Take a chunk; returns whether any of its actions is still to come.
+
+        Raises:
+            LaminarError: it has no actions, or one that is not finite; what was planned stays.
+        """
+        if chunk.actions.ndim != 2 or not len(chunk.actions) or not np.isfinite(chunk.actions).all():
+            raise LaminarError(f"a chunk needs finite actions (H, A), got shape {chunk.actions.shape}")
+        first = self.slot(chunk.start)
+        over = min(max(0, self._next - first), len(chunk.actions))
+        if chunk.epoch != self.epoch or over == len(chunk.actions):
+            self.late += 1
+            return False
+        self.over += over
+        fresh = {first + step: chunk.actions[step] for step in range(over, len(chunk.actions))}
+        if self._merge == "append":
+            self._plan = fresh | self._plan
+        elif self._merge == "replace":
+            self._plan = fresh
+        else:
+            for slot, action in fresh.items():
+                self._said.setdefault(slot, []).append(action)
+                self._plan[slot] = self._mean(self._said[slot])
+        return True
+
+    def _mean(self, said: list[Actions]) -> Actions:
+        weights = np.exp(-self._decay * np.arange(len(said)))
+        return (weights / weights.sum()) @ np.array(said)
+
+    def planned(self) -> Actions:
+        """Return (n, A) what is planned without a gap from the next slot on."""
+        found: list[Actions] = []
+        while self._next + len(found) in self._plan:
+            found.append(self._plan[self._next + len(found)])
+        return np.array(found)
+
+    def pop(self, now: float) -> Actions | None:
+        """Return the action (A,) of the slot that begins now; None before the first chunk.
+
+        Actions of slots that nobody asked for are over. A slot without an action of its own gets the last one again.
+        """
+        slot = self.slot(now)
+        action = self._plan.get(slot)
+        self.starved += action is None and self._last is not None
+        self._last = self._last if action is None else action
+        if action is not None or self._last is not None:  # before the first chunk nothing is over: it is waited for
+            self._next = max(self._next, slot + 1)
+        self._plan = {one: planned for one, planned in self._plan.items() if one > slot}
+        self._said = {one: said for one, said in self._said.items() if one > slot}
+        return None if self._last is None else self._last.copy()
