@@ -128,9 +128,7 @@ def test_ensemble_agrees_with_the_one_of_simulation() -> None:
         scheduler.add(Dated(actions, slot * PERIOD, scheduler.epoch))
         other.push(torch.from_numpy(actions)[None], np.ones(1, bool))
         # its weights are float32
-        np.testing.assert_allclose(
-            scheduler.pop(slot * PERIOD), other.pop()[0].numpy(), rtol=1e-5
-        )
+        np.testing.assert_allclose(scheduler.pop(slot * PERIOD), other.pop()[0].numpy(), rtol=1e-5)
 
 
 @settings(max_examples=200, deadline=None)

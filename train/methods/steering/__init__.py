@@ -56,11 +56,13 @@ class Steering(Improver):
         if recorded is not None:
             keep_recorded(self.executed, self.agent, recorded, context.short_episodes)
         learner = Learner(self.agent, self.agent.part_of, context.group, context.runtime.autocast)
-        learned = [part for part in learner.layouts if part != "target"]
+        learned = [part for part in learner.layouts if part not in ("target", "slow_actor")]
         counters = [*(f"{part}_step" for part in learned if part != "log_temperature"), "reward_scale"]
-        deployed = [part for part in ("actor", "editor", "target") if part in learner.layouts]
+        acting = "slow_actor" if config.averages else "actor"
+        deployed = [part for part in (acting, "editor", "target") if part in learner.layouts]
         self._learn(context, learner, self.replay, learned, counters, deployed)
         self._product = Guided(self.agent.policy, self.agent.target)
+        self._explorer = self.agent.explorer()
 
     @classmethod
     def updates(cls, config: Config, env_steps: int) -> int:
@@ -96,8 +98,8 @@ class Steering(Improver):
 
     @torch.no_grad()
     def _decide(self, windows: Windows) -> Tensor:
-        """Chunks (B, H, A) of the product, or of the base alone while nothing was learned."""
-        policy = self.agent.base if self.interaction.steps < self.config.warm_up else self._product
+        """Chunks (B, H, A) of the product, or of who explores while nothing was learned."""
+        policy = self._explorer if self.interaction.steps < self.config.warm_up else self._product
         batch = len(next(iter(windows.values())))
         device, generator = self.context.device, self.context.generator
         noise = torch.randn(batch, *policy.noise_shape, device=device, generator=generator)
@@ -131,6 +133,8 @@ class Steering(Improver):
         if variant and self.config.edits:
             found |= self._descend(state, ["editor"], editor_loss, (batch, action, draws))
         average(state, "target", "critic", self.config.target_rate)
+        if self.config.averages:
+            average(state, "slow_actor", "actor", self.config.actor_rate)
         return found
 
     def _descend(self, state: State, parts: list[str], loss: Loss, inputs: tuple[Any, ...]) -> Metrics:

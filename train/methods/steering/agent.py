@@ -11,6 +11,7 @@ from ....policies.edited import Edited, new_editor
 from ....policies.guided import new_critic
 from ....policies.module import PolicyModule
 from ....policies.networks.critics import Critic
+from ....policies.networks.noise_actor import NoiseActor
 from ....policies.steered import Steered, as_noise, check_base, new_actor
 from .config import Config
 
@@ -20,6 +21,7 @@ class Agent(nn.Module):
 
     Attributes:
         policy: the base, behind what is learned of it: steered, edited, or both.
+        actor: of noises, that learns; the policy's may be its slow copy. There only where noises are learned.
         critic: Q(s, a) of the executed part of a normalized chunk.
         target: its slow copy.
         noise_critic: Q(s, w) of the base's noise, which the actor climbs; there only where noises are learned.
@@ -37,7 +39,10 @@ class Agent(nn.Module):
         self.target = deepcopy(self.critic)
         self.noise_critic: Critic
         self.log_temperature: nn.Parameter
+        self.actor: NoiseActor
         if config.steer:
+            acting = self.steered.noise_actor
+            self.actor = deepcopy(acting) if config.averages else acting
             width = spec.history * base.condition_dim
             self.noise_critic = Critic(config.critic, width, self.steered.noise_actor.noise_dim)
             self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
@@ -70,11 +75,23 @@ class Agent(nn.Module):
             if inside.startswith("editor."):
                 return "editor"
             inside = inside.removeprefix("base.")
-        return "actor" if self.config.steer and inside.startswith("noise_actor.") else None
+        if not (self.config.steer and inside.startswith("noise_actor.")):
+            return None
+        return "slow_actor" if self.config.averages else "actor"
+
+    def explorer(self) -> PolicyModule:
+        """Return who acts before anything was learned: the base, half of whose chunks are edited, by noise alone.
+
+        A critic that has seen no edits says of all what it likes (ResFiT, which begins with noise on its base too).
+        """
+        if not self.config.edits:
+            return self.base
+        noise = new_editor(self.base, self.config.actor, self.config.edit_scale, deviation=1.0)
+        return Edited(self.base, noise.to(self.base.device), share=0.5)
 
     def noises(self, cond: Tensor, noise: Tensor) -> Tensor:
         """Map conditions (B, h, D) and N(0, I) noise (B, n) to what the base is fed now, (B, n)."""
-        return self.steered.noise_actor.sample(cond.flatten(1), noise) if self.config.steer else noise
+        return self.actor.sample(cond.flatten(1), noise) if self.config.steer else noise
 
     def execute(self, cond: Tensor, w: Tensor) -> Tensor:
         """Map conditions (B, h, D) and noises (B, n) to the executed part of the base's chunks (B, k A), normalized."""

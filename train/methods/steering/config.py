@@ -36,6 +36,9 @@ class Config:
     noise_bound: float = number(2.0, above=0)  # the actor's noise lies within; the base was trained with N(0, 1)
     repeated: bool = False  # the actor chooses one vector of noise for all steps of a chunk
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
+    # Share of the noise actor that a slow copy takes over, which acts in its place and is what is saved; 1 has no copy.
+    # What is learned oscillates about what is good: its average does less.
+    actor_rate: float = number(1.0, above=0, most=1)
     pessimism: float = number(0.5, least=0)  # deviations of the heads below their mean, of values that are climbed
     entropy_backup: bool = False  # the entropy of the actor is part of the returns that the critic learns (SAC)
     target_entropy: float = number(0.7)  # of the actor, for each number of noise; the temperature follows it
@@ -54,10 +57,16 @@ class Config:
     actor_start: int = number(3000, least=0)  # updates of the critics before the first one of the actors
     actor_every: int = number(1, least=1)  # updates of the critic for one of all else
     on_policy: float = share(0.5)  # share of noises that the critic of noises learns on which are the actor's
-    demonstrations: float = share(0.5)  # share of a batch that is drawn from data.path, if there is such
+    # Share of a batch that is drawn from data.path, if there is such. What nobody has tried there since is overrated.
+    demonstrations: float = share(0.1)
     # Episodes are cut off after this many times what nine of ten successful ones took; 0 lets each run to its end.
     patience: float = number(3.0, least=0)
     replay: int = number(300_000, least=1)  # executed chunks that are kept
+
+    @property
+    def averages(self) -> bool:
+        """Whether a slow copy of the noise actor acts."""
+        return self.steer and self.actor_rate < 1
 
     @property
     def edits(self) -> bool:

@@ -37,7 +37,7 @@ def _next_value(agent: Agent, cond: Tensor, draws: Draws) -> Tensor:
     s, config = cond.flatten(1), agent.config
     w, density = agent.noises(cond, draws["next_noise"]), None
     if config.entropy_backup:
-        w, density = agent.steered.noise_actor.sample_with_density(s, draws["next_noise"])
+        w, density = agent.actor.sample_with_density(s, draws["next_noise"])
     action = agent.execute(cond, w)
     value = agent.judged(agent.target(s, action))
     if config.edits:
@@ -76,7 +76,7 @@ def actor_loss(agent: Agent, batch: Batch, draws: Draws, prior: Any) -> tuple[Te
 
     The temperature's own loss is -log alpha (log pi + target entropy), as in SAC (Haarnoja et al. 2018).
     """
-    s, actor, config = batch["cond"].flatten(1), agent.steered.noise_actor, agent.config
+    s, actor, config = batch["cond"].flatten(1), agent.actor, agent.config
     w, density = actor.sample_with_density(s, draws["noise"])
     q = agent.judged(agent.noise_critic(s, w))
     alpha = agent.log_temperature.exp().detach()

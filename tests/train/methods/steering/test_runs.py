@@ -77,6 +77,7 @@ def test_the_log_tells_what_it_cost(toy: Any) -> None:
         ("method.repeated=true", "method.entropy_backup=true", "method.prior=0.1"),
         ("method.critic.heads=5", "method.actor_every=3"),
         ("method.patience=2",),
+        ("method.actor_rate=0.2", "method.edit_scale=0.3"),
     ],
     ids=" ".join,
 )

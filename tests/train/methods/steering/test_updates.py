@@ -25,6 +25,7 @@ KINDS = pytest.mark.parametrize(
         ("method.edit_scale=0.2", "method.candidates=4"),
         ("method.steer=false", "method.edit_scale=0.2", "method.n_step=3"),
         ("method.repeated=true", "method.entropy_backup=true", "method.prior=0.1", "method.critic.heads=4"),
+        ("method.actor_rate=0.1",),
     ],
     ids=" ".join,
 )
@@ -76,3 +77,40 @@ def test_an_update_stays_on_its_device(
     improver.learner.bind(state)
     metrics = program.function(state, batch, draws, torch.zeros(1, device="meta"), True)
     assert all(value.device.type == "meta" for value in (*state.values(), *metrics.values()))
+
+
+def test_the_average_acts_and_is_saved(build: Any) -> None:
+    """slow <- (1 - rate) slow + rate learned after each update; the learned one is what climbs, and is resumed from."""
+    improver = build("method.actor_rate=0.25", "method.actor_start=0")
+    agent, slow = improver.agent, None
+    for step in range(4):
+        improver.collect(step)
+        before = [value.clone() for value in agent.steered.noise_actor.parameters()]
+        improver.update(step)
+        learned, slow = list(agent.actor.parameters()), list(agent.steered.noise_actor.parameters())
+        for was, now, new in zip(before, slow, learned, strict=True):
+            torch.testing.assert_close(now, 0.75 * was + 0.25 * new)
+    assert not torch.equal(agent.actor.head.weight, agent.steered.noise_actor.head.weight)
+    assert "actor" in improver.state()
+    assert "slow_actor" not in improver.state(), "the product has it"
+    alone = build("method.actor_start=0")
+    assert alone.agent.actor is alone.agent.steered.noise_actor
+    assert "actor" not in alone.state()
+
+
+def test_before_anything_is_learned_edits_are_noise(build: Any) -> None:
+    """A critic that has seen no edits says of them what it likes."""
+    improver = build("method.edit_scale=0.3", "method.warm_up=400", "env.steps=500")
+    chunks = [improver._decide(improver.interaction.seen) for _ in range(300)]
+    alone = build("method.warm_up=400", "env.steps=500")
+    assert alone._explorer is alone.agent.base
+    explorer = improver._explorer
+    assert (explorer.share, explorer.editor.scale) == (0.5, 0.3)
+    edits = explorer.editor(
+        torch.zeros(2000, explorer.editor.layers[0].in_features - explorer.editor.action_dim),
+        torch.zeros(2000, explorer.editor.action_dim),
+        torch.randn(2000, explorer.editor.action_dim),
+    )
+    assert edits.abs().max() == pytest.approx(0.3)
+    assert edits.std() > 0.15
+    assert torch.isfinite(torch.stack(chunks)).all()
