@@ -166,8 +166,9 @@ class PolicyServer:
         self.close()
 
     def close(self) -> None:
-        """Stop serving; from any thread."""
+        """Stop serving; from any thread, and more than once if need be."""
         self._stop()
+        self._stop = lambda: None
         if self._thread is not None:
             self._thread.join()
 

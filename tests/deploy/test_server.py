@@ -18,11 +18,13 @@ import torch
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+import laminar
+from laminar.data.load import load_episodes
 from laminar.deploy.client import PolicyClient
 from laminar.deploy.server import PolicyServer
 from laminar.deploy.wire import pack, unpack
 from laminar.errors import LaminarError
-from laminar.policies import GenerativePolicy
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.runtimes.accelerate import accelerate
 
 
@@ -115,6 +117,20 @@ def test_it_acts_with_its_own_history(make_policy: Callable[..., GenerativePolic
                 noise = torch.randn(1, *policy.noise_shape, generator=torch.Generator().manual_seed(step))
                 seen = {"arm": state(1, 10 * episode + step)[0].numpy()}
                 np.testing.assert_array_equal(client.act(seen, noise), policy.act(seen, noise))
+
+
+def test_evaluated_from_afar(tmp_path: Path) -> None:
+    """An evaluation cannot tell a policy elsewhere from one that is here."""
+    demos = laminar.collect(task="pointmaze", episodes=1, out=tmp_path / "demos.hdf5")
+    torch.manual_seed(0)
+    config = PolicyConfig(process=PROCESSES.config_class("meanflow")(), chunk=4, execute=2)
+    network = NETWORKS.config_class("mlp")(width=16, depth=1)
+    policy = GenerativePolicy.build(config, network, load_episodes(demos)).eval()
+    with PolicyServer(policy, port=0) as server, PolicyClient(server.url) as client:
+        there = laminar.evaluate(client, "laminar/PointMaze-v0", seeds=range(2))
+        assert client.timing["batch"] >= 1
+    here = laminar.evaluate(policy, "laminar/PointMaze-v0", seeds=range(2))
+    assert there.episodes == here.episodes
 
 
 def test_clients_share_calls(policy: GenerativePolicy) -> None:
