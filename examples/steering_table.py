@@ -1,6 +1,6 @@
 """Reproduce docs/steering.md: clone eight demonstrations of each skill, and improve the clone by its noise.
 
-    python examples/steering_table.py OUT_FOLDER [TASK ...]     # about three hours on two cores for all
+    python examples/steering_table.py OUT_FOLDER [TASK ...]     # about two hours on two cores for all
 
 Every run is the printed commands; what is done is not repeated, so the script can be stopped and started again.
 """
@@ -119,7 +119,8 @@ def succeeded(policy: Any, task: str) -> Iterable[dict[str, Any]]:
             over, success = terminated or truncated, success or bool(info["success"])
         taken, seed = taken + len(done), seed + 1
         if success:
-            yield {"observation": np.array(seen), "action": np.array(done), "terminated": True, "success": True}
+            shown = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+            yield {"observation": shown, "action": np.array(done), "terminated": True, "success": True}
     env.close()
 
 

@@ -47,6 +47,8 @@ class Config:
     prior: float = number(0.0, least=0)
     prior_until: int = number(10_000, least=1)  # update at which it has faded
     edit_scale: float = number(0.0, least=0)  # normalized units that an edit can move an executed action by; 0: none
+    # Of squared edits, as shares of edit_scale, beside Q in units of its size: what gains little stays small.
+    edit_penalty: float = number(0.1, least=0)
     edit_deviation: float = number(0.2, least=0)  # of an edit's noise, as a share of edit_scale
     candidates: int = number(32, least=1)  # chunks that the critic chooses the best of, in training and afterwards
     # Updates, from `actor_start` on, over which candidates grow from 1 to all, and the share of edited chunks from 0:

@@ -88,10 +88,16 @@ def actor_loss(agent: Agent, batch: Batch, draws: Draws, prior: Any) -> tuple[Te
 
 
 def editor_loss(agent: Agent, batch: Batch, action: Tensor, draws: Draws) -> tuple[Tensor, Metrics]:
-    """L_delta = -E[mean_i Q_i(s, a + delta(s, a))] over the base's actions of `proposals`, as in TD3 (ResFiT)."""
-    cond = batch["cond"]
+    """L_delta = E[-mean_i Q_i(s, a + delta) / |Q| + penalty (delta / scale)^2], as in TD3 (ResFiT) but for the penalty.
+
+    The actions a are those of `proposals`. Without the penalty an edit that gains a little at every step, by a critic's
+    error, goes to its bound in all dimensions, always the same way, and the robot with it.
+    """
+    cond, config = batch["cond"], agent.config
     edited = agent.edit(cond, action, draws["edit"])
     q = agent.critic(cond.flatten(1), edited).mean(dim=0)
+    size = ((edited - action) / config.edit_scale).square().mean()
     with torch.no_grad():
         gain = (q - agent.critic(cond.flatten(1), action).mean(dim=0)).mean()
-    return -q.mean(), {"edit_gain": gain, "edit_size": (edited - action).detach().abs().mean()}
+    loss = -q.mean() / q.detach().abs().mean().clamp_min(1e-6) + config.edit_penalty * size
+    return loss, {"edit_gain": gain, "edit_size": (edited - action).detach().abs().mean()}

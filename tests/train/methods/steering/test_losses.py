@@ -167,13 +167,14 @@ def test_pessimism_is_deviations_below_the_mean(base: GenerativePolicy, heads: i
 
 @pytest.mark.parametrize("steer", [True, False])
 def test_the_editor_climbs_the_critic_and_nothing_else_moves(agent_of: Callable[..., Agent], steer: bool) -> None:
-    agent = agent_of(steer=steer, edit_scale=0.4, edit_deviation=0.1)
+    agent = agent_of(steer=steer, edit_scale=0.4, edit_deviation=0.1, edit_penalty=0.7)
     batch, draws = batch_of(agent)
     w, action = proposals(agent, batch, draws)
     loss, metrics = editor_loss(agent, batch, action, draws)
     edited, s = edited_by_hand(agent, batch["cond"], action, draws["edit"]), batch["cond"].flatten(1)
     q, unedited = (agent.critic(s, one).mean(dim=0) for one in (edited, action))
-    torch.testing.assert_close(loss, -q.mean())
+    penalty = 0.7 * ((edited - action) / 0.4).square().mean()
+    torch.testing.assert_close(loss, -q.mean() / q.abs().mean() + penalty)
     assert metrics["edit_gain"].item() == pytest.approx((q - unedited).mean().item(), abs=1e-6)
     assert metrics["edit_size"].item() == pytest.approx((edited - action).abs().mean().item(), abs=1e-6)
     agent.requires_grad_(False)
