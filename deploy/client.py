@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
+import socket
+import struct
 import time
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from ..data.spec import Spec
@@ -21,19 +25,19 @@ from .wire import pack, unpack
 PROTOCOL = 1
 """Version of the messages that are spoken here."""
 _TOO_BIG = 1009  # of the websocket protocol
+_AWAY = (502, 503, 504)  # HTTP statuses of a proxy whose server is not there
 _PAUSE = (0.05, 1.0)  # seconds between attempts to connect again, the first one and the longest
 
 
 class PolicyClient:
     """Samples from a policy on a server, and acts by it; history and chunk are kept here.
 
-    For one thread at a time. A connection that breaks is made again, within `timeout`; answers that come too late, of
-    requests that were given up, are thrown away and counted.
+    For one thread at a time. A connection that breaks is made again, within `timeout`. One on which an answer did not
+    come in time is left, so that neither that answer nor the wait for it is in the way of the next request.
 
     Attributes:
         metadata: what the server told of itself: versions, the hash of the weights.
         timing: milliseconds of the last answer: those of the server, and `round_trip_ms`.
-        stale: answers that were thrown away.
         reconnects: connections after the first one.
     """
 
@@ -48,16 +52,15 @@ class PolicyClient:
         Raises:
             LaminarError: there is no server, it refuses, speaks otherwise, or takes too long.
         """
-        if timeout <= 0:
+        if not 0 < timeout < math.inf:
             raise LaminarError(f"timeout={timeout:g} must be above 0 seconds")
         self.url, self._token, self.timeout = url, token, timeout
-        self.stale = self.reconnects = 0
+        self.reconnects = 0
         self.timing: dict[str, float] = {}
         self._number = 0
         self._actor: Actor | None = None
         self._connection: ClientConnection | None = None
-        self._connection, self.metadata = self._connect(time.monotonic() + timeout)
-        self._spec = Spec.from_json(self.metadata["spec"])
+        self._connection, self.metadata, self._spec = self._connect(time.monotonic() + timeout)
 
     @property
     def spec(self) -> Spec:
@@ -90,13 +93,18 @@ class PolicyClient:
         Raises:
             LaminarError: the server refuses the observation, its policy fails, or there is no answer in time.
         """
-        windows = as_windows(self.spec, obs, self.device)
+        windows = {key: value.detach() for key, value in as_windows(self.spec, obs, self.device).items()}
+        rows = len(next(iter(windows.values())))
         if noise is None and generator is not None and self.noise_shape is not None:
-            rows = len(next(iter(windows.values())))
             noise = torch.randn(rows, *self.noise_shape, generator=generator, device=generator.device)
-        message: dict[str, Any] = {"op": "sample", "obs": {key: value.numpy() for key, value in windows.items()}}
         if noise is not None:
-            message["noise"] = noise.detach().cpu().numpy()
+            noise = torch.as_tensor(noise, dtype=torch.float32).detach().cpu()
+        return torch.cat([self._sample(windows, noise, part) for part in _parts(rows, self.metadata["batch"])])
+
+    def _sample(self, windows: Mapping[str, Tensor], noise: Tensor | None, part: slice) -> Tensor:
+        message: dict[str, Any] = {"op": "sample", "obs": {key: value[part].numpy() for key, value in windows.items()}}
+        if noise is not None:
+            message["noise"] = noise[part].numpy()
         return torch.from_numpy(self._ask(message)["chunk"])
 
     def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
@@ -117,62 +125,58 @@ class PolicyClient:
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request, again where the connection breaks, and return its own answer."""
         begun = time.monotonic()
-        until = begun + self.timeout
+        until, pause = begun + self.timeout, _PAUSE[0]
         self._number += 1
         frame = pack(message | {"id": self._number})
         while True:
             try:
                 connection = self._connected(until)
                 connection.send(frame)
-                answer = self._answer(connection, until)
+                answer = unpack(connection.recv(timeout=max(until - time.monotonic(), 0.0)))
                 break
+            except TimeoutError as error:
+                self._drop()
+                raise self._late() from error
             except (WebSocketException, OSError) as error:  # the request is a question: asking twice does no harm
                 self._drop()
                 if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == _TOO_BIG:
                     raise LaminarError(f"{self.url}: {len(frame)} bytes are too many for one request") from error
+                if time.monotonic() + pause > until:
+                    raise self._late(str(error)) from error
+                time.sleep(pause)
+                pause = min(2 * pause, _PAUSE[1])
         if "error" in answer:
             raise LaminarError(f"{self.url}: {answer['error']}")
         self.timing = answer["server_timing"] | {"round_trip_ms": 1e3 * (time.monotonic() - begun)}
         return answer
 
-    def _answer(self, connection: ClientConnection, until: float) -> dict[str, Any]:
-        while True:
-            left = until - time.monotonic()
-            try:
-                answer = unpack(connection.recv(timeout=max(left, 0.0)))
-            except TimeoutError as error:
-                raise self._late() from error
-            if answer.get("id") in (self._number, None):
-                return answer
-            self.stale += 1
-
     def _connected(self, until: float) -> ClientConnection:
         """Return the connection, a new one to the same policy where it broke."""
         if self._connection is not None:
             return self._connection
-        connection, told = self._connect(until)
+        connection, told, _ = self._connect(until)
         for name in ("hash", "spec", "noise_shape"):
             if told[name] != self.metadata[name]:
-                connection.close()
+                connection.close_socket()
                 raise LaminarError(f"{self.url} serves another policy than before ({name} differs); connect anew")
         self._connection, self.metadata = connection, told
         self.reconnects += 1
         return connection
 
-    def _connect(self, until: float) -> tuple[ClientConnection, dict[str, Any]]:
+    def _connect(self, until: float) -> tuple[ClientConnection, dict[str, Any], Spec]:
         """Connect and read what the server says first, trying again while it is away."""
         pause, why = _PAUSE[0], ""
-        while (left := until - time.monotonic()) > 0:
+        while time.monotonic() < until:
             try:
-                return self._introduced(left)
-            except InvalidURI as error:
+                return self._introduced(until)
+            except (InvalidURI, ValueError) as error:  # of numbers that are no port, and names that are none
                 raise LaminarError(f"{self.url!r} is no address: {error}; write ws://HOST:PORT") from error
             except InvalidStatus as error:
                 code = error.response.status_code
-                hint = "; give its token=" if code == 401 else ""
-                raise LaminarError(f"{self.url} refuses with HTTP status {code}{hint}") from error
-            except InvalidHandshake as error:
-                raise LaminarError(f"{self.url} is no policy server: {error}") from error
+                if code not in _AWAY:
+                    hint = "; give its token=" if code == 401 else ""
+                    raise LaminarError(f"{self.url} refuses with HTTP status {code}{hint}") from error
+                why = f"HTTP status {code}"
             except (WebSocketException, OSError, TimeoutError) as error:
                 why = str(error) or type(error).__name__
             # so that many clients do not come back at the same moment
@@ -180,41 +184,59 @@ class PolicyClient:
             pause = min(2 * pause, _PAUSE[1])
         raise self._late(why)
 
-    def _introduced(self, seconds: float) -> tuple[ClientConnection, dict[str, Any]]:
+    def _introduced(self, until: float) -> tuple[ClientConnection, dict[str, Any], Spec]:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         connection = connect(
             self.url,
             additional_headers=headers,
             compression=None,
-            open_timeout=seconds,
+            open_timeout=max(until - time.monotonic(), 0.001),
             close_timeout=1,
             max_size=None,
             proxy=None,
         ).__enter__()  # which is the connection in all versions; `close` leaves it
         try:
-            told = unpack(connection.recv(timeout=seconds))
-            if told.get("server") != "laminar" or told.get("protocol") != PROTOCOL:
-                raise LaminarError(
-                    f"{self.url} speaks protocol {told.get('protocol')} of {told.get('server')!r:.40}, and this is "
-                    f"protocol {PROTOCOL} of 'laminar'; install the same version on both sides"
-                )
+            # a send to somebody who reads no more ends too, and with it the connection
+            seconds, rest = divmod(self.timeout, 1.0)
+            limit = struct.pack("@ll", int(seconds), int(1e6 * rest))
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            told = unpack(connection.recv(timeout=max(until - time.monotonic(), 0.0)))
+            return connection, told, self._understood(told)
         except BaseException:
-            connection.close()
+            connection.close_socket()
             raise
-        return connection, told
+
+    def _understood(self, told: Mapping[str, Any]) -> Spec:
+        """Return the policy's Spec from what a server says first."""
+        if told.get("server") != "laminar" or told.get("protocol") != PROTOCOL:
+            raise LaminarError(
+                f"{self.url} speaks protocol {told.get('protocol')} of {told.get('server')!r:.40}, and this is "
+                f"protocol {PROTOCOL} of 'laminar'; install the same version on both sides"
+            )
+        try:
+            for name in ("hash", "noise_shape"):
+                told[name]
+            if not told["batch"] >= 1:
+                raise ValueError("no batch")
+            return Spec.from_json(told["spec"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LaminarError(f"{self.url} does not tell what it serves: {error!r}") from error
 
     def _late(self, why: str = "") -> LaminarError:
         reason = f" ({why})" if why else ""
         return LaminarError(f"no answer of {self.url} within {self.timeout:g} s{reason}")
 
     def _drop(self) -> None:
+        """Leave a connection at once, without a word to the other side, which may not listen."""
         if self._connection is not None:
-            self._connection.close()
+            self._connection.close_socket()
         self._connection = None
 
     def close(self) -> None:
         """Leave the server."""
-        self._drop()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def __enter__(self) -> PolicyClient:
         """Return itself, connected."""
@@ -225,3 +247,9 @@ class PolicyClient:
     ) -> None:
         """Leave the server."""
         self.close()
+
+
+def _parts(rows: int, most: int) -> Iterator[slice]:
+    """Yield so many rows at a time."""
+    for first in range(0, max(rows, 1), most):
+        yield slice(first, first + most)

@@ -37,12 +37,15 @@ class Limits:
         Raises:
             LaminarError: names the number whose limits contradict each other.
         """
+        shapes = {np.shape(limit) for limit in (self.low, self.high, self.velocity, self.acceleration)}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise LaminarError(f"limits need one number for each of a command, got shapes {sorted(shapes)}")
         for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             if not low <= high:
                 raise LaminarError(f"{self.name(index)}: the lower limit {low:g} is above the upper one, {high:g}")
         for what, values in (("velocity", self.velocity), ("acceleration", self.acceleration)):
-            if len(values) != len(self.low) or not (values > 0).all():
-                raise LaminarError(f"limits of {what} must be above 0, one for each of the {len(self.low)} numbers")
+            if not (values > 0).all():
+                raise LaminarError(f"limits of {what} must be above 0")
 
     def name(self, index: int) -> str:
         """Return what a number is called."""
@@ -99,7 +102,13 @@ class SafetyFilter:
     """
 
     def __init__(self, limits: Limits, period: float) -> None:
-        """Command nothing before `start`."""
+        """Command nothing before `start`.
+
+        Raises:
+            LaminarError: a period of nothing.
+        """
+        if not 0 < period < np.inf:
+            raise LaminarError(f"the period must be above 0 s, got {period:g}")
         self.limits, self.period, self.cut = limits, period, 0
         self._position: Vector | None = None
         self._velocity = np.zeros_like(limits.low)
@@ -143,6 +152,8 @@ class SafetyFilter:
         inside = (position >= self.limits.low) & (position <= self.limits.high)
         reached = position + velocity * self.period
         reached = np.where(inside, np.clip(reached, self.limits.low, self.limits.high), reached)
+        if not np.isfinite(reached).all():
+            raise LaminarError("the command overflows; give limits of position, velocity or acceleration")
         self.cut += not np.allclose(reached, wanted, rtol=1e-9, atol=1e-12)
         self._position, self._velocity = reached, velocity
         return reached.copy()

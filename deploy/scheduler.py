@@ -18,6 +18,7 @@ from ..errors import LaminarError
 
 Actions = NDArray[np.float64]
 MERGES = ("replace", "append", "ensemble")
+_TOLERANCE = 0.75  # periods that a loop may be early or late for its next slot
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class ChunkScheduler:
         self.over = self.late = self.starved = 0
         self._merge, self._decay = merge, decay
         self._begin, self._next = 0.0, 0  # the first slot that was not handed out
+        self._asked_last: int | None = None  # slot that the loop asked for last
+        self._newest = -math.inf  # time of the newest chunk
         self._plan: dict[int, Actions] = {}  # slot -> (A,)
         self._said: dict[int, list[Actions]] = {}  # slot -> what chunks said of it, the oldest first
         self._last: Actions | None = None  # (A,) that was handed out last
@@ -76,11 +79,18 @@ class ChunkScheduler:
         """Begin an episode now and forget what was planned; returns its epoch, which its chunks have to carry."""
         self.epoch += 1
         self._begin, self._next, self._last = now, 0, None
+        self._asked_last, self._newest = None, -math.inf
         self._plan, self._said = {}, {}
         return self.epoch
 
     def slot(self, time: float) -> int:
-        """Return the slot whose beginning is nearest to a time."""
+        """Return the slot whose beginning is nearest to a time.
+
+        Raises:
+            LaminarError: the time is not finite.
+        """
+        if not math.isfinite(time):
+            raise LaminarError(f"a time must be finite, got {time}")
         return round((time - self._begin) / self.period)
 
     def add(self, chunk: Dated) -> bool:
@@ -93,20 +103,29 @@ class ChunkScheduler:
             raise LaminarError(f"a chunk needs finite actions (H, A), got shape {chunk.actions.shape}")
         first = self.slot(chunk.start)
         over = min(max(0, self._next - first), len(chunk.actions))
-        if chunk.epoch != self.epoch or over == len(chunk.actions):
+        overtaken = chunk.start < self._newest and self._merge != "ensemble"
+        if chunk.epoch != self.epoch or over == len(chunk.actions) or overtaken:
             self.late += 1
             return False
         self.over += over
-        fresh = {first + step: chunk.actions[step] for step in range(over, len(chunk.actions))}
+        self._newest = max(self._newest, chunk.start)
+        self._forget(first)  # what was before the newest observation is over, whoever asks for it or not
+        actions = np.array(chunk.actions)
+        fresh = {first + step: actions[step] for step in range(over, len(actions))}
         if self._merge == "append":
             self._plan = fresh | self._plan
         elif self._merge == "replace":
             self._plan = fresh
         else:
             for slot, action in fresh.items():
-                self._said.setdefault(slot, []).append(action)
+                self._said[slot] = [*self._said.get(slot, ()), action][-len(actions) :]
                 self._plan[slot] = self._mean(self._said[slot])
         return True
+
+    def _forget(self, before: int) -> None:
+        """Drop what is planned for slots before one."""
+        self._plan = {one: planned for one, planned in self._plan.items() if one >= before}
+        self._said = {one: said for one, said in self._said.items() if one >= before}
 
     def _mean(self, said: list[Actions]) -> Actions:
         weights = np.exp(-self._decay * np.arange(len(said)))
@@ -124,12 +143,29 @@ class ChunkScheduler:
 
         Actions of slots that nobody asked for are over. A slot without an action of its own gets the last one again.
         """
-        slot = self.slot(now)
+        slot = self._asked(now)
         action = self._plan.get(slot)
+        if action is None and self._last is None and self._plan and max(self._plan) < slot:
+            self.late += 1  # a first chunk that came when all of it was over
         self.starved += action is None and self._last is not None
         self._last = self._last if action is None else action
         if action is not None or self._last is not None:  # before the first chunk nothing is over: it is waited for
             self._next = max(self._next, slot + 1)
-        self._plan = {one: planned for one, planned in self._plan.items() if one > slot}
-        self._said = {one: said for one, said in self._said.items() if one > slot}
+        self._forget(slot + 1)
         return None if self._last is None else self._last.copy()
+
+    def _asked(self, now: float) -> int:
+        """Return the slot that a loop asks for: the next one, unless its clock is far away from that.
+
+        The grid is moved to where the loop asks first, so that jitter about half a period takes no slot twice and
+        leaves none out.
+        """
+        slot = self.slot(now)
+        if self._asked_last is None:
+            self._begin = now - slot * self.period
+        else:
+            following = self._asked_last + 1
+            if abs(now - self._begin - following * self.period) < _TOLERANCE * self.period:
+                slot = following
+        self._asked_last = slot
+        return slot

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from ..errors import LaminarError
 
@@ -61,8 +62,10 @@ class Supervisor:
             clock: seconds, steady.
 
         Raises:
-            LaminarError: a time is not above 0.
+            LaminarError: there is none, or a time is not above 0.
         """
+        if not watchdogs:
+            raise LaminarError("a supervisor needs a watchdog: a hold ends when every source was seen again")
         for source, seconds in watchdogs.items():
             if not seconds > 0:
                 raise LaminarError(f"the watchdog of {source} needs a time above 0 s, got {seconds:g}")
@@ -70,6 +73,7 @@ class Supervisor:
         self._watchdogs, self._clock = dict(watchdogs), clock
         self._lock = threading.RLock()
         self._state, self._since = State.IDLE, clock()
+        self._begun = self._since
         self._held = State.ARMED  # what a hold goes back to
         self._beats: dict[str, float] = {}
 
@@ -130,10 +134,13 @@ class Supervisor:
         """Follow the policy from now on.
 
         Raises:
-            LaminarError: it is not armed.
+            LaminarError: it is not armed, or something is missed.
         """
         with self._lock:
             self._need("run", State.ARMED, State.RUNNING)
+            missed = self.missed()
+            if missed:
+                raise LaminarError(f"cannot run: {self._told(missed)}")
             self._change(State.RUNNING, reason)
 
     def hold(self, reason: str) -> None:
@@ -149,7 +156,11 @@ class Supervisor:
                 self._change(State.IDLE, reason)
 
     def estop(self, reason: str) -> None:
-        """Command nothing from now on, until released. When this returns, the last command has been sent."""
+        """Command nothing from now on, until released. When this returns, the last command has been sent.
+
+        Not to be called inside `commanding` of the same thread, nor by a signal handler, which may interrupt it there
+        and cannot wait for it: let a handler set a flag, or call this in another thread.
+        """
         with self._lock:
             self._change(State.ESTOP, reason)
 
@@ -173,8 +184,9 @@ class Supervisor:
         """Return how long a state was held in all, up to now or a time of the clock."""
         with self._lock:
             until = self._clock() if until is None else until
-            times = [*self.log, Transition(until, self._state, self._state, "")]
-            return sum(b.time - a.time for a, b in zip(self.log, times[1:], strict=True) if a.after is state)
+            begun = Transition(self._begun, State.IDLE, State.IDLE, "")
+            times = [begun, *self.log, Transition(until, self._state, self._state, "")]
+            return sum(max(0.0, min(b.time, until) - a.time) for a, b in pairwise(times) if a.after is state)
 
     def _need(self, what: str, *states: State) -> None:
         if self._state not in states:
@@ -187,5 +199,6 @@ class Supervisor:
         if after is State.HOLD and self._state is not State.HOLD:
             self._held = self._state
         self._since = self._clock()
-        self.log.append(Transition(self._since, self._state, after, reason))
+        if after is not self._state or self.log[-1].reason != reason:
+            self.log.append(Transition(self._since, self._state, after, reason))
         self._state = after

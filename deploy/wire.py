@@ -21,6 +21,7 @@ _SCALAR = b"__npgeneric__"
 _KINDS = "biuf"  # booleans, whole numbers, floats: no objects, no structures, no text
 _AXES = 32  # of an array, at most
 _LONGEST = 8  # letters of a dtype
+_WIDEST = 8  # bytes of a number
 
 
 class WireError(LaminarError):
@@ -89,13 +90,14 @@ def _array(value: dict[Any, Any]) -> NDArray[Any]:
     except (TypeError, ValueError, SyntaxError) as error:
         raise WireError(f"no array has the dtype {_short(name)}") from error
     sizes = cast("list[Any]", shape)
-    if dtype.kind not in _KINDS or dtype.hasobject:
+    if dtype.kind not in _KINDS or dtype.hasobject or dtype.itemsize > _WIDEST:
         raise WireError(f"an array of dtype {_short(name)} is not taken, only numbers are")
     if len(sizes) > _AXES or not all(type(size) is int and size >= 0 for size in sizes):
         raise WireError(f"an array cannot have the shape {_short(repr(sizes))}")
     if math.prod(sizes) * dtype.itemsize != len(data):
         raise WireError(f"an array of shape {_short(repr(sizes))} and dtype {name} does not have {len(data)} bytes")
-    return np.frombuffer(data, dtype).reshape(sizes).copy()  # of its own, aligned memory, which may be written to
+    array = np.frombuffer(data, dtype).reshape(sizes)
+    return array.astype(dtype.newbyteorder("="))  # in the order of this machine, in memory that may be written to
 
 
 def _refused(code: int, data: bytes) -> Any:

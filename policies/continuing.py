@@ -81,8 +81,8 @@ def continued(
     Args:
         policy: a flow or diffusion, sampled by its solver; a critic behind it that does not act may be there.
         obs: as `PolicyModule.sample` takes it, B of them.
-        planned: (B, n, A) the actions of the last chunk from the moment of the observation on, raw units; the last one
-            stands for those that are missing, whose weights should be 0.
+        planned: (B, n, A), a tensor or an array, the actions of the last chunk from the moment of the observation on,
+            raw units; the last one stands for those that are missing, whose weights should be 0.
         weights: (H,) of `prefix_weights`.
         noise: (B, H, A).
         generator: of noise that is not given.
@@ -96,7 +96,12 @@ def continued(
     Raises:
         LaminarError: the policy has no steps to guide, or a shape does not fit.
     """
-    inner, spec = denoised_by(policy), policy.spec
+    if not isinstance(policy, PolicyModule):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LaminarError(
+            f"real-time chunking goes between the steps of a policy of tensors, not of {type(policy).__name__}; give "
+            "the policy itself, as `load_policy` opens it"
+        )
+    inner, spec, planned = denoised_by(policy), policy.spec, torch.as_tensor(planned, dtype=torch.float32)
     if not inner.process.predicts_data:
         raise LaminarError(
             "real-time chunking goes between the steps of a sample, which flow and diffusion have, and this policy is "
@@ -112,6 +117,8 @@ def continued(
         )
     if weights.shape != (spec.chunk,):
         raise LaminarError(f"weights have shape {tuple(weights.shape)}, expected ({spec.chunk},), one for each action")
+    if not (planned.isfinite().all() and weights.isfinite().all()):
+        raise LaminarError("planned actions and weights must be finite")
     planned = planned[:, : spec.chunk].to(inner.device)
     held = planned[:, -1:].expand(-1, spec.chunk - planned.shape[1], -1)
     target = inner.normalized(torch.cat([planned, held], dim=1))

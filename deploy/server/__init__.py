@@ -16,6 +16,7 @@ import hmac
 import ipaddress
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
@@ -65,20 +66,27 @@ class PolicyServer:
             seed: of noise that clients do not give.
 
         Raises:
-            LaminarError: other machines could connect, and there is no token.
+            LaminarError: other machines could connect, and there is no token; or a setting is out of its bounds.
         """
+        if not host or not 0 <= port <= 65535 or batch < 1:
+            raise LaminarError(
+                f"a server needs a host, a port of 0 to 65535 and a batch, got {host!r}, {port}, {batch}"
+            )
+        if token is not None and token != token.strip():
+            raise LaminarError("the token begins or ends with a blank, which no header can have; leave it out")
         if not token and not _is_loopback(host):
             raise LaminarError(
                 f"host={host} can be reached by other machines: give token=SECRET, which clients have to know, or "
                 "listen at 127.0.0.1"
             )
         self.url = ""
-        self._policy, self._batching = policy, Batching(policy, batch, seed)
+        self._policy, self._batch, self._seed = policy, batch, seed
         self._host, self._port, self._token = host, port, token
         self._metadata = pack(metadata(policy, batch))
         self._most_bytes = _OVERHEAD + batch * (frame_bytes(policy.spec) + 4 * _numbers(policy.noise_shape or ()))
         self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] = lambda: None
+        self._batching: Batching
+        self._stop: Callable[[], object] | None = None  # there while it runs
 
     def run(self, listening: Callable[[str], None] | None = None) -> None:
         """Serve until `close` is called from elsewhere, or Ctrl-C.
@@ -92,7 +100,10 @@ class PolicyServer:
         asyncio.run(self._run(listening or (lambda url: None)))
 
     async def _run(self, listening: Callable[[str], None]) -> None:
+        if self._stop is not None:
+            raise LaminarError(f"this server serves already, at {self.url}")
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._batching = Batching(self._policy, self._batch, self._seed)
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         answering = asyncio.create_task(self._batching.run())
         try:
@@ -104,26 +115,36 @@ class PolicyServer:
                 compression=None,  # observations hardly shrink, and it takes longer than sending them
                 max_size=self._most_bytes,
                 max_queue=2,
+                open_timeout=5,
+                close_timeout=1,
             ) as server:
                 port = next(iter(server.sockets)).getsockname()[1]
                 host = f"[{self._host}]" if ":" in self._host else self._host
                 self.url = f"ws://{host}:{port}"
                 listening(self.url)
                 await stop.wait()
-        except OSError as error:
-            reason = error.strerror or error
+        except (OSError, UnicodeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise LaminarError(f"cannot listen at {self._host}:{self._port}: {reason}; choose another port=") from error
         finally:
+            self._stop = None
             answering.cancel()
 
     async def _serve(self, connection: ServerConnection) -> None:
-        session = Session(self._batching)
+        session, gone = Session(self._batching), asyncio.ensure_future(connection.wait_closed())
         try:
             await connection.send(self._metadata)
             async for frame in connection:
-                await connection.send(await session.answer(frame))
+                answer = asyncio.ensure_future(session.answer(frame))
+                await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():  # nobody waits for it any more
+                    answer.cancel()
+                    return
+                await connection.send(answer.result())
         except ConnectionClosed:
             return
+        finally:
+            gone.cancel()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer or refuse what is no client; None lets it in."""
@@ -167,8 +188,10 @@ class PolicyServer:
 
     def close(self) -> None:
         """Stop serving; from any thread, and more than once if need be."""
-        self._stop()
-        self._stop = lambda: None
+        stop = self._stop
+        if stop is not None:
+            with suppress(RuntimeError):  # it ended by itself meanwhile
+                stop()
         if self._thread is not None:
             self._thread.join()
 
@@ -216,5 +239,7 @@ def _knows(request: Request, token: str) -> bool:
         given = request.headers.get("Authorization", "")
     except LookupError:  # several of them
         return False
+    # what is no text in a header came as surrogates, in some versions of websockets
+    bytes_given = given.encode("utf-8", "surrogateescape")
     said = [f"{scheme} {token}".encode() for scheme in ("Bearer", "Api-Key")]
-    return any([hmac.compare_digest(given.encode(), one) for one in said])
+    return any([hmac.compare_digest(bytes_given, one) for one in said])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class Batching:
         self._thread = ThreadPoolExecutor(1, "inference")
         self._waiting: asyncio.Queue[_Request] = asyncio.Queue()
         self._next: _Request | None = None  # came too late for the last call
+        self._again: deque[_Request] = deque()  # of a call that failed
 
     async def sample(self, windows: Windows, noise: Tensor | None) -> Answer:
         """Map checked windows {key: (B, h, ...)} and noise (B, *noise_shape), or None, to chunks.
@@ -81,7 +83,10 @@ class Batching:
                 try:
                     chunks = await loop.run_in_executor(self._thread, self._ask, batch)
                 except Exception as error:
-                    self._fail(batch, error)
+                    if len(batch) == 1:
+                        self._fail(batch[0], error)
+                    else:  # whose request it was is found out by asking for each alone
+                        self._again.extend(batch)
                     continue
                 took = 1e3 * (time.perf_counter() - started)
                 rows = sum(one.rows for one in batch)
@@ -93,11 +98,15 @@ class Batching:
 
     async def _batch(self) -> list[_Request]:
         """Return the requests of the next call, those of clients that have gone left out."""
+        while self._again:
+            one = self._again.popleft()
+            if not one.answer.done():
+                return [one]
         first, self._next = self._next or await self._waiting.get(), None
         batch, rows = [first], first.rows
         while not self._waiting.empty():
             one = self._waiting.get_nowait()
-            if one.answer.cancelled():
+            if one.answer.done():
                 continue
             if rows + one.rows > self.most:
                 self._next = one
@@ -123,9 +132,8 @@ class Batching:
         shape = (one.rows, *self.policy.noise_shape)
         return torch.randn(shape, generator=self._generator, device=self._generator.device)
 
-    def _fail(self, batch: Sequence[_Request], error: Exception) -> None:
-        """Tell each of the clients; what is no mistake of theirs is named as what it is."""
+    def _fail(self, one: _Request, error: Exception) -> None:
+        """Tell the client; what is no mistake of its own is named as what it is."""
         told = error if isinstance(error, LaminarError) else LaminarError(f"the policy failed: {error!r}")
-        for one in batch:
-            if not one.answer.done():
-                one.answer.set_exception(told)
+        if not one.answer.done():
+            one.answer.set_exception(told)

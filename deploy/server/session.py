@@ -42,6 +42,8 @@ class Session:
             found = await (self._sampled(message) if "op" in message else self._acted(message))
         except LaminarError as error:
             return _error(message, str(error))
+        except Exception as error:  # whatever a message made of anything led to: the connection and its client stay
+            return _error(message, f"this cannot be answered: {error!r}"[:300])
         answer, reply = found
         timing = {"infer_ms": answer.infer_ms, "queue_ms": answer.queue_ms, "batch": answer.batch}
         if self._last_ms is not None:
@@ -77,7 +79,7 @@ class Session:
             raise LaminarError("this policy takes no noise; leave it out")
         if not isinstance(given, np.ndarray):
             raise LaminarError(f"noise must be an array, got {type(given).__name__}")
-        noise = torch.from_numpy(given).float()
+        noise = torch.as_tensor(given).float()
         expected = (len(next(iter(windows.values()))), *shape)
         if noise.shape != expected:
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}")
@@ -93,7 +95,8 @@ def checked(spec: Spec, obs: Mapping[str, Any]) -> Windows:
         LaminarError: a key is missing or unknown, a shape or type is wrong, or a value is not finite.
     """
     windows = as_windows(spec, obs, None)
-    check_values(spec, {key: value.flatten(0, 1) for key, value in windows.items()})
+    known = {key: value for key, value in windows.items() if key in spec.observation}
+    check_values(spec, windows | {key: value.flatten(0, 1) for key, value in known.items()})
     if not all(len(value) for value in windows.values()):
         raise LaminarError("the observations are of no robot at all")
     return Windows(windows)

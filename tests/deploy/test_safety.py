@@ -161,6 +161,15 @@ def test_mistakes() -> None:
         limits(low=2.0)
     with pytest.raises(LaminarError, match="limits of velocity must be above 0"):
         limits(velocity=0.0)
+    with pytest.raises(LaminarError, match="one number for each of a command"):
+        Limits(np.zeros(2), np.ones(3), np.ones(2), np.ones(2))
+    for period in (0.0, -0.02, np.nan, np.inf):
+        with pytest.raises(LaminarError, match="the period must be above 0"):
+            SafetyFilter(limits(), period)
+    free = SafetyFilter(limits(-np.inf, np.inf, np.inf, np.inf), 0.001)
+    free.start(np.array([-1e308]))
+    with pytest.raises(LaminarError, match="overflows"):
+        free.command(np.array([1e308]))
     filtered = SafetyFilter(limits(), PERIOD)
     with pytest.raises(LaminarError, match="was not started"):
         filtered.command(np.zeros(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import threading
 import time
 import urllib.request
@@ -21,7 +22,7 @@ from websockets.sync.client import connect
 import laminar
 from laminar.data.load import load_episodes
 from laminar.deploy.client import PolicyClient
-from laminar.deploy.server import PolicyServer
+from laminar.deploy.server import PolicyServer, metadata
 from laminar.deploy.wire import pack, unpack
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
@@ -181,6 +182,9 @@ ARM = np.zeros((1, 3), np.float32)
         ({"op": "sample", "id": 1, "obs": {}}, "the observation is empty"),
         ({"op": "sample", "id": 1, "obs": {"amr": ARM}}, "'arm' is missing"),
         ({"op": "sample", "id": 1, "obs": {"arm": ARM, "more": ARM}}, "has no observation 'more'"),
+        ({"op": "sample", "id": 1, "obs": {"arm": ARM, "more": np.zeros(3)}}, "has no observation 'more'"),
+        ({"op": "sample", "id": 1, "obs": {"arm": np.zeros((1, 3), np.longdouble)}}, "dtype"),
+        ({"op": "sample", "id": 1, "obs": {"arm": ARM}, "noise": np.zeros((1, 3), ">f4")}, "noise has shape"),
         ({"op": "sample", "id": 1, "obs": {"arm": np.zeros((1, 4))}}, "shape"),
         ({"op": "sample", "id": 1, "obs": {"arm": np.zeros((0, 3))}}, "no robot at all"),
         ({"op": "sample", "id": 1, "obs": {"arm": np.full((1, 3), np.nan)}}, "nan"),
@@ -224,8 +228,9 @@ def test_frames_that_are_too_large(server: PolicyServer, client: PolicyClient) -
         connection.send(bytes(2**20))
         with pytest.raises(ConnectionClosed, match="1009"):
             connection.recv(timeout=5)
+    client.metadata["batch"] = 2**14
     with pytest.raises(LaminarError, match="are too many for one request"):
-        client.sample(state(2**17))
+        client.sample(state(2**14))
     assert client.sample(state(1)).shape == (1, 4, 2)
 
 
@@ -260,7 +265,118 @@ def test_an_address_that_is_taken(server: PolicyServer, policy: GenerativePolicy
         PolicyServer(policy, port=port).run()
 
 
+def test_one_bad_request_spoils_no_other(policy: GenerativePolicy) -> None:
+    """The policy refuses a row; who was asked for in the same call is answered."""
+    slow, entered, go_on = Slow(policy), threading.Event(), threading.Event()
+    slow.before = lambda: (entered.set(), go_on.wait(10))
+    sample, found = slow.sample, {}
+
+    def picky(obs: Any, noise: Any = None, generator: Any = None) -> torch.Tensor:
+        chunks = sample(obs, noise, generator)
+        if (obs["arm"] > 100).any():
+            raise ValueError("too far")
+        return chunks
+
+    slow.sample = picky
+    with PolicyServer(slow, port=0, batch=4) as server:
+
+        def ask(number: int) -> None:
+            with PolicyClient(server.url, timeout=20) as client:
+                try:
+                    found[number] = client.sample(torch.full((1, 3), 1000.0 if number == 2 else 0.0))
+                except LaminarError as error:
+                    found[number] = str(error)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+        threads[0].start()
+        assert entered.wait(10)
+        for thread in threads[1:]:
+            thread.start()
+        wait_until(lambda: server._batching._waiting.qsize() == 3)
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    assert "the policy failed: ValueError('too far')" in found.pop(2)
+    assert all(isinstance(chunk, torch.Tensor) for chunk in found.values())
+
+
+def test_a_server_begins_and_ends_more_than_once(policy: GenerativePolicy) -> None:
+    server = PolicyServer(policy, port=0)
+    for _ in range(2):
+        with server, PolicyClient(server.url) as client:
+            assert client.sample(state(1)).shape == (1, 4, 2)
+            with pytest.raises(LaminarError, match="this server serves already"):
+                server.run()
+        server.close()
+
+
+def test_closing_waits_for_nobody(policy: GenerativePolicy) -> None:
+    with PolicyServer(policy, port=0) as server:
+        host, port = server.url.removeprefix("ws://").split(":")
+        silent = socket.create_connection((host, int(port)))  # never makes its handshake
+        frozen = PolicyClient(server.url)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 7
+    silent.close()
+    frozen.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"host": ""}, "a server needs a host"),
+        ({"port": 70000}, "a server needs a host, a port of 0 to 65535"),
+        ({"batch": 0}, "and a batch"),
+        ({"token": " opens"}, "begins or ends with a blank"),
+    ],
+)
+def test_settings_of_a_server(policy: GenerativePolicy, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(LaminarError, match=told):
+        PolicyServer(policy, **given)
+
+
+def test_more_robots_than_a_call_takes(policy: GenerativePolicy, client: PolicyClient) -> None:
+    noise = torch.randn(20, *policy.noise_shape)
+    torch.testing.assert_close(client.sample(state(20), noise), policy.sample(state(20), noise))
+
+
 class TestClient:
+    def test_a_server_that_reads_no_more_holds_nobody_up(self, policy: GenerativePolicy) -> None:
+        """Its buffers fill up, and a send that waits for it would wait for ever."""
+        from websockets.sync.server import serve
+
+        leave = threading.Event()
+
+        def stuck(connection: Any) -> None:
+            connection.send(pack(metadata(policy, 16)))
+            leave.wait(20)
+
+        with serve(stuck, "127.0.0.1", 0, max_size=None) as stuck_server:
+            threading.Thread(target=stuck_server.serve_forever, daemon=True).start()
+            port = stuck_server.socket.getsockname()[1]
+            client = PolicyClient(f"ws://127.0.0.1:{port}", timeout=0.4)
+            client.metadata["batch"] = 2**19
+            for _ in range(3):
+                begun = time.monotonic()
+                with pytest.raises(LaminarError, match="no answer of"):
+                    client.sample(torch.zeros(2**19, 3))
+                assert time.monotonic() - begun < 3
+            leave.set()
+            client.close()
+
+    def test_what_does_not_tell_what_it_serves_leaves_nothing_open(self, server: PolicyServer) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for told in ({"protocol": 1}, {"protocol": 1, "spec": 3}, {"protocol": 1, "spec": {}, "hash": None}):
+            server._metadata = pack({"server": "laminar", **told})
+            with pytest.raises(LaminarError, match="does not tell what it serves"):
+                PolicyClient(server.url)
+        wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)
+
+    @pytest.mark.parametrize("url", ["ws://127.0.0.1:99999", "ws://127.0.0.1:abc", "ws://[::1", "http://127.0.0.1:9"])
+    def test_no_address(self, url: str) -> None:
+        with pytest.raises(LaminarError, match="is no address"):
+            PolicyClient(url, timeout=0.5)
+
     def test_nobody_there(self) -> None:
         with pytest.raises(LaminarError, match=r"no answer of ws://127\.0\.0\.1:9 within 0\.3 s"):
             PolicyClient("ws://127.0.0.1:9", timeout=0.3)
@@ -288,7 +404,7 @@ class TestClient:
             client.timeout = 5.0
             found = client.sample(state(1), noise[1])
             assert torch.equal(found, policy.sample(state(1), noise[1]))
-            assert client.stale == 1
+            assert client.reconnects == 1, "the connection that waited was left"
 
     def test_it_connects_again(self, policy: GenerativePolicy) -> None:
         noise = torch.randn(1, *policy.noise_shape)

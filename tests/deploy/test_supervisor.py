@@ -87,6 +87,27 @@ def test_nothing_is_armed_that_sees_nothing(clock: Clock) -> None:
         supervisor.beat("obs")
     with pytest.raises(LaminarError, match="the watchdog of eye needs a time above 0 s, got 0"):
         Supervisor({"eye": 0.0})
+    with pytest.raises(LaminarError, match="needs a watchdog"):
+        Supervisor({})
+
+
+def test_nothing_runs_that_was_armed_long_ago(clock: Clock) -> None:
+    supervisor = Supervisor({"observation": 0.1}, clock)
+    supervisor.beat("observation")
+    supervisor.arm()
+    clock.now += 10
+    with pytest.raises(LaminarError, match=r"cannot run: no observation for 10\.000 s"):
+        supervisor.run()
+
+
+def test_a_hold_that_goes_on_is_one_line_in_the_log(running: Supervisor, clock: Clock) -> None:
+    for _ in range(100):
+        running.hold("operator")
+        clock.now += 0.01
+    assert [one.reason for one in running.log].count("operator") == 3, "armed, run and held by the operator, each once"
+    assert running.seconds_in(State.HOLD) == pytest.approx(1.0)
+    assert running.seconds_in(State.IDLE) == 0
+    assert running.seconds_in(State.HOLD, until=clock.now - 0.5) == pytest.approx(0.5)
 
 
 def test_an_emergency_stop_stays(running: Supervisor) -> None:

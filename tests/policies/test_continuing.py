@@ -15,6 +15,7 @@ from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy
 from laminar.policies.continuing import MOST, Inpainting, continued, prefix_weights
 from laminar.policies.processes.solvers import Level
+from laminar.policies.runtimes.accelerate import accelerate
 
 
 def test_weights() -> None:
@@ -128,6 +129,14 @@ def test_mistakes(make_policy: Callable[..., GenerativePolicy]) -> None:
     for shape in ((1, 0, 2), (2, 4, 2), (1, 4, 3), (4, 2)):
         with pytest.raises(LaminarError, match="planned actions have shape"):
             continued(policy, obs, torch.zeros(shape), torch.zeros(8))
+    for planned, weights in (
+        (np.full((1, 4, 2), np.nan), torch.zeros(8)),
+        (np.zeros((1, 4, 2)), torch.full((8,), np.nan)),
+    ):
+        with pytest.raises(LaminarError, match="must be finite"):
+            continued(policy, obs, planned, weights)
+    with pytest.raises(LaminarError, match="not of Accelerated; give the policy itself"):
+        continued(accelerate(policy, "eager"), obs, np.zeros((1, 4, 2)), torch.zeros(8))
     with pytest.raises(LaminarError, match=r"weights have shape \(7,\), expected \(8,\)"):
         continued(policy, obs, torch.zeros(1, 4, 2), torch.zeros(7))
     for process in ("meanflow", "ctm", "direct"):
