@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -80,6 +81,8 @@ class _Run:
     """One run in one process, of one or more seeds: what the loop needs at hand."""
 
     def __init__(self, config: TrainConfig, group: Group, given: PolicyModule | None = None) -> None:
+        if config.seeds is not None:  # the order in which a resumed run finds them: digits may depend on the place
+            config = replace(config, seeds=sorted(config.seeds))
         self.config, self.group = config, group
         if group.size > 1 and config.seeds is not None:
             raise LaminarError("seeds=[…] train together in one process; start them without torchrun")

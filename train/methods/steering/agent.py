@@ -21,7 +21,7 @@ class Agent(nn.Module):
 
     Attributes:
         policy: the base, behind what is learned of it: steered, edited, or both.
-        actor: of noises, that learns; the policy's may be its slow copy. There only where noises are learned.
+        learning_actor: of noises, where the policy's is its slow copy; see `actor`.
         critic: Q(s, a) of the executed part of a normalized chunk.
         target: its slow copy.
         noise_critic: Q(s, w) of the base's noise, which the actor climbs; there only where noises are learned.
@@ -39,10 +39,10 @@ class Agent(nn.Module):
         self.target = deepcopy(self.critic)
         self.noise_critic: Critic
         self.log_temperature: nn.Parameter
-        self.actor: NoiseActor
+        self.learning_actor: NoiseActor
+        if config.averages:
+            self.learning_actor = deepcopy(self.steered.noise_actor)
         if config.steer:
-            acting = self.steered.noise_actor
-            self.actor = deepcopy(acting) if config.averages else acting
             width = spec.history * base.condition_dim
             self.noise_critic = Critic(config.critic, width, self.steered.noise_actor.noise_dim)
             self.log_temperature = nn.Parameter(torch.tensor(config.temperature).log())
@@ -53,6 +53,11 @@ class Agent(nn.Module):
         found = self.policy.composed_of if self.config.edits else self.policy
         assert isinstance(found, Steered)  # asked only where noises are learned
         return found
+
+    @property
+    def actor(self) -> NoiseActor:
+        """The actor of noises that learns; the policy's own, or what that is a slow copy of."""
+        return self.learning_actor if self.config.averages else self.steered.noise_actor
 
     @property
     def edited(self) -> Edited:
@@ -68,6 +73,8 @@ class Agent(nn.Module):
 
     def part_of(self, name: str) -> str | None:
         """Part that a parameter belongs to; None for those of the base, which may have actors of its own."""
+        if name.startswith("learning_actor."):
+            return "actor"
         if not name.startswith("policy."):
             return name.split(".")[0]
         inside = name.removeprefix("policy.")

@@ -55,7 +55,7 @@ def test_recorded_chunks(toy: Any, build: Any, demos: str, n_step: int) -> None:
 
 
 def test_half_of_a_batch_is_recorded_and_stays(build: Any, demos: str) -> None:
-    improver = build(demos, "method.replay=30", "method.warm_up=200", "env.steps=300")
+    improver = build(demos, "method.replay=30", "method.warm_up=200", "env.steps=300", "method.demonstrations=0.5")
     before = {name: value.clone() for name, value in kept(improver).items()}
     improver.collect(0)
     assert len(improver.executed) == 30, "new ones replaced each other"
