@@ -18,18 +18,16 @@ from websockets.sync.client import ClientConnection, connect
 
 from ..data.spec import Spec
 from ..errors import LaminarError
-from ..policies.acting import Actor
+from ..policies.acting import Acts
 from ..policies.observations import Observation, as_windows
-from .wire import pack, unpack
+from .wire import PROTOCOL, pack, unpack
 
-PROTOCOL = 1
-"""Version of the messages that are spoken here."""
 _TOO_BIG = 1009  # of the websocket protocol
 _AWAY = (502, 503, 504)  # HTTP statuses of a proxy whose server is not there
 _PAUSE = (0.05, 1.0)  # seconds between attempts to connect again, the first one and the longest
 
 
-class PolicyClient:
+class PolicyClient(Acts):
     """Samples from a policy on a server, and acts by it; history and chunk are kept here.
 
     For one thread at a time. A connection that breaks is made again, within `timeout`. One on which an answer did not
@@ -58,7 +56,6 @@ class PolicyClient:
         self.reconnects = 0
         self.timing: dict[str, float] = {}
         self._number = 0
-        self._actor: Actor | None = None
         self._connection: ClientConnection | None = None
         self._connection, self.metadata, self._spec = self._connect(time.monotonic() + timeout)
 
@@ -107,21 +104,6 @@ class PolicyClient:
             message["noise"] = noise[part].numpy()
         return torch.from_numpy(self._ask(message)["chunk"])
 
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
-        """Return the actions (B, A) of this moment, or (A,) of a single observation, as `PolicyModule.act` does."""
-        return self.actor.act(obs, noise)
-
-    @property
-    def actor(self) -> Actor:
-        """The one of `act`, as `PolicyModule.actor`."""
-        self._actor = self._actor or Actor(self)
-        return self._actor
-
-    def reset(self, mask: Any = None) -> None:
-        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""
-        if self._actor is not None:
-            self._actor.reset(mask)
-
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request, again where the connection breaks, and return its own answer."""
         begun = time.monotonic()
@@ -145,6 +127,9 @@ class PolicyClient:
                     raise self._late(str(error)) from error
                 time.sleep(pause)
                 pause = min(2 * pause, _PAUSE[1])
+            except BaseException:  # Ctrl-C: an answer that comes now must not be that of the next request
+                self._drop()
+                raise
         if "error" in answer:
             raise LaminarError(f"{self.url}: {answer['error']}")
         self.timing = answer["server_timing"] | {"round_trip_ms": 1e3 * (time.monotonic() - begun)}

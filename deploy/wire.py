@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..errors import LaminarError
 
+PROTOCOL = 1
+"""Version of what clients and servers say; one of another version is refused."""
 _ARRAY, _DATA, _DTYPE, _SHAPE = b"__ndarray__", b"data", b"dtype", b"shape"
 _SCALAR = b"__npgeneric__"
 _KINDS = "biuf"  # booleans, whole numbers, floats: no objects, no structures, no text

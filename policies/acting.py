@@ -177,6 +177,29 @@ class Actor:
         self._plans.reset(slots)
 
 
+class Acts:
+    """A policy that is no module and brings its actor along, as `PolicyModule` does."""
+
+    _actor: Actor | None = None
+
+    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
+        """Return the actions (B, A) of this moment, or (A,) of a single observation: `Actor.act`."""
+        return self.actor.act(obs, noise)
+
+    @property
+    def actor(self) -> Actor:
+        """The one of `act`; its `out_of_range` tells how far observations were from the training data."""
+        if self._actor is None:
+            assert isinstance(self, Policy)  # what this is added to
+            self._actor = Actor(self)
+        return self._actor
+
+    def reset(self, mask: Any = None) -> None:
+        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""
+        if self._actor is not None:
+            self._actor.reset(mask)
+
+
 def _as_mask(mask: Any, slots: int) -> Mask:
     """Return a mask on the host; one of any length while the number of slots is unknown (0)."""
     values = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)

@@ -30,12 +30,10 @@ from ...data.spec import Spec
 from ...errors import LaminarError
 from ...policies.policy import Policy
 from ...version import __version__
-from ..wire import pack
+from ..wire import PROTOCOL, pack
 from .batching import Batching
 from .session import Session
 
-PROTOCOL = 1
-"""Version of the messages; a client of another one is refused by itself."""
 _OVERHEAD = 64 * 1024  # bytes of a frame beside its observations: names, noise
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...data.spec import Spec
 from ...errors import LaminarError, nearest
-from ..acting import Actor
+from ..acting import Acts
 from ..guided import Acting, acting_of
 from ..guided.fitting import unsuited
 from ..module import PolicyModule
@@ -27,7 +27,7 @@ from .program import SamplingProgram
 CAPACITY = 8  # loops kept; each holds its buffers, and on a GPU a pool of memory
 
 
-class Accelerated:
+class Accelerated(Acts):
     """A policy whose sampling loop was built by a runtime; made by `accelerate`.
 
     The weights are those of the given policy, not copies. Samples carry no gradient. Weights that change in place are
@@ -48,7 +48,6 @@ class Accelerated:
         self.why: list[str] = []
         self._loops: OrderedDict[tuple[int, Any], Prepared] = OrderedDict()
         self._build_seconds = 0.0
-        self._actor: Actor | None = None
         for size in self.sizes:
             self.loop(size)
 
@@ -85,21 +84,6 @@ class Accelerated:
     def checkpoint_hash(self) -> str:
         """Hash of the source's weights."""
         return self.source.checkpoint_hash()
-
-    def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
-        """Return the actions (B, A) of this moment, or (A,) of a single observation, as `PolicyModule.act` does."""
-        return self.actor.act(obs, noise)
-
-    @property
-    def actor(self) -> Actor:
-        """The one of `act`, as `PolicyModule.actor`."""
-        self._actor = self._actor or Actor(self)
-        return self._actor
-
-    def reset(self, mask: Any = None) -> None:
-        """Let the actor of `act` forget the slots in `mask` (B,) bool, or all."""
-        if self._actor is not None:
-            self._actor.reset(mask)
 
     def __call__(
         self,

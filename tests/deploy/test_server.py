@@ -406,6 +406,19 @@ class TestClient:
             assert torch.equal(found, policy.sample(state(1), noise[1]))
             assert client.reconnects == 1, "the connection that waited was left"
 
+    def test_an_answer_after_ctrl_c_is_not_that_of_the_next_request(
+        self, policy: GenerativePolicy, client: PolicyClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        noise = torch.randn(2, 1, *policy.noise_shape)
+
+        def interrupted(timeout: float) -> bytes:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(client._connection, "recv", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.sample(state(1), noise[0])
+        assert torch.equal(client.sample(state(1), noise[1]), policy.sample(state(1), noise[1]))
+
     def test_it_connects_again(self, policy: GenerativePolicy) -> None:
         noise = torch.randn(1, *policy.noise_shape)
         with PolicyServer(policy, port=0) as server:
