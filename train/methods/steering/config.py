@@ -38,10 +38,10 @@ class Config:
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
     # Share of the noise actor that a slow copy takes over, which acts in its place and is what is saved; 1 has no copy.
     # What is learned oscillates about what is good: its average does less.
-    actor_rate: float = number(1.0, above=0, most=1)
+    actor_rate: float = number(0.001, above=0, most=1)
     pessimism: float = number(0.5, least=0)  # deviations of the heads below their mean, of values that are climbed
     entropy_backup: bool = False  # the entropy of the actor is part of the returns that the critic learns (SAC)
-    target_entropy: float = number(0.7)  # of the actor, for each number of noise; the temperature follows it
+    target_entropy: float = number(1.0)  # of the actor, for each number of noise; the temperature follows it
     temperature: float = number(0.003, above=0)  # of the entropy in the actor's loss, at first
     # Weight of log pi(w) - log N(w; 0, 1) in the actor's loss at first, in units of Q; it fades.
     prior: float = number(0.0, least=0)

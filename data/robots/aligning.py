@@ -1,0 +1,126 @@
+"""Several sources that tick on their own, seen at one instant: live on a robot, and in a bag that is read.
+
+An instant is one that every source has reached: that of the newest message of the slowest one. From each source comes
+the newest message that is not younger, so that nothing of the future is seen, and what belongs together stays so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...errors import LaminarError
+from .messages import Message, stamp_of
+
+_KEPT = 64  # messages of a source: seconds of the fastest ones
+_CLOSE = 1e-6  # seconds that two stamps of one moment may differ by
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message, when it was measured, and when it came.
+
+    Attributes:
+        stamp: seconds of the robot's clock; of a message without one, when it came, in that clock.
+        arrival: seconds of this machine's steady clock.
+        message: the message.
+    """
+
+    stamp: float
+    arrival: float
+    message: Message
+
+
+class Sources:
+    """The newest messages of some topics; written to by one thread or several, read by others.
+
+    Attributes:
+        topics: of which an instant needs a message each.
+    """
+
+    def __init__(self, topics: list[str]) -> None:
+        """Know nothing yet."""
+        self.topics = list(topics)
+        self._lock = threading.Lock()
+        self._new = threading.Condition(self._lock)
+        self._kept: dict[str, deque[Seen]] = {topic: deque(maxlen=_KEPT) for topic in topics}
+
+    def add(self, topic: str, message: Message, arrival: float, now: float) -> Seen:
+        """Keep a message.
+
+        Args:
+            topic: one of `topics`.
+            message: of it.
+            arrival: of the steady clock.
+            now: of the robot's clock, which stands for a stamp that is missing.
+        """
+        stamp = stamp_of(message)
+        seen = Seen(now if stamp is None else stamp, arrival, message)
+        with self._new:
+            kept = self._kept[topic]
+            if not kept or seen.stamp >= kept[-1].stamp:
+                kept.append(seen)
+            else:  # a clock that was set back begins anew; one message that was overtaken is put where it belongs
+                later = [one for one in kept if one.stamp > seen.stamp]
+                earlier = [one for one in kept if one.stamp <= seen.stamp]
+                if earlier:
+                    kept.clear()
+                    kept.extend([*earlier, seen, *later])
+                else:
+                    kept.clear()
+                    kept.append(seen)
+            self._new.notify_all()
+        return seen
+
+    def clear(self) -> None:
+        """Forget everything, such as what was before a reset."""
+        with self._lock:
+            for kept in self._kept.values():
+                kept.clear()
+
+    def newest(self) -> dict[str, Seen]:
+        """Return topic -> newest message, of the topics that have one."""
+        with self._lock:
+            return {topic: kept[-1] for topic, kept in self._kept.items() if kept}
+
+    def wait(self, after: float, timeout: float) -> bool:
+        """Wait until there is an instant later than `after`, at most so many seconds; returns whether there is."""
+        with self._new:
+            return self._new.wait_for(lambda: self._instant() is not None and self._instant() > after, timeout)  # pyright: ignore[reportOptionalOperand]
+
+    def instant(self) -> float | None:
+        """Return the latest time that every source has reached; None before all were heard of."""
+        with self._lock:
+            return self._instant()
+
+    def _instant(self) -> float | None:
+        if not all(self._kept.values()):
+            return None
+        return min(kept[-1].stamp for kept in self._kept.values())
+
+    def at(self, instant: float) -> dict[str, Seen]:
+        """Return topic -> newest message that is not younger than an instant.
+
+        Raises:
+            LaminarError: a source has none that is old enough.
+        """
+        with self._lock:
+            found = {topic: _before(kept, instant) for topic, kept in self._kept.items()}
+        late = [topic for topic, seen in found.items() if seen is None]
+        if late:
+            raise LaminarError(f"no message of {late[0]} is as old as {instant:.3f} s")
+        return {topic: seen for topic, seen in found.items() if seen is not None}
+
+
+def _before(kept: deque[Seen], instant: float) -> Seen | None:
+    for seen in reversed(kept):
+        if seen.stamp <= instant + _CLOSE:
+            return seen
+    return None
+
+
+def messages(seen: Mapping[str, Seen]) -> dict[str, Message]:
+    """Return topic -> message."""
+    return {topic: one.message for topic, one in seen.items()}

@@ -1,0 +1,214 @@
+"""A robot in one file: what it shows, what moves it, and within which limits; for recording, training and deploying.
+
+robot = load_robot("playroom")          # configs/robot/playroom.yaml, or the path of any file
+robot.spec                              # what a policy has to fit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ...errors import LaminarError, nearest
+from ..spec import Feature, Spec
+
+AXES = {3: ("x", "y", "z"), 4: ("x", "y", "z", "w")}
+"""Names of the numbers of a vector and of a quaternion."""
+ANGLES = ("roll", "pitch", "yaw")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some numbers of a message.
+
+    Attributes:
+        topic: whose messages have them.
+        field: where, with dots: "position", "pose.orientation", "data".
+        names: of the numbers. In a message with names of its own (JointState, JointTrajectory) they are found by them.
+        euler: the field is a quaternion, and the numbers are its fixed-axis roll, pitch and yaw in radians.
+        scale: what they are multiplied by, such as 0.0174533 for degrees.
+    """
+
+    topic: str
+    field: str
+    names: tuple[str, ...]
+    euler: bool = False
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """How many they are."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A picture of a topic, Image or CompressedImage.
+
+    Attributes:
+        topic: whose messages are pictures.
+        height, width: in pixels, of what a policy sees.
+        resize: whether pictures of another size are resized; else they are refused.
+    """
+
+    topic: str
+    height: int
+    width: int
+    resize: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a topic is told of an action.
+
+    Attributes:
+        topic: its name.
+        field: where in its message the numbers go, as in `Part`.
+        names: of the numbers, in the order of the action.
+        measured: where they can be read, for numbers that are positions; () for those that are changes or velocities.
+        rest: of numbers without `measured`, what brings the robot to rest; None keeps the last one, as a gripper does.
+        low, high: limits of each.
+        velocity, acceleration: how fast each may change, in units a second and a second squared.
+        euler: the numbers are roll, pitch and yaw, and the field is a quaternion.
+        frame: `frame_id` of its header.
+        points: of a JointTrajectory, one a control period: what is planned beyond the first bridges a late one.
+    """
+
+    topic: str
+    field: str
+    names: tuple[str, ...]
+    measured: tuple[Part, ...] = ()
+    rest: tuple[float | None, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    velocity: tuple[float, ...] = ()
+    acceleration: tuple[float, ...] = ()
+    euler: bool = False
+    frame: str = ""
+    points: int = 3
+
+    @property
+    def width(self) -> int:
+        """How many they are."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Seconds after which something is missed.
+
+    Attributes:
+        arrival: since the last message of each topic came.
+        stamp: since the moment that its stamp names.
+        actions: since the policy's last chunk, while it runs.
+        transport: without a connection.
+        heartbeat: since the last message of `Robot.heartbeat`, where there is one.
+    """
+
+    arrival: float = 0.25
+    stamp: float = 0.25
+    actions: float = 0.5
+    transport: float = 0.25
+    heartbeat: float = 0.5
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot.
+
+    Attributes:
+        name: of the robot.
+        dialect: "ros1" or "ros2", what its bridge writes.
+        rate_hz: control periods a second.
+        types: topic -> type of its messages; topics have their full names here.
+        observation: key -> parts, one after the other, or a camera.
+        units: key, or "action", -> unit, as in `Feature`.
+        action: outputs, one after the other.
+        watch: watchdogs.
+        reset, estop, seed, success, heartbeat: topics and services by these roles; "" where there is none.
+        source: the file, for messages.
+    """
+
+    name: str
+    dialect: str
+    rate_hz: float
+    types: Mapping[str, str]
+    observation: Mapping[str, tuple[Part, ...] | Camera]
+    action: tuple[Output, ...]
+    units: Mapping[str, str] = field(default_factory=lambda: {})
+    watch: Watch = Watch()
+    reset: str = ""
+    estop: str = ""
+    seed: str = ""
+    success: str = ""
+    heartbeat: str = ""
+    source: str = ""
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of all numbers of an action."""
+        return tuple(name for output in self.action for name in output.names)
+
+    @property
+    def spec(self) -> Spec:
+        """Keys, shapes, names, units, limits and rate, as a policy's."""
+        features: dict[str, Feature] = {}
+        for key, shown in self.observation.items():
+            unit = self.units.get(key, "")
+            if isinstance(shown, Camera):
+                features[key] = Feature((shown.height, shown.width, 3), "uint8", unit)
+            else:
+                names = tuple(name for part in shown for name in part.names)
+                features[key] = Feature((len(names),), "float32", unit, names)
+        low, high = (tuple(x for output in self.action for x in limit(output)) for limit in (_low, _high))
+        names = self.action_names
+        action = Feature((len(names),), unit=self.units.get("action", ""), names=names)
+        bounded = all(abs(x) != float("inf") for x in (*low, *high))
+        return Spec(features, action, low if bounded else None, high if bounded else None, rate_hz=self.rate_hz)
+
+    def fitting(self, spec: Spec) -> Robot:
+        """Return the robot with the observations that a policy sees, in its order.
+
+        Args:
+            spec: the policy's.
+
+        Raises:
+            LaminarError: a key, width, unit, name or the rate differs; names both sides.
+        """
+        missing = [key for key in spec.observation if key not in self.observation]
+        if missing:
+            raise LaminarError(
+                f"the policy sees '{missing[0]}', which robot {self.name} does not show (it shows "
+                f"{sorted(self.observation)}){nearest(missing[0], self.observation)}; add it to {self.source}"
+            )
+        fit = replace(self, observation={key: self.observation[key] for key in spec.observation})
+        spec.check_compatible(fit.spec, "the policy", f"robot {self.name}")
+        pairs = [(f"observation '{key}'", spec.observation[key], fit.spec.observation[key]) for key in spec.observation]
+        for what, mine, its in [*pairs, ("action", spec.action, fit.spec.action)]:
+            if mine.names and its.names and mine.names != its.names:
+                raise LaminarError(
+                    f"{what} is {', '.join(mine.names)} for the policy and {', '.join(its.names)} for robot "
+                    f"{self.name}; write the names in {self.source} in the policy's order"
+                )
+        return fit
+
+    def parts(self) -> Iterator[Part]:
+        """Yield all parts that are read, those of measured commands too."""
+        for shown in self.observation.values():
+            if not isinstance(shown, Camera):
+                yield from shown
+        for output in self.action:
+            yield from output.measured
+
+    def read_topics(self) -> list[str]:
+        """Return the topics that observations and measured commands come from, sorted."""
+        cameras = {shown.topic for shown in self.observation.values() if isinstance(shown, Camera)}
+        return sorted({part.topic for part in self.parts()} | cameras)
+
+
+def _low(output: Output) -> Iterable[float]:
+    return output.low or [-float("inf")] * output.width
+
+
+def _high(output: Output) -> Iterable[float]:
+    return output.high or [float("inf")] * output.width
