@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,6 +136,15 @@ class SafetyFilter:
         with np.errstate(over="ignore"):  # of two huge numbers
             velocity = np.clip((wanted - position) / self.period, low, high)
         return self._move(position, velocity, wanted)
+
+    def ahead(self, wanted: Vector) -> Vector:
+        """Return (n, A) what the next commands would be for what is wanted (n, A), and command nothing.
+
+        Raises:
+            LaminarError: as `command` does.
+        """
+        trial = copy(self)
+        return np.array([trial.command(one) for one in wanted]).reshape(len(wanted), len(self.limits.low))
 
     def halt(self) -> Vector:
         """Return the command (A,) that comes to rest as fast as the limits allow."""

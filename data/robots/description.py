@@ -126,6 +126,7 @@ class Robot:
         action: outputs, one after the other.
         watch: watchdogs.
         reset, estop, seed, success, heartbeat: topics and services by these roles; "" where there is none.
+        simulator: id of an environment that shows the same, for `laminar simulate`; "" where there is none.
         source: the file, for messages.
     """
 
@@ -142,6 +143,7 @@ class Robot:
     seed: str = ""
     success: str = ""
     heartbeat: str = ""
+    simulator: str = ""
     source: str = ""
 
     @property
@@ -166,11 +168,12 @@ class Robot:
         bounded = all(abs(x) != float("inf") for x in (*low, *high))
         return Spec(features, action, low if bounded else None, high if bounded else None, rate_hz=self.rate_hz)
 
-    def fitting(self, spec: Spec) -> Robot:
+    def fitting(self, spec: Spec, whose: str = "the policy") -> Robot:
         """Return the robot with the observations that a policy sees, in its order.
 
         Args:
             spec: the policy's.
+            whose: it is, for messages.
 
         Raises:
             LaminarError: a key, width, unit, name or the rate differs; names both sides.
@@ -178,17 +181,17 @@ class Robot:
         missing = [key for key in spec.observation if key not in self.observation]
         if missing:
             raise LaminarError(
-                f"the policy sees '{missing[0]}', which robot {self.name} does not show (it shows "
+                f"{whose} sees '{missing[0]}', which robot {self.name} does not show (it shows "
                 f"{sorted(self.observation)}){nearest(missing[0], self.observation)}; add it to {self.source}"
             )
         fit = replace(self, observation={key: self.observation[key] for key in spec.observation})
-        spec.check_compatible(fit.spec, "the policy", f"robot {self.name}")
+        spec.check_compatible(fit.spec, whose, f"robot {self.name}")
         pairs = [(f"observation '{key}'", spec.observation[key], fit.spec.observation[key]) for key in spec.observation]
         for what, mine, its in [*pairs, ("action", spec.action, fit.spec.action)]:
             if mine.names and its.names and mine.names != its.names:
                 raise LaminarError(
-                    f"{what} is {', '.join(mine.names)} for the policy and {', '.join(its.names)} for robot "
-                    f"{self.name}; write the names in {self.source} in the policy's order"
+                    f"{what} is {', '.join(mine.names)} for {whose} and {', '.join(its.names)} for robot "
+                    f"{self.name}; write the names in {self.source} in the same order"
                 )
         return fit
 

@@ -17,7 +17,19 @@ from .description import ANGLES, AXES, Camera, Output, Part, Robot, Watch
 FOLDER = Path(__file__).parents[2] / "configs" / "robot"
 _DIALECTS = ("ros1", "ros2")
 _ROLES = ("reset", "estop", "seed", "success", "heartbeat")
-_TOP = ("name", "dialect", "namespace", "rate_hz", "topics", "observation", "action", "units", "watch", *_ROLES)
+_TOP = (
+    "name",
+    "dialect",
+    "namespace",
+    "rate_hz",
+    "topics",
+    "observation",
+    "action",
+    "units",
+    "watch",
+    "simulator",
+    *_ROLES,
+)
 _NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
 _PICTURES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _KEEP = "keep"
@@ -59,7 +71,7 @@ class _Reader:
 
     def robot(self) -> Robot:
         content = self._content
-        self._known(content, _TOP, "")
+        self._known(content, (*_TOP, *_ROLES), "")
         for needed in ("topics", "observation", "action", "rate_hz"):
             if not content.get(needed):
                 raise self._wrong(needed, "is missing")
@@ -80,6 +92,7 @@ class _Reader:
             action=tuple(self._output(one, f"action[{index}]") for index, one in enumerate(outputs)),
             units={key: self._text(unit, f"units.{key}") for key, unit in units.items()},
             watch=self._watch(content.get("watch", {})),
+            simulator=self._text(content.get("simulator", ""), "simulator"),
             source=str(self._path),
             **{role: self._full(self._text(content[role], role)) if content.get(role) else "" for role in _ROLES},
         )

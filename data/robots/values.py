@@ -87,7 +87,7 @@ def euler_angles(quaternion: Array, topic: str = "") -> Array:
     return np.array([roll, pitch, yaw])
 
 
-def quaternion_of(angles: Sequence[float]) -> Array:
+def quaternion_of(angles: Sequence[float] | Array) -> Array:
     """Return the quaternion (x, y, z, w) of fixed-axis roll, pitch and yaw in radians."""
     (cr, cp, cy), (sr, sp, sy) = np.cos(np.asarray(angles) / 2), np.sin(np.asarray(angles) / 2)
     x, y = sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy

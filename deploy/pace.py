@@ -1,0 +1,59 @@
+"""A steady rate: absolute deadlines, which do not drift however long a period's work takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_SPUN = 0.001  # seconds before a deadline that are not slept: the system wakes late by about that
+
+
+@dataclass
+class Pace:
+    """Waits for the beginning of each control period.
+
+    Attributes:
+        period: seconds.
+        late: seconds that each period began after its deadline.
+        missed: periods that were over before they began, and are left out.
+    """
+
+    period: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    late: list[float] = field(default_factory=lambda: [])
+    missed: int = 0
+    _next: float | None = None
+
+    def start(self, at: float) -> None:
+        """Begin the first period at a time of the clock."""
+        self._next = at
+
+    def wait(self) -> float:
+        """Wait for the next period and return when it began to run."""
+        now = self.clock()
+        deadline = now if self._next is None else self._next
+        while now < deadline:
+            left = deadline - now
+            self.sleep(left - _SPUN if left > _SPUN else 0.0)
+            now = self.clock()
+        over = int((now - deadline) / self.period)  # whole periods that have gone by
+        self.missed += over
+        self.late.append(now - deadline)
+        self._next = deadline + (over + 1) * self.period
+        return now
+
+    def told(self) -> dict[str, float]:
+        """Return periods, the share that was missed, and how late they began, in milliseconds."""
+        count = len(self.late) + self.missed
+        late = 1e3 * np.array(self.late or [0.0])
+        return {
+            "periods": count,
+            "missed": self.missed / max(count, 1),
+            "late_ms_p50": float(np.quantile(late, 0.5)),
+            "late_ms_p99": float(np.quantile(late, 0.99)),
+            "late_ms_max": float(late.max()),
+        }
