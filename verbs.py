@@ -195,6 +195,35 @@ def serve(words: list[str]) -> None:
     run(config, {word.partition("=")[0] for word in words})
 
 
+def deploy(words: list[str]) -> None:
+    """Run a policy on a robot over a ROS bridge, at a steady rate and within limits.
+
+    laminar deploy policy.path=RUN robot=FILE url=ws://HOST:9090, where FILE describes the robot, docs/deploy.md.
+    dry_run=true computes everything and sends nothing. Needs the extra "deploy": pip install 'laminar[deploy]'.
+    """
+    from .configs.compose import compose
+
+    config = compose("deploy", words)
+    _need(config.policy.path, "deploy", "policy.path=FOLDER")
+    from .deploy.run import deploy as run
+
+    run(config)
+
+
+def simulate(words: list[str]) -> None:
+    """Put a simulated robot behind ROS topics, in real time, until Ctrl-C.
+
+    laminar simulate robot=playroom task=open_drawer is reached like a real one, by laminar deploy and by any client of
+    rosbridge. Needs the extra "deploy": pip install 'laminar[deploy]'.
+    """
+    from .configs.compose import compose
+
+    config = compose("simulate", words)
+    from .deploy.simulate import simulate as run
+
+    run(config)
+
+
 def collect(words: list[str]) -> None:
     """Record demonstrations of a built-in task, or free play, by scripted experts."""
     from .configs.compose import compose
@@ -266,6 +295,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "bench": bench,
     "export": export,
     "serve": serve,
+    "deploy": deploy,
+    "simulate": simulate,
     "collect": collect,
     "inspect": inspect,
     "doctor": doctor,

@@ -43,6 +43,8 @@ SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
     "schedule": "eval.config:ScheduleConfig",
     "collect": "envs.config:CollectConfig",
     "serve": "deploy.config:ServeConfig",
+    "deploy": "deploy.config:DeployConfig",
+    "simulate": "deploy.config:SimulateConfig",
 }
 FAMILIES = {  # whose members are the options of a group
     "policy": "policies.processes:PROCESSES",
@@ -59,6 +61,8 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "schedule": (),
     "collect": ("task",),
     "serve": (),
+    "deploy": (),
+    "simulate": (),
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]

@@ -17,6 +17,8 @@ _PLACES = {  # setting that a lone path of a verb is probably for
     "export": "policy.path",
     "schedule": "policy.path",
     "serve": "policy.path",
+    "deploy": "policy.path",
+    "simulate": "robot",
     "collect": "out",
 }
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")

@@ -1,10 +1,10 @@
-"""Settings of `laminar serve`."""
+"""Settings of `laminar serve`, `deploy` and `simulate`."""
 
 # Hydra reads this class and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
 
 from ..eval.config import EvaluatedPolicy, Guidance
-from ..settings import number, seed_number
+from ..settings import choice, number, path, seed_number
 
 
 @dataclass
@@ -27,3 +27,41 @@ class ServeConfig(Guidance, Served):
     """A policy server."""
 
     seed: int = seed_number()  # of noise that clients do not give
+
+
+@dataclass
+class Connection:
+    """How a robot is reached."""
+
+    robot: str = "playroom"  # its description: one of configs/robot/, or a YAML file; docs/deploy.md
+    transport: str = "rosbridge"  # rosbridge, or what else deploy/transports/ has
+    token: str | None = None  # of a bridge that wants one; better in the variable LAMINAR_TOKEN
+
+
+@dataclass
+class DeployConfig(Connection):
+    """A policy on a robot."""
+
+    policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
+    url: str = "ws://127.0.0.1:9090"  # of the bridge
+    episodes: int = number(1, least=1)
+    seconds: float = number(30.0, above=0)  # that an episode lasts at most
+    seed: int = seed_number()  # of noise, and of the first start, one more for each after it, where a robot takes one
+    # of chunks that overlap: the newer, the older to its end, a mean of both, or one that goes on from the other
+    merge: str = choice("replace", "replace", "append", "ensemble", "realtime")
+    dry_run: bool = False  # compute everything and send nothing
+    record: bool = True  # everything seen and commanded into out=…/recording.mcap
+    threads: int = number(1, least=1)  # intra-op threads
+    out: str | None = path()  # folder of deploy.json and of the recording
+    overwrite: bool = False  # write over results that are there
+
+
+@dataclass
+class SimulateConfig(Connection):
+    """A simulated robot behind its topics, in real time, until Ctrl-C."""
+
+    task: str | None = None  # of the robot's environment: open_drawer
+    cameras: bool = False  # show pictures, too
+    host: str = "127.0.0.1"  # address of the bridge; one that other machines can reach needs a token
+    port: int = number(9090, least=0, most=65535)  # of the bridge; 0 takes one that is free, and prints it
+    seed: int = seed_number()  # of the first start, one more for each after it

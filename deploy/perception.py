@@ -79,9 +79,7 @@ class Perception:
         ]
         before, self._offset = self._offset, median(apart) if apart else 0.0
         if abs(self._offset - before) > _APART:
-            tell(
-                f"the clock of {self.robot.name} is {-self._offset:.3f} s ahead of this machine's: allowed for"
-            )
+            tell(f"the clock of {self.robot.name} is {-self._offset:.3f} s ahead of this machine's: allowed for")
 
     def look(self, wait: float = 0.0) -> Sight | None:
         """Return what is newer than at the last call; None where nothing is.

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ..errors import LaminarError
 from ..policies.acting import Actor
+from ..policies.continuing import continued, prefix_weights
+from ..policies.module import PolicyModule
 from ..policies.observations import Windows
 from .scheduler import Dated
 
@@ -97,6 +101,12 @@ class Planner:
             done, self._done = self._done, []
             return done
 
+    def forget(self) -> None:
+        """Forget all latencies but the last one, such as those of building what samples."""
+        with self._changed:
+            self.latencies.clear()
+            self._recent = deque(list(self._recent)[-1:], maxlen=_REMEMBERED)
+
     def close(self) -> None:
         """End the thread, once it has finished what it computes."""
         with self._changed:
@@ -133,3 +143,26 @@ def plain(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     """Return what samples a chunk of a policy as it is."""
     everyone = np.ones(1, np.bool_)
     return lambda request: actor.plan(request.windows, everyone).chunk[0].double().cpu().numpy()
+
+
+def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
+    """Return what samples a chunk that goes on from the planned one.
+
+    Raises:
+        LaminarError: the policy is no module.
+    """
+    policy, spec = actor.policy, actor.policy.spec
+    if not isinstance(policy, PolicyModule):
+        raise LaminarError(f"merge=realtime needs a policy of tensors, not a {type(policy).__name__}")
+    module, ordinary = policy, plain(actor)
+
+    def sample(request: Request) -> NDArray[np.float64]:
+        if not len(request.planned):
+            return ordinary(request)
+        delay = min(request.delay, spec.chunk - spec.execute)
+        weights = prefix_weights(spec.chunk, delay, spec.execute)
+        planned = torch.from_numpy(request.planned[None]).float()
+        chunk = continued(module, request.windows, planned, weights, generator=actor.generator)
+        return chunk[0].double().cpu().numpy()
+
+    return sample

@@ -153,7 +153,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
     if verb not in ("inspect", "doctor", "table"):
-        assert ("port: 8000" if verb == "serve" else "out: null") in text
+        assert {"serve": "port: 8000", "simulate": "port: 9090"}.get(verb, "out: null") in text
     if verb == "train":
         assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in text
         assert "batch_size: 256" in text

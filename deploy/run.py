@@ -1,0 +1,138 @@
+"""What `laminar deploy` does with its settings: the parts of this room, put together."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.robots.description import Robot
+from ..data.robots.messages import Types
+from ..data.robots.reading import load_robot
+from ..errors import LaminarError, Stopped
+from ..overwriting import check_folder
+from ..policies import Policy, load_policy
+from ..policies.acting import Actor
+from ..policies.runtimes.accelerate import accelerate
+from ..policies.runtimes.pace import resolve_steps
+from ..progress import tell
+from .client import PolicyClient
+from .command import TOKEN
+from .config import DeployConfig
+from .controller import Controller, watchdogs_of
+from .episodes import Episode, Episodes
+from .outcome import WRITTEN, outcome, summary, write
+from .pace import Pace
+from .perception import Perception
+from .planner import Planner, Request, continuing, plain
+from .record import NOTHING, Record
+from .recorder import Recorder
+from .scheduler import ChunkScheduler
+from .supervisor import Supervisor
+from .transports import TRANSPORTS
+from .transports.transport import Transport
+
+_CONNECT_WITHIN = 10.0  # seconds
+_WARM_UPS = 5  # chunks before the first episode, so that the first one of it is as fast as the others
+
+
+def deploy(config: DeployConfig) -> None:
+    """Run a policy on a robot.
+
+    Raises:
+        LaminarError: the policy does not fit the robot, or the robot cannot be reached, reset or seen; says which.
+        Stopped: by Ctrl-C; what was done until then is written.
+    """
+    folder = None if config.out is None else check_folder(config.out, "deploy", WRITTEN, config.overwrite)
+    torch.set_num_threads(config.threads)
+    policy = opened(config)
+    robot = load_robot(config.robot).fitting(policy.spec)
+    types = Types()
+    with ExitStack() as stack:
+        transport = TRANSPORTS.module(config.transport).opened(types, config.url, robot.dialect, _token(config))
+        stack.callback(transport.close)
+        transport.open(_CONNECT_WITHIN)
+        recorder = None
+        if folder is not None and config.record and not config.dry_run:
+            folder.mkdir(parents=True, exist_ok=True)
+            recorder = Recorder(folder / "recording.mcap", robot, types, overwrite=config.overwrite)
+            stack.callback(recorder.close)
+        _run(config, policy, robot, transport, types, recorder, folder)
+
+
+def _run(
+    config: DeployConfig,
+    policy: Policy,
+    robot: Robot,
+    transport: Transport,
+    types: Types,
+    recorder: Recorder | None,
+    folder: Path | None,
+) -> None:
+    """Run the episodes and say what came of them, also where they are stopped."""
+    record: Record = NOTHING if recorder is None else recorder
+    actor = Actor(policy, torch.Generator(getattr(policy, "device", "cpu")).manual_seed(config.seed))
+    planner = Planner(continuing(actor) if config.merge == "realtime" else plain(actor))
+    pace, done = Pace(1.0 / robot.rate_hz), list[Episode]()
+    perception = Perception(robot, transport, record)
+    scheduler = ChunkScheduler(pace.period, "replace" if config.merge == "realtime" else config.merge)
+    supervisor = Supervisor(watchdogs_of(robot))
+    controller = Controller(
+        robot, transport, types, perception, supervisor, scheduler, planner, actor, record, config.dry_run
+    )
+    _warm_up(planner, actor)
+    perception.subscribe()
+    episodes = Episodes(controller, perception, transport, pace, config.seconds, record)
+    try:
+        for number in range(config.episodes):
+            done.append(episodes.run(config.seed + number))
+            tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
+    except KeyboardInterrupt:
+        supervisor.stop("Ctrl-C")
+        raise Stopped(message=f"stopped after {len(done)} of {config.episodes} episodes") from None
+    finally:
+        supervisor.stop("the run is over")
+        planner.close()
+        found = outcome(done, controller, pace, None if recorder is None else str(recorder.path))
+        print(summary(found))
+        if folder is not None:
+            write(found | {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}, folder)
+
+
+def opened(config: DeployConfig) -> Policy:
+    """Return the policy of a folder, or of a server (`policy.path=ws://…`).
+
+    Raises:
+        LaminarError: there is none, or it cannot go on from what is planned.
+    """
+    path = str(config.policy.path)
+    if path.startswith(("ws://", "wss://")):
+        if config.merge == "realtime":
+            raise LaminarError(
+                "merge=realtime goes between the steps of a policy, and a server's has none; give its folder"
+            )
+        return PolicyClient(path, token=_token(config))
+    policy = load_policy(path)
+    if config.merge == "realtime":
+        return policy
+    return accelerate(policy, config.policy.runtime, [1], resolve_steps(policy, config.policy.steps))
+
+
+def _warm_up(planner: Planner, actor: Actor) -> None:
+    """Ask for some chunks of nothing, so that loops are built and latencies known before anything moves."""
+    spec = actor.policy.spec
+    nothing = {key: np.zeros((1, *one.shape), one.dtype) for key, one in spec.observation.items()}
+    planned = np.zeros((spec.chunk, spec.action_dim))
+    for _ in range(_WARM_UPS):
+        planner.ask(Request(actor.observe(nothing), 0.0, 0, planned, 0))
+        planner.wait(60.0)
+        planner.take()
+    actor.reset()
+    planner.forget()
+
+
+def _token(config: DeployConfig) -> str | None:
+    return config.token or os.environ.get(TOKEN)
