@@ -103,7 +103,7 @@ class Controller:
         self._dry_run, self._clock = dry_run, clock
         self.period = 1.0 / robot.rate_hz
         self._filter = SafetyFilter(limits_of(robot), self.period)
-        self._state, self._told = State.IDLE, 0
+        self._followed = self._told = 0  # changes of state that were acted on, and that were told
         self._asked: int | None = None  # slot for which a chunk was asked last
         self._still: Vector | None = None  # what moves nothing
         self._command: Vector | None = None  # the last one
@@ -153,16 +153,15 @@ class Controller:
             self.supervisor.beat(ACTIONS)  # nobody asks for any
 
     def _follow(self, state: State, now: float) -> None:
-        """Do what a change of state needs."""
-        if state is self._state:
-            return
-        before, self._state = self._state, state
-        if state is State.IDLE or state is State.ESTOP:
+        """Do what changes of state need; one that came back to where it was since the last period is one, too."""
+        changes = self.supervisor.log[self._followed :]
+        self._followed += len(changes)
+        if not changes or state is State.IDLE or state is State.ESTOP:
             return
         self._still = self.perception.pose(self._command)
         if self._still is None:
             return
-        if before not in (State.RUNNING, State.HOLD, State.ARMED):
+        if any(change.before in (State.IDLE, State.ESTOP) for change in changes):
             self._filter.start(self._still)
         if state is State.RUNNING:
             self._actor.reset()
