@@ -52,9 +52,10 @@ def deploy(config: DeployConfig) -> None:
     robot = load_robot(config.robot).fitting(policy.spec)
     types = Types()
     with ExitStack() as stack:
-        transport = TRANSPORTS.module(config.transport).opened(types, config.url, robot.dialect, _token(config))
+        transport = TRANSPORTS.module(config.transport).opened(
+            types, config.url, robot.dialect, _token(config), _CONNECT_WITHIN
+        )
         stack.callback(transport.close)
-        transport.open(_CONNECT_WITHIN)
         recorder = None
         if folder is not None and config.record and not config.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
