@@ -86,10 +86,13 @@ def test_an_observation_that_cannot_be_read_is_a_hold(broken: Any, why: str) -> 
 
 def test_joints_in_another_order_are_found_by_their_names() -> None:
     rig = Rig(lambda arm: np.tile(arm, (8, 1)))
-    rig.shown = lambda topic, message: message | {
-        "name": message["name"][::-1],
-        "position": message["position"][::-1].copy(),
-    }
+    rig.shown = lambda topic, message: (
+        message
+        | {
+            "name": message["name"][::-1],
+            "position": message["position"][::-1].copy(),
+        }
+    )
     where = rig.arm.copy()
     rig.start()
     rig.run(10)
@@ -150,9 +153,9 @@ def test_a_clock_that_is_set_is_a_hold(jump: float) -> None:
 
 def test_clocks_that_differ_are_allowed_for() -> None:
     rig = Rig()
-    rig.shown = lambda topic, message: message | {
-        "header": {"stamp": message["header"]["stamp"] | {"sec": 17}, "frame_id": ""}
-    }
+    rig.shown = lambda topic, message: (
+        message | {"header": {"stamp": message["header"]["stamp"] | {"sec": 17}, "frame_id": ""}}
+    )
     rig.show()
     rig.perception.look()
     rig.perception.calibrate()

@@ -50,7 +50,7 @@ def test_a_question_that_nobody_has_begun_is_replaced() -> None:
 
 def test_waiting_has_an_end() -> None:
     gate = threading.Event()
-    planner = Planner(lambda asked: np.zeros((1, 2)) if gate.wait(5.0) else np.zeros((1, 2)))
+    planner = Planner(lambda asked: np.full((1, 2), float(gate.wait(5.0))))
     planner.ask(request())
     planner.wait(0.01)
     assert not planner.idle

@@ -14,6 +14,7 @@ from laminar.data.robots.messages import Types, stamped
 from laminar.data.spec import Spec
 from laminar.deploy.controller import Controller, watchdogs_of
 from laminar.deploy.perception import Perception
+from laminar.deploy.pilot import PolicyPilot
 from laminar.deploy.planner import Request
 from laminar.deploy.scheduler import ChunkScheduler, Dated
 from laminar.deploy.supervisor import Supervisor
@@ -117,9 +118,10 @@ class Rig:
         policy = Toy(self.robot.spec, chunk, 8, execute)
         actor = Actor(policy)
         self.planner = Inline(actor)
+        pilot = PolicyPilot(actor, self.planner, self.scheduler, clock)  # type: ignore[arg-type]
         self.controller = Controller(
-            self.robot, self.transport, self.types, self.perception, self.supervisor, self.scheduler, self.planner,
-            actor, dry_run=dry_run, clock=clock, **kept,
+            self.robot, self.transport, self.types, self.perception, self.supervisor, pilot,
+            dry_run=dry_run, clock=clock, **kept,
         )  # fmt: skip
 
     def _obey(self, message: dict[str, Any], arrival: float) -> None:
