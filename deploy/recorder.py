@@ -34,6 +34,7 @@ _FLUSHED = 0.5  # seconds
 _CHUNK = 1 << 20  # bytes
 _MOST = 256 << 20  # bytes that wait to be written, at most
 _PATIENCE = 30.0  # seconds that the last messages may take at the end
+_LATEST = 1e10  # seconds since 1970, three hundred years
 
 
 class Recorder:
@@ -135,10 +136,13 @@ class Recorder:
         kind = self._kinds.get(topic)
         if kind is None:
             raise LaminarError(f"robot {self._robot.name} has no topic {topic}{nearest(topic, self._kinds)}")
-        data = self._types.to_cdr(kind, message)
-        stamp = stamp_of(message)
-        nanoseconds = round(seconds * 1e9)
-        published = nanoseconds if stamp is None else round(stamp * 1e9)
+        if not 0 <= seconds < _LATEST:
+            raise LaminarError(f"{topic}: {seconds} is no time in seconds since 1970")
+        try:
+            data = self._types.to_cdr(kind, message)
+        except Exception as error:  # of a message that is none, rosbags raises what numpy and struct raise
+            raise LaminarError(f"{topic}: the message is no {kind}: {error!r:.200}") from error
+        written = round(seconds * 1e9)
         with self._lock:
             if self._failure is not None:
                 raise self._broken()
@@ -146,7 +150,7 @@ class Recorder:
                 self.lost += 1
                 return
             self._waiting += len(data)
-            self._queue.put((topic, data, nanoseconds, published))
+            self._queue.put((topic, data, written, _published(message, written)))
 
     def _broken(self) -> LaminarError:
         return LaminarError(f"{self.path}: cannot be written any more ({self._failure}); make room and record anew")
@@ -204,3 +208,11 @@ class Recorder:
         definition, _ = self._types.store.generate_msgdef(kind, ros_version=2)
         schema = self._writer.register_schema(kind, "ros2msg", definition.encode())
         return self._writer.register_channel(topic, "cdr", schema)
+
+
+def _published(message: Mapping[str, Any], written: int) -> int:
+    """Return the nanoseconds of a message's own stamp, or when it was written."""
+    if stamp_of(message) is None:
+        return written
+    stamp = message["header"]["stamp"]
+    return max(0, stamp["sec"] * 1_000_000_000 + stamp["nanosec"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +91,8 @@ class Bag(ABC):
 
     def know(self, topic: str, kind: str, form: str, definition: str = "") -> None:
         """Note what a topic carries."""
-        try:
+        with suppress(MessageError):  # of another world, such as protobuf's
             kind = full_name(kind)
-        except MessageError:  # of another world, such as protobuf's
-            pass
         before = self.kinds.setdefault(topic, kind)
         if kind not in before.split(" and "):
             self.kinds[topic] = f"{before} and {kind}"

@@ -61,7 +61,9 @@ def _recording(
     reward = np.zeros(len(rows), np.float32)
     reward[ends[success] - 1] = 1.0
     if judged.any() and not judged.all():
-        remarks.append(f"{(~judged).sum()} episodes are marked neither '{SUCCESS}' nor '{FAILURE}': they count as failures")
+        remarks.append(
+            f"{int((~judged).sum())} episodes are marked neither '{SUCCESS}' nor '{FAILURE}': they count as failures"
+        )
     final = {key: np.asarray(value) for key, value in onlooker.rows.arrays(finals).items()}
     return Recording(
         path=bag.path,
@@ -85,7 +87,9 @@ def _accounted(bag: Bag, robot: Robot, told: Told) -> list[str]:
         found.append(f"the recording was cut; {len(told.times)} messages were read")
     read = {*robot.command_topics(), *robot.seen_topics(), *KINDS}
     left = [
-        f"{topic} ({bag.kinds[topic]}, {count} messages)" for topic, count in sorted(told.counts.items()) if topic not in read
+        f"{topic} ({bag.kinds[topic]}, {count} messages)"
+        for topic, count in sorted(told.counts.items())
+        if topic not in read
     ]
     if left:
         found.append(f"not read, topics: {', '.join(left)}")

@@ -35,7 +35,7 @@ class Rows:
                 self._numbers.setdefault(key, []).append(value)
                 continue
             if key not in self._pictures:
-                self._pictures[key] = (tempfile.TemporaryFile(), value.shape)
+                self._pictures[key] = (tempfile.TemporaryFile(), value.shape)  # noqa: SIM115
             try:
                 self._pictures[key][0].write(np.ascontiguousarray(value).data)
             except OSError as error:
