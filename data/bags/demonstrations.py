@@ -30,7 +30,7 @@ def demonstrations(bag: Bag, robot: Robot) -> Recording:
     for stretch, acts in zip(stretches, parts, strict=True):
         stretch.acts = acts
     onlooker = Onlooker(bag, robot, told)
-    places = [*(stretch.acts[0].place for stretch in stretches[1:]), len(told.times)]
+    places = [*(stretch.acts[0].place for stretch in stretches[1:]), len(told.times)][: len(stretches)]
     shown = list(chain(*(onlooker.watch(one, until) for one, until in zip(stretches, places, strict=True))))
     remarks += [f"{count} actions {why}: they are left out" for why, count in onlooker.unseen.items()]
     shown = [one for one in shown if _settle(one)]

@@ -19,6 +19,9 @@ from .rows import Rows
 from .told import Told
 
 _OTHER_CLOCK = 60.0  # seconds between a stamp and the recording machine's time that are no latency
+_SOON = 0.75  # of a period, after which a new observation follows from the last action
+_EARLY = 0.5  # of a period, the same where an end was marked, as a reset may follow
+_LATE = 1.5  # of a period, within which an observation that was marked follows from the last action
 _LONGEST = 1.0  # seconds that the observation after the last action may take
 
 
@@ -115,13 +118,11 @@ class Onlooker:
         index = bisect_right(self._told.observed, (last.place, float("inf")))
         if index < len(self._told.observed):
             place, instant = self._told.observed[index]
-            if place < until and self._told.seconds(place) < last.seconds + 1.5 * period:
+            if place < until and self._told.seconds(place) < last.seconds + _LATE * period:
                 self._forward(place)
                 return self._row(instant)
-        wanted = last.seconds + period
-        if stretch.end < wanted:  # a reset may follow
-            wanted = max(stretch.end, last.seconds + period / 2)
-        while self._place + 1 < min(until, len(self._told.times)):
+        wanted = min(last.seconds + _SOON * period, max(stretch.end, last.seconds + _EARLY * period))
+        while self._place + 1 < until:
             self._forward(self._place + 1)
             seconds = self._told.seconds(self._place)
             instant = self._sources.instant()
@@ -129,7 +130,8 @@ class Onlooker:
                 return self._row(instant)
             if seconds > last.seconds + _LONGEST:
                 return None
-        return None
+        instant = self._sources.instant()
+        return None if instant is None or instant <= self._instant else self._row(instant)
 
     def _forward(self, place: int) -> None:
         """Take in all messages up to a place."""

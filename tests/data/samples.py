@@ -12,9 +12,6 @@ import h5py
 import numpy as np
 
 from laminar.data.calvin.writer import CalvinWriter
-from laminar.data.robots.messages import Types, stamped
-from laminar.data.robots.reading import robot_from
-from laminar.deploy.recorder import Recorder
 
 Arrays = dict[str, Any]
 
@@ -162,6 +159,10 @@ action: [{topic: /arm/command, field: data, names: [a, b], rest: 0, low: -1, hig
 
 def bag(folder: Path, name: str = "arm.mcap", description: str = ARM) -> Path:
     """Record two episodes of 5 and 7 steps, the second one a success, 20 a second."""
+    from laminar.data.robots.messages import Types, stamped  # needs the extra 'deploy'
+    from laminar.data.robots.reading import robot_from
+    from laminar.deploy.recorder import Recorder
+
     rng, path, now = np.random.default_rng(0), folder / name, 1.7e9
     types, robot = Types(), robot_from(description, "arm.yaml", "arm")
 
