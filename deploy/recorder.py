@@ -161,10 +161,14 @@ class Recorder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("wb" if overwrite else "xb")
+            self._begin()
         except FileExistsError as error:
             raise LaminarError(f"{self.path}: is there already; choose another name") from error
         except OSError as error:
             raise LaminarError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def _begin(self) -> None:
+        """Write what a cut file needs to explain itself."""
         self._writer = Writer(self._file, chunk_size=_CHUNK, compression=CompressionType.LZ4)
         self._writer.start("ros2", f"laminar {__version__}")
         self._writer.add_metadata(METADATA, {ROBOT: self._robot.name, DESCRIPTION: self._robot.text})
