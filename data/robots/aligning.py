@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ...errors import LaminarError
 from .messages import Message, stamp_of
 
-_KEPT = 64  # messages of a source: seconds of the fastest ones
+_KEPT = 2.0  # seconds of a source: a slow one, such as a camera, is waited for by those that tick a thousand times
+_MOST = 4096  # messages of a source, whatever its stamps
 _CLOSE = 1e-6  # seconds that two stamps of one moment may differ by
 
 
@@ -45,7 +46,7 @@ class Sources:
         self.topics = list(topics)
         self._lock = threading.Lock()
         self._new = threading.Condition(self._lock)
-        self._kept: dict[str, deque[Seen]] = {topic: deque(maxlen=_KEPT) for topic in topics}
+        self._kept: dict[str, deque[Seen]] = {topic: deque(maxlen=_MOST) for topic in topics}
 
     def add(self, topic: str, message: Message, arrival: float, now: float) -> Seen:
         """Keep a message.
@@ -60,8 +61,12 @@ class Sources:
         seen = Seen(now if stamp is None else stamp, arrival, message)
         with self._new:
             kept = self._kept[topic]
-            if not kept or seen.stamp >= kept[-1].stamp:
+            if kept and seen.stamp == kept[-1].stamp:  # a frozen clock fills no memory
+                kept[-1] = seen
+            elif not kept or seen.stamp > kept[-1].stamp:
                 kept.append(seen)
+                while len(kept) > 1 and kept[1].stamp < seen.stamp - _KEPT:
+                    kept.popleft()
             else:  # a clock that was set back begins anew; one message that was overtaken is put where it belongs
                 later = [one for one in kept if one.stamp > seen.stamp]
                 earlier = [one for one in kept if one.stamp <= seen.stamp]

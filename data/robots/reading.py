@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,17 +55,36 @@ def load_robot(name: str | Path) -> Robot:
         hint = nearest(str(name), robot_names())
         raise LaminarError(f"no robot is called '{name}' (known: {', '.join(robot_names())}), and no file is{hint}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LaminarError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    return _Reader(path, _mapping(content, str(path))).robot()
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LaminarError(f"{path} is no YAML: {error}") from error
+    return robot_from(text, str(path), path.stem)
+
+
+def robot_from(text: str, source: str, name: str) -> Robot:
+    """Understand the text of a description.
+
+    Args:
+        text: YAML.
+        source: where it is from, for messages.
+        name: of the robot, where the text has none.
+
+    Raises:
+        LaminarError: something in it is not understood; names where.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise LaminarError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
+    robot = _Reader(source, name, _mapping(content, source)).robot()
+    return replace(robot, text=text)
 
 
 class _Reader:
-    """One file while it is read; `where` is a place in it, for messages."""
+    """One text while it is read; `where` is a place in it, for messages."""
 
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        self._path, self._content = path, content
+    def __init__(self, source: str, name: str, content: Mapping[str, Any]) -> None:
+        self._source, self._name, self._content = source, name, content
         self._namespace = str(content.get("namespace", "")).rstrip("/")
         self._types: dict[str, str] = {}
 
@@ -84,7 +103,7 @@ class _Reader:
         outputs = self._list(content["action"], "action")
         units = self._mapping(content.get("units", {}), "units")
         return Robot(
-            name=self._text(content.get("name", self._path.stem), "name"),
+            name=self._text(content.get("name", self._name), "name"),
             dialect=dialect,
             rate_hz=self._number(content["rate_hz"], "rate_hz", above=0.0),
             types=self._types,
@@ -93,7 +112,7 @@ class _Reader:
             units={key: self._text(unit, f"units.{key}") for key, unit in units.items()},
             watch=self._watch(content.get("watch", {})),
             simulator=self._text(content.get("simulator", ""), "simulator"),
-            source=str(self._path),
+            source=self._source,
             **{role: self._full(self._text(content[role], role)) if content.get(role) else "" for role in _ROLES},
         )
 
@@ -208,7 +227,7 @@ class _Reader:
                 raise self._wrong(place, f"is not known (known: {', '.join(known)}){nearest(str(key), known)}")
 
     def _mapping(self, value: Any, where: str) -> Mapping[str, Any]:
-        return _mapping(value, f"{self._path}: {where}")
+        return _mapping(value, f"{self._source}: {where}")
 
     def _list(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list):
@@ -233,7 +252,7 @@ class _Reader:
         return float(value)
 
     def _wrong(self, where: str, why: str) -> LaminarError:
-        return LaminarError(f"{self._path}: {where} {why}")
+        return LaminarError(f"{self._source}: {where} {why}")
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

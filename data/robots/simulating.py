@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .description import AXES, Camera, Output, Part, Robot
+from .commanded import told
+from .description import AXES, Camera, Part, Robot
 from .messages import Message, Types, stamped
-from .values import numbers, quaternion_of
+from .values import quaternion_of
 
 Array = NDArray[Any]
 
@@ -75,13 +76,4 @@ def action_in(robot: Robot, messages: Mapping[str, Message]) -> Array:
     Raises:
         LaminarError: a message does not have what it should; names topic and number.
     """
-    return np.concatenate([_said(output, messages[output.topic]) for output in robot.action])
-
-
-def _said(output: Output, message: Message) -> Array:
-    field = output.field
-    if "joint_names" in message:
-        point = message["points"][0] if message["points"] else {}
-        field = field.rpartition(".")[2]
-        message = {"name": message["joint_names"], field: point.get(field, np.zeros(0))}
-    return numbers(Part(output.topic, field, output.names, output.euler), message)
+    return np.concatenate([told(output, messages[output.topic]) for output in robot.action])
