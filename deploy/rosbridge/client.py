@@ -252,6 +252,8 @@ class Rosbridge:
                 self._sort(whole, arrival)
         except LaminarError as error:
             self._refuse(str(error))
+        except Exception as error:  # whatever a frame made of anything led to: the connection stays
+            self._refuse(f"a frame cannot be read: {error!r}"[:300])
 
     def _sort(self, frame: dict[str, Any], arrival: float) -> None:
         op = frame["op"]
@@ -279,8 +281,8 @@ class Rosbridge:
         one = self._read[topic]
         try:
             message = self._decoded(one, values)
-        except LaminarError as error:
-            self._refuse(f"{topic}: {error}")
+        except Exception as error:  # of values from anywhere; those of ours are `LaminarError`
+            self._refuse(f"{topic}: {error}"[:300])
             return
         for handler in list(one.handlers):
             if self._closed:

@@ -117,7 +117,14 @@ class Dialect:
         return self.types.to_ros1(kind, message) if self.name == "ros1" else self.types.to_cdr(kind, message)
 
     def write_part(self, kind: str, part: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a service's "Request" or "Response" for the wire: translated where its definition is known."""
+        """Return a service's "Request" or "Response" for the wire: translated where its definition is known.
+
+        That of mine_srvs/srv/Plan is known after ``types.add("mine_srvs/msg/Plan_Request", …)``; anything else is sent
+        as it is given.
+
+        Raises:
+            MessageError: it is none of it.
+        """
         known = self._part(kind, part)
         return self.write(known, self.types.complete(known, values)) if known else dict(values)
 
@@ -131,7 +138,7 @@ class Dialect:
         return self.types.complete(known, self.read(known, values)) if known else dict(values)
 
     def _part(self, kind: str, part: str) -> str:
-        name = f"{service_name(kind)}_{part}" if kind else ""
+        name = f"{service_name(kind)}_{part}".replace("/srv/", "/msg/") if kind else ""
         return name if name in self.types.store.fielddefs else ""
 
     def _time(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +175,8 @@ def service_name(kind: str) -> str:
     Raises:
         MessageError: it is neither.
     """
-    package, *middle, name = kind.split("/")
+    package, *rest = kind.split("/")
+    middle, name = rest[:-1], rest[-1] if rest else ""
     if not (package and name) or middle not in ([], ["srv"]):
         raise MessageError(f"'{kind}' names no type of service; write it as std_srvs/srv/Trigger")
     return f"{package}/srv/{name}"

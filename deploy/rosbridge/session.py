@@ -94,6 +94,8 @@ class Session:
                 await done
         except LaminarError as error:
             self._wrong(str(error), frame.get("id"))
+        except Exception as error:  # whatever a frame made of anything led to: the client stays
+            self._wrong(f"a frame cannot be read: {error!r}"[:300], frame.get("id"))
 
     def offer(self, topic: str, message: Message) -> None:
         """Send a message of a topic where it is read."""
@@ -185,7 +187,7 @@ class Session:
         answer: dict[str, Any] = {"id": frame.get("id"), "service": frame.get("service")}
         try:
             service = protocol.text_of(frame, "service")
-            kind = frame.get("type") or ""
+            kind = protocol.text_of(frame, "type") if frame.get("type") else ""
             args = frame.get("args") or {}
             if isinstance(args, list):  # the protocol allows values without names, which only definitions could give
                 raise protocol.ProtocolError("args is a map of names")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.robots.messages import Message, Types
+from ...data.robots.messages import Message, Types, full_name
 from ...errors import LaminarError
 from ..transport import EVERYTHING, Answer, Handler, Reading
 
@@ -37,8 +37,10 @@ class Bus:
         """Note the type of a topic.
 
         Raises:
-            LaminarError: it has another one.
+            LaminarError: it has another one, or there is no such type.
         """
+        self.types.fields(kind)
+        kind = full_name(kind)
         with self.lock:
             known = self.kinds.setdefault(topic, kind)
         if known != kind:
