@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
@@ -196,10 +197,11 @@ class Link:
     async def _connect(self) -> ClientConnection:
         settings = self.settings
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        verified: dict[str, Any] = {} if settings.ssl is None else {"ssl": settings.ssl}
         return await connect(
             settings.url,
             additional_headers=headers,
-            ssl=settings.ssl,
+            **verified,
             compression=None,
             open_timeout=max(2 * settings.ping, 1.0),
             close_timeout=0.2,
@@ -284,7 +286,7 @@ def _told(error: BaseException) -> str:
         return f"HTTP status {code}" + ("; give its token=" if code == 401 else "")
     if isinstance(error, InvalidURI | ValueError):
         return f"{error}; write ws://HOST:PORT"
-    return str(error) or type(error).__name__
+    return "nobody listens there" if isinstance(error, ConnectionRefusedError) else str(error) or type(error).__name__
 
 
 def _is_final(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What the real rosbridge does, watched and numbered; the gateway does it too, or as the protocol says where told to."""
+"""What the real rosbridge does, watched and numbered; the gateway does so too, or as the protocol says."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TestErrors:
             assert status["msg"] == scene.gateway.last_refusal
 
     def test_a_failed_call_does_come_back(self) -> None:
-        with served() as (scene, raw):
+        with served() as (_, raw):
             raw.send("call_service", id="7", service="/nothing", args={})
             answer = raw.next()
             assert (answer["op"], answer["id"], answer["result"]) == ("service_response", "7", False)
@@ -307,9 +307,9 @@ class TestServices:
                 asked = raw.next()
                 assert (asked["op"], asked["service"], asked["args"]) == ("call_service", "/stop", {"a": 1})
                 raw.send("service_response", id=asked["id"], service="/stop", values={"success": True}, result=True)
-                assert Raw(other).next() == {
-                    "op": "service_response", "id": "1", "service": "/stop", "values": {"success": True}, "result": True,
-                }  # fmt: skip
+                answer = Raw(other).next()
+                assert (answer["op"], answer["id"], answer["service"]) == ("service_response", "1", "/stop")
+                assert (answer["values"], answer["result"]) == ({"success": True}, True)
                 raw.send("unadvertise_service", service="/stop")
                 raw.settle()
                 Raw(other).send("call_service", id="2", service="/stop")
@@ -371,5 +371,5 @@ class TestServer:
     def test_an_address_that_is_taken(self) -> None:
         with served() as (scene, _):
             port = int(scene.gateway.url.rpartition(":")[2])
-            with pytest.raises(LaminarError, match="cannot listen at 127.0.0.1:"):
+            with pytest.raises(LaminarError, match=r"cannot listen at 127\.0\.0\.1:"):
                 Gateway(Loopback(scene.bus), TYPES, port=port).start()
