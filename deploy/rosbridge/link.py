@@ -2,7 +2,8 @@
 
 What was sent counts as delivered when a ping behind it was answered. A command that was not within `max_age` is taken
 back: the connection is cut, and with it goes all that the machine here still held. So a network that comes back after
-seconds delivers no commands of before.
+seconds delivers no commands of before. Out of reach is what the other machine has taken and not read yet, which no
+more than `max_age` of commands can be.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ...errors import LaminarError
 from .protocol import MOST_BYTES
 
 _PAUSE = (0.05, 2.0)  # seconds between attempts to connect, the first one and the longest
+_LEAVING = 0.2  # seconds for the other side to say goodbye
 _FULL = 32 * 1024  # bytes that wait for the socket, from which on it counts as stalled
 _REFUSED = (401, 403, 404)  # HTTP statuses that trying again does not change
 
@@ -170,18 +172,18 @@ class Link:
             connection = await self._connect()
             self._connection, self._unproven = connection, None
             try:
-                for text in self._greet():
-                    await connection.send(text)
+                await asyncio.wait_for(self._send_all(connection, self._greet()), self._patience)
                 there = True
                 self._arrived()
                 await self._served(connection)
             except asyncio.CancelledError:
                 self._greeted = False
-                await connection.close()  # the last command may be the one that stops the robot
+                with suppress(Exception):  # the last command may be the one that stops the robot
+                    await asyncio.wait_for(connection.close(), _LEAVING)
                 raise
             finally:
                 self._leave(connection)
-        except (WebSocketException, OSError, TimeoutError, ValueError, LaminarError) as error:
+        except Exception as error:  # whatever ends a connection, the next one is tried
             self.reason = _told(error)
             if not self._settled.is_set() and _is_final(error):
                 self._failed = True
@@ -203,13 +205,22 @@ class Link:
             additional_headers=headers,
             **verified,
             compression=None,
-            open_timeout=max(2 * settings.ping, 1.0),
-            close_timeout=0.2,
+            open_timeout=self._patience,
+            close_timeout=_LEAVING,
             ping_interval=None,  # `_watch` does it
             max_size=settings.most_bytes,
             write_limit=_FULL,
             proxy=None,
         )
+
+    async def _send_all(self, connection: ClientConnection, texts: list[str]) -> None:
+        for text in texts:
+            await connection.send(text)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for a connection to be made."""
+        return max(2 * self.settings.ping, 1.0)
 
     def _arrived(self) -> None:
         self._greeted = True

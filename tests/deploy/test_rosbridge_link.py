@@ -195,6 +195,19 @@ class TestNothingOldArrives:
         until(lambda: bridge.connected)
         assert bridge.publish("/cmd", NUMBER, {"data": 1.0})
 
+    def test_leaving_when_nobody_reads(self, scene: Scene, line: Line) -> None:
+        bridge = scene.bridge(line.url, ping=20.0, max_age=0.3)
+        bridge.advertise("/image", "sensor_msgs/msg/Image")
+        line.flows.clear()
+        big = TYPES.complete("sensor_msgs/msg/Image", {"data": np.zeros(8_000_000, np.uint8)})
+        thread = threading.Thread(target=lambda: bridge.publish("/image", "sensor_msgs/msg/Image", big))
+        thread.start()
+        until(lambda: bridge._link._tasks)
+        begun = time.monotonic()
+        bridge.close()
+        assert time.monotonic() < begun + 2
+        thread.join()
+
     def test_the_last_command_is_sent_before_leaving(self, scene: Scene) -> None:
         for number in range(20):
             bridge = scene.bridge()
