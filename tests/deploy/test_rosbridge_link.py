@@ -196,7 +196,7 @@ class TestNothingOldArrives:
         assert bridge.publish("/cmd", NUMBER, {"data": 1.0})
 
     def test_leaving_when_nobody_reads(self, scene: Scene, line: Line) -> None:
-        bridge = scene.bridge(line.url, ping=20.0, max_age=0.3)
+        bridge = scene.bridge(line.url, ping=20.0, max_age=20.0)
         bridge.advertise("/image", "sensor_msgs/msg/Image")
         line.flows.clear()
         big = TYPES.complete("sensor_msgs/msg/Image", {"data": np.zeros(8_000_000, np.uint8)})
@@ -208,12 +208,16 @@ class TestNothingOldArrives:
         assert time.monotonic() < begun + 2
         thread.join()
 
-    def test_the_last_command_is_sent_before_leaving(self, scene: Scene) -> None:
-        for number in range(20):
-            bridge = scene.bridge()
-            assert bridge.publish("/cmd", NUMBER, {"data": float(number)})
-            bridge.close()
-        until(lambda: len(scene.got) == 20)
+    def test_the_last_command_is_sent_before_leaving(self, scene: Scene, line: Line) -> None:
+        """It may be the one that stops the robot, and the network a little slow."""
+        bridge = scene.bridge(line.url)
+        line.flows.clear()
+        assert bridge.publish("/cmd", NUMBER, {"data": 1.0})
+        later = threading.Timer(0.05, line.flows.set)
+        later.start()
+        bridge.close()
+        until(lambda: scene.got)
+        later.join()
 
 
 class TestComingBack:
