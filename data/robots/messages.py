@@ -36,7 +36,8 @@ def full_name(kind: str) -> str:
     Raises:
         MessageError: it is neither.
     """
-    package, *middle, name = kind.split("/")
+    package, *rest = kind.split("/")
+    middle, name = rest[:-1], rest[-1] if rest else ""
     if not (package and name) or middle not in ([], ["msg"], ["srv"], ["action"]):
         raise MessageError(f"'{kind}' names no type of message; write it as sensor_msgs/msg/JointState")
     return f"{package}/{middle[0] if middle else 'msg'}/{name}"
