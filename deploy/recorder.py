@@ -22,7 +22,7 @@ from typing import Any
 
 from mcap.writer import CompressionType, Writer
 
-from ..data.bags.words import DESCRIPTION, EPISODE, KINDS, METADATA, OBSERVED, ROBOT, STATE
+from ..data.bags.words import DESCRIPTION, EPISODE, KEYS, KINDS, METADATA, OBSERVED, ROBOT, STATE
 from ..data.robots.description import Robot
 from ..data.robots.messages import Types, full_name, stamp_of, stamped
 from ..errors import LaminarError, nearest
@@ -71,18 +71,18 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def seen(self, topic: str, message: Mapping[str, Any], arrival: float) -> None:
+    def seen(self, topic: str, message: Mapping[str, Any], seconds: float) -> None:
         """Record a message that came.
 
         Args:
             topic: one of the robot's.
             message: complete, as a transport has it; it may be changed afterwards.
-            arrival: when it came, in seconds since 1970.
+            seconds: when it came, in seconds since 1970.
 
         Raises:
             LaminarError: the robot has no such topic, or the file cannot be written any more.
         """
-        self._put(topic, message, arrival)
+        self._put(topic, message, seconds)
 
     def commanded(self, topic: str, message: Mapping[str, Any], seconds: float) -> None:
         """Record a message that was sent, and when, in seconds since 1970."""
@@ -171,7 +171,8 @@ class Recorder:
         """Write what a cut file needs to explain itself."""
         self._writer = Writer(self._file, chunk_size=_CHUNK, compression=CompressionType.LZ4)
         self._writer.start("ros2", f"laminar {__version__}")
-        self._writer.add_metadata(METADATA, {ROBOT: self._robot.name, DESCRIPTION: self._robot.text})
+        keys = "\n".join(self._robot.observation)
+        self._writer.add_metadata(METADATA, {ROBOT: self._robot.name, DESCRIPTION: self._robot.text, KEYS: keys})
         self._writer.flush()
         self._channels: dict[str, int] = {}
 

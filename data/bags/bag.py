@@ -30,6 +30,21 @@ class Raw:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a bag says of its robot.
+
+    Attributes:
+        robot: its name.
+        description: its YAML.
+        keys: observations that are recorded; () for all.
+    """
+
+    robot: str
+    description: str
+    keys: tuple[str, ...] = ()
+
+
 class Bag(ABC):
     """A bag that can be read again and again.
 
@@ -58,8 +73,8 @@ class Bag(ABC):
             LaminarError: it is damaged.
         """
 
-    def described(self) -> tuple[str, str] | None:
-        """Return name and YAML of the robot that the bag describes; None where it does not.
+    def described(self) -> Described | None:
+        """Return what the bag says of its robot; None where it says nothing.
 
         Raises:
             LaminarError: it is damaged.

@@ -11,8 +11,8 @@ from mcap.records import Attachment, Channel, Chunk, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 from ...errors import LaminarError
-from .bag import Bag, Raw
-from .words import DESCRIPTION, METADATA, ROBOT
+from .bag import Bag, Described, Raw
+from .words import DESCRIPTION, KEYS, METADATA, ROBOT
 
 MAGIC = b"\x89MCAP0\r\n"
 
@@ -25,11 +25,12 @@ class McapFile(Bag):
         super().__init__(path)
         self._files = list(files) or [path]
 
-    def described(self) -> tuple[str, str] | None:
-        """Return name and YAML of the robot, which our own recorder writes in front of the messages."""
+    def described(self) -> Described | None:
+        """Return what our own recorder writes in front of the messages."""
         for record in self._records(self._files[0]):
             if isinstance(record, Metadata) and record.name == METADATA and DESCRIPTION in record.metadata:
-                return record.metadata.get(ROBOT, ""), record.metadata[DESCRIPTION]
+                told = record.metadata
+                return Described(told.get(ROBOT, ""), told[DESCRIPTION], tuple(told.get(KEYS, "").split("\n")))
             if isinstance(record, Message):
                 break
         return None

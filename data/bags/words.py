@@ -16,8 +16,8 @@ RUNNING = "running"
 STATES = ("idle", "armed", RUNNING, "hold", "estop")
 
 METADATA = "laminar"
-"""Name of the record that describes the robot: its name, and its YAML."""
-ROBOT, DESCRIPTION = "robot", "description"
+"""Name of the record that describes the robot: its name, its YAML, and which observations are recorded."""
+ROBOT, DESCRIPTION, KEYS = "robot", "description", "observations"
 
 
 def first_word(text: str) -> str:

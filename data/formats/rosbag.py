@@ -64,7 +64,9 @@ def _robot(bag: Bag, selection: Selection) -> tuple[Robot, str]:
         robot = load_robot(selection.robot)
         remark = f"read by the description {robot.source}" + (", not by the one in the file" if own else "")
     elif own is not None:
-        robot = robot_from(own[1], f"{bag.path}: its description", own[0])
+        robot = robot_from(own.description, f"{bag.path}: its description", own.robot)
+        recorded = {key: shown for key, shown in robot.observation.items() if key in own.keys}
+        robot = replace(robot, observation=recorded) if recorded else robot
         remark = f"read by the description of robot {robot.name} in the file"
     else:
         raise LaminarError(
