@@ -102,8 +102,9 @@ class Link:
         url = self.settings.url
         self._thread.start()
         if not self._settled.wait(timeout) or self._failed:
+            reason = self.reason or "no answer"
             self.close()
-            raise LaminarError(f"cannot connect to {url} within {timeout:g} s: {self.reason or 'no answer'}")
+            raise LaminarError(f"cannot connect to {url} within {timeout:g} s: {reason}")
 
     def close(self) -> None:
         """End it, after what was sent; more than once if need be."""

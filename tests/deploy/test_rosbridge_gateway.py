@@ -12,9 +12,6 @@ from typing import Any
 import cbor2
 import numpy as np
 import pytest
-
-pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
-
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 

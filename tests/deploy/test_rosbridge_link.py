@@ -17,9 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
-
 from websockets.sync.server import ServerConnection, serve
 
 from laminar.data.robots.messages import Types
@@ -297,6 +294,12 @@ class TestOpening:
         assert 0.25 < time.monotonic() - begun < 2
         with pytest.raises(LaminarError, match="make a new one"):
             bridge.open(1)
+
+    def test_somebody_who_says_nothing(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            bridge = Rosbridge(TYPES, Settings(f"ws://127.0.0.1:{silent.getsockname()[1]}"))
+            with pytest.raises(LaminarError, match=r"within 0\.2 s: no answer"):
+                bridge.open(0.2)
 
     def test_somebody_comes_late(self) -> None:
         scene = Scene()

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
-
 from laminar.data.robots.messages import MessageError, Types
 from laminar.deploy.rosbridge import protocol
 from laminar.deploy.rosbridge.dialect import Dialect

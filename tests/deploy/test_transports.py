@@ -11,9 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
-pytest.importorskip("cbor2", reason="needs the extra 'deploy'")
-
 from laminar.data.robots.messages import Types
 from laminar.deploy.rosbridge import Gateway, Rosbridge, Settings
 from laminar.deploy.transport import Reading, Transport
