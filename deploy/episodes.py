@@ -65,7 +65,10 @@ def _until_over(
     """Return why an episode is over; "" where its time is."""
     while clock() < until:
         pace.wait()
-        state = controller.tick()
+        sight = controller.look()
+        state = controller.act(sight)
+        if sight is not None and controller.perception.in_step(controller.period):
+            pace.follow(sight.arrival)
         if operator.success:
             return "success"
         if state is State.ESTOP:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _SPUN = 0.001  # seconds before a deadline that are not slept: the system wakes late by about that
+_AFTER, _SHARE, _MOST = 0.05, 0.1, 0.05  # of a period: behind an event, of what is missing to that, a period at most
 
 
 @dataclass
@@ -45,6 +46,21 @@ class Pace:
         self.late.append(now - deadline)
         self._next = deadline + (over + 1) * self.period
         return now
+
+    def follow(self, event: float) -> None:
+        """Move the deadlines to soon after events like this one, which come once a period by somebody else's clock.
+
+        They move by a twentieth of a period each at most, so that no period is much longer or shorter.
+
+        Args:
+            event: when it came, of the clock.
+        """
+        if self._next is None:
+            return
+        apart = event + _AFTER * self.period - self._next
+        apart -= round(apart / self.period) * self.period
+        most = _MOST * self.period
+        self._next += min(max(_SHARE * apart, -most), most)
 
     def told(self) -> dict[str, float]:
         """Return periods, the share that was missed, and how late they began, in milliseconds."""

@@ -93,10 +93,10 @@ class Perception:
         before = float("-inf") if self._last is None else self._last.instant
         if wait > 0:
             self.sources.wait(before, wait)
-        instant = self.sources.instant()
-        if instant is None or instant <= before:
+        found = self.sources.together()
+        if found is None or found[0] <= before:
             return None
-        seen = self.sources.at(instant)
+        instant, seen = found
         shown = messages(seen)
         arrival = max(one.arrival for one in seen.values())
         self._last = Sight(instant, arrival, observation_of(self.robot, shown), shown)
@@ -106,6 +106,10 @@ class Perception:
     def last(self) -> Sight | None:
         """What the last `look` that saw something has returned."""
         return self._last
+
+    def in_step(self, period: float) -> bool:
+        """Whether the robot shows itself about once a control period, so that those can begin when it does."""
+        return 0.7 * period < self.sources.spacing() < 1.4 * period
 
     def due(self, period: float) -> bool:
         """Whether the next observation should come at about this moment, at one a control period."""

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from ..eval.rollouts.noise import EpisodeNoise
 from ..policies.acting import Actor
 from ..policies.observations import Windows
 from .planner import Planner, Request
@@ -83,11 +85,16 @@ class PolicyPilot:
         self.planner, self.scheduler = planner, scheduler
         self.waited = 0.0
         self._actor, self._clock = actor, clock
+        self._noise = EpisodeNoise(actor.policy.noise_shape, 1)
         self._asked: int | None = None  # slot for which a chunk was asked last
         self._fresh = False
 
+    def seed(self, seed: int) -> None:
+        """Draw noise from now on as an evaluation of this seed does, a number a control period."""
+        self._noise.reset(0, seed)
+
     def begin(self, now: float) -> None:
-        """Forget the history and what was planned."""
+        """Forget the history and what was planned; the noise goes on."""
         self._actor.reset()
         self.scheduler.begin(now)
         self._asked = None
@@ -99,7 +106,7 @@ class PolicyPilot:
             LaminarError: a chunk is not finite, or what the policy raised.
         """
         windows = self._actor.observe({key: value[None] for key, value in observation.items()})
-        self._ask(windows, now)
+        self._ask(windows, now, self._noise.next())
         for chunk in self.planner.take():
             self.scheduler.add(chunk)
         starved = self.scheduler.starved
@@ -116,7 +123,7 @@ class PolicyPilot:
         """Return (n, A) what is planned without a gap."""
         return self.scheduler.planned()
 
-    def _ask(self, windows: Windows, now: float) -> None:
+    def _ask(self, windows: Windows, now: float, noise: Tensor | None) -> None:
         """Ask for a chunk where one is due, and wait for it where it will be there soon."""
         slot, execute = self.scheduler.slot(now), self._actor.policy.spec.execute
         self.waited = 0.0
@@ -127,7 +134,7 @@ class PolicyPilot:
         soon = usual <= budget
         delay = 0 if soon else math.ceil(usual / period)
         self._asked = slot
-        self.planner.ask(Request(windows, now, self.scheduler.epoch, self.scheduler.planned(), delay))
+        self.planner.ask(Request(windows, now, self.scheduler.epoch, self.scheduler.planned(), delay, noise))
         if soon:
             begun = self._clock()
             self.planner.wait(budget)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import LaminarError
 from ..policies.acting import Actor
@@ -32,6 +33,7 @@ class Request:
         epoch: of the episode.
         planned: (n, A) of the last chunk from that moment on, for what goes on from it.
         delay: control periods that it will take.
+        noise: (1, *noise_shape) that it is made of; None for a policy without noise.
     """
 
     windows: Windows
@@ -39,6 +41,7 @@ class Request:
     epoch: int
     planned: NDArray[np.float64]
     delay: int
+    noise: Tensor | None = None
 
 
 class Planner:
@@ -142,7 +145,7 @@ class Planner:
 def plain(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     """Return what samples a chunk of a policy as it is."""
     everyone = np.ones(1, np.bool_)
-    return lambda request: actor.plan(request.windows, everyone).chunk[0].double().cpu().numpy()
+    return lambda request: actor.plan(request.windows, everyone, request.noise).chunk[0].double().cpu().numpy()
 
 
 def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
@@ -162,7 +165,7 @@ def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
         delay = min(request.delay, spec.chunk - spec.execute)
         weights = prefix_weights(spec.chunk, delay, spec.execute)
         planned = torch.from_numpy(request.planned[None]).float()
-        chunk = continued(module, request.windows, planned, weights, generator=actor.generator)
+        chunk = continued(module, request.windows, planned, weights, request.noise, actor.generator)
         return chunk[0].double().cpu().numpy()
 
     return sample

@@ -90,6 +90,7 @@ def _run(
     operator = Operator(controller, transport, record)
     try:
         for number in range(config.episodes):
+            pilot.seed(config.seed + number)
             done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))
             tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
     except KeyboardInterrupt:

@@ -100,10 +100,26 @@ class Sources:
         with self._lock:
             return self._instant()
 
+    def spacing(self) -> float:
+        """Return seconds between the last two messages of the slowest source; 0 before there are two."""
+        with self._lock:
+            ends = [(kept[-1].stamp, kept[-1].stamp - kept[-2].stamp) for kept in self._kept.values() if len(kept) > 1]
+        return min(ends)[1] if len(ends) == len(self._kept) and ends else 0.0
+
     def _instant(self) -> float | None:
         if not all(self._kept.values()):
             return None
         return min(kept[-1].stamp for kept in self._kept.values())
+
+    def together(self) -> tuple[float, dict[str, Seen]] | None:
+        """Return the latest instant and topic -> message of it; None before every source has reached one."""
+        with self._lock:
+            instant = self._instant()
+            if instant is None:
+                return None
+            found = {topic: _before(kept, instant) for topic, kept in self._kept.items()}
+        whole = {topic: seen for topic, seen in found.items() if seen is not None}
+        return (instant, whole) if len(whole) == len(found) else None  # else one began after the other's last message
 
     def at(self, instant: float) -> dict[str, Seen]:
         """Return topic -> newest message that is not younger than an instant.

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ...envs.make import control_rate
 from ...envs.slots import Slots
@@ -19,9 +18,8 @@ from ...policies.policy import Policy
 from ...progress import Finished, Watch, ignore
 from ..results.smoothness import mean_squared_jerk
 from .moment import Moment
+from .noise import EpisodeNoise
 from .video import Recorder
-
-NOISE_BLOCK = 32  # steps of noise drawn at a time; part of what a seed means, so do not change it
 
 
 class Lockstep:
@@ -45,7 +43,7 @@ class Lockstep:
         self.rate_hz = control_rate(self.world.envs[0])
         self.actor = Actor(policy)
         self.seeds: list[int | None] = [None] * slots
-        self.noise = _EpisodeNoise(policy.noise_shape, slots)
+        self.noise = EpisodeNoise(policy.noise_shape, slots)
         self._observations: dict[str, NDArray[Any]] = {}
         self.decision: Decision | None = None
 
@@ -172,30 +170,3 @@ class Lockstep:
     def close(self) -> None:
         """Close all environments."""
         self.world.close()
-
-
-class _EpisodeNoise:
-    """Standard normal noise for each slot, from a generator seeded with the slot's episode."""
-
-    def __init__(self, shape: Sequence[int] | None, slots: int) -> None:
-        self.shape = None if shape is None else tuple(shape)
-        self.generators = [torch.Generator() for _ in range(slots)]
-        self.rows = torch.arange(slots)
-        self.phase = torch.full((slots,), NOISE_BLOCK)
-        self.blocks = torch.zeros(slots, NOISE_BLOCK, *(self.shape or ()))
-
-    def reset(self, slot: int, seed: int) -> None:
-        """Start the stream of an episode."""
-        self.generators[slot].manual_seed(seed)
-        self.phase[slot] = NOISE_BLOCK
-
-    def next(self) -> Tensor | None:
-        """Return the noise of this step for all slots (B, *shape)."""
-        if self.shape is None:
-            return None
-        for slot in torch.nonzero(self.phase == NOISE_BLOCK).flatten().tolist():
-            self.blocks[slot].normal_(generator=self.generators[slot])
-            self.phase[slot] = 0
-        noise = self.blocks[self.rows, self.phase]
-        self.phase += 1
-        return noise

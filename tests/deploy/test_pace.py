@@ -54,3 +54,20 @@ def test_whole_periods_that_are_over_are_missed_and_the_grid_stays() -> None:
     assert told["periods"] == 5
     assert told["missed"] == pytest.approx(2 / 5)
     assert told["late_ms_max"] == pytest.approx(250, abs=1)
+
+
+def test_deadlines_move_to_soon_after_events_of_another_clock() -> None:
+    clock = Clock()
+    pace = Pace(0.1, clock, clock.sleep)
+    pace.start(10.0)
+    begun, event = [], 10.04  # 40 ms after the first deadline, by a clock that is a thousandth slower
+    for _ in range(200):
+        begun.append(pace.wait())
+        while event + 0.1001 < begun[-1]:
+            event += 0.1001
+        pace.follow(event)
+    lengths = [b - a for a, b in zip(begun, begun[1:], strict=False)]
+    assert begun[-1] - event == pytest.approx(0.005, abs=0.003)
+    assert 0.0949 < min(lengths)
+    assert max(lengths) < 0.1051
+    assert pace.missed == 0

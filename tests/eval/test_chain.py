@@ -23,7 +23,7 @@ from laminar.eval.results.result import Episode, Result, load_result
 from laminar.eval.results.scores import bootstrap, wilson
 from laminar.eval.rollouts import chains as module
 from laminar.eval.rollouts.chains import evaluate_chains
-from laminar.eval.rollouts.lockstep import NOISE_BLOCK
+from laminar.eval.rollouts.noise import NOISE_BLOCK
 
 ROOM = "laminar-test/Room-v0"
 SILENT = "laminar-test/Silent-v0"

@@ -15,8 +15,8 @@ from laminar.data.spec import Feature
 from laminar.envs import make_env
 from laminar.errors import LaminarError
 from laminar.eval.results.result import Result, load_result
-from laminar.eval.rollouts import lockstep as module
 from laminar.eval.rollouts.episodes import evaluate
+from laminar.eval.rollouts.noise import NOISE_BLOCK
 
 HOPPER = "Hopper-v4"
 
@@ -39,9 +39,9 @@ def test_against_a_plain_loop(noise_policy: Any) -> None:
     generator = torch.Generator().manual_seed(4)
     total, length, over = 0.0, 0, False
     while not over:
-        if length % module.NOISE_BLOCK == 0:
-            block = torch.zeros(module.NOISE_BLOCK, 2, 3).normal_(generator=generator)
-        action = (0.3 * block[length % module.NOISE_BLOCK, 0]).clamp(-1, 1)
+        if length % NOISE_BLOCK == 0:
+            block = torch.zeros(NOISE_BLOCK, 2, 3).normal_(generator=generator)
+        action = (0.3 * block[length % NOISE_BLOCK, 0]).clamp(-1, 1)
         _, reward, terminated, truncated, _ = env.step(action.numpy())
         total, length, over = total + float(reward), length + 1, terminated or truncated
     episode = evaluate(policy, HOPPER, [4]).episodes[0]

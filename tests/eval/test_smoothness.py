@@ -13,8 +13,8 @@ import torch
 
 from laminar.eval.results.result import Episode, Result, load_result
 from laminar.eval.results.smoothness import mean_squared_jerk, unit
-from laminar.eval.rollouts import lockstep as module
 from laminar.eval.rollouts.episodes import evaluate
+from laminar.eval.rollouts.noise import NOISE_BLOCK
 
 LIMITS = np.array([-1.0]), np.array([1.0])
 STEPS = np.arange(20.0)
@@ -67,7 +67,7 @@ def test_an_episode_has_that_of_its_clipped_actions(noise_policy: Any) -> None:
     result = evaluate(policy, "Hopper-v4", [4, 5], num_envs=2)
     for episode in result.episodes:
         generator = torch.Generator().manual_seed(episode.seed)
-        blocks = [torch.zeros(module.NOISE_BLOCK, 2, 3).normal_(generator=generator) for _ in range(8)]
+        blocks = [torch.zeros(NOISE_BLOCK, 2, 3).normal_(generator=generator) for _ in range(8)]
         actions = (3.0 * torch.cat(blocks)[: episode.length, 0]).clamp(-1, 1).numpy()
         assert result.rate_hz == pytest.approx(125.0)
         assert episode.jerk == pytest.approx(mean_squared_jerk(actions, -np.ones(3), np.ones(3), result.rate_hz))
