@@ -1,4 +1,5 @@
 # make demo    everything from nothing: install, record demonstrations, train a one-call policy, evaluate, report
+# make demo-robot  that policy on a simulated robot behind a ROS bridge, in real time; no ROS is needed
 # make test    everything from nothing: install, run the tests
 # Both install once, into .venv; `make setup` does only that. PYTHON=python3.12 chooses another interpreter.
 
@@ -8,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.laminar-installed
 DEMO := outputs/demo
+ROBOT := outputs/demo-robot
 DEMO_TASK := playroom/open_drawer
 EPISODES := 50
 STEPS := 10000
@@ -18,10 +20,10 @@ export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow test-pythons lint type format settings bench lock clean
+.PHONY: help setup demo demo-robot test test-slow test-pythons lint type format settings bench lock clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 	@echo "Targets: setup demo test test-slow test-pythons lint type format settings bench lock clean"
 
 setup: $(READY)
@@ -45,6 +47,12 @@ demo: $(READY)
 	$(BIN)/laminar train experiment=playroom-skill policy=meanflow task=$(DEMO_TASK) seed=0 \
 		data.path="$(DEMO)/demonstrations.hdf5" steps=$(STEPS) out="$(DEMO)/train"
 	$(BIN)/laminar eval policy.path="$(DEMO)/train" task=$(DEMO_TASK) episodes=$(EVALUATED) seed=1000 out="$(DEMO)/eval"
+
+$(DEMO)/train/policy.json $(DEMO)/eval/eval.json:
+	$(MAKE) demo
+
+demo-robot: $(READY) | $(DEMO)/eval/eval.json
+	$(BIN)/python examples/robot_demo.py "$(DEMO)/train" "$(ROBOT)"
 
 test: $(READY)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile

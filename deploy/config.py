@@ -65,3 +65,5 @@ class SimulateConfig(Connection):
     host: str = "127.0.0.1"  # address of the bridge; one that other machines can reach needs a token
     port: int = number(9090, least=0, most=65535)  # of the bridge; 0 takes one that is free, and prints it
     seed: int = seed_number()  # of the first start, one more for each after it
+    video: str | None = path()  # film (.mp4) of the first episodes, written at the end
+    video_episodes: int = number(5, least=1)  # how many

@@ -141,14 +141,12 @@ class Controller:
         wait = _EXPECTING * self.period if self.perception.due(self.period) else 0.0
         try:
             sight = self.perception.look(wait)
+            trouble = self.perception.trouble()
         except LaminarError as error:
-            self.supervisor.hold(str(error))
-            return None
-        trouble = self.perception.trouble()
-        if trouble:
+            sight, trouble = None, str(error)
+        if trouble and self.supervisor.state is not State.HOLD:  # which lasts until something is seen again
             self.supervisor.hold(trouble)
-            return None
-        return sight
+        return None if trouble else sight
 
     def _follow(self, state: State, now: float) -> None:
         """Do what changes of state need; one that came back to where it was since the last period is one, too."""

@@ -18,7 +18,9 @@ from .pace import Pace
 from .pilot import PolicyPilot
 from .supervisor import State, Supervisor
 
-WRITTEN = Written("deploy.json", ("missed_deadlines",), ("recording.mcap",))
+WRITTEN = Written("deploy.json", ("missed_deadlines",), ("recording.mcap", "report.md", "report.html", "times.png"))
+
+_EDGES = np.geomspace(0.01, 10_000.0, 121).round(5)  # milliseconds
 
 
 def outcome(
@@ -47,6 +49,9 @@ def outcome(
         "commands": counts.commands,
         "dropped": counts.dropped,
         "actions": {"over": scheduler.over, "late": scheduler.late, "starved": scheduler.starved},
+        "histograms_ms": _histograms(
+            {"begun late": pace.late, "sight to command": counts.latencies, "inference": planner.latencies}
+        ),
         "holds": holds(controller.supervisor),
         "transitions": [f"{one.before.value} -> {one.after.value}: {one.reason}" for one in controller.supervisor.log],
         "recording": recording,
@@ -67,6 +72,15 @@ def holds(supervisor: Supervisor) -> list[dict[str, Any]]:
             found.append({"reason": reason, "seconds": change.time - begun})
             begun, reason = None, ""
     return found
+
+
+def _histograms(times: dict[str, Sequence[float]]) -> dict[str, Any]:
+    """Return counts of times (seconds) between edges (milliseconds); what is below or above all counts at the end."""
+    counts = {
+        name: np.histogram(np.clip(1e3 * np.array(seconds), _EDGES[0], _EDGES[-1]), _EDGES)[0].tolist()
+        for name, seconds in times.items()
+    }
+    return {"edges": _EDGES.tolist(), "counts": counts}
 
 
 def _quantiles(seconds: Sequence[float]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from .pilot import PolicyPilot
 from .planner import Planner, Request, continuing, plain
 from .record import NOTHING, Record
 from .recorder import Recorder
+from .report import write_report
 from .scheduler import ChunkScheduler
 from .supervisor import Supervisor
 from .transports import TRANSPORTS
@@ -63,6 +64,7 @@ def deploy(config: DeployConfig) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             recorder = Recorder(folder / "recording.mcap", robot, types, overwrite=config.overwrite)
             stack.callback(recorder.close)
+            stack.callback(transport.close)  # before, so that nothing comes when the file is closed
         _run(config, policy, robot, transport, types, recorder, folder)
 
 
@@ -102,7 +104,9 @@ def _run(
         found = outcome(done, controller, pilot, pace, None if recorder is None else str(recorder.path))
         print(summary(found))
         if folder is not None:
-            write(found | {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}, folder)
+            found |= {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}
+            write(found, folder)
+            tell(f"report in {write_report(found, folder)}")
 
 
 def opened(config: DeployConfig) -> Policy:

@@ -7,12 +7,14 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Types
 from ..data.robots.reading import load_robot
 from ..envs.make import make_env
 from ..errors import LaminarError
+from ..eval.rollouts.video import Recorder
 from ..progress import tell
 from .command import TOKEN
 from .config import SimulateConfig
@@ -30,17 +32,21 @@ def simulate(config: SimulateConfig) -> None:
     robot, types = load_robot(config.robot), Types()
     if config.transport != "rosbridge":
         raise LaminarError(f"a simulated robot is offered by transport=rosbridge, not by '{config.transport}'")
-    env = make_env(environment_of(robot, config))
+    film = None if config.video is None else Recorder(Path(config.video), [])
+    env = make_env(environment_of(robot, config), render=film is not None)
     bus = Bus(types=types)
     transport = Loopback(bus)
     transport.open()
-    simulated = SimulatedRobot(env, robot, transport, types, config.seed)
+    simulated = SimulatedRobot(env, robot, transport, types, config.seed, film, config.video_episodes)
     gateway = Gateway(
         Loopback(bus), types, config.host, config.port, robot.dialect, token=config.token or os.environ.get(TOKEN)
     )
     with gateway, _until_stopped() as over:
         tell(f"robot {robot.name} at {gateway.url}; Ctrl-C ends it")
         simulated.run(over)
+    if film is not None and simulated.steps:
+        film.write()
+        film.close()
     tell(f"{simulated.resets} starts, {simulated.steps} control steps")
 
 

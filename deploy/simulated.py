@@ -14,6 +14,7 @@ from ..data.robots.messages import Message, Types
 from ..data.robots.simulating import action_in, shown_by
 from ..envs.spec import env_spec
 from ..errors import LaminarError
+from ..eval.rollouts.video import Recorder
 from .pace import Pace
 from .transports.transport import Transport
 
@@ -36,7 +37,14 @@ class SimulatedRobot:
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], robot: Robot, transport: Transport, types: Types, seed: int = 0
+        self,
+        env: gymnasium.Env[Any, Any],
+        robot: Robot,
+        transport: Transport,
+        types: Types,
+        seed: int = 0,
+        film: Recorder | None = None,
+        filmed: int = 0,
     ) -> None:
         """Offer the topics and services of a robot.
 
@@ -46,6 +54,8 @@ class SimulatedRobot:
             transport: open.
             types: of its messages.
             seed: of the first start, one more for each after it.
+            film: takes pictures of the first episodes in which something is commanded.
+            filmed: how many.
 
         Raises:
             LaminarError: the environment is another robot; names what differs.
@@ -55,6 +65,7 @@ class SimulatedRobot:
         self._env, self._robot, self._transport, self._types = env, robot, transport, types
         self.resets, self.steps, self.refused = 0, 0, (0, "")
         self._seed, self._lock = seed, threading.Lock()
+        self._film, self._filmed, self._shown = film, filmed, seed
         self._wanted, self._done = threading.Event(), threading.Event()
         self._commands: dict[str, Message] = {}
         self._stopped, self._begun, self._over, self._success = False, False, True, False
@@ -115,6 +126,7 @@ class SimulatedRobot:
 
     def _reset(self) -> None:
         self._observation, _ = self._env.reset(seed=self._seed)
+        self._shown = self._seed
         self._seed, self.resets = self._seed + 1, self.resets + 1
         with self._lock:
             self._commands = {}
@@ -123,8 +135,8 @@ class SimulatedRobot:
 
     def _step(self) -> None:
         action = self._action()
-        if action is not None:
-            self._begun = True
+        if action is not None and not self._begun:
+            self._begin()
         if not self._begun or self._over:
             return
         action = self._rest if action is None else action
@@ -133,6 +145,22 @@ class SimulatedRobot:
         self._observation, _, terminated, truncated, info = self._env.step(clipped)
         self.steps += 1
         self._over, self._success = terminated or truncated, self._success or bool(info.get("success", False))
+        self._picture()
+
+    def _begin(self) -> None:
+        """Note that the first command has come."""
+        self._begun = True
+        if self._film is not None and self._filmed > 0:
+            self._filmed -= 1
+            self._film.add(self._shown)
+            self._picture()
+
+    def _picture(self) -> None:
+        if self._film is not None:
+            self._film.film(self._shown, self._env)
+            ended = "time is up" if self._over else "no success yet"
+            good = True if self._success else False if self._over else None
+            self._film.caption(self._shown, outcome="success" if self._success else ended, good=good)
 
     def _action(self) -> Array | None:
         """Return the newest command; None where none came in this period, or it is none."""

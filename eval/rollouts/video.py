@@ -67,6 +67,10 @@ class Recorder:
         self._cameras: dict[int, Camera] = {}  # by the identity of the environment, which Lockstep keeps alive
         self._rate = FRAMES_PER_SECOND
 
+    def add(self, seed: int) -> None:
+        """Film another episode, too, which comes after those that are filmed already."""
+        self._takes.setdefault(seed, _Take(Caption(f"seed {seed}")))
+
     def films(self, seed: int) -> bool:
         """Tell whether an episode is one to film."""
         return seed in self._takes
