@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.robots.aligning import Seen, Sources, messages
 from ..data.robots.description import Robot
-from ..data.robots.messages import Message
+from ..data.robots.messages import Message, stamp_of
 from ..data.robots.observing import measured_pose, observation_of
 from ..progress import tell
 from .record import NOTHING, Record
@@ -76,13 +76,18 @@ class Perception:
         apart = [
             self._transport.now() - (self._clock() - seen.arrival) - seen.stamp
             for seen in self.sources.newest().values()
+            if stamp_of(seen.message) is not None
         ]
-        before, self._offset = self._offset, median(apart) if apart else 0.0
+        before, self._offset = self._offset, median(apart) if apart else self._offset
         if abs(self._offset - before) > _APART:
-            tell(f"the clock of {self.robot.name} is {-self._offset:.3f} s ahead of this machine's: allowed for")
+            where = f"{abs(self._offset):.3f} s {'behind' if self._offset > 0 else 'ahead of'}"
+            tell(f"the clock of {self.robot.name} is {where} this machine's: allowed for")
+            self.sources.clear()  # messages without a stamp were given one of the clock as it was thought to be
 
     def look(self, wait: float = 0.0) -> Sight | None:
-        """Return what is newer than at the last call; None where nothing is.
+        """Return what is there and was not at the last call; None where nothing is.
+
+        A clock that was set back shows here as well: whether to rely on it says `trouble`.
 
         Args:
             wait: seconds to wait for it at most.
@@ -90,11 +95,13 @@ class Perception:
         Raises:
             LaminarError: a message does not have what it should; names topic and number.
         """
-        before = float("-inf") if self._last is None else self._last.instant
+        if self._last is None:
+            self.calibrate()
+        before = None if self._last is None else self._last.instant
         if wait > 0:
             self.sources.wait(before, wait)
         instant = self.sources.instant()
-        if instant is None or instant <= before:
+        if instant is None or instant == before:
             return None
         seen = self.sources.at(instant)
         shown = messages(seen)

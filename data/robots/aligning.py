@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from ...errors import LaminarError
 from .messages import Message, stamp_of
 
-_KEPT = 64  # messages of a source: seconds of the fastest ones
+_KEPT = 2.0  # seconds of a source: a slow one, such as a camera, is waited for by those that tick a thousand times
+_MOST = 4096  # messages of a source, whatever its stamps
+_OVERTAKEN = 0.1  # seconds that a message may come behind a later one; a stamp further back is of a clock that was set
 _CLOSE = 1e-6  # seconds that two stamps of one moment may differ by
 
 
@@ -45,7 +47,7 @@ class Sources:
         self.topics = list(topics)
         self._lock = threading.Lock()
         self._new = threading.Condition(self._lock)
-        self._kept: dict[str, deque[Seen]] = {topic: deque(maxlen=_KEPT) for topic in topics}
+        self._kept: dict[str, deque[Seen]] = {topic: deque(maxlen=_MOST) for topic in topics}
 
     def add(self, topic: str, message: Message, arrival: float, now: float) -> Seen:
         """Keep a message.
@@ -60,17 +62,20 @@ class Sources:
         seen = Seen(now if stamp is None else stamp, arrival, message)
         with self._new:
             kept = self._kept[topic]
-            if not kept or seen.stamp >= kept[-1].stamp:
+            if kept and seen.stamp == kept[-1].stamp:  # a frozen clock fills no memory
+                kept[-1] = seen
+            elif not kept or seen.stamp > kept[-1].stamp:
                 kept.append(seen)
-            else:  # a clock that was set back begins anew; one message that was overtaken is put where it belongs
+                while len(kept) > 1 and kept[1].stamp < seen.stamp - _KEPT:
+                    kept.popleft()
+            elif seen.stamp > kept[-1].stamp - _OVERTAKEN:  # put where it belongs
                 later = [one for one in kept if one.stamp > seen.stamp]
-                earlier = [one for one in kept if one.stamp <= seen.stamp]
-                if earlier:
-                    kept.clear()
-                    kept.extend([*earlier, seen, *later])
-                else:
-                    kept.clear()
-                    kept.append(seen)
+                for _ in later:
+                    kept.pop()
+                kept.extend([seen, *later])
+            else:  # begin anew; one stamp of the far future spoils nothing after it
+                kept.clear()
+                kept.append(seen)
             self._new.notify_all()
         return seen
 
@@ -85,20 +90,22 @@ class Sources:
         with self._lock:
             return {topic: kept[-1] for topic, kept in self._kept.items() if kept}
 
-    def wait(self, after: float, timeout: float) -> bool:
-        """Wait until there is an instant later than `after`, at most so many seconds; returns whether there is."""
+    def wait(self, other: float | None, timeout: float) -> bool:
+        """Wait until there is an instant, not `other`, at most so many seconds; returns whether there is."""
         with self._new:
-            return self._new.wait_for(lambda: self._instant() is not None and self._instant() > after, timeout)  # pyright: ignore[reportOptionalOperand]
+            return self._new.wait_for(lambda: self._instant() not in (None, other), timeout)
 
     def instant(self) -> float | None:
-        """Return the latest time that every source has reached; None before all were heard of."""
+        """Return the latest time that every source has reached, and was heard of before; None where there is none."""
         with self._lock:
             return self._instant()
 
     def _instant(self) -> float | None:
         if not all(self._kept.values()):
             return None
-        return min(kept[-1].stamp for kept in self._kept.values())
+        instant = min(kept[-1].stamp for kept in self._kept.values())
+        begun = max(kept[0].stamp for kept in self._kept.values())
+        return instant if begun <= instant + _CLOSE else None
 
     def at(self, instant: float) -> dict[str, Seen]:
         """Return topic -> newest message that is not younger than an instant.
