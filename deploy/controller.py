@@ -6,7 +6,6 @@ a part of the period, and does nothing that the supervisor does not allow.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,19 +17,15 @@ from numpy.typing import NDArray
 from ..data.robots.description import Robot
 from ..data.robots.messages import Types
 from ..errors import LaminarError
-from ..policies.acting import Actor
-from ..policies.observations import Windows
 from .commands import TRAJECTORY, check_outputs, limits_of, messages_of
 from .perception import Perception, Sight
-from .planner import Planner, Request
+from .pilot import Pilot
 from .record import NOTHING, Record
 from .safety import SafetyFilter
-from .scheduler import ChunkScheduler
 from .supervisor import State, Supervisor
 from .transports.transport import Transport
 
 Vector = NDArray[np.float64]
-_PATIENCE = 0.4  # of a control period that is waited for a chunk, where chunks usually come as fast
 _EXPECTING = 0.3  # of a control period that is waited for an observation which is due
 OBSERVATIONS, ACTIONS, TRANSPORT, HEARTBEAT = "observations", "actions", "transport", "heartbeat"
 
@@ -58,10 +53,11 @@ class Counts:
 
 
 class Controller:
-    """One policy and one robot.
+    """One pilot and one robot.
 
     Attributes:
         counts: what happened.
+        period: seconds.
     """
 
     def __init__(
@@ -71,9 +67,7 @@ class Controller:
         types: Types,
         perception: Perception,
         supervisor: Supervisor,
-        scheduler: ChunkScheduler,
-        planner: Planner,
-        actor: Actor,
+        pilot: Pilot,
         record: Record = NOTHING,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -86,9 +80,7 @@ class Controller:
             types: of its messages.
             perception: of it, subscribed.
             supervisor: with the watchdogs of `watchdogs_of`.
-            scheduler: of the policy's chunks.
-            planner: that makes them.
-            actor: keeps the history.
+            pilot: who decides.
             record: of what happens.
             dry_run: compute everything and send nothing.
             clock: seconds, steady.
@@ -98,16 +90,14 @@ class Controller:
         """
         check_outputs(robot, types)
         self.robot, self.counts = robot, Counts()
-        self.supervisor, self.scheduler, self.planner, self.perception = supervisor, scheduler, planner, perception
-        self._transport, self._types, self._actor, self._record = transport, types, actor, record
+        self.supervisor, self.pilot, self.perception = supervisor, pilot, perception
+        self._transport, self._types, self._record = transport, types, record
         self._dry_run, self._clock = dry_run, clock
         self.period = 1.0 / robot.rate_hz
         self._filter = SafetyFilter(limits_of(robot), self.period)
-        self._state, self._told = State.IDLE, 0
-        self._asked: int | None = None  # slot for which a chunk was asked last
+        self._followed = self._told = 0  # changes of state that were acted on, and that were told
         self._still: Vector | None = None  # what moves nothing
         self._command: Vector | None = None  # the last one
-        self._waited = 0.0
         for topic in {output.topic for output in robot.action}:
             transport.advertise(topic, robot.types[topic])
 
@@ -118,15 +108,31 @@ class Controller:
 
     def tick(self) -> State:
         """Do what is to be done in the control period that begins now, and return the state."""
-        now = self._clock()
+        return self.act(self.look())
+
+    def look(self) -> Sight | None:
+        """Return what is new, and let the supervisor know; None where nothing is, or cannot be understood."""
         sight = self._look()
-        self._beat(sight)
+        if sight is not None:
+            self.supervisor.beat(OBSERVATIONS)
+        if self._transport.connected:
+            self.supervisor.beat(TRANSPORT)
+        if self.supervisor.state is not State.RUNNING:
+            self.supervisor.beat(ACTIONS)  # nobody asks for any
+        return sight
+
+    def act(self, sight: Sight | None = None) -> State:
+        """Send the command of this period, and return the state.
+
+        Args:
+            sight: what `look` has returned; how long ago it came is measured.
+        """
+        now = self._clock()
         state = self.supervisor.tick()
         self._follow(state, now)
-        if state is State.RUNNING:
-            self._plan(now)
+        action = self._decide(now) if state is State.RUNNING else None
         with self.supervisor.commanding() as state:
-            self._act(state, now, sight)
+            self._act(state, action, sight)
         self._tell()
         return state
 
@@ -144,70 +150,41 @@ class Controller:
             return None
         return sight
 
-    def _beat(self, sight: Sight | None) -> None:
-        if sight is not None:
-            self.supervisor.beat(OBSERVATIONS)
-        if self._transport.connected:
-            self.supervisor.beat(TRANSPORT)
-        if self.supervisor.state is not State.RUNNING:
-            self.supervisor.beat(ACTIONS)  # nobody asks for any
-
     def _follow(self, state: State, now: float) -> None:
-        """Do what a change of state needs."""
-        if state is self._state:
-            return
-        before, self._state = self._state, state
-        if state is State.IDLE or state is State.ESTOP:
+        """Do what changes of state need; one that came back to where it was since the last period is one, too."""
+        changes = self.supervisor.log[self._followed :]
+        self._followed += len(changes)
+        if not changes or state is State.IDLE or state is State.ESTOP:
             return
         self._still = self.perception.pose(self._command)
         if self._still is None:
             return
-        if before not in (State.RUNNING, State.HOLD, State.ARMED):
+        if any(change.before in (State.IDLE, State.ESTOP) for change in changes):
             self._filter.start(self._still)
         if state is State.RUNNING:
-            self._actor.reset()
-            self.scheduler.begin(now)
-            self._asked = None
+            self.pilot.begin(now)
 
-    def _plan(self, now: float) -> None:
-        """Ask for a chunk where one is due, and take what has come."""
+    def _decide(self, now: float) -> Vector | None:
+        """Return the action (A,) that the pilot wants; None where it has none, or a wrong one."""
         sight = self.perception.last
         assert sight is not None  # nothing runs that was not seen
         try:
-            windows = self._actor.observe({key: value[None] for key, value in sight.observation.items()})
-            self._ask(windows, now)
-            for chunk in self.planner.take():
-                self.scheduler.add(chunk)
+            action = self.pilot.decide(sight.observation, now)
         except LaminarError as error:
             self.supervisor.hold(str(error))
+            return None
+        if self.pilot.fresh:
+            self.supervisor.beat(ACTIONS)
+        return action
 
-    def _ask(self, windows: Windows, now: float) -> None:
-        slot, execute = self.scheduler.slot(now), self._actor.policy.spec.execute
-        self._waited = 0.0
-        if (self._asked is not None and slot - self._asked < execute) or not self.planner.idle:
-            return
-        self._asked, usual, budget = slot, self.planner.usual, _PATIENCE * self.period
-        delay = 0 if usual <= budget else math.ceil(usual / self.period)
-        self.planner.ask(Request(windows, now, self.scheduler.epoch, self.scheduler.planned(), delay))
-        if usual <= budget:
-            begun = self._clock()
-            self.planner.wait(budget)
-            self._waited = self._clock() - begun
-
-    def _act(self, state: State, now: float, sight: Sight | None) -> None:
+    def _act(self, state: State, action: Vector | None, sight: Sight | None) -> None:
         """Send the command of this period; called while the state cannot change."""
         if state in (State.IDLE, State.ESTOP) or self._still is None:
             return
-        wanted = self._still
-        if state is State.RUNNING:
-            starved = self.scheduler.starved
-            action = self.scheduler.pop(now)
-            wanted = wanted if action is None else action
-            if action is not None and self.scheduler.starved == starved:
-                self.supervisor.beat(ACTIONS)
+        moves = state is State.RUNNING and action is not None
         try:
-            self._command = self._filter.command(wanted)
-            planned = self.scheduler.planned() if state is State.RUNNING else self._still[None]
+            self._command = self._filter.command(action if moves and action is not None else self._still)
+            planned = self.pilot.planned() if moves else self._still[None]
             commands = np.concatenate([self._command[None], self._filter.ahead(planned[: _points(self.robot)])])
         except LaminarError as error:
             self.supervisor.hold(str(error))
@@ -228,7 +205,7 @@ class Controller:
         self.counts.commands += sent
         self.counts.dropped += not sent
         if sight is not None:
-            self.counts.latencies.append(self._clock() - sight.arrival - self._waited)
+            self.counts.latencies.append(self._clock() - sight.arrival - self.pilot.waited)
 
     def _tell(self) -> None:
         """Keep a record of changes of state."""

@@ -15,23 +15,27 @@ from ..overwriting import Written
 from .controller import Controller
 from .episodes import Episode
 from .pace import Pace
+from .pilot import PolicyPilot
 from .supervisor import State, Supervisor
 
 WRITTEN = Written("deploy.json", ("missed_deadlines",), ("recording.mcap",))
 
 
-def outcome(episodes: Sequence[Episode], controller: Controller, pace: Pace, recording: str | None) -> dict[str, Any]:
+def outcome(
+    episodes: Sequence[Episode], controller: Controller, pilot: PolicyPilot, pace: Pace, recording: str | None
+) -> dict[str, Any]:
     """Return plain values: success with its interval, timing, what was dropped, and every hold with its reason.
 
     Args:
         episodes: that were run.
         controller: that ran them.
+        pilot: that decided.
         pace: of its control periods.
         recording: file of everything seen and commanded; None where none was made.
     """
     told = [episode.success for episode in episodes if episode.success is not None]
     rate = wilson(sum(told), len(told)) if told else None
-    counts, planner, scheduler = controller.counts, controller.planner, controller.scheduler
+    counts, planner, scheduler = controller.counts, pilot.planner, pilot.scheduler
     return {
         "success_rate": None if rate is None else rate.mean,
         "success_interval": None if rate is None else [rate.low, rate.high],

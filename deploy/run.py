@@ -23,10 +23,12 @@ from .client import PolicyClient
 from .command import TOKEN
 from .config import DeployConfig
 from .controller import Controller, watchdogs_of
-from .episodes import Episode, Episodes
+from .episodes import Episode, run_episode
+from .operator import Operator
 from .outcome import WRITTEN, outcome, summary, write
 from .pace import Pace
 from .perception import Perception
+from .pilot import PolicyPilot
 from .planner import Planner, Request, continuing, plain
 from .record import NOTHING, Record
 from .recorder import Recorder
@@ -52,9 +54,10 @@ def deploy(config: DeployConfig) -> None:
     robot = load_robot(config.robot).fitting(policy.spec)
     types = Types()
     with ExitStack() as stack:
-        transport = TRANSPORTS.module(config.transport).opened(types, config.url, robot.dialect, _token(config))
+        transport = TRANSPORTS.module(config.transport).opened(
+            types, config.url, robot.dialect, _token(config), _CONNECT_WITHIN
+        )
         stack.callback(transport.close)
-        transport.open(_CONNECT_WITHIN)
         recorder = None
         if folder is not None and config.record and not config.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,15 +83,14 @@ def _run(
     perception = Perception(robot, transport, record)
     scheduler = ChunkScheduler(pace.period, "replace" if config.merge == "realtime" else config.merge)
     supervisor = Supervisor(watchdogs_of(robot))
-    controller = Controller(
-        robot, transport, types, perception, supervisor, scheduler, planner, actor, record, config.dry_run
-    )
+    pilot = PolicyPilot(actor, planner, scheduler)
+    controller = Controller(robot, transport, types, perception, supervisor, pilot, record, config.dry_run)
     _warm_up(planner, actor)
     perception.subscribe()
-    episodes = Episodes(controller, perception, transport, pace, config.seconds, record)
+    operator = Operator(controller, transport, record)
     try:
         for number in range(config.episodes):
-            done.append(episodes.run(config.seed + number))
+            done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))
             tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
     except KeyboardInterrupt:
         supervisor.stop("Ctrl-C")
@@ -96,7 +98,7 @@ def _run(
     finally:
         supervisor.stop("the run is over")
         planner.close()
-        found = outcome(done, controller, pace, None if recorder is None else str(recorder.path))
+        found = outcome(done, controller, pilot, pace, None if recorder is None else str(recorder.path))
         print(summary(found))
         if folder is not None:
             write(found | {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}, folder)

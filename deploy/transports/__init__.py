@@ -11,4 +11,4 @@ from typing import Any
 from ...registry import Family
 
 TRANSPORTS: Family[Any] = Family("transport", __name__, required=("opened",))
-"""All transports, by name; members are modules with `opened(types, address, …) -> Transport`."""
+"""All transports, by name; members are modules with `opened(types, address, dialect, token, timeout)`."""

@@ -20,10 +20,12 @@ class Bus:
 
     Attributes:
         clock: seconds of the stamps.
+        steady: seconds of arrivals.
         types: definitions of the messages, which are made complete on their way.
     """
 
     clock: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
     types: Types = field(default_factory=Types)
 
     def __post_init__(self) -> None:
@@ -94,7 +96,7 @@ class Loopback:
         whole: Message = self.bus.types.complete(kind, message)
         with self.bus.lock:
             readers = list(self.bus.readers[topic])
-        arrival = time.monotonic()
+        arrival = self.bus.steady()
         for _, handler in readers:
             handler(whole, arrival)
         return True

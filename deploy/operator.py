@@ -1,0 +1,113 @@
+"""What an operator does around an episode: reset the robot, see that it shows itself, arm, and hear how it went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..data.robots.messages import Message
+from ..errors import LaminarError
+from .controller import HEARTBEAT, Controller
+from .record import NOTHING, Record
+from .transports.transport import Transport
+
+BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
+_RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds
+
+
+class Operator:
+    """Starts and ends the episodes of a robot.
+
+    Attributes:
+        success: whether the robot has told of success in this episode; None where it never does.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        transport: Transport,
+        record: Record = NOTHING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Listen to what tells of success, of emergency stops, and of life.
+
+        Args:
+            controller: of the robot.
+            transport: to it.
+            record: of what happens.
+            clock: seconds, steady.
+        """
+        self._controller, self._transport, self._record, self._clock = controller, transport, record, clock
+        self._robot, self._supervisor = controller.robot, controller.supervisor
+        self._heard = False
+        listens = (
+            (self._robot.success, BOOL, self._hear_success),
+            (self._robot.estop, BOOL, self._hear_estop),
+            (self._robot.heartbeat, self._robot.types.get(self._robot.heartbeat, ""), self._hear_heartbeat),
+        )
+        for topic, kind, handler in listens:
+            if topic:
+                transport.subscribe(topic, kind, handler)
+        if self._robot.seed:
+            transport.advertise(self._robot.seed, WHOLE)
+
+    def _hear_success(self, message: Message, arrival: float) -> None:
+        self._heard = self._heard or bool(message["data"])
+
+    def _hear_estop(self, message: Message, arrival: float) -> None:
+        if message["data"]:
+            self._supervisor.estop(f"topic {self._robot.estop}")
+
+    def _hear_heartbeat(self, message: Message, arrival: float) -> None:
+        self._supervisor.beat(HEARTBEAT)
+
+    @property
+    def success(self) -> bool | None:
+        """Whether the robot has told of success in this episode; None where it never does."""
+        return self._heard if self._robot.success else None
+
+    def start(self, seed: int | None) -> None:
+        """Reset the robot, wait until it shows itself, and let it run.
+
+        Args:
+            seed: to begin with, of a robot that takes one.
+
+        Raises:
+            LaminarError: the robot cannot be reset, shows nothing afterwards, or may not be armed.
+        """
+        self._supervisor.stop("reset")
+        self._reset(seed)
+        self._settle()
+        self._record.mark("begin", time.time())
+        self._supervisor.arm("episode")
+        self._supervisor.run("episode")
+
+    def stop(self, why: str) -> None:
+        """End an episode: nothing is commanded any more."""
+        self._supervisor.stop(why)
+        self._record.mark({True: "success", False: "failure", None: "end"}[self.success], time.time())
+
+    def _reset(self, seed: int | None) -> None:
+        if self._robot.seed and seed is not None:
+            self._transport.publish(self._robot.seed, WHOLE, {"data": seed})
+        if self._robot.reset:
+            told = self._transport.call(self._robot.reset, TRIGGER, {}, timeout=_RESET_WITHIN)
+            if not told.get("success", False):
+                raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")
+        time.sleep(2 * self._controller.period)  # what is still on its way is of before
+        self._heard = False
+        self._controller.perception.forget()
+
+    def _settle(self) -> None:
+        """Wait until everything was seen."""
+        perception = self._controller.perception
+        until = self._clock() + _FRESH_WITHIN
+        while self._clock() < until:
+            if perception.look(wait=0.1) is None:
+                continue
+            perception.calibrate()
+            if not perception.trouble():
+                self._controller.warm()
+                return
+        why = perception.trouble() or "its topics have no instant in common"
+        raise LaminarError(f"{self._robot.name} does not show what is needed within {_FRESH_WITHIN:g} s: {why}")

@@ -1,0 +1,96 @@
+"""The policy's thread: one answer at a time, the newest question first, and its errors come out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from laminar.deploy.planner import Planner, Request
+from laminar.errors import LaminarError
+
+
+def request(start: float = 0.0, planned: Any = (), delay: int = 0) -> Request:
+    return Request({}, start, 1, np.asarray(planned, float).reshape(-1, 2), delay)  # type: ignore[arg-type]
+
+
+def test_answers_carry_when_they_were_asked_for() -> None:
+    planner = Planner(lambda asked: np.full((4, 2), asked.start))
+    planner.ask(request(3.0))
+    planner.wait(5.0)
+    (chunk,) = planner.take()
+    assert (chunk.start, chunk.epoch, chunk.actions[0, 0]) == (3.0, 1, 3.0)
+    assert planner.take() == []
+    assert len(planner.latencies) == 1
+    assert planner.usual >= 0
+    planner.close()
+
+
+def test_a_question_that_nobody_has_begun_is_replaced() -> None:
+    gate, busy = threading.Event(), threading.Event()
+
+    def slow(asked: Request) -> Any:
+        busy.set()
+        assert gate.wait(5.0)
+        return np.full((1, 2), asked.start)
+
+    planner = Planner(slow)
+    planner.ask(request(1.0))
+    assert busy.wait(5.0)
+    planner.ask(request(2.0))
+    planner.ask(request(3.0))
+    assert not planner.idle
+    gate.set()
+    planner.wait(5.0)
+    assert [chunk.start for chunk in planner.take()] == [1.0, 3.0]
+    planner.close()
+
+
+def test_waiting_has_an_end() -> None:
+    gate = threading.Event()
+    planner = Planner(lambda asked: np.full((1, 2), float(gate.wait(5.0))))
+    planner.ask(request())
+    planner.wait(0.01)
+    assert not planner.idle
+    gate.set()
+    planner.close()
+
+
+def test_what_a_policy_raises_comes_out_once_and_it_goes_on() -> None:
+    def broken(asked: Request) -> Any:
+        if asked.start < 1.0:
+            raise LaminarError("the policy is out of sorts")
+        return np.zeros((1, 2))
+
+    planner = Planner(broken)
+    planner.ask(request(0.0))
+    planner.wait(5.0)
+    with pytest.raises(LaminarError, match="out of sorts"):
+        planner.take()
+    planner.ask(request(1.0))
+    planner.wait(5.0)
+    assert len(planner.take()) == 1
+    planner.close()
+
+
+def test_a_slow_first_call_is_not_remembered_forever() -> None:
+    """Elsewhere the latency of warming up was kept in a running maximum."""
+    slow = [True]
+    wait = threading.Event()
+
+    def sample(asked: Request) -> Any:
+        if slow[0]:
+            wait.wait(0.2)
+        return np.zeros((1, 2))
+
+    planner = Planner(sample)
+    for _ in range(3):
+        planner.ask(request())
+        planner.wait(5.0)
+        slow[0] = False
+    planner.forget()
+    assert planner.usual < 0.1
+    assert planner.latencies == []
+    planner.close()
