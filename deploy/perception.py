@@ -72,17 +72,19 @@ class Perception:
         return read
 
     def calibrate(self) -> None:
-        """Measure how far the clocks are apart, from the newest message of each topic."""
+        """Measure how far the clocks are apart, from the newest message of each topic that has stamps."""
+        newest = self.sources.newest()
+        unstamped = [topic for topic, seen in newest.items() if stamp_of(seen.message) is None]
         apart = [
             self._transport.now() - (self._clock() - seen.arrival) - seen.stamp
-            for seen in self.sources.newest().values()
-            if stamp_of(seen.message) is not None
+            for topic, seen in newest.items()
+            if topic not in unstamped
         ]
         before, self._offset = self._offset, median(apart) if apart else self._offset
         if abs(self._offset - before) > _APART:
             where = f"{abs(self._offset):.3f} s {'behind' if self._offset > 0 else 'ahead of'}"
             tell(f"the clock of {self.robot.name} is {where} this machine's: allowed for")
-            self.sources.clear()  # messages without a stamp were given one of the clock as it was thought to be
+            self.sources.clear(unstamped)  # they were given a time of the clock as it was thought to be
 
     def look(self, wait: float = 0.0) -> Sight | None:
         """Return what is there and was not at the last call; None where nothing is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...errors import LaminarError
@@ -79,11 +79,11 @@ class Sources:
             self._new.notify_all()
         return seen
 
-    def clear(self) -> None:
-        """Forget everything, such as what was before a reset."""
+    def clear(self, topics: Iterable[str] | None = None) -> None:
+        """Forget the messages of some topics, or everything, such as what was before a reset."""
         with self._lock:
-            for kept in self._kept.values():
-                kept.clear()
+            for topic in self.topics if topics is None else topics:
+                self._kept[topic].clear()
 
     def newest(self) -> dict[str, Seen]:
         """Return topic -> newest message, of the topics that have one."""

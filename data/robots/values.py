@@ -55,7 +55,7 @@ def numbers(part: Part, message: Message) -> Array:
     wrong = np.flatnonzero(~(np.abs(values) <= _MOST))
     if len(wrong):
         names = AXES[4] if len(values) > part.width else part.labels
-        raise LaminarError(f"{part.topic}: {names[wrong[0]]} of '{part.field}' is {values[wrong[0]]}")
+        raise LaminarError(f"{part.topic}: {names[wrong[0]]} is {values[wrong[0]]}")
     return values
 
 
