@@ -235,12 +235,23 @@ def collect(words: list[str]) -> None:
 
 
 def inspect(words: list[str]) -> None:
-    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [--json]."""
+    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [--json].
+
+    Of a robot's description, a YAML file, it shows what a policy sees and tells.
+    """
+    from dataclasses import asdict
+
     from .data.inspect import inspect_file, render
+    from .data.robots.describing import describe
+    from .data.robots.reading import load_robot
 
     files, flags = _paths(words, lambda word: word == "--json")
     if len(files) != 1 or set(flags) - {"--json"}:
         raise _usage_of("inspect", "FILE [--json]", [word for word in words if word != "--json"])
+    if files[0].endswith((".yaml", ".yml")):
+        robot = load_robot(files[0])
+        print(json.dumps(asdict(robot), indent=2) if flags else describe(robot))
+        return
     found = inspect_file(files[0])
     print(json.dumps(found, indent=2) if flags else render(found))
 

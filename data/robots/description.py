@@ -156,6 +156,7 @@ class Robot:
         reset, estop, seed, success, heartbeat: topics and services by these roles; "" where there is none.
         simulator: id of an environment that shows the same, for `laminar simulate`; "" where there is none.
         source: the file, for messages.
+        text: of the file, which a recording takes along.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Robot:
     heartbeat: str = ""
     simulator: str = ""
     source: str = ""
+    text: str = field(default="", repr=False, compare=False)
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -235,6 +237,16 @@ class Robot:
         """Return the topics that observations and measured commands come from, sorted."""
         cameras = {shown.topic for shown in self.observation.values() if isinstance(shown, Camera)}
         return sorted({part.topic for part in self.parts()} | cameras)
+
+    def seen_topics(self) -> list[str]:
+        """Return the topics that observations come from, sorted."""
+        shown = self.observation.values()
+        cameras = {one.topic for one in shown if isinstance(one, Camera)}
+        return sorted({part.topic for one in shown if not isinstance(one, Camera) for part in one} | cameras)
+
+    def command_topics(self) -> list[str]:
+        """Return the topics that an action is told to, in its order."""
+        return list(dict.fromkeys(output.topic for output in self.action))
 
 
 def _low(output: Output) -> Iterable[float]:
