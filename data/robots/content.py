@@ -29,7 +29,7 @@ class Content:
         """
         self.source = source
         try:
-            content = yaml.load(text, _Loader)  # noqa: S506 (a safe one)
+            content = yaml.load(text, _Loader)
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise LaminarError(f"{source} is no YAML: {' '.join(str(error).split())}") from error
         self.top = self.mapping(content, "the file")

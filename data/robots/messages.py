@@ -167,7 +167,7 @@ def _field(types: Types, description: tuple[Any, Any], value: Any, where: str) -
     """Return a value of a field; `...` for one that is missing."""
     node, detail = description[0].name, description[1]
     if node == "BASE":
-        return _base(*detail, value, where)
+        return _base(detail[0], detail[1], value, where)
     if node == "NAME":
         return _message(types, detail, {} if value is ... else value, where)
     (inner, element), length = detail

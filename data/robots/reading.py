@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ...errors import LaminarError, nearest
 from ...machine import at_home
@@ -194,11 +194,12 @@ class _Reader:
             )
         if "points" in value and not trajectory:
             raise content.wrong(f"{where}.points", f"are of a {TRAJECTORY}, and {numbers['topic']} carries none")
+        limits: dict[str, Any] = {name: self._limits(value, name, width, f"{where}.{name}") for name in _LIMITS}
         return Output(
             **numbers,
+            **limits,
             measured=self._measured(value, width, f"{where}.measured") if "measured" in value else (),
             rest=self._rest(value["rest"], width, f"{where}.rest") if "rest" in value else (),
-            **{name: self._limits(value, name, width, f"{where}.{name}") for name in _LIMITS},
             frame=content.text(value["frame"], f"{where}.frame") if "frame" in value else "",
             points=content.whole(value.get("points", 3), f"{where}.points"),
         )
