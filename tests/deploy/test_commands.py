@@ -123,7 +123,9 @@ def test_outputs_that_cannot_be_made(types: Types, output: Output, why: str) -> 
 
 
 def test_limits(types: Types) -> None:
-    limits = limits_of(robot(told("/number", "data", "a", low=(-1.0,), velocity=(2.0,)), told("/twist", "linear.x", "b")))
+    limits = limits_of(
+        robot(told("/number", "data", "a", low=(-1.0,), velocity=(2.0,)), told("/twist", "linear.x", "b"))
+    )
     assert limits.low.tolist() == [-1.0, -np.inf]
     assert limits.high.tolist() == [np.inf, np.inf]
     assert limits.velocity.tolist() == [2.0, np.inf]

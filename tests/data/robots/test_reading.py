@@ -224,7 +224,9 @@ def test_outputs_that_are_wrong(changes: dict[str, Any], why: str) -> None:
 )
 def test_sizes_of_pictures(size: Any, why: str) -> None:
     check_refused({"observation": {"front": {"topic": "front", "size": size}}}, f"observation.front.{why}")
-    check_refused({"observation": {"arm": {"topic": "joints", "size": [4, 6]}}}, "carries .*JointState, which is no pic")
+    check_refused(
+        {"observation": {"arm": {"topic": "joints", "size": [4, 6]}}}, "carries .*JointState, which is no pic"
+    )
 
 
 def test_outputs_of_one_topic() -> None:

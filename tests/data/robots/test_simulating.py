@@ -34,7 +34,9 @@ def check_seen(robot: Robot, types: Types, observation: dict[str, Any]) -> None:
     sent = shown_by(robot, types, observation, now=7.5)
     assert {*sent} == {*robot.read_topics()}
     assert all(stamp_of(message) == 7.5 for topic, message in sent.items() if types.has_header(robot.types[topic]))
-    came = {topic: types.from_cdr(robot.types[topic], types.to_cdr(robot.types[topic], one)) for topic, one in sent.items()}
+    came = {
+        topic: types.from_cdr(robot.types[topic], types.to_cdr(robot.types[topic], one)) for topic, one in sent.items()
+    }
     seen = observation_of(robot, came)
     assert list(seen) == list(robot.observation)
     for key, value in observation.items():
@@ -55,7 +57,9 @@ def test_what_is_commanded_is_what_is_done(name: str, types: Types) -> None:
     for ahead in (1, 3, 5):
         commands = rng.normal(0, 2, (ahead, len(robot.action_names)))
         sent = messages_of(robot, types, commands, now=7.5)
-        came = {topic: types.from_cdr(robot.types[topic], types.to_cdr(robot.types[topic], m)) for topic, m in sent.items()}
+        came = {
+            topic: types.from_cdr(robot.types[topic], types.to_cdr(robot.types[topic], m)) for topic, m in sent.items()
+        }
         np.testing.assert_allclose(action_in(robot, came), commands[0], rtol=1e-6)
 
 
@@ -78,7 +82,10 @@ POSE = Part("/odom", "pose.pose.orientation", ("roll", "pitch", "yaw"), euler=Tr
         (Part("/odom", "pose.pose.position", ("tool_x", "tool_y", "tool_z")),),
         (Part("/odom", "pose.pose.position", ("z", "x", "y")),),
         (Part("/odom", "pose.pose.orientation", ("w", "x", "y", "z")),),
-        (Part("/odom", "twist.twist.linear.x", ("speed",)), Part("/odom", "twist.twist.angular.z", ("turn",), scale=57.3)),
+        (
+            Part("/odom", "twist.twist.linear.x", ("speed",)),
+            Part("/odom", "twist.twist.angular.z", ("turn",), scale=57.3),
+        ),
         (Part("/array", "data", ("x", "y", "z")),),
         (Part("/array", "data", ("a",)),),
     ],
@@ -102,7 +109,9 @@ def test_compressed_pictures_lose_nothing(types: Types) -> None:
 
 
 def test_keys_that_are_not_there_are_left_out(types: Types) -> None:
-    robot = toy({"a": (Part("/j", "position", ("a",)),), "front": Camera("/c", 5, 7)}, **{"/c": "sensor_msgs/msg/Image"})
+    robot = toy(
+        {"a": (Part("/j", "position", ("a",)),), "front": Camera("/c", 5, 7)}, **{"/c": "sensor_msgs/msg/Image"}
+    )
     assert [*shown_by(robot, types, {"a": np.zeros(1)}, 0.0)] == ["/j"]
 
 

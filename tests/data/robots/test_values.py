@@ -106,7 +106,12 @@ def about(roll: float, pitch: float, yaw: float) -> np.ndarray:
     return np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]]) @ around_y @ around_x
 
 
-@given(roll=ANGLE, pitch=st.one_of(ANGLE, st.sampled_from([np.pi / 2, -np.pi / 2])), yaw=ANGLE, length=st.floats(0.95, 1.05))
+@given(
+    roll=ANGLE,
+    pitch=st.one_of(ANGLE, st.sampled_from([np.pi / 2, -np.pi / 2])),
+    yaw=ANGLE,
+    length=st.floats(0.95, 1.05),
+)
 def test_angles_and_quaternions_are_the_same_rotation(roll: float, pitch: float, yaw: float, length: float) -> None:
     """Where pitch is a right angle, roll and yaw once were whatever rounding left of 0."""
     quaternion = quaternion_of([roll, pitch, yaw])
