@@ -131,5 +131,5 @@ def test_limits(types: Types) -> None:
     assert limits.velocity.tolist() == [2.0, np.inf]
     assert limits.names == ("a", "b")
     assert load_robot("two_arms").action_names == limits_of(load_robot("two_arms")).names
-    with pytest.raises(LaminarError, match="a: the lower limit 1 is above the upper one, 0"):
+    with pytest.raises(LaminarError, match=r"a: the lower limit 1 is above the upper one, 0"):
         limits_of(robot(told("/number", "data", "a", low=(1.0,), high=(0.0,))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ ROBOT = Robot(
     action=(Output("/move", "positions", ARM.names, (ARM,)), Output("/close", "data", ("close",), rest=(None,))),
     watch=Watch(arrival=0.2, stamp=0.2),
 )
+STAMPED = replace(ROBOT, observation={"state": (ARM,), "front": Camera("/front", 2, 3)})
 PICTURE = {"height": 2, "width": 3, "encoding": "rgb8", "step": 9, "data": np.arange(18, dtype=np.uint8)}
 
 
@@ -49,14 +51,14 @@ class Scene:
         changes: topic -> what its messages say instead; None is no message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, robot: Robot = ROBOT) -> None:
         self.time, self.ahead, self.late = 100.0, 0.0, 0.0
         self.changes: dict[str, dict[str, Any] | None] = {}
         bus = Bus(clock=lambda: self.time + 1e6, steady=lambda: self.time)
         self._side, transport, self.heard = Loopback(bus), Loopback(bus), Heard()
         self._side.open()
         transport.open()
-        self.perception = Perception(ROBOT, transport, self.heard, clock=lambda: self.time)
+        self.perception = Perception(robot, transport, self.heard, clock=lambda: self.time)
         self.perception.subscribe()
 
     def show(self, seconds: float = PERIOD) -> None:
@@ -177,10 +179,11 @@ def test_a_clock_that_is_set(jump: float, why: str) -> None:
     scene.begun()  # a new episode allows for it
 
 
+@pytest.mark.parametrize("stamped_all", [True, False])
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, -0.5])
-def test_a_clock_that_is_set_and_set_back(jump: float) -> None:
+def test_a_clock_that_is_set_and_set_back(jump: float, stamped_all: bool) -> None:
     """What was seen an hour ahead once was the latest for good: nothing was new until the next reset."""
-    scene = Scene().begun()
+    scene = Scene(STAMPED if stamped_all else ROBOT).begun()
     scene.ahead = jump
     scene.show()
     scene.perception.look()
@@ -194,11 +197,13 @@ def test_a_clock_that_is_set_and_set_back(jump: float) -> None:
     assert scene.perception.look() is not None
 
 
-@pytest.mark.parametrize("ahead", [0.0, 5.0, -5.0, HOUR, -1e6])
-def test_clocks_that_differ(ahead: float, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stampless", [True, False])
+@pytest.mark.parametrize("ahead", [0.0, 5.0, -5.0, HOUR, -1e5])
+def test_clocks_that_differ(ahead: float, stampless: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """Messages without a stamp once counted as clocks that agree, and nothing had an instant in common."""
     scene = Scene()
     scene.ahead = ahead
+    scene.changes = {"/front": {"header": {}}} if stampless else {}
     scene.begun()
     for _ in range(10):
         scene.show()
@@ -210,6 +215,14 @@ def test_clocks_that_differ(ahead: float, capsys: pytest.CaptureFixture[str]) ->
     where = "ahead of" if ahead > 0 else "behind"
     assert said.count("\n") == (ahead != 0)
     assert (f"the clock of toy is {abs(ahead):.3f} s {where} this machine's" in said) == (ahead != 0)
+
+
+def test_messages_without_a_stamp_wait_for_those_with_one() -> None:
+    scene = Scene()
+    scene.ahead = 5.0
+    scene.show()
+    assert scene.perception.look() is None
+    assert scene.perception.trouble() == "no message of /grip yet", "and not that a clock was set"
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -230,7 +243,7 @@ def test_messages_that_cannot_be_understood(topic: str, change: dict[str, Any], 
     before = scene.perception.last
     scene.changes[topic] = change
     scene.show()
-    with pytest.raises(LaminarError, match=f"^{why}"):
+    with pytest.raises(LaminarError, match=rf"^{why}"):
         scene.perception.look()
     assert scene.perception.last is before
     scene.changes = {}

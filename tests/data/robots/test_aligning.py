@@ -64,7 +64,7 @@ def test_a_slow_source_is_waited_for_by_one_that_ticks_a_thousand_times_a_second
     sources = filled(joints=[10.0 + tick / 1000 for tick in range(5000)], camera=[14.5])
     assert sources.instant() == pytest.approx(14.5)
     assert messages(sources.at(14.5))["joints"]["is"] == pytest.approx(14.5)
-    with pytest.raises(LaminarError, match="no message of joints is as old as"):
+    with pytest.raises(LaminarError, match=r"no message of joints is as old as"):
         sources.at(12.0)
 
 

@@ -111,7 +111,7 @@ def test_arms_with_joints_of_the_same_names() -> None:
     arms = {f"{side}/joints": JOINTS for side in ("left", "right")}
     shown = [part(topic=topic, prefix=f"{topic[0]}_") for topic in arms]
     told = [output(topic=topic, field="position", names=["a", "b"], rest="keep") for topic in arms]
-    with pytest.raises(LaminarError, match="'a' names two numbers of the action; give one output a `prefix`"):
+    with pytest.raises(LaminarError, match=r"'a' names two numbers of the action; give one output a `prefix`"):
         read(topics=arms, observation={"arms": shown}, action=told)
     robot = read(topics=arms, observation={"arms": shown}, action=[told[0], told[1] | {"prefix": "r_"}])
     assert robot.spec.observation["arms"].names == ("l_a", "l_b", "r_a", "r_b")
@@ -144,7 +144,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"topics": {"joints": JOINTS, "/toy/joints": JOINTS}}, "topics.joints is /toy/joints, which is there already"),
     ({"units": {"amr": "rad"}}, "units.amr is not known .*did you mean 'arm'"),
     ({"units": {"arm": True}}, "units.arm is a text, got True: YAML takes on, off"),
-    ({"watch": {"arival": 1}}, "watch.arival is not known .*did you mean 'arrival'"),
+    ({"watch": {"arrivals": 1}}, "watch.arrivals is not known .*did you mean 'arrival'"),
     ({"watch": {"actions": 0}}, "watch.actions is a finite number above 0, got 0"),
     ({"watch": {"transport": 0.05}}, "watch.transport is 0.05 s and a control period 0.05 s"),
     ({"estop": False}, "estop is a text, got False: YAML takes on, off, yes, no"),
@@ -156,7 +156,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "  "}, "name is a text, got '  '"),
 ]
 WRONG_PARTS: list[tuple[dict[str, Any], str]] = [
-    ({"topic": "jonts"}, "topic /toy/jonts is not among `topics`; did you mean '/toy/joints'"),
+    ({"topic": "joint"}, "topic /toy/joint is not among `topics`; did you mean '/toy/joints'"),
     ({"names": ["a", True]}, "names is a text, got True: YAML takes on, off, yes, no, true and false for such"),
     ({"names": ["a", 1]}, "names is a text, got 1"),
     ({"names": ["a", ["b"]]}, r"names is a text, got \['b'\]"),
@@ -192,7 +192,7 @@ WRONG_OUTPUTS: list[tuple[dict[str, Any], str]] = [
 
 
 def check_refused(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(LaminarError, match=f"^toy.yaml: .*{why}") as error:
+    with pytest.raises(LaminarError, match=rf"^toy.yaml: .*{why}") as error:
         read(**changes)
     assert "\n" not in str(error.value)
 
@@ -244,9 +244,9 @@ def test_outputs_of_one_topic() -> None:
         ("move", {"field": "positions"}, {"field": "velocities"}),
         ("joints", {"field": "position"}, {"field": "velocity"}),
     ):
-        with pytest.raises(LaminarError, match=f"two outputs tell '.*' of /toy/{topic}; make one of them"):
+        with pytest.raises(LaminarError, match=rf"two outputs tell '.*' of /toy/{topic}; make one of them"):
             both(topic, first, second)
-    with pytest.raises(LaminarError, match="/toy/cmd has one header, with the frame 'a' or 'b'"):
+    with pytest.raises(LaminarError, match=r"/toy/cmd has one header, with the frame 'a' or 'b'"):
         both("cmd", linear | {"frame": "a"}, angular | {"frame": "b"})
 
 
@@ -269,7 +269,7 @@ def test_files_that_are_none(tmp_path: Path, text: str, why: str) -> None:
     """Of a key that is there twice the last one was taken."""
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(LaminarError, match=f"mine.yaml:? {why}") as error:
+    with pytest.raises(LaminarError, match=rf"mine.yaml:? {why}") as error:
         load_robot(path)
     assert "\n" not in str(error.value)
 
@@ -277,17 +277,18 @@ def test_files_that_are_none(tmp_path: Path, text: str, why: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"no robot is called 'playrom' \(known: arm, .*did you mean 'playroom'"):
         load_robot("playrom")
-    with pytest.raises(LaminarError, match="no robot is called"):
+    with pytest.raises(LaminarError, match=r"no robot is called"):
         load_robot(tmp_path)
-    with pytest.raises(LaminarError, match="cannot be read|no robot is called"):
+    with pytest.raises(LaminarError, match=r"cannot be read|no robot is called"):
         load_robot("x" * 5000)
     (tmp_path / "latin.yaml").write_bytes(b"name: \xe4")
-    with pytest.raises(LaminarError, match="latin.yaml cannot be read: .*utf-8"):
+    with pytest.raises(LaminarError, match=r"latin.yaml cannot be read: .*utf-8"):
         load_robot(tmp_path / "latin.yaml")
 
 
 def test_a_description_can_be_read_without_the_extra() -> None:
-    code = "import sys; sys.modules['rosbags'] = None; from laminar.data.robots.reading import load_robot; load_robot('arm')"
+    reading = "from laminar.data.robots.reading import load_robot; load_robot('arm')"
+    code = f"import sys; sys.modules['rosbags'] = None; {reading}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -117,7 +117,10 @@ def test_keys_that_are_not_there_are_left_out(types: Types) -> None:
 
 def test_fields_that_are_none(types: Types) -> None:
     for part, why in (
-        (Part("/odom", "pose.pose.positon", ("x",)), "/odom: nav_msgs/msg/Odometry has no field 'pose.pose.positon'"),
+        (
+            Part("/odom", "pose.pose.positions", ("x",)),
+            "nav_msgs/msg/Odometry has no field 'pose.pose.positions'",
+        ),
         (Part("/odom", "pose.pose", ("x", "y")), "'pose.pose' of nav_msgs/msg/Odometry does not take 2 numbers"),
         (Part("/odom", "header.frame_id", ("x",)), "does not take 1 numbers"),
         (Part("/count", "data", ("a", "b")), "'data' of std_msgs/msg/Int32 does not take 2 numbers"),
@@ -138,7 +141,7 @@ def test_commands_that_are_none(types: Types) -> None:
         ({"joint_names": ["a", "c"], "points": [point]}, "'b' is missing"),
         ({"joint_names": ["a", "b"], "points": [{"positions": [1.0, float("nan")]}]}, "b is nan"),
     ):
-        with pytest.raises(LaminarError, match=f"^/move: {why}"):
+        with pytest.raises(LaminarError, match=rf"^/move: {why}"):
             action_in(robot, {"/move": types.complete(TRAJECTORY, wrong)})
     with pytest.raises(LaminarError, match=r"no message of /move \(there are those of no topic\)"):
         action_in(robot, {})
