@@ -12,16 +12,21 @@ from numpy.typing import NDArray
 
 from .episodes import Episodes
 from .formats import FORMATS
-from .load import existing_file, find_format
+from .load import existing_file, find_format, load_episodes
 from .on_disk import is_on_disk
+from .selection import Selection
 from .variation import Range, hardly_varies, range_of, still_dimensions, told
 
 Array = NDArray[Any]
 _IMAGES = 256  # of those on disk, evenly spread ones stand for all
 
 
-def inspect_file(path: str | Path) -> dict[str, Any]:
+def inspect_file(path: str | Path, robot: str | None = None) -> dict[str, Any]:
     """Read a file and describe it in plain JSON values.
+
+    Args:
+        path: the file.
+        robot: that a bag shows, as in `Selection`.
 
     Raises:
         LaminarError: the file cannot be read as episodes; the message is what looks wrong.
@@ -29,7 +34,7 @@ def inspect_file(path: str | Path) -> dict[str, Any]:
     file = existing_file(path)
     module = find_format(file)
     name = FORMATS.name_of(module)
-    return {"path": str(file), "format": name, **describe(module.read(file))}
+    return {"path": str(file), "format": name, **describe(load_episodes(file, Selection(robot=robot)))}
 
 
 def describe(episodes: Episodes) -> dict[str, Any]:

@@ -19,12 +19,14 @@ class Selection:
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
             "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
+        robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
     """
 
     observation: tuple[str, ...] | None = None
     action: str | None = None
     instruction: str | None = None
     filter: str | None = None
+    robot: str | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
@@ -89,5 +91,10 @@ class Selection:
                 )
 
 
-_HOMES = {"action": "CALVIN data", "instruction": "CALVIN data", "filter": "the lists of robomimic files"}
+_HOMES = {
+    "action": "CALVIN data",
+    "instruction": "CALVIN data",
+    "filter": "the lists of robomimic files",
+    "robot": "descriptions of robots, for bags",
+}
 EVERYTHING = Selection()

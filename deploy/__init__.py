@@ -11,8 +11,8 @@ from importlib.util import find_spec
 
 from ..errors import LaminarError
 
-_NEEDED = ("websockets", "msgpack")
+_NEEDED = ("websockets", "msgpack", "cbor2", "rosbags")
 _MISSING = [package for package in _NEEDED if find_spec(package) is None]
 
 if _MISSING:
-    raise LaminarError(f"laminar.deploy needs {' and '.join(_MISSING)}: pip install 'laminar[deploy]'")
+    raise LaminarError(f"laminar.deploy needs {', '.join(_MISSING)}: pip install 'laminar[deploy]'")

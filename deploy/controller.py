@@ -210,7 +210,7 @@ class Controller:
     def _tell(self) -> None:
         """Keep a record of changes of state."""
         for change in self.supervisor.log[self._told :]:
-            self._record.transition(f"{change.before.value} -> {change.after.value}: {change.reason}", time.time())
+            self._record.transition(f"{change.after.value}: {change.reason}", time.time())
             self._told += 1
 
 

@@ -52,7 +52,8 @@ def run_episode(
     """
     operator.start(seed)
     begun = clock()
-    pace.start(begun)
+    seen = controller.perception.last
+    pace.start(begun if seen is None else seen.arrival + controller.period)  # when the next observation should come
     why = _until_over(controller, operator, pace, begun + seconds, clock) or f"{seconds:g} s are over"
     operator.stop(why)
     return Episode(seed, operator.success, clock() - begun, why)

@@ -36,7 +36,7 @@ def simulate(config: SimulateConfig) -> None:
     transport.open()
     simulated = SimulatedRobot(env, robot, transport, types, config.seed)
     gateway = Gateway(
-        Loopback(bus), config.host, config.port, robot.dialect, token=config.token or os.environ.get(TOKEN)
+        Loopback(bus), types, config.host, config.port, robot.dialect, token=config.token or os.environ.get(TOKEN)
     )
     with gateway, _until_stopped() as over:
         tell(f"robot {robot.name} at {gateway.url}; Ctrl-C ends it")

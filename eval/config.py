@@ -165,6 +165,7 @@ class RecordedPath:
     observation: Any = names()  # noqa: RUF009  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
+    robot: str | None = None  # bags: as in training
 
 
 @dataclass
@@ -176,6 +177,7 @@ class ReplayedData:
     action: str | None = None  # CALVIN data: rel_actions or actions
     instruction: str | None = None  # CALVIN data: task or a language folder
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
+    robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files
 
 
 @dataclass

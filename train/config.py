@@ -17,6 +17,7 @@ class DataConfig:
     action: str | None = None  # CALVIN data: rel_actions (default) or actions
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
+    robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
     # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
     # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .description import Camera, Output, Robot
+from .commanded import told
+from .description import Camera, Robot
 from .messages import Message, Types, stamped
 from .placing import put
-from .values import message_of, numbers
+from .values import message_of
 
 Array = NDArray[Any]
 
@@ -67,12 +67,4 @@ def action_in(robot: Robot, messages: Mapping[str, Message]) -> Array:
     Raises:
         LaminarError: a message is missing, or does not have what it should; names topic and number.
     """
-    return np.concatenate([_said(output, message_of(messages, output.topic)) for output in robot.action])
-
-
-def _said(output: Output, message: Message) -> Array:
-    if "points" not in message:
-        return numbers(output.part, message)
-    part = replace(output.part, field=output.field.rpartition(".")[2])
-    point = message["points"][0] if message["points"] else {}
-    return numbers(part, {"name": message["joint_names"], part.field: point.get(part.field, np.zeros(0))})
+    return np.concatenate([told(output, message_of(messages, output.topic)) for output in robot.action])

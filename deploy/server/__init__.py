@@ -12,24 +12,21 @@ Clients are `PolicyClient`, and those of openpi. ``GET /healthz`` answers 200 as
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
 import torch
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 
 from ...data.spec import Spec
 from ...errors import LaminarError
 from ...policies.policy import Policy
 from ...version import __version__
+from ..access import address, admit, check_address
 from ..wire import PROTOCOL, pack
 from .batching import Batching
 from .session import Session
@@ -66,17 +63,9 @@ class PolicyServer:
         Raises:
             LaminarError: other machines could connect, and there is no token; or a setting is out of its bounds.
         """
-        if not host or not 0 <= port <= 65535 or batch < 1:
-            raise LaminarError(
-                f"a server needs a host, a port of 0 to 65535 and a batch, got {host!r}, {port}, {batch}"
-            )
-        if token is not None and token != token.strip():
-            raise LaminarError("the token begins or ends with a blank, which no header can have; leave it out")
-        if not token and not _is_loopback(host):
-            raise LaminarError(
-                f"host={host} can be reached by other machines: give token=SECRET, which clients have to know, or "
-                "listen at 127.0.0.1"
-            )
+        check_address(host, port, token)
+        if batch < 1:
+            raise LaminarError(f"batch={batch} must be at least 1")
         self.url = ""
         self._policy, self._batch, self._seed = policy, batch, seed
         self._host, self._port, self._token = host, port, token
@@ -109,7 +98,7 @@ class PolicyServer:
                 self._serve,
                 self._host,
                 self._port,
-                process_request=self._admit,
+                process_request=lambda connection, request: admit(connection, request, self._token),
                 compression=None,  # observations hardly shrink, and it takes longer than sending them
                 max_size=self._most_bytes,
                 max_queue=2,
@@ -117,8 +106,7 @@ class PolicyServer:
                 close_timeout=1,
             ) as server:
                 port = next(iter(server.sockets)).getsockname()[1]
-                host = f"[{self._host}]" if ":" in self._host else self._host
-                self.url = f"ws://{host}:{port}"
+                self.url = address("ws", self._host, port)
                 listening(self.url)
                 await stop.wait()
         except (OSError, UnicodeError, ValueError) as error:
@@ -143,16 +131,6 @@ class PolicyServer:
             return
         finally:
             gone.cancel()
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer or refuse what is no client; None lets it in."""
-        if request.path == "/healthz":
-            return connection.respond(HTTPStatus.OK, "OK\n")
-        if "Origin" in request.headers:  # any page in a browser on this machine could reach the loopback
-            return connection.respond(HTTPStatus.FORBIDDEN, "pages in a browser are not served\n")
-        if self._token and not _knows(request, self._token):
-            return connection.respond(HTTPStatus.UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN\n")
-        return None
 
     def __enter__(self) -> PolicyServer:
         """Serve in a thread of its own, and return when it listens.
@@ -220,24 +198,3 @@ def _numbers(shape: tuple[int, ...]) -> int:
     for size in shape:
         count *= size
     return count
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _knows(request: Request, token: str) -> bool:
-    """Tell whether a request has the token, as ours or as openpi's clients send it."""
-    try:
-        given = request.headers.get("Authorization", "")
-    except LookupError:  # several of them
-        return False
-    # what is no text in a header came as surrogates, in some versions of websockets
-    bytes_given = given.encode("utf-8", "surrogateescape")
-    said = [f"{scheme} {token}".encode() for scheme in ("Bearer", "Api-Key")]
-    return any([hmac.compare_digest(bytes_given, one) for one in said])

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...data.robots.messages import Message, Types
+from ...data.robots.messages import Message, Types, full_name
 from ...errors import LaminarError
-from .transport import EVERYTHING, Answer, Handler, Reading
+from ..transport import EVERYTHING, Answer, Handler, Reading
 
 
 @dataclass
@@ -39,8 +39,10 @@ class Bus:
         """Note the type of a topic.
 
         Raises:
-            LaminarError: it has another one.
+            LaminarError: it has another one, or there is no such type.
         """
+        self.types.fields(kind)
+        kind = full_name(kind)
         with self.lock:
             known = self.kinds.setdefault(topic, kind)
         if known != kind:
@@ -111,7 +113,7 @@ class Loopback:
             owner, offered, answer = self.bus.services.get(service, (None, "", None))
         if owner is None or answer is None:
             raise LaminarError(f"no service is called {service} (there are {sorted(self.bus.services)})")
-        if offered != kind:
+        if kind not in ("", offered):
             raise LaminarError(f"service {service} is a {offered}, not a {kind}")
         return answer(dict(request))
 

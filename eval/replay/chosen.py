@@ -113,5 +113,7 @@ def _read(data: ReplayedData, run: RunRecord | None, policy: str) -> Episodes:
         name: own.get(name) if getattr(data, name) is None else getattr(data, name)
         for name in ("observation", "action", "instruction")
     }
-    lists = own.get("filter") if data.filter is None and path == own.get("path") else data.filter
-    return load_episodes(path, Selection(filter=lists, **settings))
+    for name in ("filter", "robot"):  # they belong to a file
+        given = getattr(data, name)
+        settings[name] = own.get(name) if given is None and path == own.get("path") else given
+    return load_episodes(path, Selection(**settings))

@@ -74,7 +74,7 @@ class Training:
             return None, ""
         keys = [key for key, feature in spec.observation.items() if feature.dtype != "uint8"]
         keys = [key for key in keys if not (instruction and key == "instruction")]  # it comes by itself
-        selection = (data.get("action"), instruction, data.get("filter"))
+        selection = (data.get("action"), instruction, data.get("filter"), data.get("robot"))
         try:
             return load_episodes(path, Selection(tuple(keys) or data.get("observation"), *selection)), ""
         except LaminarError as error:

@@ -128,7 +128,8 @@ def search_schedules(config: ScheduleConfig, progress: Progress = silent) -> Ite
     policy = load_policy(str(config.policy.path))
     process = generative(policy).process
     data = config.data
-    episodes = load_episodes(data.path, Selection(data.observation, None, data.instruction, data.filter))
+    selection = Selection(data.observation, None, data.instruction, data.filter, data.robot)
+    episodes = load_episodes(data.path, selection)
     searched, held_out = _halves(policy, episodes, config.seed)
 
     def made(episodes: Episodes, seed: int) -> Yardstick:

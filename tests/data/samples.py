@@ -143,6 +143,97 @@ def calvin(folder: Path) -> Path:
     return folder / "split" / "training"
 
 
+ARM = """
+name: arm
+rate_hz: 20
+topics:
+  /arm/joints: sensor_msgs/msg/JointState
+  /arm/eye: sensor_msgs/msg/Image
+  /arm/command: std_msgs/msg/Float64MultiArray
+observation:
+  arm: [{topic: /arm/joints, field: position, names: [a, b, c]}]
+  eye: {topic: /arm/eye, size: [6, 8]}
+action: [{topic: /arm/command, field: data, names: [a, b], rest: 0, low: -1, high: 1}]
+"""
+
+
+def bag(folder: Path, name: str = "arm.mcap", description: str = ARM) -> Path:
+    """Record two episodes of 5 and 7 steps, the second one a success, 20 a second."""
+    from laminar.data.robots.messages import Types, stamped  # needs the extra 'deploy'
+    from laminar.data.robots.reading import robot_from
+    from laminar.deploy.recorder import Recorder
+
+    rng, path, now = np.random.default_rng(0), folder / name, 1.7e9
+    types, robot = Types(), robot_from(description, "arm.yaml", "arm")
+
+    def show(now: float) -> None:
+        joints = {"header": stamped(now), "name": ["c", "a", "b"], "position": rng.normal(size=3)}
+        recorder.seen("/arm/joints", types.complete("sensor_msgs/msg/JointState", joints), now + 0.001)
+        pixels = rng.integers(0, 256, 6 * 8 * 3, np.uint8)
+        eye = {"header": stamped(now), "height": 6, "width": 8, "step": 24, "encoding": "rgb8", "data": pixels}
+        recorder.seen("/arm/eye", types.complete("sensor_msgs/msg/Image", eye), now + 0.002)
+
+    with Recorder(path, robot, types, overwrite=True) as recorder:
+        for count, outcome in ((5, "failure"), (7, "success")):
+            recorder.mark("begin", now)
+            for _ in range(count):
+                show(now)
+                recorder.observed(now, now + 0.003)
+                command = types.complete("std_msgs/msg/Float64MultiArray", {"data": rng.uniform(-1, 1, 2)})
+                recorder.commanded("/arm/command", command, now + 0.004)
+                now += 0.05
+            show(now)
+            recorder.mark(outcome, now + 0.003)
+            now += 2.0
+    return path
+
+
+def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
+    """Copy a recording, and let something be added before its end."""
+    from mcap.records import Channel, Message, Metadata, Schema
+    from mcap.stream_reader import StreamReader
+    from mcap.writer import Writer
+
+    records = list(StreamReader(str(path)).records)
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start("ros2")
+        for one in records[: next(n for n, record in enumerate(records) if type(record).__name__ == "DataEnd")]:
+            if isinstance(one, Schema):
+                writer.register_schema(one.name, one.encoding, one.data)
+            elif isinstance(one, Channel):
+                writer.register_channel(one.topic, one.message_encoding, one.schema_id)
+            elif isinstance(one, Message):
+                writer.add_message(one.channel_id, one.log_time, one.data, one.publish_time)
+            elif isinstance(one, Metadata):
+                writer.add_metadata(one.name, one.metadata)
+        change(writer)
+        writer.finish()
+
+
+def _bag_topic(path: Path) -> str:
+    def add(writer: Any) -> None:
+        schema = writer.register_schema("std_msgs/msg/Bool", "ros2msg", b"bool data")
+        writer.add_message(writer.register_channel("/arm/lamp", "cdr", schema), 0, b"\0\1\0\0\1", 0)
+
+    _rewrite(path, add)
+    return "/arm/lamp (std_msgs/msg/Bool, 1 messages)"
+
+
+def _bag_attachment(path: Path) -> str:
+    _rewrite(path, lambda writer: writer.add_attachment(0, 0, "notes.txt", "text/plain", b"the camera was moved"))
+    return "notes.txt"
+
+
+def _bag_types(path: Path) -> tuple[str, str]:
+    def add(writer: Any) -> None:
+        schema = writer.register_schema("std_msgs/msg/Bool", "ros2msg", b"bool data")
+        writer.add_message(writer.register_channel("/arm/eye", "cdr", schema), 0, b"\0\1\0\0\1", 0)
+
+    _rewrite(path, add)
+    return "std_msgs/msg/Bool", "sensor_msgs/msg/Image"
+
+
 def _calvin_key(path: Path) -> str:
     for frame in path.glob("*.npz"):
         with np.load(frame) as stored:
@@ -201,6 +292,7 @@ SAMPLES = {
         lambda path: add(main_data(path), "episode_0@operator", "somebody"),
         _early_flag,
     ),
+    "rosbag": Sample(bag, _bag_topic, _bag_attachment, _bag_types),
     "robomimic": Sample(
         robomimic,
         lambda path: add(path, "data/demo_0/actions_abs", np.zeros((5, 2))) and "actions_abs",

@@ -14,6 +14,8 @@ from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
 
 pytest.importorskip("websockets", reason="needs the extra 'deploy'")
 pytest.importorskip("msgpack", reason="needs the extra 'deploy'")
+pytest.importorskip("cbor2", reason="needs the extra 'deploy'")
+pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
 
 
 @pytest.fixture

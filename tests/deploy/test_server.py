@@ -325,8 +325,8 @@ def test_closing_waits_for_nobody(policy: GenerativePolicy) -> None:
     ("given", "told"),
     [
         ({"host": ""}, "a server needs a host"),
-        ({"port": 70000}, "a server needs a host, a port of 0 to 65535"),
-        ({"batch": 0}, "and a batch"),
+        ({"port": 70000}, "a server needs a host and a port of 0 to 65535"),
+        ({"batch": 0}, "batch=0 must be at least 1"),
         ({"token": " opens"}, "begins or ends with a blank"),
     ],
 )

@@ -77,7 +77,8 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    return load_episodes(data.path, Selection(data.observation, data.action, data.instruction, data.filter))
+    selection = Selection(data.observation, data.action, data.instruction, data.filter, data.robot)
+    return load_episodes(data.path, selection)
 
 
 def build_improver(
