@@ -98,6 +98,14 @@ def test_a_stamp_that_stands_still_shows_what_came_last() -> None:
     assert sources.instant() == 1.0
 
 
+def test_what_is_old_or_frozen_is_not_kept() -> None:
+    sources = filled(a=[1.0 + tick / 1000 for tick in range(10_000)])
+    assert 2000 <= len(sources._kept["a"]) <= 2002
+    for _ in range(1000):
+        add(sources, "a", 20.0)
+    assert len(sources._kept["a"]) == 2
+
+
 def test_messages_without_a_stamp_have_that_of_now() -> None:
     sources = Sources(["a"])
     add(sources, "a", None, now=5.5)
