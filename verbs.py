@@ -235,14 +235,25 @@ def collect(words: list[str]) -> None:
 
 
 def inspect(words: list[str]) -> None:
-    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json]."""
+    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
+
+    Of a robot's description, a YAML file, it shows what a policy sees and tells.
+    """
+    from dataclasses import asdict
+
     from .data.inspect import inspect_file, render
+    from .data.robots.describing import describe
+    from .data.robots.reading import load_robot
 
     files, rest = _paths(words, lambda word: word == "--json" or word.startswith("data.robot="))
     robots = [word.partition("=")[2] for word in rest if word != "--json"]
     if len(files) != 1 or len(robots) > 1 or any(word[:1] == "-" and word != "--json" for word in rest):
         form = "FILE [data.robot=NAME] [--json]"
         raise _usage_of("inspect", form, [word for word in words if word != "--json"])
+    if files[0].endswith((".yaml", ".yml")):
+        robot = load_robot(files[0])
+        print(json.dumps(asdict(robot), indent=2) if "--json" in rest else describe(robot))
+        return
     found = inspect_file(files[0], robots[0] if robots else None)
     print(json.dumps(found, indent=2) if "--json" in rest else render(found))
 

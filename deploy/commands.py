@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.robots.description import AXES, Output, Robot
+from ..data.robots.description import TRAJECTORY, Output, Robot
 from ..data.robots.messages import Message, Types, stamped
-from ..data.robots.values import quaternion_of
-from ..errors import LaminarError
+from ..data.robots.placing import check_floats, put
 from .safety import Limits
 
 Vector = NDArray[np.float64]
-TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 
 
 def limits_of(robot: Robot) -> Limits:
@@ -42,8 +37,11 @@ def check_outputs(robot: Robot, types: Types) -> None:
     """Check that every message of a robot can be made.
 
     Raises:
-        LaminarError: a field does not exist, or does not take so many numbers; names it.
+        LaminarError: a field does not exist, or does not take so many numbers, or whole ones only; names it.
     """
+    for output in robot.action:
+        if robot.types[output.topic] != TRAJECTORY:
+            check_floats(types, robot.types[output.topic], output.part)
     messages_of(robot, types, np.zeros((1, len(robot.action_names))), 0.0)
 
 
@@ -63,12 +61,12 @@ def messages_of(robot: Robot, types: Types, commands: Vector, now: float) -> dic
         place += output.width
         kind = robot.types[output.topic]
         message = found.setdefault(output.topic, {})
-        if types.has_header(kind):
+        if types.has_header(kind) and (output.frame or "header" not in message):
             message["header"] = stamped(now, output.frame)
         if kind == TRAJECTORY:
             message |= _trajectory(output, numbers, 1.0 / robot.rate_hz)
         else:
-            _set(message, output, numbers[0], _shape_of(types, kind, output))
+            put(types, kind, output.part, numbers[0], message)
     return {topic: types.complete(robot.types[topic], message) for topic, message in found.items()}
 
 
@@ -79,32 +77,3 @@ def _trajectory(output: Output, numbers: Vector, period: float) -> Message:
         for index, row in enumerate(numbers[: output.points])
     ]
     return {"joint_names": list(output.names), "points": points}
-
-
-def _shape_of(types: Types, kind: str, output: Output) -> Callable[[Vector], Any]:
-    """Return what makes the value of an output's field of its numbers."""
-    fields, description = types.fields(kind), None
-    for name in output.field.split("."):
-        if name not in fields:
-            raise LaminarError(f"{output.topic}: {kind} has no field '{output.field}'")
-        description = fields[name]
-        fields = types.fields(description[1]) if description[0].name == "NAME" else {}
-    assert description is not None
-    if description[0].name in ("SEQUENCE", "ARRAY"):
-        return np.asarray
-    if description[0].name == "BASE":
-        if output.width != 1:
-            raise LaminarError(f"{output.topic}: '{output.field}' is one number, not {output.width}")
-        return lambda numbers: numbers[0]
-    axes = AXES.get(len(fields), ())
-    made = quaternion_of if output.euler else np.asarray
-    if tuple(fields) != axes or output.width != (3 if output.euler else len(axes)):
-        raise LaminarError(f"{output.topic}: '{output.field}' of {kind} does not take {output.width} numbers")
-    return lambda numbers: dict(zip(axes, made(numbers), strict=True))
-
-
-def _set(message: Message, output: Output, numbers: Vector, shape: Callable[[Vector], Any]) -> None:
-    *owners, name = output.field.split(".")
-    for owner in owners:
-        message = message.setdefault(owner, {})
-    message[name] = shape(numbers)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.robots.aligning import Seen, Sources, messages
 from ..data.robots.description import Robot
-from ..data.robots.messages import Message
+from ..data.robots.messages import Message, stamp_of
 from ..data.robots.observing import measured_pose, observation_of
 from ..progress import tell
 from .record import NOTHING, Record
@@ -72,17 +72,24 @@ class Perception:
         return read
 
     def calibrate(self) -> None:
-        """Measure how far the clocks are apart, from the newest message of each topic."""
+        """Measure how far the clocks are apart, from the newest message of each topic that has stamps."""
+        newest = self.sources.newest()
+        unstamped = [topic for topic, seen in newest.items() if stamp_of(seen.message) is None]
         apart = [
             self._transport.now() - (self._clock() - seen.arrival) - seen.stamp
-            for seen in self.sources.newest().values()
+            for topic, seen in newest.items()
+            if topic not in unstamped
         ]
-        before, self._offset = self._offset, median(apart) if apart else 0.0
+        before, self._offset = self._offset, median(apart) if apart else self._offset
         if abs(self._offset - before) > _APART:
-            tell(f"the clock of {self.robot.name} is {-self._offset:.3f} s ahead of this machine's: allowed for")
+            where = f"{abs(self._offset):.3f} s {'behind' if self._offset > 0 else 'ahead of'}"
+            tell(f"the clock of {self.robot.name} is {where} this machine's: allowed for")
+            self.sources.clear(unstamped)  # they were given a time of the clock as it was thought to be
 
     def look(self, wait: float = 0.0) -> Sight | None:
-        """Return what is newer than at the last call; None where nothing is.
+        """Return what is there and was not at the last call; None where nothing is.
+
+        A clock that was set back shows here as well: whether to rely on it says `trouble`.
 
         Args:
             wait: seconds to wait for it at most.
@@ -90,11 +97,13 @@ class Perception:
         Raises:
             LaminarError: a message does not have what it should; names topic and number.
         """
-        before = float("-inf") if self._last is None else self._last.instant
+        if self._last is None:
+            self.calibrate()
+        before = None if self._last is None else self._last.instant
         if wait > 0:
             self.sources.wait(before, wait)
         found = self.sources.together()
-        if found is None or found[0] <= before:
+        if found is None or found[0] == before:
             return None
         instant, seen = found
         shown = messages(seen)

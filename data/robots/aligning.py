@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...errors import LaminarError
@@ -16,6 +16,7 @@ from .messages import Message, stamp_of
 
 _KEPT = 2.0  # seconds of a source: a slow one, such as a camera, is waited for by those that tick a thousand times
 _MOST = 4096  # messages of a source, whatever its stamps
+_OVERTAKEN = 0.1  # seconds that a message may come behind a later one; a stamp further back is of a clock that was set
 _CLOSE = 1e-6  # seconds that two stamps of one moment may differ by
 
 
@@ -67,36 +68,35 @@ class Sources:
                 kept.append(seen)
                 while len(kept) > 1 and kept[1].stamp < seen.stamp - _KEPT:
                     kept.popleft()
-            else:  # a clock that was set back begins anew; one message that was overtaken is put where it belongs
+            elif seen.stamp > kept[-1].stamp - _OVERTAKEN:  # put where it belongs
                 later = [one for one in kept if one.stamp > seen.stamp]
-                earlier = [one for one in kept if one.stamp <= seen.stamp]
-                if earlier:
-                    kept.clear()
-                    kept.extend([*earlier, seen, *later])
-                else:
-                    kept.clear()
-                    kept.append(seen)
+                for _ in later:
+                    kept.pop()
+                kept.extend([seen, *later])
+            else:  # begin anew; one stamp of the far future spoils nothing after it
+                kept.clear()
+                kept.append(seen)
             self._new.notify_all()
         return seen
 
-    def clear(self) -> None:
-        """Forget everything, such as what was before a reset."""
+    def clear(self, topics: Iterable[str] | None = None) -> None:
+        """Forget the messages of some topics, or everything, such as what was before a reset."""
         with self._lock:
-            for kept in self._kept.values():
-                kept.clear()
+            for topic in self.topics if topics is None else topics:
+                self._kept[topic].clear()
 
     def newest(self) -> dict[str, Seen]:
         """Return topic -> newest message, of the topics that have one."""
         with self._lock:
             return {topic: kept[-1] for topic, kept in self._kept.items() if kept}
 
-    def wait(self, after: float, timeout: float) -> bool:
-        """Wait until there is an instant later than `after`, at most so many seconds; returns whether there is."""
+    def wait(self, other: float | None, timeout: float) -> bool:
+        """Wait until there is an instant, not `other`, at most so many seconds; returns whether there is."""
         with self._new:
-            return self._new.wait_for(lambda: self._instant() is not None and self._instant() > after, timeout)  # pyright: ignore[reportOptionalOperand]
+            return self._new.wait_for(lambda: self._instant() not in (None, other), timeout)
 
     def instant(self) -> float | None:
-        """Return the latest time that every source has reached; None before all were heard of."""
+        """Return the latest time that every source has reached, and was heard of before; None where there is none."""
         with self._lock:
             return self._instant()
 
@@ -109,7 +109,9 @@ class Sources:
     def _instant(self) -> float | None:
         if not all(self._kept.values()):
             return None
-        return min(kept[-1].stamp for kept in self._kept.values())
+        instant = min(kept[-1].stamp for kept in self._kept.values())
+        begun = max(kept[0].stamp for kept in self._kept.values())
+        return instant if begun <= instant + _CLOSE else None
 
     def together(self) -> tuple[float, dict[str, Seen]] | None:
         """Return the latest instant and topic -> message of it; None before every source has reached one."""
@@ -118,8 +120,7 @@ class Sources:
             if instant is None:
                 return None
             found = {topic: _before(kept, instant) for topic, kept in self._kept.items()}
-        whole = {topic: seen for topic, seen in found.items() if seen is not None}
-        return (instant, whole) if len(whole) == len(found) else None  # else one began after the other's last message
+        return instant, {topic: seen for topic, seen in found.items() if seen is not None}
 
     def at(self, instant: float) -> dict[str, Seen]:
         """Return topic -> newest message that is not younger than an instant.

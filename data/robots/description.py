@@ -6,7 +6,7 @@ robot.spec                              # what a policy has to fit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...errors import LaminarError, nearest
@@ -15,6 +15,14 @@ from ..spec import Feature, Spec
 AXES = {3: ("x", "y", "z"), 4: ("x", "y", "z", "w")}
 """Names of the numbers of a vector and of a quaternion."""
 ANGLES = ("roll", "pitch", "yaw")
+NAMED = ("sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory")
+"""Types whose messages have names of their own, by which numbers are found."""
+TRAJECTORY = NAMED[1]
+
+
+def axes_of(names: tuple[str, ...], axes: Sequence[str]) -> tuple[str, ...]:
+    """Return which axes of a vector numbers are: those that they are called like, else one after the other."""
+    return names if {*names} == {*axes} else tuple(axes)
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,11 @@ class Part:
     Attributes:
         topic: whose messages have them.
         field: where, with dots: "position", "pose.orientation", "data".
-        names: of the numbers. In a message with names of its own (JointState, JointTrajectory) they are found by them.
+        names: of the numbers. In a message with names of its own (JointState, JointTrajectory) they are found by them,
+            and in a vector or a quaternion where they are x, y, z, w.
         euler: the field is a quaternion, and the numbers are its fixed-axis roll, pitch and yaw in radians.
         scale: what they are multiplied by, such as 0.0174533 for degrees.
+        prefix: in front of the names for people, such as "left_" where two arms have joints of the same names.
     """
 
     topic: str
@@ -34,11 +44,17 @@ class Part:
     names: tuple[str, ...]
     euler: bool = False
     scale: float = 1.0
+    prefix: str = ""
 
     @property
     def width(self) -> int:
         """How many they are."""
         return len(self.names)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names for people."""
+        return tuple(f"{self.prefix}{name}" for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class Output:
         euler: the numbers are roll, pitch and yaw, and the field is a quaternion.
         frame: `frame_id` of its header.
         points: of a JointTrajectory, one a control period: what is planned beyond the first bridges a late one.
+        prefix: as in `Part`.
     """
 
     topic: str
@@ -86,11 +103,22 @@ class Output:
     euler: bool = False
     frame: str = ""
     points: int = 3
+    prefix: str = ""
 
     @property
     def width(self) -> int:
         """How many they are."""
         return len(self.names)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names for people."""
+        return self.part.labels
+
+    @property
+    def part(self) -> Part:
+        """Its numbers as they are read from a message."""
+        return Part(self.topic, self.field, self.names, self.euler, prefix=self.prefix)
 
 
 @dataclass(frozen=True)
@@ -150,8 +178,8 @@ class Robot:
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Names of all numbers of an action."""
-        return tuple(name for output in self.action for name in output.names)
+        """Names of all numbers of an action, for people."""
+        return tuple(name for output in self.action for name in output.labels)
 
     @property
     def spec(self) -> Spec:
@@ -162,7 +190,7 @@ class Robot:
             if isinstance(shown, Camera):
                 features[key] = Feature((shown.height, shown.width, 3), "uint8", unit)
             else:
-                names = tuple(name for part in shown for name in part.names)
+                names = tuple(name for part in shown for name in part.labels)
                 features[key] = Feature((len(names),), "float32", unit, names)
         low, high = (tuple(x for output in self.action for x in limit(output)) for limit in (_low, _high))
         names = self.action_names

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
@@ -19,28 +21,13 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from ...errors import LaminarError, nearest
+from ...errors import nearest
+from .names import MessageError, full_name
 
 Message = dict[str, Any]
 _FLOATS = ("float32", "float64")
+_MOST = {kind: float(np.finfo(kind).max) for kind in _FLOATS}
 _BYTES = ("uint8", "byte", "char", "octet")
-
-
-class MessageError(LaminarError):
-    """A message that is not of its type."""
-
-
-def full_name(kind: str) -> str:
-    """Return the ROS 2 name of a type, "sensor_msgs/msg/JointState", for either that or "sensor_msgs/JointState".
-
-    Raises:
-        MessageError: it is neither.
-    """
-    package, *rest = kind.split("/")
-    middle, name = rest[:-1], rest[-1] if rest else ""
-    if not (package and name) or middle not in ([], ["msg"], ["srv"], ["action"]):
-        raise MessageError(f"'{kind}' names no type of message; write it as sensor_msgs/msg/JointState")
-    return f"{package}/{middle[0] if middle else 'msg'}/{name}"
 
 
 class Types:
@@ -75,7 +62,7 @@ class Types:
 
     def has_header(self, kind: str) -> bool:
         """Whether messages of a type have a stamp."""
-        return "header" in self.fields(kind)
+        return self.fields(kind).get("header", ((), ""))[1] == "std_msgs/msg/Header"
 
     def complete(self, kind: str, message: Mapping[str, Any]) -> Message:
         """Return a message with every field of its type: what is missing is 0, empty, or false.
@@ -86,11 +73,22 @@ class Types:
         Raises:
             MessageError: the type is unknown, there is a field too many, or a value is of another kind; names it.
         """
-        return _message(self, full_name(kind), message, full_name(kind))
+        try:
+            return _message(self, full_name(kind), message, full_name(kind))
+        except RecursionError as error:
+            raise MessageError(f"{full_name(kind)} has a field that holds such a message itself") from error
 
     def to_cdr(self, kind: str, message: Mapping[str, Any]) -> bytes:
-        """Return ROS 2's binary form of a message."""
-        return bytes(self.store.serialize_cdr(self._object(kind, message), full_name(kind)))
+        """Return ROS 2's binary form of a complete message.
+
+        Raises:
+            MessageError: it is not complete, or not of its type.
+        """
+        try:
+            return bytes(self.store.serialize_cdr(self._object(kind, message), full_name(kind)))
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, struct.error, TypesysError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise MessageError(f"this is no complete {full_name(kind)}: {why:.80}") from error
 
     def from_cdr(self, kind: str, raw: bytes) -> Message:
         """Return the message of ROS 2's binary form.
@@ -117,7 +115,7 @@ class Types:
     def _read(self, read: Callable[..., Any], kind: str, raw: bytes) -> Message:
         self.fields(kind)
         try:
-            return cast(Message, _plain(read(raw, full_name(kind))))
+            return _plain(self, kind, read(raw, full_name(kind)))
         except Exception as error:  # of bytes from anywhere it raises what numpy and struct raise
             raise MessageError(f"{len(raw)} bytes are no {full_name(kind)}: {error}") from error
 
@@ -138,7 +136,8 @@ class Types:
 
 def stamp_of(message: Mapping[str, Any]) -> float | None:
     """Return the seconds of a message's stamp; None where it has no header, or one that was never filled."""
-    stamp = message.get("header", {}).get("stamp")
+    header = message.get("header")
+    stamp = header.get("stamp") if isinstance(header, Mapping) else None
     if not stamp or not (stamp["sec"] or stamp["nanosec"]):
         return None
     return float(stamp["sec"] + 1e-9 * stamp["nanosec"])
@@ -157,7 +156,7 @@ def _message(types: Types, kind: str, value: Any, where: str) -> Message:
     fields = types.fields(kind)
     extra = [name for name in value if name not in fields]
     if extra:
-        raise MessageError(f"{where} has no field '{_short(extra[0])}'{nearest(str(extra[0]), fields)}")
+        raise MessageError(f"{where} has no field {_short(extra[0])}{nearest(str(extra[0]), fields)}")
     return {
         name: _field(types, description, value.get(name, ...), f"{where}.{name}")
         for name, description in fields.items()
@@ -168,33 +167,36 @@ def _field(types: Types, description: tuple[Any, Any], value: Any, where: str) -
     """Return a value of a field; `...` for one that is missing."""
     node, detail = description[0].name, description[1]
     if node == "BASE":
-        return _base(detail[0], value, where)
+        return _base(detail[0], detail[1], value, where)
     if node == "NAME":
         return _message(types, detail, {} if value is ... else value, where)
     (inner, element), length = detail
-    fixed = length if node == "ARRAY" else None
-    if inner.name == "BASE" and element[0] not in ("string", "wstring"):
-        return _numbers(element[0], value, fixed, where)
-    if value is ...:
-        value = [...] * (fixed or 0)
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise MessageError(f"{where} is a sequence, got {_short(value)}")
-    if fixed is not None and len(value) != fixed:
-        raise MessageError(f"{where} has {fixed} elements, got {len(value)}")
-    return [_field(types, (inner, element), one, f"{where}[{index}]") for index, one in enumerate(value)]
+    least, most = (length if node == "ARRAY" else 0), (length or math.inf)
+    if inner.name == "BASE" and element[0] != "string":
+        found = _numbers(element[0], value, least, where)
+    else:
+        value = [...] * least if value is ... else value
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise MessageError(f"{where} is a sequence, got {_short(value)}")
+        found = [_field(types, (inner, element), one, f"{where}[{index}]") for index, one in enumerate(value)]
+    if not least <= len(found) <= most:
+        raise MessageError(f"{where} has {'' if least else 'at most '}{length} elements, got {len(found)}")
+    return found
 
 
-def _base(kind: str, value: Any, where: str) -> Any:
-    if kind in ("string", "wstring"):
-        return _of_type(str, "" if value is ... else value, where)
+def _base(kind: str, longest: int, value: Any, where: str) -> Any:
+    if kind == "string":
+        return _string("" if value is ... else value, longest, where)
     value = 0 if value is ... else value
     if kind == "bool":
-        if value not in (0, 1):
+        if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
             raise MessageError(f"{where} is true or false, got {_short(value)}")
         return bool(value)
     if kind in _FLOATS:
-        value = float("nan") if value is None else value
-        return float(_of_type((int, float, np.integer, np.floating), value, where))
+        value = float("nan") if value is None else _of_type((int, float, np.integer, np.floating), value, where)
+        if _MOST[kind] < abs(value) < math.inf:
+            raise MessageError(f"{where} is {kind}, which cannot hold {_short(value)}")
+        return float(value)
     value = _of_type((int, np.integer), value, where)
     low, high = _range("uint8" if kind in _BYTES else kind)
     if not low <= value <= high:
@@ -209,17 +211,39 @@ def _of_type(kinds: Any, value: Any, where: str) -> Any:
     return value
 
 
+def _string(value: Any, longest: int, where: str) -> str:
+    """Return a text that all can write: JSON's half characters, which are none, are refused."""
+    text = cast(str, _of_type(str, value, where))
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise MessageError(f"{where} is a text with half a character in it: {_short(text)}") from error
+    if longest and length > longest:
+        raise MessageError(f"{where} has at most {longest} bytes, got {length}")
+    return text
+
+
 @cache
 def _range(kind: str) -> tuple[int, int]:
     limits = np.iinfo(kind)
     return int(limits.min), int(limits.max)
 
 
-def _numbers(kind: str, value: Any, fixed: int | None, where: str) -> NDArray[Any]:
+def _numbers(kind: str, value: Any, least: int, where: str) -> NDArray[Any]:
     """Return a sequence of numbers as an array of the type that its definition says."""
     dtype = np.dtype("uint8" if kind in _BYTES else "bool" if kind == "bool" else kind)
-    if value is ...:
-        value = np.zeros(fixed or 0, dtype)
+    array = np.zeros(least, dtype) if value is ... else _array(kind, dtype, value, where)
+    if array.dtype == dtype or not array.size:
+        return array.astype(dtype)
+    low, high = (0, 1) if kind == "bool" else (-_MOST[kind], _MOST[kind]) if kind in _FLOATS else _range(dtype.name)
+    finite = array[np.isfinite(array)]
+    if finite.size and not low <= finite.min() <= finite.max() <= high:
+        raise MessageError(f"{where} holds {kind}, {low} to {high}, got {finite.min()} to {finite.max()}")
+    return array.astype(dtype)
+
+
+def _array(kind: str, dtype: np.dtype[Any], value: Any, where: str) -> NDArray[Any]:
+    """Return an array of whatever a sequence of numbers may come as, its numbers not yet of the type."""
     if isinstance(value, str) and dtype == np.uint8:
         try:
             value = base64.b64decode(value, validate=True)
@@ -228,33 +252,41 @@ def _numbers(kind: str, value: Any, fixed: int | None, where: str) -> NDArray[An
     if isinstance(value, bytes | bytearray | memoryview):
         if dtype.itemsize != 1:
             raise MessageError(f"{where} is an array of {kind}, got bytes")
-        value = np.frombuffer(value, np.uint8)
-    if isinstance(value, list) and dtype.kind == "f" and None in value:
-        value = [float("nan") if one is None else one for one in cast("list[Any]", value)]
+        return np.frombuffer(value, np.uint8 if kind == "bool" else dtype)
+    mixed = False
+    if isinstance(value, list):
+        listed = cast("list[Any]", value)
+        mixed = dtype.kind != "b" and bool in map(type, listed)
+        if dtype.kind == "f" and None in listed:
+            value = [math.nan if one is None else one for one in listed]
     try:
         array = np.asarray(value)
-        fits = array.ndim == 1 and (array.dtype.kind in "fiub" or not array.size)
-    except ValueError:
-        fits, array = False, np.zeros(0)
-    if not fits or (array.size and array.dtype.kind == "f" and dtype.kind != "f"):
+    except (ValueError, OverflowError):  # lists of several lengths, a whole number beyond all floats
+        array = np.zeros((0, 0))
+    kinds = "biu" if dtype.kind == "b" else "iu" if dtype.kind in "iu" else "fiu"
+    if mixed or array.ndim != 1 or (array.size and array.dtype.kind not in kinds):
         raise MessageError(f"{where} is a sequence of {kind}, got {_short(value)}")
-    if fixed is not None and len(array) != fixed:
-        raise MessageError(f"{where} has {fixed} numbers, got {len(array)}")
-    if dtype.kind in "iu" and array.size and array.dtype != dtype:
-        low, high = _range(dtype.name)
-        if array.min() < low or array.max() > high:
-            raise MessageError(f"{where} holds {kind}, {low} to {high}, got {array.min()} to {array.max()}")
-    return array.astype(dtype)
+    return array
 
 
-def _plain(value: Any) -> Any:
-    """Return what rosbags has read as dictionaries, lists, arrays, numbers and texts."""
-    if hasattr(value, "__msgtype__"):
-        return {name: _plain(one) for name, one in vars(value).items() if name != "__msgtype__"}
-    return [_plain(one) for one in cast("list[Any]", value)] if isinstance(value, list) else value
+def _plain(types: Types, kind: str, value: Any) -> Message:
+    """Return what rosbags has read as a dictionary of its fields; its constants are left out."""
+    return {name: _plain_field(types, one, getattr(value, name)) for name, one in types.fields(kind).items()}
+
+
+def _plain_field(types: Types, description: tuple[Any, Any], value: Any) -> Any:
+    node, detail = description[0].name, description[1]
+    if node == "NAME":
+        return _plain(types, detail, value)
+    if isinstance(value, np.ndarray):
+        return value.view(np.uint8) if detail[0][1][0] in _BYTES else value
+    return [_plain_field(types, detail[0], one) for one in value] if node in ("SEQUENCE", "ARRAY") else value
 
 
 def _short(value: Any, most: int = 60) -> str:
     """Return a value from anywhere for one line of a message."""
-    line = repr(value).encode("unicode_escape").decode("ascii")
+    try:
+        line = ascii(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        line = f"a very long {type(value).__name__}"
     return line if len(line) <= most else f"{line[:most]}…"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .description import Camera, Robot
 from .messages import Message
-from .values import numbers, picture
+from .values import message_of, numbers, picture
 
 Array = NDArray[Any]
 
@@ -28,9 +28,9 @@ def observation_of(robot: Robot, messages: Mapping[str, Message]) -> dict[str, A
     found: dict[str, Array] = {}
     for key, shown in robot.observation.items():
         if isinstance(shown, Camera):
-            found[key] = picture(shown, messages[shown.topic])
+            found[key] = picture(shown, message_of(messages, shown.topic))
         else:
-            parts = [numbers(part, messages[part.topic]) for part in shown]
+            parts = [numbers(part, message_of(messages, part.topic)) for part in shown]
             found[key] = np.concatenate(parts).astype(np.float32)
     return found
 
@@ -51,7 +51,7 @@ def measured_pose(robot: Robot, messages: Mapping[str, Message], before: Array |
     for output in robot.action:
         last = np.zeros(output.width) if before is None else before[place : place + output.width]
         if output.measured:
-            parts += [numbers(part, messages[part.topic]) for part in output.measured]
+            parts += [numbers(part, message_of(messages, part.topic)) for part in output.measured]
         else:
             parts.append(np.array([x if rest is None else rest for rest, x in zip(output.rest, last, strict=True)]))
         place += output.width

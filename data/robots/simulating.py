@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .commanded import told
-from .description import AXES, Camera, Part, Robot
+from .description import Camera, Robot
 from .messages import Message, Types, stamped
-from .values import quaternion_of
+from .placing import put
+from .values import message_of
 
 Array = NDArray[Any]
 
@@ -30,11 +33,12 @@ def shown_by(robot: Robot, types: Types, observation: Mapping[str, Array], now: 
         if key not in observation:
             continue
         if isinstance(shown, Camera):
-            found[shown.topic] = _picture(observation[key])
+            found[shown.topic] = _picture(robot.types[shown.topic], observation[key])
             continue
         place = 0
         for part in shown:
-            _say(found.setdefault(part.topic, {}), part, observation[key][place : place + part.width])
+            message, values = found.setdefault(part.topic, {}), observation[key][place : place + part.width]
+            put(types, robot.types[part.topic], part, values, message)
             place += part.width
     for topic, message in found.items():
         kind = robot.types[topic]
@@ -43,27 +47,14 @@ def shown_by(robot: Robot, types: Types, observation: Mapping[str, Array], now: 
     return found
 
 
-def _picture(pixels: Array) -> Message:
+def _picture(kind: str, pixels: Array) -> Message:
+    """Return a picture's message, without loss."""
+    if kind.endswith("/CompressedImage"):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        return {"format": "png", "data": file.getvalue()}
     height, width, _ = pixels.shape
     return {"height": height, "width": width, "encoding": "rgb8", "step": 3 * width, "data": pixels.reshape(-1)}
-
-
-def _say(message: Message, part: Part, values: Array) -> None:
-    """Put the numbers of a part where `values.numbers` finds them."""
-    values = np.asarray(values, np.float64) / part.scale
-    *owners, name = part.field.split(".")
-    owner = message
-    for one in owners:
-        owner = owner.setdefault(one, {})
-    if part.euler:
-        owner[name] = dict(zip(AXES[4], quaternion_of(values), strict=True))
-    elif not owners and name in ("position", "velocity", "effort"):  # of a JointState, maybe of several parts
-        message.setdefault("name", []).extend(part.names)
-        message[name] = np.concatenate([message.get(name, np.zeros(0)), values])
-    elif part.names in AXES.values():
-        owner[name] = dict(zip(part.names, values, strict=True))
-    else:
-        owner[name] = values
 
 
 def action_in(robot: Robot, messages: Mapping[str, Message]) -> Array:
@@ -74,6 +65,6 @@ def action_in(robot: Robot, messages: Mapping[str, Message]) -> Array:
         messages: topic -> message, all of the robot's.
 
     Raises:
-        LaminarError: a message does not have what it should; names topic and number.
+        LaminarError: a message is missing, or does not have what it should; names topic and number.
     """
-    return np.concatenate([told(output, messages[output.topic]) for output in robot.action])
+    return np.concatenate([told(output, message_of(messages, output.topic)) for output in robot.action])

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ...errors import LaminarError, nearest
-from .description import AXES, Camera, Part
+from .description import AXES, Camera, Part, axes_of
 from .messages import Message
 
 Array = NDArray[Any]
@@ -25,20 +25,38 @@ _COLORS = {
     "8UC3": (3, (2, 1, 0)),
 }
 """Encoding -> bytes of a pixel, and where red, green and blue are."""
+_MODES = ("RGB", "RGBA", "L", "P", "CMYK", "YCbCr")  # of Pillow, of 8 bits a color
+_MOST = float(np.finfo(np.float32).max)
+_UNIT = 0.1  # that the length of a quaternion may be off 1
+
+
+def message_of(messages: Mapping[str, Message], topic: str) -> Message:
+    """Return the message of a topic.
+
+    Raises:
+        LaminarError: there is none.
+    """
+    if topic not in messages:
+        raise LaminarError(f"no message of {topic} (there are those of {', '.join(sorted(messages)) or 'no topic'})")
+    return messages[topic]
 
 
 def numbers(part: Part, message: Message) -> Array:
     """Return the numbers (n,) of a part, float64.
 
     Raises:
-        LaminarError: the message lacks one of its names, has fewer or more numbers, or one that is not finite.
+        LaminarError: the message lacks one of its names, has fewer or more numbers, or one that is not finite, or so
+            large that a policy's float32 is not.
     """
     found = _found(part, message)
-    wrong = np.flatnonzero(~np.isfinite(found))
+    if part.euler and np.isfinite(found).all():
+        found = euler_angles(found, part.topic)
+    values = part.scale * found
+    wrong = np.flatnonzero(~(np.abs(values) <= _MOST))
     if len(wrong):
-        raise LaminarError(f"{part.topic}: {part.names[wrong[0]]} is {found[wrong[0]]}")
-    values = euler_angles(found, part.topic) if part.euler else found
-    return values if part.scale == 1.0 else part.scale * values
+        names = AXES[4] if len(values) > part.width else part.labels
+        raise LaminarError(f"{part.topic}: {names[wrong[0]]} is {values[wrong[0]]}")
+    return values
 
 
 def _found(part: Part, message: Message) -> Array:
@@ -53,8 +71,11 @@ def _found(part: Part, message: Message) -> Array:
         return _by_name(part, own, value)
     if isinstance(value, Mapping):
         axes = AXES.get(len(value), ())
-        value = [value[axis] for axis in axes if axis in value]
-    array = np.atleast_1d(np.asarray(value, np.float64))
+        value = [value[axis] for axis in axes_of(() if part.euler else part.names, axes) if {*value} == {*axes}]
+    try:
+        array = np.atleast_1d(np.asarray(value, np.float64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LaminarError(f"{part.topic}: '{part.field}' is no number and no sequence of numbers") from error
     width = 4 if part.euler else part.width
     if array.shape != (width,):
         raise LaminarError(f"{part.topic}: '{part.field}' has shape {array.shape}, expected ({width},)")
@@ -65,26 +86,32 @@ def _by_name(part: Part, own: Sequence[str], value: Array) -> Array:
     if len(own) != len(value):
         raise LaminarError(f"{part.topic}: {len(own)} names for {len(value)} numbers of '{part.field}'")
     place = {name: index for index, name in enumerate(own)}
-    missing = [name for name in part.names if name not in place]
-    if missing:
-        raise LaminarError(f"{part.topic}: '{missing[0]}' is missing (it has {', '.join(own) or 'no names'})")
+    for name in part.names:
+        if name not in place:
+            raise LaminarError(f"{part.topic}: '{name}' is missing (it has {', '.join(own) or 'no names'})")
+        if own.count(name) > 1:
+            raise LaminarError(f"{part.topic}: '{name}' is there {own.count(name)} times")
     return np.array([value[place[name]] for name in part.names], np.float64)
 
 
 def euler_angles(quaternion: Array, topic: str = "") -> Array:
     """Return fixed-axis roll, pitch and yaw (3,) in radians of a quaternion (x, y, z, w).
 
+    Where pitch is a right angle, roll and yaw turn around the same axis: yaw is 0 then.
+
     Raises:
-        LaminarError: it is none: its length is 0.
+        LaminarError: it is none: its length is not about 1.
     """
-    length = float(np.linalg.norm(quaternion))
-    if length < 1e-6:
-        raise LaminarError(f"{topic}: the orientation is no quaternion, all of it is 0")
+    length = float(np.linalg.norm(np.clip(quaternion, -2.0, 2.0)))
+    if abs(length - 1.0) > _UNIT:
+        raise LaminarError(f"{topic}: the orientation {np.round(quaternion, 3).tolist()} is no quaternion of length 1")
     x, y, z, w = quaternion / length
+    sine = 2 * (w * y - z * x)
+    if abs(sine) > 1 - 1e-12:
+        return np.array([2 * np.arctan2(x, w), np.copysign(np.pi / 2, sine), 0.0])
     roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
-    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1.0, 1.0))
     yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return np.array([roll, pitch, yaw])
+    return np.array([roll, np.arcsin(sine), yaw])
 
 
 def quaternion_of(angles: Sequence[float] | Array) -> Array:
@@ -108,24 +135,27 @@ def picture(camera: Camera, message: Message) -> Array:
             f"{camera.topic}: pictures are {shown.shape[0]} x {shown.shape[1]}, expected {camera.height} x "
             f"{camera.width}; set the camera so, or give it `resize: true`"
         )
-    return np.asarray(Image.fromarray(shown).resize((camera.width, camera.height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(shown).resize((camera.width, camera.height), Image.Resampling.BILINEAR))
 
 
 def _decompressed(camera: Camera, message: Message) -> Array:
     try:
         with Image.open(io.BytesIO(message["data"].tobytes()), formats=("JPEG", "PNG", "WEBP")) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise LaminarError(f"{camera.topic}: a picture of format {message['format']!r:.40} is damaged") from error
+            if image.mode in _MODES:
+                return np.array(image.convert("RGB"))
+            mode = image.mode
+    except Exception as error:  # of bytes from anywhere Pillow raises a dozen kinds
+        raise LaminarError(f"{camera.topic}: a picture of format {message['format']!a:.40} is damaged") from error
+    raise LaminarError(f"{camera.topic}: pictures have the mode {mode} of Pillow, not 8 bits a color")
 
 
 def _raw(camera: Camera, message: Message) -> Array:
     encoding = message["encoding"]
     if encoding not in _COLORS:
-        raise LaminarError(f"{camera.topic}: pictures are encoded as {encoding!r:.40} (known: {', '.join(_COLORS)})")
+        raise LaminarError(f"{camera.topic}: pictures are encoded as {encoding!a:.40} (known: {', '.join(_COLORS)})")
     depth, order = _COLORS[encoding]
     height, width, step, data = message["height"], message["width"], message["step"], message["data"]
-    if step < width * depth or len(data) != height * step:
+    if not height * width or step < width * depth or len(data) != height * step:
         raise LaminarError(f"{camera.topic}: {len(data)} bytes are no {height} x {width} picture of {encoding}")
     rows = data.reshape(height, step)[:, : width * depth].reshape(height, width, depth)
     return np.ascontiguousarray(rows[:, :, order])

@@ -254,7 +254,7 @@ def test_without_rosbags_other_files_are_read(samples: Any, tmp_path: Path) -> N
 
 def test_without_a_description_one_line_says_what_to_give(tmp_path: Path) -> None:
     message = error_of(write(tmp_path / "bag.mcap", drive(0.5)))
-    assert "set data.robot=FILE (or data.robot=NAME of playroom)" in message
+    assert "set data.robot=FILE (or data.robot=NAME of arm, " in message
 
 
 def test_inspect_takes_a_robot(
