@@ -120,13 +120,20 @@ class Operator:
     def _settle(self) -> None:
         """Wait until everything was seen."""
         perception = self._controller.perception
-        until = self._clock() + _FRESH_WITHIN
+        until, why = self._clock() + _FRESH_WITHIN, ""
         while self._clock() < until:
-            if perception.look(wait=0.1) is None:
+            try:
+                sight = perception.look(wait=0.1)
+            except LaminarError as error:  # as where `forget` came between two topics of one instant
+                why = str(error)
+                time.sleep(self._controller.period)
+                continue
+            if sight is None:
                 continue
             perception.calibrate()
-            if not perception.trouble():
+            why = perception.trouble()
+            if not why:
                 self._controller.warm()
                 return
-        why = perception.trouble() or "its topics have no instant in common"
+        why = perception.trouble() or why or "its topics have no instant in common"
         raise LaminarError(f"{self._robot.name} does not show what is needed within {_FRESH_WITHIN:g} s: {why}")

@@ -21,7 +21,7 @@ from laminar.deploy.pace import Pace
 from laminar.deploy.page import Page, Watched
 from laminar.deploy.perception import Perception
 from laminar.deploy.simulated import BOOL, SimulatedRobot
-from laminar.deploy.supervisor import Supervisor
+from laminar.deploy.supervisor import State, Supervisor
 from laminar.deploy.transports.loopback import Bus, Loopback
 
 STATES, NUMBERS, IMAGE = "sensor_msgs/msg/JointState", "std_msgs/msg/Float64MultiArray", "sensor_msgs/msg/Image"
@@ -131,11 +131,19 @@ class Live:
             try:
                 yield page
             finally:
-                self._over.set()
-                self.supervisor.stop("the test is over")
-                self.operator.person.run("the test is over") if self.supervisor.state.value != "estop" else None
+                self._end()
                 loop.join(timeout=5)
                 robot.join(timeout=5)
+                assert not loop.is_alive()
+
+    def _end(self) -> None:
+        """End the episode, and let one that waits for its person begin and see that."""
+        self._over.set()
+        if self.supervisor.state is State.ESTOP:
+            self.supervisor.release()
+        self.operator.person.present = False
+        self.operator.person.run("the test is over")
+        self.supervisor.stop("the test is over")
 
     def _run(self) -> None:
         for number in range(self.watched.episodes):
