@@ -4,8 +4,9 @@
     ESTOP from anywhere                         IDLE from ESTOP by `release` alone
 
 A robot moves in RUNNING only. HOLD is what a watchdog does: the measured pose is commanded until everything is there
-again, newer than the hold; one that a person wanted (`pause`) stays until `resume`. Whoever reads a state may find it changed a moment later, so commands are
-sent inside `commanding`, which an emergency stop waits for: after `estop` has returned, nothing is sent.
+again, newer than the hold; one that a person wanted (`pause`) stays until `resume`. Whoever reads a state may find it
+changed a moment later, so commands are sent inside `commanding`, which an emergency stop waits for: after `estop` has
+returned, nothing is sent.
 """
 
 from __future__ import annotations

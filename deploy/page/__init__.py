@@ -116,7 +116,9 @@ class Page:
                 for task in watching:
                     task.cancel()
         except OSError as error:
-            raise LaminarError(f"cannot listen at {_HOST}:{self._port}: {error.strerror}; choose another page=") from error
+            raise LaminarError(
+                f"cannot listen at {_HOST}:{self._port}: {error.strerror}; choose another page="
+            ) from error
 
     async def _watch(self) -> None:
         """Take snapshots while somebody looks."""

@@ -162,7 +162,10 @@ class _Series:
         new, last = self._seconds[self._read : count], self._seconds[max(0, count - _SUMMED) : count]
         self._read = count
         p50, p99 = np.quantile(last, (0.5, 0.99)) if last else (math.nan, math.nan)
-        return {name: _plain(1e3 * value) for name, value in (("new", max(new, default=math.nan)), ("p50", p50), ("p99", p99))}
+        return {
+            name: _plain(1e3 * value)
+            for name, value in (("new", max(new, default=math.nan)), ("p50", p50), ("p99", p99))
+        }
 
 
 def _numbers(values: Any) -> list[float | None] | None:

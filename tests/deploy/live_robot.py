@@ -118,12 +118,12 @@ class Live:
         self.watched = Watched(
             self.controller, self.operator, self.pace, self.done, episodes, self.pilot.latencies
         )  # fmt: skip
-        self._seconds, self._over = seconds, threading.Event()
+        self._seconds, self._over, self._gone = seconds, threading.Event(), threading.Event()
 
     @contextmanager
     def running(self) -> Generator[Page]:
         """The robot and its run in threads of their own, and the page."""
-        robot = threading.Thread(target=self.simulated.run, args=(self._over,), daemon=True)
+        robot = threading.Thread(target=self.simulated.run, args=(self._gone,), daemon=True)
         loop = threading.Thread(target=self._run, daemon=True)
         robot.start()
         with Page(self.watched, port=0) as page:
@@ -131,19 +131,23 @@ class Live:
             try:
                 yield page
             finally:
-                self._end()
-                loop.join(timeout=5)
+                self._end(loop)
+                self._gone.set()
                 robot.join(timeout=5)
-                assert not loop.is_alive()
 
-    def _end(self) -> None:
-        """End the episode, and let one that waits for its person begin and see that."""
+    def _end(self, loop: threading.Thread) -> None:
+        """End the episode, and let one that waits for its person begin and end."""
         self._over.set()
-        if self.supervisor.state is State.ESTOP:
-            self.supervisor.release()
         self.operator.person.present = False
-        self.operator.person.run("the test is over")
-        self.supervisor.stop("the test is over")
+        until = time.monotonic() + 10
+        while loop.is_alive():
+            assert time.monotonic() < until, "the run does not end"
+            if self.supervisor.state is State.ESTOP:
+                self.supervisor.release()
+            if self.supervisor.state is State.IDLE:
+                self.operator.person.run("the test is over")
+            self.supervisor.stop("the test is over")
+            loop.join(timeout=0.02)
 
     def _run(self) -> None:
         for number in range(self.watched.episodes):

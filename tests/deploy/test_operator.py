@@ -12,7 +12,7 @@ from laminar.deploy.operator import Operator
 from laminar.deploy.supervisor import State
 from laminar.errors import LaminarError
 
-from .toy_robot import RATE, STATES, Rig
+from .toy_robot import RATE, Rig
 
 
 class Shown(Rig):

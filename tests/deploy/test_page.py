@@ -246,7 +246,9 @@ def test_it_is_one_page_without_anything_from_elsewhere(page: Page) -> None:
     status, html, headers = get(page.url)
     assert status == 200
     assert "EMERGENCY STOP" in html
-    assert "//" not in html.replace("ws://${location.host}", "").replace("  // ", ""), "nothing is fetched from elsewhere"
+    assert "//" not in html.replace("ws://${location.host}", "").replace("  // ", ""), (
+        "nothing is fetched from elsewhere"
+    )
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert get(page.url + "/healthz")[:2] == (200, "OK\n")
     assert get(page.url + "/../setup.cfg")[0] == 404
@@ -341,7 +343,10 @@ def test_in_a_browser(live: Live, tmp_path: Path) -> None:
     with live.running() as page, browser(tmp_path / "profile") as tab:
         tab.size(1280, 800)
         tab.open(page.url)
-        tab.wait("document.body.dataset.state == 'running' && document.querySelector('figure img').naturalWidth == 64")
+        tab.wait("document.body?.dataset.state == 'running'")
+        tab.wait("document.querySelector('figure img')?.naturalWidth == 64")
+            "document.body?.dataset.state == 'running' && document.querySelector('figure img')?.naturalWidth == 64"
+        )
         tab.wait("parseFloat(document.getElementById('rate').textContent) > 5")
         assert tab.value("document.querySelectorAll('.bar:not(.head)').length") == 5
         tab.click("[data-press=hold]")
@@ -352,7 +357,9 @@ def test_in_a_browser(live: Live, tmp_path: Path) -> None:
             tab.size(width, height)
             assert tab.value("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
             tab.value("scrollTo(0, 1e6)")
-            stop = tab.value("(({top, bottom}) => [top, bottom])(document.getElementById('estop').getBoundingClientRect())")
+            stop = tab.value(
+                "(({top, bottom}) => [top, bottom])(document.getElementById('estop').getBoundingClientRect())"
+            )
             assert 0 <= stop[0] < stop[1] <= height, "always visible"
             tab.picture(tmp_path / f"{width}.png")
         for act in (lambda: tab.key(" ", "Space"), lambda: tab.key("Escape", "Escape"), lambda: tab.click("#estop")):
