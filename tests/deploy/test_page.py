@@ -345,8 +345,6 @@ def test_in_a_browser(live: Live, tmp_path: Path) -> None:
         tab.open(page.url)
         tab.wait("document.body?.dataset.state == 'running'")
         tab.wait("document.querySelector('figure img')?.naturalWidth == 64")
-            "document.body?.dataset.state == 'running' && document.querySelector('figure img')?.naturalWidth == 64"
-        )
         tab.wait("parseFloat(document.getElementById('rate').textContent) > 5")
         assert tab.value("document.querySelectorAll('.bar:not(.head)').length") == 5
         tab.click("[data-press=hold]")
