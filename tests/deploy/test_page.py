@@ -372,4 +372,9 @@ def test_in_a_browser(live: Live, tmp_path: Path) -> None:
         tab.click("[data-press=success]")
         tab.wait("document.querySelector('#marks .yes')")
         assert tab.errors == []
+        assert tab.value("document.getElementById('alarm').hidden")
+        page.__exit__(None, None, None)
+        tab.wait("document.body.classList.contains('lost') && !document.getElementById('alarm').hidden")
+        tab.click("#estop")
+        tab.wait("document.getElementById('refused').textContent.includes('not sent')")
     assert live.supervisor.state is State.IDLE
