@@ -120,20 +120,13 @@ class Operator:
     def _settle(self) -> None:
         """Wait until everything was seen."""
         perception = self._controller.perception
-        until, why = self._clock() + _FRESH_WITHIN, ""
+        until = self._clock() + _FRESH_WITHIN
         while self._clock() < until:
-            try:
-                sight = perception.look(wait=0.1)
-            except LaminarError as error:  # as where `forget` came between two topics of one instant
-                why = str(error)
-                time.sleep(self._controller.period)
-                continue
-            if sight is None:
+            if perception.look(wait=0.1) is None:
                 continue
             perception.calibrate()
-            why = perception.trouble()
-            if not why:
+            if not perception.trouble():
                 self._controller.warm()
                 return
-        why = perception.trouble() or why or "its topics have no instant in common"
+        why = perception.trouble() or "its topics have no instant in common"
         raise LaminarError(f"{self._robot.name} does not show what is needed within {_FRESH_WITHIN:g} s: {why}")
