@@ -50,6 +50,8 @@ class DeployConfig(Connection):
     # of chunks that overlap: the newer, the older to its end, a mean of both, or one that goes on from the other
     merge: str = choice("replace", "replace", "append", "ensemble", "realtime")
     dry_run: bool = False  # compute everything and send nothing
+    # port of the status page, on this machine only; 0 takes one that is free, and prints it; null: no page
+    page: int | None = number(None, least=0, most=65535, null=True)
     record: bool = True  # everything seen and commanded into out=…/recording.mcap
     threads: int = number(1, least=1)  # intra-op threads
     out: str | None = path()  # folder of deploy.json and of the recording

@@ -101,6 +101,11 @@ class Controller:
         for topic in {output.topic for output in robot.action}:
             transport.advertise(topic, robot.types[topic])
 
+    @property
+    def command(self) -> Vector | None:
+        """The last command (A,); None before the first."""
+        return self._command
+
     def warm(self) -> None:
         """Tell the supervisor that everything is there, before the first control period of an episode."""
         for source in (OBSERVATIONS, ACTIONS, TRANSPORT):

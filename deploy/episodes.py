@@ -71,6 +71,8 @@ def _until_over(
             pace.follow(sight.arrival)
         if operator.success:
             return "success"
+        if operator.person.verdict is False:
+            return "failure"
         if state is State.ESTOP:
             return "emergency stop"
         if state is State.IDLE:

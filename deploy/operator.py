@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..data.robots.messages import Message
 from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
+from .person import Person
 from .record import NOTHING, Record
 from .transports.transport import Transport
 
@@ -19,7 +20,9 @@ class Operator:
     """Starts and ends the episodes of a robot.
 
     Attributes:
-        success: whether the robot has told of success in this episode; None where it never does.
+        person: who watches, if anybody does.
+        success: whether this episode was one, as the robot tells, or a person for a robot that never does; None where
+            nobody has told.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Operator:
         """
         self._controller, self._transport, self._record, self._clock = controller, transport, record, clock
         self._robot, self._supervisor = controller.robot, controller.supervisor
+        self.person = Person(self._supervisor)
         self._heard = False
         listens = (
             (self._robot.success, BOOL, self._hear_success),
@@ -63,11 +67,21 @@ class Operator:
 
     @property
     def success(self) -> bool | None:
-        """Whether the robot has told of success in this episode; None where it never does."""
-        return self._heard if self._robot.success else None
+        """Whether this episode was one; None where nobody has told."""
+        return self._heard if self._robot.success else self.person.verdict
+
+    def judge(self, success: bool) -> None:
+        """End the episode that runs as a success or a failure, of a robot that cannot tell.
+
+        Raises:
+            LaminarError: the robot tells itself, or nothing runs.
+        """
+        if self._robot.success:
+            raise LaminarError(f"{self._robot.name} tells of success itself, at {self._robot.success}")
+        self.person.judge(success)
 
     def start(self, seed: int | None) -> None:
-        """Reset the robot, wait until it shows itself, and let it run.
+        """Reset the robot, wait until it shows itself, and let it run; not before a person who watches allows it.
 
         Args:
             seed: to begin with, of a robot that takes one.
@@ -76,11 +90,15 @@ class Operator:
             LaminarError: the robot cannot be reset, shows nothing afterwards, or may not be armed.
         """
         self._supervisor.stop("reset")
-        self._reset(seed)
-        self._settle()
+        if not self._robot.reset:
+            self.person.ask("put the robot to its start, then press Run")
+        while True:
+            self.person.wait()
+            self._reset(seed)
+            self._settle()
+            if self.person.starts():
+                break
         self._record.mark("begin", time.time())
-        self._supervisor.arm("episode")
-        self._supervisor.run("episode")
 
     def stop(self, why: str) -> None:
         """End an episode: nothing is commanded any more."""
@@ -96,6 +114,7 @@ class Operator:
                 raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")
         time.sleep(2 * self._controller.period)  # what is still on its way is of before
         self._heard = False
+        self.person.verdict = None
         self._controller.perception.forget()
 
     def _settle(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from .episodes import Episode, run_episode
 from .operator import Operator
 from .outcome import WRITTEN, outcome, summary, write
 from .pace import Pace
+from .page import Page, Watched
 from .perception import Perception
 from .pilot import PolicyPilot
 from .planner import Planner, Request, continuing, plain
@@ -91,10 +92,12 @@ def _run(
     perception.subscribe()
     operator = Operator(controller, transport, record)
     try:
-        for number in range(config.episodes):
-            pilot.seed(config.seed + number)
-            done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))
-            tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
+        watched = Watched(controller, operator, pace, done, config.episodes, planner.latencies)
+        with nullcontext() if config.page is None else Page(watched, config.page):
+            for number in range(config.episodes):
+                pilot.seed(config.seed + number)
+                done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))
+                tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
     except KeyboardInterrupt:
         supervisor.stop("Ctrl-C")
         raise Stopped(message=f"stopped after {len(done)} of {config.episodes} episodes") from None

@@ -4,8 +4,9 @@
     ESTOP from anywhere                         IDLE from ESTOP by `release` alone
 
 A robot moves in RUNNING only. HOLD is what a watchdog does: the measured pose is commanded until everything is there
-again, newer than the hold. Whoever reads a state may find it changed a moment later, so commands are
-sent inside `commanding`, which an emergency stop waits for: after `estop` has returned, nothing is sent.
+again, newer than the hold; one that a person wanted (`pause`) stays until `resume`. Whoever reads a state may find it
+changed a moment later, so commands are sent inside `commanding`, which an emergency stop waits for: after `estop` has
+returned, nothing is sent.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Supervisor:
         self._state, self._since = State.IDLE, clock()
         self._begun = self._since
         self._held = State.ARMED  # what a hold goes back to
+        self._paused = False  # a person wants the hold to stay
         self._beats: dict[str, float] = {}
 
     @property
@@ -106,7 +108,7 @@ class Supervisor:
             missed = self.missed()
             if self._state in (State.ARMED, State.RUNNING) and missed:
                 self._change(State.HOLD, self._told(missed))
-            elif self._state is State.HOLD and not missed and self._fresh():
+            elif self._state is State.HOLD and not self._paused and not missed and self._fresh():
                 self._change(self._held, "everything is there again")
             return self._state
 
@@ -148,6 +150,28 @@ class Supervisor:
         with self._lock:
             if self._state in (State.ARMED, State.RUNNING, State.HOLD):
                 self._change(State.HOLD, reason)
+
+    def pause(self, reason: str = "operator") -> None:
+        """Hold until `resume`, however fresh everything is; of no effect where nothing moves."""
+        with self._lock:
+            self.hold(reason)
+            self._paused = self._state is State.HOLD
+
+    def resume(self, reason: str = "operator") -> None:
+        """Let a hold end as soon as every source was seen again, from now on.
+
+        Raises:
+            LaminarError: it does not hold.
+        """
+        with self._lock:
+            self._need("resume", State.HOLD)
+            self._paused = False
+            self._change(State.HOLD, reason)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it holds until `resume`."""
+        return self._paused
 
     def stop(self, reason: str = "operator") -> None:
         """Command nothing from now on; an emergency stop stays one."""
@@ -198,6 +222,7 @@ class Supervisor:
             return
         if after is State.HOLD and self._state is not State.HOLD:
             self._held = self._state
+        self._paused = self._paused and after is State.HOLD
         self._since = self._clock()
         if after is not self._state or self.log[-1].reason != reason:
             self.log.append(Transition(self._since, self._state, after, reason))

@@ -195,3 +195,31 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_pause_stays_until_it_is_resumed_and_then_needs_news(running: Supervisor, clock: Clock) -> None:
+    running.pause("hands off")
+    for _ in range(5):
+        clock.now += 0.01
+        for source in SOURCES:
+            running.beat(source)
+        assert running.tick() is State.HOLD
+    assert running.paused
+    running.resume("go on")
+    assert running.tick() is State.HOLD, "nothing was seen since"
+    clock.now += 0.01
+    for source in SOURCES:
+        running.beat(source)
+    assert running.tick() is State.RUNNING
+    assert not running.paused
+    with pytest.raises(LaminarError, match="cannot resume while running"):
+        running.resume()
+
+
+@pytest.mark.parametrize("end", ["stop", "estop"])
+def test_a_pause_ends_with_what_moves(running: Supervisor, end: str) -> None:
+    running.pause()
+    getattr(running, end)("test")
+    assert not running.paused
+    running.pause()
+    assert not running.paused, "nothing moves"

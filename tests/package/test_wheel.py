@@ -66,11 +66,13 @@ def test_every_module_and_configuration_is_in(wheel: zipfile.ZipFile, repository
     assert any(name.startswith("laminar/configs/") and name.endswith(".yaml") for name in inside)
     assert sources(repository, "*.py") <= inside
     assert sources(repository, "*.yaml") <= inside
+    assert "laminar/deploy/page/page.html" in inside
 
 
 def test_nothing_else_is_in(wheel: zipfile.ZipFile, repository: Path) -> None:
     expected = sources(repository, "*.py") | sources(repository, "*.yaml")
     expected |= {"laminar/py.typed", "laminar/envs/chains.json", "laminar/configs/reference.json"}
+    expected |= {"laminar/deploy/page/page.html"}
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside - expected == set()
     assert not [name for name in inside if OUTSIDE & set(name.split("/"))]
