@@ -1,0 +1,177 @@
+"""`laminar deploy` whole: a policy of a folder, a bridge, a robot behind it, and what is left in the folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import laminar
+from laminar.data.episodes import Episodes
+from laminar.data.load import load_episodes
+from laminar.data.robots.reading import load_robot
+from laminar.data.spec import Feature, Spec
+from laminar.deploy.config import DeployConfig
+from laminar.deploy.rosbridge.gateway import Gateway
+from laminar.deploy.run import deploy
+from laminar.deploy.simulated import SimulatedRobot
+from laminar.deploy.transports.loopback import Bus, Loopback
+from laminar.errors import LaminarError
+from laminar.eval.config import EvaluatedPolicy
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+
+from .test_simulated import Line
+
+YAML = """
+name: line
+rate_hz: 20
+namespace: /line
+topics:
+  place: sensor_msgs/msg/JointState
+  push: std_msgs/msg/Float64MultiArray
+  success: std_msgs/msg/Bool
+  seed: std_msgs/msg/Int64
+  estop: std_msgs/msg/Bool
+observation:
+  place:
+    - {topic: place, field: position, names: [x, y]}
+action:
+  - {topic: push, field: data, names: [push, grip], low: -1, high: 1, rest: 0}
+reset: reset
+estop: estop
+seed: seed
+success: success
+"""
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> Path:
+    path = tmp_path / "line.yaml"
+    path.write_text(YAML)
+    return path
+
+
+@pytest.fixture
+def robot(description: Path) -> Iterator[tuple[Gateway, SimulatedRobot]]:
+    """The robot behind a bridge, in real time, in threads of this process."""
+    bus, over = Bus(), threading.Event()
+    side = Loopback(bus)
+    side.open()
+    simulated = SimulatedRobot(Line(), load_robot(str(description)), side, bus.types)
+    with Gateway(Loopback(bus), bus.types) as gateway:
+        thread = threading.Thread(target=simulated.run, args=(over,))
+        thread.start()
+        yield gateway, simulated
+        over.set()
+        thread.join(5.0)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that saves an untrained policy of 2 numbers and 2 actions."""
+
+    def save(names: tuple[str, ...] = ("push", "grip"), process: str = "meanflow", width: int = 2) -> str:
+        rng, rows = np.random.default_rng(0), 40
+        shown = {"place": rng.normal(size=(rows, width)).astype(np.float32)}
+        episodes = Episodes(
+            observation=shown,
+            final_observation={key: value[:1] for key, value in shown.items()},
+            action=rng.uniform(0.5, 1, (rows, 2)).astype(np.float32),
+            reward=np.zeros(rows, np.float32),
+            terminated=np.zeros(rows, bool),
+            truncated=np.zeros(rows, bool),
+            ends=np.array([rows]),
+            spec=Spec({"place": Feature((width,))}, Feature((2,), names=names), (-1.0, -1.0), (1.0, 1.0), rate_hz=20.0),
+        )
+        torch.manual_seed(0)
+        config = PolicyConfig(process=PROCESSES.config_class(process)(), chunk=8, execute=4)
+        policy = GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
+        policy.save(tmp_path / "policy")
+        return str(tmp_path / "policy")
+
+    return save
+
+
+def settings(path: str, description: Path, url: str, **more: Any) -> DeployConfig:
+    return DeployConfig(robot=str(description), policy=EvaluatedPolicy(path=path), url=url, **({"seconds": 1.0} | more))
+
+
+@pytest.mark.parametrize("merge", ["replace", "realtime"])
+def test_a_policy_runs_and_what_came_of_it_is_written(
+    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path, merge: str, capsys: Any
+) -> None:
+    gateway, simulated = robot
+    process = "flow" if merge == "realtime" else "meanflow"
+    out = tmp_path / "out"
+    deploy(settings(saved(process=process), description, gateway.url, episodes=2, seed=3, out=str(out), merge=merge))
+    found = json.loads((out / "deploy.json").read_text())
+    assert len(found["episodes"]) == 2
+    assert [one["seed"] for one in found["episodes"]] == [3, 4]
+    assert 0.0 <= found["success_rate"] <= 1.0
+    assert 0.0 <= found["missed_deadlines"] <= 1.0
+    assert found["latency_ms"].keys() == found["inference_ms"].keys() == {"p50", "p99"}
+    assert found["dropped"] == 0
+    assert found["commands"] >= simulated.steps > 0
+    assert sum(found["histograms_ms"]["counts"]["inference"]) > 0
+    assert "success" in (out / "report.html").read_text()
+    assert "of 2 episodes" in capsys.readouterr().out
+    recorded = load_episodes(found["recording"])
+    assert recorded.num_episodes == 2
+    assert recorded.success is not None
+    assert recorded.success.tolist() == [one["success"] for one in found["episodes"]]
+    assert len(recorded) >= simulated.steps - 2, "a command on its way when an episode ends may come after it"
+
+
+def test_a_dry_run_moves_nothing(
+    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path
+) -> None:
+    gateway, simulated = robot
+    out = tmp_path / "out"
+    deploy(settings(saved(), description, gateway.url, dry_run=True, out=str(out), seconds=0.5))
+    assert simulated.steps == 0
+    found = json.loads((out / "deploy.json").read_text())
+    assert (found["commands"], found["recording"]) == (0, None)
+    assert found["inference_ms"]["p50"] > 0
+
+
+def test_a_robot_that_does_not_fit_is_refused_before_anything_moves(saved: Any, description: Path) -> None:
+    with pytest.raises(LaminarError, match=r"'place' has shape \(3,\) for the policy but \(2,\) for robot line"):
+        deploy(settings(saved(width=3), description, "ws://127.0.0.1:9"))
+    with pytest.raises(LaminarError, match="grip, push for the policy and push, grip for robot line"):
+        deploy(settings(saved(names=("grip", "push")), description, "ws://127.0.0.1:9"))
+
+
+def test_results_are_not_written_over(saved: Any, description: Path, tmp_path: Path) -> None:
+    (tmp_path / "deploy.json").write_text("{}")
+    with pytest.raises(LaminarError, match="overwrite=true"):
+        deploy(settings(saved(), description, "ws://127.0.0.1:9", out=str(tmp_path)))
+
+
+def test_a_robot_is_an_environment(
+    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path
+) -> None:
+    gateway, _ = robot
+    env = laminar.envs.make_env(f"laminar/Robot-v0?robot={description}&url={gateway.url}&max_seconds=2.0")
+    spec = laminar.envs.env_spec(env)
+    assert spec.rate_hz == 20.0
+    assert spec.action.names == ("push", "grip")
+    first, _ = env.reset(seed=40)
+    assert first["place"] == pytest.approx([0.4, 0.0])
+    seen, reward, terminated, truncated, info = env.step(np.array([0.5, 0.0], np.float32))
+    assert (reward, terminated, truncated, info["success"]) == (0.0, False, False, False)
+    over = False
+    for _ in range(8):
+        seen, reward, terminated, truncated, info = env.step(np.array([1.0, 0.0], np.float32))
+        over = over or terminated
+        if over:
+            break
+    assert over
+    assert (reward, info["success"]) == (1.0, True)
+    assert seen["place"][0] >= 1.0
+    env.close()
