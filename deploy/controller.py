@@ -23,7 +23,7 @@ from .pilot import Pilot
 from .record import NOTHING, Record
 from .safety import SafetyFilter
 from .supervisor import State, Supervisor
-from .transports.transport import Transport
+from .transport import Transport
 
 Vector = NDArray[np.float64]
 _EXPECTING = 0.3  # of a control period that is waited for an observation which is due
@@ -192,11 +192,13 @@ class Controller:
         except LaminarError as error:
             self.supervisor.hold(str(error))
             return
-        self._send(messages_of(self.robot, self._types, commands, self._transport.now()), sight)
+        messages = messages_of(self.robot, self._types, commands, self._transport.now())
+        if not self._dry_run:
+            self._send(messages)
+        if moves and sight is not None:
+            self.counts.latencies.append(self._clock() - sight.arrival - self.pilot.waited)
 
-    def _send(self, messages: Mapping[str, Mapping[str, Any]], sight: Sight | None) -> None:
-        if self._dry_run:
-            return
+    def _send(self, messages: Mapping[str, Mapping[str, Any]]) -> None:
         sent = True
         if self.perception.last is not None:
             self._record.observed(self.perception.last.instant, time.time())
@@ -207,8 +209,6 @@ class Controller:
                 sent = False
         self.counts.commands += sent
         self.counts.dropped += not sent
-        if sight is not None:
-            self.counts.latencies.append(self._clock() - sight.arrival - self.pilot.waited)
 
     def _tell(self) -> None:
         """Keep a record of changes of state."""

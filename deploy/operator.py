@@ -10,7 +10,7 @@ from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
-from .transports.transport import Transport
+from .transport import Transport
 
 BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
 _RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds

@@ -93,11 +93,11 @@ def summary(found: dict[str, Any]) -> str:
     rate, count = found["success_rate"], len(found["episodes"])
     low, high = found["success_interval"] or (0.0, 0.0)
     success = "" if rate is None else f"success {rate:.2f} [{low:.2f}, {high:.2f}] of "
-    latency, held = found["latency_ms"].get("p99", float("nan")), sum(hold["seconds"] for hold in found["holds"])
-    missed = 100 * found["missed_deadlines"]
+    held, missed = sum(hold["seconds"] for hold in found["holds"]), 100 * found["missed_deadlines"]
+    latency = f", {found['latency_ms']['p99']:.1f} ms from sight to command (p99)" if found["latency_ms"] else ""
     return (
         f"{success}{count} episodes; {found['commands']} commands, {found['dropped']} dropped, {missed:.1f} % of the "
-        f"deadlines missed, {latency:.1f} ms from sight to command (p99), {len(found['holds'])} holds of {held:.1f} s"
+        f"deadlines missed{latency}, {len(found['holds'])} holds of {held:.1f} s"
     )
 
 

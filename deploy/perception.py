@@ -16,7 +16,7 @@ from ..data.robots.messages import Message, stamp_of
 from ..data.robots.observing import measured_pose, observation_of
 from ..progress import tell
 from .record import NOTHING, Record
-from .transports.transport import Transport
+from .transport import Transport
 
 Array = NDArray[Any]
 _APART = 0.05  # seconds that two clocks may differ by without a word

@@ -37,7 +37,7 @@ from .report import write_report
 from .scheduler import ChunkScheduler
 from .supervisor import Supervisor
 from .transports import TRANSPORTS
-from .transports.transport import Transport
+from .transport import Transport
 
 _CONNECT_WITHIN = 10.0  # seconds
 _WARM_UPS = 5  # chunks before the first episode, so that the first one of it is as fast as the others

@@ -16,7 +16,7 @@ from ..envs.spec import env_spec
 from ..errors import LaminarError
 from ..eval.rollouts.video import Recorder
 from .pace import Pace
-from .transports.transport import Transport
+from .transport import Transport
 
 Array = NDArray[Any]
 BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
