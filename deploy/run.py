@@ -24,6 +24,7 @@ from .command import TOKEN
 from .config import DeployConfig
 from .controller import Controller, watchdogs_of
 from .episodes import Episode, run_episode
+from .keys import Keys
 from .operator import Operator
 from .outcome import WRITTEN, outcome, summary, write
 from .pace import Pace
@@ -36,8 +37,8 @@ from .recorder import Recorder
 from .report import write_report
 from .scheduler import ChunkScheduler
 from .supervisor import Supervisor
-from .transports import TRANSPORTS
 from .transport import Transport
+from .transports import TRANSPORTS
 
 _CONNECT_WITHIN = 10.0  # seconds
 _WARM_UPS = 5  # chunks before the first episode, so that the first one of it is as fast as the others
@@ -93,7 +94,7 @@ def _run(
     operator = Operator(controller, transport, record)
     try:
         watched = Watched(controller, operator, pace, done, config.episodes, planner.latencies)
-        with nullcontext() if config.page is None else Page(watched, config.page):
+        with Keys(operator), nullcontext() if config.page is None else Page(watched, config.page):
             for number in range(config.episodes):
                 pilot.seed(config.seed + number)
                 done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))

@@ -23,8 +23,8 @@ from websockets.exceptions import ConnectionClosed
 
 from ...errors import LaminarError
 from ...progress import tell
+from ..buttons import press
 from .admission import admit
-from .buttons import press
 from .pictures import Pictures
 from .snapshots import Snapshots, Watched
 
@@ -153,7 +153,7 @@ class Page:
         telling = asyncio.create_task(self._tell(connection, news))
         try:
             async for word in connection:
-                refused = press(self._watched.operator, word)
+                refused = press(self._watched.operator, word, "status page")
                 if refused:
                     await connection.send(json.dumps({"refused": refused}))
                 else:
