@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ pytest.importorskip("websockets", reason="needs the extra 'deploy'")
 pytest.importorskip("msgpack", reason="needs the extra 'deploy'")
 pytest.importorskip("cbor2", reason="needs the extra 'deploy'")
 pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
+
+from .ros_master import RosMaster, missing  # noqa: E402 - it needs the extra too
 
 
 @pytest.fixture
@@ -45,3 +47,14 @@ def make_policy() -> Callable[..., GenerativePolicy]:
         return GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ros_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RosMaster]:
+    """Return a master of ROS 1; a process has one node, so all tests of one process share it."""
+    if missing():
+        pytest.skip(missing())
+    master = RosMaster(tmp_path_factory.mktemp("ros"))
+    master.start()
+    yield master
+    master.stop()
