@@ -97,6 +97,7 @@ class Rospy:
         self._served: dict[str, Any] = {}
         self._rospy: Any = None
         self._forms: Any = None
+        self._pid: Any = None  # of the master that knows everything
         self._inbox: Inbox | None = None
         self._there, self._closed = False, threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="ROS master", daemon=True)
@@ -110,6 +111,7 @@ class Rospy:
         if self._inbox is not None or self._closed.is_set():
             raise LaminarError(f"the connection to {self.address} was opened before; make a new one")
         self._rospy = join(self.address, timeout)
+        self._pid = self._master.ask("getPid")
         self._forms = Forms(self._rospy, self.types)
         self._inbox, self._there = Inbox(self._handle), True
         self._watcher.start()
@@ -281,19 +283,19 @@ class Rospy:
 
     def _watch(self) -> None:
         """Look at the master again and again; another one in its place has to be told of everything."""
-        known, lost = None, 0.0
+        lost = 0.0
         while not self._closed.wait(_LOOK):
             try:
                 found = self._master.ask("getPid")
             except LaminarError:
                 self._there = False
                 continue
-            if known not in (None, found):
+            if found != self._pid:
                 self._announce()
             elif time.monotonic() > lost:
                 self._find()
                 lost = time.monotonic() + _AGAIN
-            known = found
+            self._pid = found
             self._there = not self._closed.is_set()
 
     def _announce(self) -> None:
