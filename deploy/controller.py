@@ -162,10 +162,21 @@ class Controller:
         self._still = self.perception.pose(self._command)
         if self._still is None:
             return
-        if any(change.before in (State.IDLE, State.ESTOP) for change in changes):
+        if any(change.before in (State.IDLE, State.ESTOP) for change in changes) or (
+            state is not State.HOLD and self._elsewhere(self._still)
+        ):
             self._filter.start(self._still)
         if state is State.RUNNING:
             self.pilot.begin(now)
+
+    def _elsewhere(self, still: Vector) -> bool:
+        """Whether the robot was moved or started anew meanwhile: further off than it goes before it is missed."""
+        if self._command is None:
+            return False
+        watch = self.robot.watch
+        reach = self._filter.limits.velocity * max(watch.arrival, watch.stamp)
+        measured = np.concatenate([np.full(one.width, bool(one.measured)) for one in self.robot.action])
+        return bool((measured & (np.abs(still - self._command) > reach)).any())
 
     def _decide(self, now: float) -> Vector | None:
         """Return the action (A,) that the pilot wants; None where it has none, or a wrong one."""
@@ -192,7 +203,7 @@ class Controller:
         except LaminarError as error:
             self.supervisor.hold(str(error))
             return
-        messages = messages_of(self.robot, self._types, commands, self._transport.now())
+        messages = messages_of(self.robot, self._types, commands, self.perception.now())
         if not self._dry_run:
             self._send(messages)
         if moves and sight is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ..data.robots.messages import Message
+from ..data.robots.names import full_topic
 from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
 from .person import Person
@@ -32,7 +34,9 @@ class Operator:
         record: Record = NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Listen to what tells of success, of emergency stops, and of life.
+        """Listen to what tells of success, of emergency stops, and of life; and offer the emergency stop as a service.
+
+        That is NAMESPACE/laminar/estop, a std_srvs/srv/Trigger: whoever calls it has stopped the robot when it answers.
 
         Args:
             controller: of the robot.
@@ -52,6 +56,7 @@ class Operator:
         for topic, kind, handler in listens:
             if topic:
                 transport.subscribe(topic, kind, handler)
+        transport.serve(full_topic("laminar/estop", self._robot.namespace), TRIGGER, self._estop_called)
         if self._robot.seed:
             transport.advertise(self._robot.seed, WHOLE)
 
@@ -61,6 +66,10 @@ class Operator:
     def _hear_estop(self, message: Message, arrival: float) -> None:
         if message["data"]:
             self._supervisor.estop(f"topic {self._robot.estop}")
+
+    def _estop_called(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._supervisor.estop("the service laminar/estop was called")
+        return {"success": True, "message": "stopped; to be released and armed again by an operator"}
 
     def _hear_heartbeat(self, message: Message, arrival: float) -> None:
         self._supervisor.beat(HEARTBEAT)

@@ -66,7 +66,7 @@ class Perception:
 
     def _reader(self, topic: str) -> Callable[[Message, float], None]:
         def read(message: Message, arrival: float) -> None:
-            self.sources.add(topic, message, arrival, self._transport.now() - self._offset)
+            self.sources.add(topic, message, arrival, self.now())
             self._record.seen(topic, message, time.time())
 
         return read
@@ -111,6 +111,10 @@ class Perception:
         self._last = Sight(instant, arrival, observation_of(self.robot, shown), shown)
         return self._last
 
+    def now(self) -> float:
+        """Return this moment in the robot's clock, as commands are stamped: `calibrate` knows how far it is apart."""
+        return self._transport.now() - self._offset
+
     @property
     def last(self) -> Sight | None:
         """What the last `look` that saw something has returned."""
@@ -147,7 +151,7 @@ class Perception:
     def _late(self, topic: str, seen: Seen, now: float, arrival: float, stamp: float) -> str:
         if now - seen.arrival > arrival:
             return f"no message of {topic} for {now - seen.arrival:.3f} s"
-        age = self._transport.now() - self._offset - seen.stamp
+        age = self.now() - seen.stamp
         if age > stamp:
             return f"{topic} is stamped {age:.3f} s ago, and came just now: its stamps stand still, or a clock was set"
         if age < -stamp:

@@ -154,6 +154,7 @@ class Robot:
         action: outputs, one after the other.
         watch: watchdogs.
         reset, estop, seed, success, heartbeat: topics and services by these roles; "" where there is none.
+        namespace: of names without a leading slash, such as "/arm": those of laminar's own services too.
         simulator: id of an environment that shows the same, for `laminar simulate`; "" where there is none.
         source: the file, for messages.
         text: of the file, which a recording takes along.
@@ -172,6 +173,7 @@ class Robot:
     seed: str = ""
     success: str = ""
     heartbeat: str = ""
+    namespace: str = ""
     simulator: str = ""
     source: str = ""
     text: str = field(default="", repr=False, compare=False)

@@ -106,6 +106,7 @@ class _Reader:
             action=tuple(self._output(one, f"action[{index}]") for index, one in enumerate(outputs)),
             units=self._units(top.get("units", {}), shown),
             watch=self._watch(top.get("watch", {})),
+            namespace=self._namespace,
             simulator=content.text(top["simulator"], "simulator") if "simulator" in top else "",
             source=content.source,
             **{role: self._full(content.text(top[role], role), role) if role in top else "" for role in _ROLES},

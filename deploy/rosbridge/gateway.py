@@ -30,6 +30,7 @@ from ..access import address, admit, check_address
 from ..transport import Transport
 from . import protocol, rosapi
 from .dialect import Dialect, service_name
+from .pulse import Pulse
 from .quirks import Quirks
 from .session import Session
 
@@ -54,6 +55,7 @@ class Gateway:
         dialect: str = "ros2",
         quirks: Quirks | None = None,
         token: str | None = None,
+        max_age: float = float("inf"),
     ) -> None:
         """Serve nothing yet; `start`, or `with`, does.
 
@@ -65,6 +67,8 @@ class Gateway:
             dialect: "ros1" or "ros2", how clients speak.
             quirks: those of the real rosbridge by default.
             token: what clients have to know.
+            max_age: seconds that this process may stand still. What a client sent meanwhile is not handed on when it
+                goes on, as the real rosbridge would do: that has no such limit.
 
         Raises:
             LaminarError: other machines could connect, and there is no token.
@@ -73,6 +77,7 @@ class Gateway:
         self.url, self.refused, self.last_refusal = "", 0, ""
         self.dialect, self.quirks = Dialect(dialect, types), quirks or Quirks()
         self._transport, self._host, self._port, self._token = transport, host, port, token
+        self._pulse = Pulse(max_age)
         self._kinds: dict[str, str] = {}
         self._services: dict[str, str] = {}
         self._owners: dict[str, Session] = {}
@@ -151,6 +156,8 @@ class Gateway:
 
     async def _run(self, listening: concurrent.futures.Future[None]) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._pulse = Pulse(self._pulse.max_age)
+        beating = asyncio.ensure_future(self._pulse.run())
         self._publisher, self._callers = ThreadPoolExecutor(1), ThreadPoolExecutor(_CALLS)
         try:
             async with serve(
@@ -171,6 +178,7 @@ class Gateway:
                 await stop.wait()
         finally:
             self._loop = self._stop = None
+            beating.cancel()
             self._publisher.shutdown(wait=False, cancel_futures=True)
             self._callers.shutdown(wait=False, cancel_futures=True)
 
@@ -232,13 +240,18 @@ class Gateway:
             message["header"] |= {"stamp": stamped(self._transport.now())["stamp"]}
         loop = asyncio.get_running_loop()
         try:
-            left = await loop.run_in_executor(self._publisher, self._transport.publish, topic, kind, message)
+            left = await loop.run_in_executor(self._publisher, self._hand_on, topic, kind, message)
         except LaminarError:
             raise
         except Exception as error:  # of a handler on the other side of a bus
             raise LaminarError(f"a message of {topic} could not be handled: {error!r}") from error
         if not left:
             raise LaminarError(f"a message of {topic} was dropped: the robot is away")
+
+    def _hand_on(self, topic: str, kind: str, message: Message) -> bool:
+        if self._pulse.stood_still:
+            raise LaminarError(f"a message of {topic} came while this process stood still: it may be too old")
+        return self._transport.publish(topic, kind, message)
 
     async def call(self, service: str, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Call a service."""

@@ -240,3 +240,45 @@ def test_inference_that_takes_long_loses_what_is_over_and_no_more() -> None:
     rig.run(40)
     assert rig.supervisor.state is State.RUNNING
     assert rig.scheduler.starved == 0, "a chunk of eight bridges four executed and three late"
+
+
+def test_a_robot_that_was_moved_while_it_was_away_goes_on_from_where_it_is() -> None:
+    """What was commanded last is no place to go on from: that would be one jump back to it."""
+    rig = Rig(lambda arm: FAR)
+    rig.start()
+    rig.run(40)
+    assert rig.arm == pytest.approx([0.9, 0.9])
+    assert rig.run(8, show=False)[-1] is State.HOLD
+    rig.arm = np.array([-0.8, -0.8])
+    assert rig.period() is State.RUNNING
+    assert np.abs(rig.commands[-1][1][0] - [-0.8, -0.8]).max() <= 2.0 / RATE + 1e-9
+
+
+def test_a_short_hold_keeps_to_the_limits_from_the_last_command_on() -> None:
+    """Where a robot only lags behind its commands, a hold is no reason to begin anew at the measured pose."""
+    rig = Rig(lambda arm: FAR)
+    lagging = rig.shown
+    rig.shown = lambda topic, message: lagging(topic, message | {"position": np.array(message["position"]) - 0.15})
+    rig.start()
+    rig.run(3)
+    rig.supervisor.hold("test")
+    rig.run(6)
+    path = np.array([points[0] for _, points in rig.commands])
+    assert np.abs(np.diff(path, axis=0)).max() <= 2.0 / RATE + 1e-9
+
+
+def test_commands_are_stamped_by_the_robots_clock() -> None:
+    rig = Rig(lambda arm: FAR)
+    stamps: list[float] = []
+    rig._side.subscribe("/move", "trajectory_msgs/msg/JointTrajectory", lambda message, _: stamps.append(
+        message["header"]["stamp"]["sec"] + 1e-9 * message["header"]["stamp"]["nanosec"]
+    ))  # fmt: skip
+    rig.shown = lambda topic, message: (
+        message | {"header": {"stamp": message["header"]["stamp"] | {"sec": 17}, "frame_id": ""}}
+    )
+    rig.show()
+    rig.perception.look()
+    rig.perception.calibrate()
+    rig.start()
+    rig.period()
+    assert 16 < stamps[-1] < 19, "its clock began at 0"

@@ -91,7 +91,9 @@ class TestWithoutRos:
 
     def test_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(node, "DEBIAN", "/nowhere")
-        with pytest.raises(LaminarError, match=r"apt-get install python3-rospy .*transport=rosbridge needs none") as told:
+        with pytest.raises(
+            LaminarError, match=r"apt-get install python3-rospy .*transport=rosbridge needs none"
+        ) as told:
             node.imported("rospy_that_nobody_has")
         assert "\n" not in str(told.value)
 
