@@ -64,6 +64,7 @@ class SimulateConfig(Connection):
 
     task: str | None = None  # of the robot's environment: open_drawer
     cameras: bool = False  # show pictures, too
+    url: str = "http://127.0.0.1:11311"  # of a ROS 1 master, for transport=rospy; rosbridge listens itself, see below
     host: str = "127.0.0.1"  # address of the bridge; one that other machines can reach needs a token
     port: int = number(9090, least=0, most=65535)  # of the bridge; 0 takes one that is free, and prints it
     seed: int = seed_number()  # of the first start, one more for each after it

@@ -1,4 +1,4 @@
-"""What `laminar simulate` does with its settings: an environment behind a robot's topics, and a bridge in front."""
+"""What `laminar simulate` does with its settings: an environment behind a robot's topics, and what carries them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..data.robots.description import Camera, Robot
@@ -20,34 +20,49 @@ from .command import TOKEN
 from .config import SimulateConfig
 from .rosbridge.gateway import Gateway
 from .simulated import SimulatedRobot
+from .transports import TRANSPORTS
 from .transports.loopback import Bus, Loopback
+from .transports.transport import Transport
+
+_CONNECT_WITHIN = 10.0  # seconds
+_MAX_AGE = 0.5  # seconds that this process may stand still before a command counts as one of before
 
 
 def simulate(config: SimulateConfig) -> None:
-    """Offer a simulated robot behind a bridge until Ctrl-C.
+    """Offer a simulated robot, behind a bridge or at a ROS 1 master, until Ctrl-C.
 
     Raises:
-        LaminarError: there is no such robot or task, or the address cannot be listened at.
+        LaminarError: there is no such robot, task or transport, the address cannot be listened at, or no master is
+            there.
     """
     robot, types = load_robot(config.robot), Types()
-    if config.transport != "rosbridge":
-        raise LaminarError(f"a simulated robot is offered by transport=rosbridge, not by '{config.transport}'")
     film = None if config.video is None else Recorder(Path(config.video), [])
     env = make_env(environment_of(robot, config), render=film is not None)
-    bus = Bus(types=types)
-    transport = Loopback(bus)
-    transport.open()
-    simulated = SimulatedRobot(env, robot, transport, types, config.seed, film, config.video_episodes)
-    gateway = Gateway(
-        Loopback(bus), types, config.host, config.port, robot.dialect, token=config.token or os.environ.get(TOKEN)
-    )
-    with gateway, _until_stopped() as over:
-        tell(f"robot {robot.name} at {gateway.url}; Ctrl-C ends it")
+    with ExitStack() as stack:
+        transport, place = _offered(stack, config, robot, types)
+        simulated = SimulatedRobot(env, robot, transport, types, config.seed, film, config.video_episodes)
+        over = stack.enter_context(_until_stopped())
+        tell(f"robot {robot.name} at {place}; Ctrl-C ends it")
         simulated.run(over)
     if film is not None and simulated.steps:
         film.write()
         film.close()
     tell(f"{simulated.resets} starts, {simulated.steps} control steps")
+
+
+def _offered(stack: ExitStack, config: SimulateConfig, robot: Robot, types: Types) -> tuple[Transport, str]:
+    """Return the robot's side of a transport, which ends with `stack`, and where the other side finds it."""
+    token = config.token or os.environ.get(TOKEN)
+    if config.transport != "rosbridge":
+        opened = TRANSPORTS.module(config.transport).opened(types, config.url, robot.dialect, token, _CONNECT_WITHIN)
+        stack.callback(opened.close)
+        return opened, config.url
+    bus = Bus(types=types)
+    transport = Loopback(bus)
+    transport.open()
+    gateway = Gateway(Loopback(bus), types, config.host, config.port, robot.dialect, token=token, max_age=_MAX_AGE)
+    stack.enter_context(gateway)
+    return transport, gateway.url
 
 
 def environment_of(robot: Robot, config: SimulateConfig) -> str:

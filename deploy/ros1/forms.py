@@ -18,7 +18,7 @@ class Forms:
     def __init__(self, rospy: Any, types: Types) -> None:
         """Know what ROS 1 has, and what of `types` is not in it."""
         self._rospy, self._types = rospy, types
-        self._store = get_typestore(Stores.ROS1_NOETIC)
+        self._store: Any = get_typestore(Stores.ROS1_NOETIC)
         self._made: dict[str, Any] = {}
 
     def of(self, kind: str) -> Any:
@@ -42,7 +42,7 @@ class Forms:
         """Have the types that ROS 1 does not bring along, such as those of a user."""
         if kind in self._store.fielddefs:
             return
-        definition = self._types.store.fielddefs[kind]
+        definition: Any = self._types.store.fielddefs[kind]
         for _, (node, detail) in definition[1]:
             inner = detail[0] if node.name in ("ARRAY", "SEQUENCE") else (node, detail)
             if inner[0].name == "NAME":

@@ -68,8 +68,8 @@ class Master:
         parts = urlsplit(address)
         try:
             self.host, self.port = parts.hostname or "", parts.port or 0
-        except ValueError:
-            self.host = self.port = ""
+        except ValueError:  # no number
+            self.host, self.port = "", 0
         if parts.scheme != "http" or not (self.host and self.port):
             raise LaminarError(f"'{address}' is no address of a ROS 1 master; write url=http://127.0.0.1:11311")
         self.address, self._timeout = address, timeout

@@ -17,7 +17,7 @@ pytest.importorskip("msgpack", reason="needs the extra 'deploy'")
 pytest.importorskip("cbor2", reason="needs the extra 'deploy'")
 pytest.importorskip("rosbags", reason="needs the extra 'deploy'")
 
-from .ros_master import RosMaster, missing  # noqa: E402 - it needs the extra too
+from .ros_master import RosMaster, missing
 
 
 @pytest.fixture

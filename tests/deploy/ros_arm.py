@@ -30,9 +30,9 @@ class Arm:
 
     def obey(self, command: JointTrajectory) -> None:
         self.ages.append(time.time() - command.header.stamp.to_sec())
-        wanted = dict(zip(command.joint_names, command.points[0].positions))
+        wanted = dict(zip(command.joint_names, command.points[0].positions, strict=True))
         positions = [wanted[name] for name in NAMES]
-        self.jump = max(self.jump, max(abs(a - b) for a, b in zip(positions, self.positions)))
+        self.jump = max(self.jump, max(abs(a - b) for a, b in zip(positions, self.positions, strict=True)))
         self.positions = positions
 
     def reset(self, request: object) -> TriggerResponse:

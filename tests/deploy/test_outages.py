@@ -1,4 +1,4 @@
-"""The bridge dies, stands still or goes silent at any moment: the loop holds, nothing old arrives, and it comes back."""
+"""The bridge dies, stands still or goes silent at any moment: the loop holds, nothing old arrives, it comes back."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from laminar.data.robots.messages import Types
-from laminar.deploy.rosbridge import Gateway, Quirks
+from laminar.deploy.rosbridge import Gateway, Quirks, Rosbridge, Settings
 from laminar.deploy.transports.loopback import Bus, Loopback
 from laminar.errors import LaminarError
 
 TYPES = Types()
-STATE, FLAG = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool"
+STATE, FLAG, NUMBER = "sensor_msgs/msg/JointState", "std_msgs/msg/Bool", "std_msgs/msg/Float64"
 WRONG = [
     "no json",
     '{"no": "op"}',
@@ -370,3 +371,30 @@ class TestServer:
             port = int(scene.gateway.url.rpartition(":")[2])
             with pytest.raises(LaminarError, match=r"cannot listen at 127\.0\.0\.1:"):
                 Gateway(Loopback(scene.bus), TYPES, port=port).start()
+
+
+def test_what_came_while_the_process_stood_still_is_not_handed_on() -> None:
+    """A command waits in the socket of a process that is stopped, and would be obeyed when that goes on."""
+    bus, took = Bus(), list[float]()
+    robot = Loopback(bus)
+    robot.open()
+    robot.subscribe("/move", NUMBER, lambda message, arrival: took.append(message["data"]))
+    with Gateway(Loopback(bus), bus.types, max_age=0.2) as gateway:
+        bridge = Rosbridge(bus.types, Settings(gateway.url, ping=5.0, max_age=5.0))
+        bridge.open(5)
+        bridge.advertise("/move", NUMBER)
+        bridge.publish("/move", NUMBER, {"data": 1.0})
+        bridge.call("/rosapi/get_time", "", {}, 5)
+        stopped = threading.Event()
+        assert gateway._loop is not None
+        gateway._loop.call_soon_threadsafe(lambda: (stopped.set(), time.sleep(0.5)))
+        assert stopped.wait(5)
+        assert bridge.publish("/move", NUMBER, {"data": 2.0})
+        bridge.call("/rosapi/get_time", "", {}, 5)
+        assert took == [1.0]
+        assert "stood still" in gateway.last_refusal
+        until = time.monotonic() + 5
+        while took[-1] != 3.0 and time.monotonic() < until:
+            bridge.publish("/move", NUMBER, {"data": 3.0})
+        assert took[-1] == 3.0, "later ones are handed on"
+        bridge.close()

@@ -1,4 +1,4 @@
-"""ROS 1 itself: a real master, a robot in another process that knows nothing of laminar, and our gateway before both."""
+"""ROS 1 itself: a real master, a robot of another process that knows nothing of laminar, and our gateway."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laminar.data.robots.messages import Types
+from laminar.data.robots.reading import load_robot
 from laminar.deploy.ros1 import node
 from laminar.deploy.ros1.node import Master
 from laminar.deploy.rosbridge import Rosbridge, Settings
 from laminar.deploy.supervisor import State
-from laminar.deploy.transport import Transport
+from laminar.deploy.transport import Reading, Transport
 from laminar.deploy.transports import TRANSPORTS
 from laminar.errors import LaminarError
 
@@ -99,7 +103,7 @@ class TestWithoutRos:
 
     @pytest.mark.parametrize("address", ["ws://127.0.0.1:9090", "http://127.0.0.1", "http://x:99999", "", "localhost"])
     def test_no_address(self, address: str) -> None:
-        with pytest.raises(LaminarError, match="url=http://127.0.0.1:11311"):
+        with pytest.raises(LaminarError, match=r"url=http://127\.0\.0\.1:11311"):
             Master(address, 1.0)
 
     def test_no_master(self) -> None:
@@ -110,8 +114,6 @@ class TestWithoutRos:
             master.reached_from()
 
     def test_a_master_that_is_silent_is_not_waited_for_longer(self) -> None:
-        import socket
-
         with socket.create_server(("127.0.0.1", 0)) as silent:
             begun = time.monotonic()
             with pytest.raises(LaminarError, match="no ROS 1 master answers"):
@@ -126,12 +128,13 @@ class TestNode:
         code = (
             "import logging, signal, sys, numpy\n"
             "handler = logging.StreamHandler(sys.stdout); logging.getLogger().addHandler(handler)\n"
-            "before = signal.getsignal(signal.SIGINT), logging.getLogger().handlers[:], logging.getLogger().level\n"
+            "root = logging.getLogger()\n"
+            "before = signal.getsignal(signal.SIGINT), root.handlers[:], root.level\n"
             "kind, path = logging.getLoggerClass(), sys.path[:]\n"
             "from laminar.data.robots.messages import Types\n"
             "from laminar.deploy.transports import TRANSPORTS\n"
             "robot = TRANSPORTS.module('rospy').opened(Types(), sys.argv[1])\n"
-            "assert before == (signal.getsignal(signal.SIGINT), logging.getLogger().handlers, logging.getLogger().level)\n"
+            "assert before == (signal.getsignal(signal.SIGINT), root.handlers, root.level)\n"
             "assert kind is logging.getLoggerClass() and sys.path[:len(path)] == path\n"
             "assert robot.connected; robot.advertise('/it', 'std_msgs/msg/Bool'); robot.close()\n"
             "assert not robot.connected; logging.warning('mine'); print('over')\n"
@@ -221,13 +224,11 @@ class TestNode:
         wait_for(lambda: len(seen) > before + 5)
 
     def test_throttled(self, robot: Any, start: Callable[..., Process]) -> None:
-        from laminar.deploy.transport import Reading
-
         start("ros_arm.py", "100")
         seen: list[float] = []
         robot.subscribe("/arm/joints", STATES, lambda message, arrival: seen.append(arrival), Reading(throttle_ms=100))
         wait_for(lambda: len(seen) > 5)
-        assert min(b - a for a, b in zip(seen, seen[1:], strict=False)) >= 0.1
+        assert min(b - a for a, b in pairwise(seen)) >= 0.1
 
 
 @pytest.fixture(params=["rospy", "rosbridge"])
@@ -255,6 +256,21 @@ class TestControl:
         assert told["missed"] < 0.05, told
         assert arm_told["commands"] > 0.8 * told["commands"], (told, arm_told)
         assert arm_told["jump"] < 10 * SPEED / 100, "newest commands only, and so a few at once may be left out"
+
+    def test_any_program_of_ros_stops_it(
+        self, way: Transport, ros_master: RosMaster, start: Callable[..., Process]
+    ) -> None:
+        start("ros_arm.py", "100")
+        steady = Steady(way, arm(namespace="/arm"))
+        steady.operator.start(None)
+        other = opened(ros_master.address)
+        told: list[Any] = []
+        caller = threading.Thread(target=lambda: told.append(other.call("/arm/laminar/estop", "", {}, 5)))
+        caller.start()
+        assert steady.until(steady.is_in(State.ESTOP), 1000)
+        caller.join()
+        assert told[0]["success"]
+        other.close()
 
     @pytest.mark.slow
     @pytest.mark.timeout(900)
@@ -286,6 +302,7 @@ class TestControl:
 
 
 @pytest.mark.ros
+@pytest.mark.usefixtures("ros_master")
 def test_a_master_that_is_started_again_is_told_of_everything(tmp_path: Path) -> None:
     """In a process of its own: it takes its node along."""
     master = RosMaster(tmp_path)
@@ -309,3 +326,23 @@ def test_a_master_that_is_started_again_is_told_of_everything(tmp_path: Path) ->
     finally:
         bridge.kill()
         master.stop()
+
+
+@pytest.mark.ros
+def test_a_simulated_robot_at_a_master(ros_master: RosMaster, robot: Any) -> None:
+    command = ["simulate", "robot=playroom", "task=open_drawer", "transport=rospy", f"url={ros_master.address}"]
+    process = subprocess.Popen([sys.executable, "-m", "laminar.cli", *command], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        assert f"robot playroom at {ros_master.address}" in process.stderr.readline()
+        described = load_robot("playroom")
+        seen: list[Any] = []
+        topic = next(topic for topic, kind in described.types.items() if kind == STATES)
+        robot.subscribe(topic, STATES, lambda message, arrival: seen.append(message))
+        wait_for(lambda: len(seen) > 3)
+        assert robot.call(described.reset, "", {}, 10)["success"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=30)[1]
+    assert "starts" in told
+    assert process.returncode == 0
