@@ -58,8 +58,8 @@ class Sudden:
 
 
 def on_ros(address: str) -> Iterator[Pair]:
-    opened = TRANSPORTS.module("rospy").opened
-    robot, transport = opened(TYPES, address), opened(TYPES, address)
+    opened, types = TRANSPORTS.module("rospy").opened, Types()  # which get to know services, and are strict then
+    robot, transport = opened(types, address), opened(types, address)
     yield Pair(Sudden(robot), transport, Reading(), lambda: None, strict=True)
     transport.close()
     robot.close()
