@@ -20,6 +20,7 @@ from ...errors import LaminarError
 DEBIAN = "/usr/lib/python3/dist-packages"
 PACKAGES = "python3-rospy python3-roslib python3-std-msgs python3-std-srvs"
 _NAME = "laminar"
+_PATIENCE = 2.0  # seconds that rospy waits for its master, each time
 _LOCK = threading.Lock()
 _joining: threading.Thread | None = None
 
@@ -148,6 +149,8 @@ def _initialise(rospy: Any, address: str, here: str, timeout: float) -> None:
     if not (os.environ.get("ROS_IP") or os.environ.get("ROS_HOSTNAME")):
         os.environ["ROS_IP"] = here  # rospy would tell this machine's name, which others may not know
     rospy.core.configure_logging = lambda *_, **__: None  # it would take the handlers of this process's own logging
+    proxy = rospy.core._LockedServerProxy(address, _Patient(_PATIENCE))
+    rospy.core._xmlrpc_cache.setdefault(address, proxy)  # its own would wait without an end for a master that is stuck
     if _joining is None:
         settings = {"anonymous": True, "disable_signals": True, "disable_rosout": True, "argv": []}
         _joining = threading.Thread(

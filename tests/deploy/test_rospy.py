@@ -223,6 +223,22 @@ class TestNode:
         before = len(seen)
         wait_for(lambda: len(seen) > before + 5)
 
+    def test_a_master_that_is_stuck_keeps_nobody_waiting(self, ros_master: RosMaster, robot: Any) -> None:
+        robot.advertise("/it", "std_msgs/msg/Bool")
+        assert ros_master.process is not None
+        os.kill(ros_master.process.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: not robot.connected)
+            for name in ("advertise", "serve", "subscribe"):
+                kind = "std_srvs/srv/Trigger" if name == "serve" else "std_msgs/msg/Bool"
+                with pytest.raises(LaminarError, match="no ROS 1 master answers"):
+                    getattr(robot, name)("/new", kind, *(() if name == "advertise" else (dict,)))
+            begun = time.monotonic()
+            robot.close()
+            assert time.monotonic() - begun < 10.0
+        finally:
+            os.kill(ros_master.process.pid, signal.SIGCONT)
+
     def test_throttled(self, robot: Any, start: Callable[..., Process]) -> None:
         start("ros_arm.py", "100")
         seen: list[float] = []
