@@ -43,7 +43,7 @@ class DeployConfig(Connection):
     """A policy on a robot."""
 
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
-    url: str = "ws://127.0.0.1:9090"  # of the bridge
+    url: str = "ws://127.0.0.1:9090"  # of the bridge; transport=rospy: of the ROS 1 master, http://127.0.0.1:11311
     episodes: int = number(1, least=1)
     seconds: float = number(30.0, above=0)  # that an episode lasts at most
     seed: int = seed_number()  # of noise, and of the first start, one more for each after it, where a robot takes one
