@@ -20,9 +20,9 @@ from .command import TOKEN
 from .config import SimulateConfig
 from .rosbridge.gateway import Gateway
 from .simulated import SimulatedRobot
+from .transport import Transport
 from .transports import TRANSPORTS
 from .transports.loopback import Bus, Loopback
-from .transports.transport import Transport
 
 _CONNECT_WITHIN = 10.0  # seconds
 _MAX_AGE = 0.5  # seconds that this process may stand still before a command counts as one of before
