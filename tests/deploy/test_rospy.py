@@ -320,12 +320,15 @@ class TestControl:
 @pytest.mark.ros
 @pytest.mark.usefixtures("ros_master")
 def test_a_master_that_is_started_again_is_told_of_everything(tmp_path: Path) -> None:
-    """In a process of its own: it takes its node along."""
-    master = RosMaster(tmp_path)
-    master.start()
-    bridge = Process("ros_gateway.py", master, master.address)
-    try:
+    """Through our gateway, as a process that has a node of this master and no other."""
+    with ExitStack() as stack:
+        master = RosMaster(tmp_path)
+        stack.callback(master.stop)
+        master.start()
+        bridge = Process("ros_gateway.py", master, master.address)
+        stack.callback(bridge.kill)
         robot = Rosbridge(TYPES, Settings(bridge.first, **SETTINGS), "ros1")
+        stack.callback(robot.close)
         robot.open(10)
         seen: list[Any] = []
         robot.subscribe("/arm/joints", STATES, lambda message, arrival: seen.append(message))
@@ -333,15 +336,10 @@ def test_a_master_that_is_started_again_is_told_of_everything(tmp_path: Path) ->
         robot.call("/rosapi/get_time", "", {}, 5)  # by then the others are known
         master.stop()
         master.start()
-        first = Process("ros_arm.py", master, "100")
+        stack.callback(Process("ros_arm.py", master, "100").kill)
         wait_for(lambda: len(seen) > 10)
         told = Master(master.address, 1.0)
         wait_for(lambda: "/mine/stop" in dict(told.ask("getSystemState")[2]))
-        first.kill()
-        robot.close()
-    finally:
-        bridge.kill()
-        master.stop()
 
 
 @pytest.mark.ros
