@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..data.robots.messages import Message
-from ..data.robots.names import full_topic
+from ..data.robots.names import BOOL, TRIGGER, WHOLE, full_topic
 from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
 from .transport import Transport
 
-BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
 _RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds
 
 

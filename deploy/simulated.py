@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..data.robots.description import Robot
 from ..data.robots.messages import Message, Types
+from ..data.robots.names import BOOL, TRIGGER, WHOLE
 from ..data.robots.simulating import action_in, shown_by
 from ..envs.spec import env_spec
 from ..errors import LaminarError
@@ -19,7 +20,6 @@ from .pace import Pace
 from .transport import Transport
 
 Array = NDArray[Any]
-BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
 _RESET_WITHIN = 10.0  # seconds
 
 

@@ -6,6 +6,8 @@ import re
 
 from ...errors import LaminarError
 
+BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
+"""Types of topics and services by which a robot is reset, stopped, and tells of success."""
 _WORD = "[A-Za-z][A-Za-z0-9_]*"
 _TYPE = re.compile(rf"({_WORD})/(?:(msg|srv|action)/)?({_WORD})")
 _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")

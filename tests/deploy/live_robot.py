@@ -14,13 +14,14 @@ import numpy as np
 from gymnasium import spaces
 
 from laminar.data.robots.description import Camera, Output, Part, Robot, Watch
+from laminar.data.robots.names import BOOL
 from laminar.deploy.controller import Controller, watchdogs_of
 from laminar.deploy.episodes import Episode, run_episode
 from laminar.deploy.operator import Operator
 from laminar.deploy.pace import Pace
 from laminar.deploy.page import Page, Watched
 from laminar.deploy.perception import Perception
-from laminar.deploy.simulated import BOOL, SimulatedRobot
+from laminar.deploy.simulated import SimulatedRobot
 from laminar.deploy.supervisor import State, Supervisor
 from laminar.deploy.transports.loopback import Bus, Loopback
 

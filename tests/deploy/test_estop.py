@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar.deploy.operator import BOOL, TRIGGER
+from laminar.data.robots.names import BOOL, TRIGGER
 from laminar.deploy.rosbridge import Gateway, Rosbridge, Settings
 from laminar.deploy.supervisor import State
 from laminar.deploy.transport import Transport

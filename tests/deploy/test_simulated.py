@@ -11,8 +11,9 @@ import pytest
 from gymnasium import spaces
 
 from laminar.data.robots.description import Output, Part, Robot
+from laminar.data.robots.names import BOOL, TRIGGER, WHOLE
 from laminar.data.robots.observing import observation_of
-from laminar.deploy.simulated import BOOL, TRIGGER, WHOLE, SimulatedRobot
+from laminar.deploy.simulated import SimulatedRobot
 from laminar.deploy.transports.loopback import Bus, Loopback
 from laminar.errors import LaminarError
 
