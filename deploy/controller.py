@@ -100,8 +100,6 @@ class Controller:
         self._command: Vector | None = None  # the last one
         for topic in {output.topic for output in robot.action}:
             transport.advertise(topic, robot.types[topic])
-        if robot.estop:
-            transport.advertise(robot.estop, robot.types[robot.estop])
 
     @property
     def command(self) -> Vector | None:
@@ -224,12 +222,10 @@ class Controller:
         self.counts.dropped += not sent
 
     def _tell(self) -> None:
-        """Keep a record of changes of state, and let the robot know of an emergency stop that it did not order."""
+        """Keep a record of changes of state."""
         for change in self.supervisor.log[self._told :]:
             self._record.transition(f"{change.after.value}: {change.reason}", time.time())
             self._told += 1
-            if change.after is State.ESTOP and self.robot.estop and not self._dry_run:
-                self._transport.publish(self.robot.estop, self.robot.types[self.robot.estop], {"data": True})
 
 
 def _points(robot: Robot) -> int:

@@ -282,15 +282,3 @@ def test_commands_are_stamped_by_the_robots_clock() -> None:
     rig.start()
     rig.period()
     assert 16 < stamps[-1] < 19, "its clock began at 0"
-
-
-def test_the_robot_hears_of_an_emergency_stop_that_it_did_not_order() -> None:
-    rig = Rig(lambda arm: FAR, estop="/estop")
-    heard: list[bool] = []
-    rig.transport.subscribe("/estop", "std_msgs/msg/Bool", lambda message, arrival: heard.append(message["data"]))
-    rig.start()
-    rig.run(3)
-    assert not heard
-    rig.supervisor.estop("button")
-    rig.run(2)
-    assert heard == [True]

@@ -11,7 +11,6 @@ import torch
 
 from laminar.data.robots.description import Output, Part, Robot, Watch
 from laminar.data.robots.messages import Types, stamped
-from laminar.data.robots.names import BOOL
 from laminar.data.spec import Spec
 from laminar.deploy.controller import Controller, watchdogs_of
 from laminar.deploy.perception import Perception
@@ -30,17 +29,15 @@ MEASURED = (Part("/joints", "position", JOINTS),)
 
 def robot(**changes: Any) -> Robot:
     """Positions in [-1, 1] that change by at most 2 a second."""
-    estop = changes.pop("estop", "")
     output = {"low": (-1.0, -1.0), "high": (1.0, 1.0), "velocity": (2.0, 2.0)} | changes
     return Robot(
         name="toy",
         dialect="ros2",
         rate_hz=RATE,
-        types={"/joints": STATES, "/move": TRAJECTORY, "/scene": STATES} | ({estop: BOOL} if estop else {}),
+        types={"/joints": STATES, "/move": TRAJECTORY, "/scene": STATES},
         observation={"arm": MEASURED, "scene": (Part("/scene", "position", ("drawer",)),)},
         action=(Output("/move", "positions", JOINTS, MEASURED, **output),),
         watch=Watch(arrival=0.12, stamp=0.12, actions=0.3, transport=0.12),
-        estop=estop,
         source="toy.yaml",
     )
 
