@@ -162,8 +162,8 @@ def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     def sample(request: Request) -> NDArray[np.float64]:
         if not len(request.planned):
             return ordinary(request)
-        delay = min(request.delay, spec.chunk - spec.execute)
-        weights = prefix_weights(spec.chunk, delay, spec.execute)
+        overlap = min(len(request.planned), spec.chunk - spec.execute)  # fewer, where chunks take longer than that
+        weights = prefix_weights(spec.chunk, min(request.delay, overlap), spec.chunk - overlap)
         planned = torch.from_numpy(request.planned[None]).float()
         chunk = continued(module, request.windows, planned, weights, request.noise, actor.generator)
         return chunk[0].double().cpu().numpy()
