@@ -80,18 +80,19 @@ def test_what_a_policy_raises_comes_out_once_and_it_goes_on() -> None:
     planner.close()
 
 
-def test_a_plan_that_is_shorter_than_expected_holds_nothing_beyond_its_end(
-    make_policy: Callable[..., GenerativePolicy],
+@pytest.mark.parametrize(("left", "delay", "held", "bridged"), [(3, 6, 3, 3), (6, 1, 4, 1), (6, 5, 5, 5)])
+def test_a_chunk_is_held_to_what_is_planned_and_to_half_its_length(
+    make_policy: Callable[..., GenerativePolicy], left: int, delay: int, held: int, bridged: int
 ) -> None:
-    """A chunk that takes longer than its share comes when less is left; what is not planned has no weight."""
+    """Less is left where a chunk takes longer than its share; what is not planned has no weight."""
     policy = make_policy("flow", chunk=8, execute=2)
     actor = Actor(policy)
     shown = {key: np.zeros((1, *one.shape), one.dtype) for key, one in policy.spec.observation.items()}
-    windows, planned = actor.observe(shown), np.full((4, policy.spec.action_dim), 0.5)
+    windows, planned = actor.observe(shown), np.full((left, policy.spec.action_dim), 0.5)
     noise = torch.randn(1, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
-    found = continuing(actor)(Request(windows, 0.0, 1, planned, 6, noise))
-    plan = torch.from_numpy(planned[None])
-    wanted = continued(policy, windows, plan, prefix_weights(8, delay=4, execute=4), noise)
+    found = continuing(actor)(Request(windows, 0.0, 1, planned, delay, noise))
+    weights = prefix_weights(8, bridged, execute=8 - held)
+    wanted = continued(policy, windows, torch.from_numpy(planned[None]), weights, noise)
     np.testing.assert_array_equal(found, wanted[0].double().numpy())
 
 
