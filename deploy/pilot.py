@@ -59,8 +59,9 @@ class Pilot(Protocol):
 class PolicyPilot:
     """Follows the chunks of a policy.
 
-    A chunk is asked for when its share was executed, and made in a thread of its own. Where chunks usually come within
-    a part of the period they are waited for, so that their first action is not lost.
+    A chunk is asked for when its share was executed, or for a mean of chunks as often as they come, and made in a
+    thread of its own. Where chunks usually come within a part of the period they are waited for, so that their first
+    action is not lost.
 
     Attributes:
         planner: that makes chunks.
@@ -85,6 +86,7 @@ class PolicyPilot:
         self.planner, self.scheduler = planner, scheduler
         self.waited = 0.0
         self._actor, self._clock = actor, clock
+        self._every = 1 if scheduler.merge == "ensemble" else actor.policy.spec.execute
         self._noise = EpisodeNoise(actor.policy.noise_shape, 1)
         self._asked: int | None = None  # slot for which a chunk was asked last
         self._fresh = False
@@ -106,9 +108,10 @@ class PolicyPilot:
             LaminarError: a chunk is not finite, or what the policy raised.
         """
         windows = self._actor.observe({key: value[None] for key, value in observation.items()})
-        self._ask(windows, now, self._noise.next())
-        for chunk in self.planner.take():
-            self.scheduler.add(chunk)
+        noise = self._noise.next()
+        self._take()  # before the next one is asked for, which goes on from what is planned
+        self._ask(windows, now, noise)
+        self._take()
         starved = self.scheduler.starved
         action = self.scheduler.pop(now)
         self._fresh = action is not None and self.scheduler.starved == starved
@@ -123,18 +126,24 @@ class PolicyPilot:
         """Return (n, A) what is planned without a gap."""
         return self.scheduler.planned()
 
+    def _take(self) -> None:
+        for chunk in self.planner.take():
+            self.scheduler.add(chunk)
+
     def _ask(self, windows: Windows, now: float, noise: Tensor | None) -> None:
         """Ask for a chunk where one is due, and wait for it where it will be there soon."""
-        slot, execute = self.scheduler.slot(now), self._actor.policy.spec.execute
+        start = self.scheduler.due(now)
+        slot, every = self.scheduler.slot(start), self._every
         self.waited = 0.0
-        if (self._asked is not None and slot - self._asked < execute) or not self.planner.idle:
+        if (self._asked is not None and slot - self._asked < every) or not self.planner.idle:
             return
         period = self.scheduler.period
         usual, budget = self.planner.usual, _PATIENCE * period
         soon = usual <= budget
         delay = 0 if soon else math.ceil(usual / period)
         self._asked = slot
-        self.planner.ask(Request(windows, now, self.scheduler.epoch, self.scheduler.planned(), delay, noise))
+        planned = self.scheduler.planned(start)
+        self.planner.ask(Request(windows, start, self.scheduler.epoch, planned, delay, noise))
         if soon:
             begun = self._clock()
             self.planner.wait(budget)

@@ -21,6 +21,7 @@ from ..policies.observations import Windows
 from .scheduler import Dated
 
 _REMEMBERED = 32  # latencies, of which what is usual is told
+_HELD = 0.5  # of a chunk that goes on from another: what was planned for later is older than what is seen now
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,9 @@ def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     def sample(request: Request) -> NDArray[np.float64]:
         if not len(request.planned):
             return ordinary(request)
-        delay = min(request.delay, spec.chunk - spec.execute)
-        weights = prefix_weights(spec.chunk, delay, spec.execute)
+        held = max(round(_HELD * spec.chunk), request.delay)
+        overlap = min(len(request.planned), spec.chunk - spec.execute, held)
+        weights = prefix_weights(spec.chunk, min(request.delay, overlap), spec.chunk - overlap)
         planned = torch.from_numpy(request.planned[None]).float()
         chunk = continued(module, request.windows, planned, weights, request.noise, actor.generator)
         return chunk[0].double().cpu().numpy()

@@ -43,6 +43,7 @@ class ChunkScheduler:
 
     Attributes:
         period: seconds.
+        merge: what becomes of planned actions when a chunk comes.
         epoch: number of the episode; a chunk of another one is thrown away.
         over: actions that were over when their chunk came.
         late: chunks of which nothing was left, or of another episode.
@@ -65,10 +66,11 @@ class ChunkScheduler:
             raise LaminarError(f"chunks are not merged by '{merge}' (known: {', '.join(MERGES)})")
         if not 0 < period < math.inf:
             raise LaminarError(f"the period must be above 0 s, got {period:g}")
-        self.period, self.epoch = period, 0
+        self.period, self.merge, self.epoch = period, merge, 0
         self.over = self.late = self.starved = 0
-        self._merge, self._decay = merge, decay
+        self._decay = decay
         self._begin, self._next = 0.0, 0  # the first slot that was not handed out
+        self._still = 0  # the slot before which nothing has moved
         self._asked_last: int | None = None  # slot that the loop asked for last
         self._newest = -math.inf  # time of the newest chunk
         self._plan: dict[int, Actions] = {}  # slot -> (A,)
@@ -78,7 +80,7 @@ class ChunkScheduler:
     def begin(self, now: float) -> int:
         """Begin an episode now and forget what was planned; returns its epoch, which its chunks have to carry."""
         self.epoch += 1
-        self._begin, self._next, self._last = now, 0, None
+        self._begin, self._next, self._still, self._last = now, 0, 0, None
         self._asked_last, self._newest = None, -math.inf
         self._plan, self._said = {}, {}
         return self.epoch
@@ -93,17 +95,23 @@ class ChunkScheduler:
             raise LaminarError(f"a time must be finite, got {time}")
         return round((time - self._begin) / self.period)
 
+    def due(self, now: float) -> float:
+        """Return the time of the action that `pop` hands out now: when its slot begins, as exactly as a loop is."""
+        return now if self._asked_last is None else self._begin + self._slot_of(now) * self.period
+
     def add(self, chunk: Dated) -> bool:
         """Take a chunk; returns whether any of its actions is still to come.
+
+        One that was made while nothing had moved yet begins where the motion does, however long it took.
 
         Raises:
             LaminarError: it has no actions, or one that is not finite; what was planned stays.
         """
         if chunk.actions.ndim != 2 or not len(chunk.actions) or not np.isfinite(chunk.actions).all():
             raise LaminarError(f"a chunk needs finite actions (H, A), got shape {chunk.actions.shape}")
-        first = self.slot(chunk.start)
+        first = max(self.slot(chunk.start), self._still)
         over = min(max(0, self._next - first), len(chunk.actions))
-        overtaken = chunk.start < self._newest and self._merge != "ensemble"
+        overtaken = chunk.start < self._newest and self.merge != "ensemble"
         if chunk.epoch != self.epoch or over == len(chunk.actions) or overtaken:
             self.late += 1
             return False
@@ -112,9 +120,9 @@ class ChunkScheduler:
         self._forget(first)  # what was before the newest observation is over, whoever asks for it or not
         actions = np.array(chunk.actions)
         fresh = {first + step: actions[step] for step in range(over, len(actions))}
-        if self._merge == "append":
+        if self.merge == "append":
             self._plan = fresh | self._plan
-        elif self._merge == "replace":
+        elif self.merge == "replace":
             self._plan = fresh
         else:
             for slot, action in fresh.items():
@@ -131,11 +139,11 @@ class ChunkScheduler:
         weights = np.exp(-self._decay * np.arange(len(said)))
         return (weights / weights.sum()) @ np.array(said)
 
-    def planned(self) -> Actions:
-        """Return (n, A) what is planned without a gap from the next slot on."""
-        found: list[Actions] = []
-        while self._next + len(found) in self._plan:
-            found.append(self._plan[self._next + len(found)])
+    def planned(self, time: float | None = None) -> Actions:
+        """Return (n, A) what is planned without a gap, from the slot of a time on; None: from the next one on."""
+        first, found = self._next if time is None else self.slot(time), list[Actions]()
+        while first + len(found) in self._plan:
+            found.append(self._plan[first + len(found)])
         return np.array(found)
 
     def pop(self, now: float) -> Actions | None:
@@ -151,6 +159,8 @@ class ChunkScheduler:
         self._last = self._last if action is None else action
         if action is not None or self._last is not None:  # before the first chunk nothing is over: it is waited for
             self._next = max(self._next, slot + 1)
+        else:
+            self._still = slot + 1
         self._forget(slot + 1)
         return None if self._last is None else self._last.copy()
 
@@ -160,12 +170,15 @@ class ChunkScheduler:
         The grid is moved to where the loop asks first, so that jitter about half a period takes no slot twice and
         leaves none out.
         """
-        slot = self.slot(now)
+        slot = self._slot_of(now)
         if self._asked_last is None:
             self._begin = now - slot * self.period
-        else:
-            following = self._asked_last + 1
-            if abs(now - self._begin - following * self.period) < _TOLERANCE * self.period:
-                slot = following
         self._asked_last = slot
         return slot
+
+    def _slot_of(self, now: float) -> int:
+        if self._asked_last is not None:
+            following = self._asked_last + 1
+            if abs(now - self._begin - following * self.period) < _TOLERANCE * self.period:
+                return following
+        return self.slot(now)

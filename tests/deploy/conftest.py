@@ -42,7 +42,8 @@ def make_policy() -> Callable[..., GenerativePolicy]:
             ends=np.array([rows]),
             spec=Spec(features, Feature((2,)), (-1.0,) * 2, (1.0,) * 2, rate_hz=20.0),
         )
-        config = PolicyConfig(process=PROCESSES.config_class(process)(), chunk=4, execute=2, **policy)
+        settings = {"chunk": 4, "execute": 2} | policy
+        config = PolicyConfig(process=PROCESSES.config_class(process)(), **settings)  # type: ignore[arg-type]
         torch.manual_seed(seed)
         return GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
 

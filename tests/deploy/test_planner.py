@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from laminar.deploy.planner import Planner, Request
+from laminar.deploy.planner import Planner, Request, continuing
 from laminar.errors import LaminarError
+from laminar.policies import GenerativePolicy
+from laminar.policies.acting import Actor
+from laminar.policies.continuing import continued, prefix_weights
 
 
 def request(start: float = 0.0, planned: Any = (), delay: int = 0) -> Request:
@@ -73,6 +78,22 @@ def test_what_a_policy_raises_comes_out_once_and_it_goes_on() -> None:
     planner.wait(5.0)
     assert len(planner.take()) == 1
     planner.close()
+
+
+@pytest.mark.parametrize(("left", "delay", "held", "bridged"), [(3, 6, 3, 3), (6, 1, 4, 1), (6, 5, 5, 5)])
+def test_a_chunk_is_held_to_what_is_planned_and_to_half_its_length(
+    make_policy: Callable[..., GenerativePolicy], left: int, delay: int, held: int, bridged: int
+) -> None:
+    """Less is left where a chunk takes longer than its share; what is not planned has no weight."""
+    policy = make_policy("flow", chunk=8, execute=2)
+    actor = Actor(policy)
+    shown = {key: np.zeros((1, *one.shape), one.dtype) for key, one in policy.spec.observation.items()}
+    windows, planned = actor.observe(shown), np.full((left, policy.spec.action_dim), 0.5)
+    noise = torch.randn(1, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    found = continuing(actor)(Request(windows, 0.0, 1, planned, delay, noise))
+    weights = prefix_weights(8, bridged, execute=8 - held)
+    wanted = continued(policy, windows, torch.from_numpy(planned[None]), weights, noise)
+    np.testing.assert_array_equal(found, wanted[0].double().numpy())
 
 
 def test_a_slow_first_call_is_not_remembered_forever() -> None:

@@ -30,11 +30,11 @@ def begun(merge: str = "replace", begin: float = 0.0) -> ChunkScheduler:
 def test_each_moment_has_its_own_action() -> None:
     scheduler = begun()
     assert scheduler.pop(0.0) is None
-    scheduler.add(chunk(scheduler, 0))
-    found = [scheduler.pop(slot * PERIOD) for slot in range(8)]
-    assert [action[0] for action in found] == list(range(8))
+    scheduler.add(chunk(scheduler, 1))
+    found = [scheduler.pop(slot * PERIOD) for slot in range(1, 9)]
+    assert [action[0] for action in found] == list(range(1, 9))
     assert scheduler.starved == 0
-    assert scheduler.pop(8 * PERIOD)[0] == 7, "the last one again, until a chunk comes"
+    assert scheduler.pop(9 * PERIOD)[0] == 8, "the last one again, until a chunk comes"
     assert scheduler.starved == 1
 
 
@@ -64,6 +64,23 @@ def test_the_first_chunk_after_a_standstill_loses_nothing() -> None:
     scheduler.add(slow)
     assert scheduler.over == 0
     assert scheduler.pop(20 * PERIOD)[0] == 0.0
+
+
+@pytest.mark.parametrize("merge", ["replace", "append", "ensemble"])
+@pytest.mark.parametrize("delay", [1, 5, 20])
+def test_a_motion_begins_with_its_first_action_however_late_that_comes(merge: str, delay: int) -> None:
+    """Nothing moved since its observation, so nothing of it is over; nor of those that were made before the motion."""
+    scheduler = begun(merge)
+    for slot in range(delay):
+        assert scheduler.pop(slot * PERIOD) is None
+    found = []
+    for made in range(min(delay, 7) + 1):  # each answer is `delay` periods old
+        scheduler.add(Dated(chunk(scheduler, 0).actions, made * PERIOD, scheduler.epoch))
+        found.append(scheduler.pop((delay + made) * PERIOD)[0])
+    assert found == pytest.approx(list(range(len(found))))
+    scheduler.begin(100.0)
+    scheduler.add(chunk(scheduler, 0, begin=100.0))
+    assert scheduler.pop(100.0)[0] == 0
 
 
 def test_one_slow_call_costs_nothing_later_on() -> None:
@@ -105,6 +122,20 @@ def test_a_loop_that_missed_periods_goes_on_with_the_action_of_now() -> None:
     assert scheduler.pop(0.0)[0] == 0
     assert scheduler.pop(5 * PERIOD + 0.01)[0] == 5
     assert scheduler.planned()[:, 0].tolist() == [6.0, 7.0]
+    assert scheduler.planned(7 * PERIOD)[:, 0].tolist() == [7.0]
+
+
+def test_a_chunk_is_dated_to_the_slot_that_the_loop_is_given() -> None:
+    """A loop that drifts is given the next slot at 0.7 periods off; what it sees then belongs to that one."""
+    scheduler = begun()
+    assert scheduler.due(0.01) == 0.01, "the grid begins where the loop does"
+    scheduler.pop(0.01)
+    scheduler.add(chunk(scheduler, 1))
+    for slot, drift in ((1, 0.0), (2, -0.7), (3, 0.7)):
+        now = 0.01 + (slot + drift) * PERIOD
+        assert scheduler.slot(scheduler.due(now)) == slot
+        assert scheduler.planned(scheduler.due(now))[0, 0] == slot
+        assert scheduler.pop(now)[0] == slot
 
 
 @pytest.mark.parametrize("phase", [0.5, 0.4999, 0.25, 1.5])
@@ -177,9 +208,10 @@ def test_ensemble_agrees_with_the_one_of_simulation() -> None:
 def test_no_action_is_ever_handed_out_at_another_time(data: st.DataObject, merge: str) -> None:
     """Whatever comes when: an action is that of its own slot, or the last one again, which is counted."""
     scheduler = begun(merge)
-    last, starved = None, 0
+    last, starved, moves = None, 0, 0
     for slot in range(30):
-        for made in data.draw(st.lists(st.integers(max(0, slot - 10), slot), max_size=2)):
+        moves = slot if last is None else moves  # what was made before the motion begins with it
+        for made in data.draw(st.lists(st.integers(max(moves, slot - 10), slot), max_size=2)):
             scheduler.add(chunk(scheduler, made, data.draw(st.integers(1, 8))))
         found = scheduler.pop(slot * PERIOD + data.draw(st.floats(-0.3, 0.3)) * PERIOD)
         if found is None:

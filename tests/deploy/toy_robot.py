@@ -60,26 +60,27 @@ class Toy:
 class Inline:
     """A planner without a thread: a chunk comes `delay` control periods after it was asked for."""
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: Actor, clock: Callable[[], float]) -> None:
         self.latencies: list[float] = []
         self.delay, self.asked = 0, 0
-        self._actor, self._waiting = actor, list[tuple[int, Request]]()
+        self._actor, self._clock, self._waiting = actor, clock, list[tuple[float, Request]]()
 
     usual = 0.0
 
     @property
     def idle(self) -> bool:
-        return not self._waiting
+        """As of the planner with a thread, which is idle as soon as it has its answer, taken or not."""
+        return all(due <= self._clock() for due, _ in self._waiting)
 
     def ask(self, request: Request) -> None:
         self.asked += 1
-        self._waiting.append((self.delay, request))
+        self._waiting.append((self._clock() + (self.delay - 0.5) / RATE, request))
 
     def wait(self, seconds: float) -> None: ...
 
     def take(self) -> list[Dated]:
-        ready = [request for left, request in self._waiting if left == 0]
-        self._waiting = [(left - 1, request) for left, request in self._waiting if left]
+        ready = [request for due, request in self._waiting if due <= self._clock()]
+        self._waiting = [one for one in self._waiting if one[0] > self._clock()]
         everyone = np.ones(1, bool)
         return [
             Dated(self._actor.plan(one.windows, everyone).chunk[0].double().numpy(), one.start, one.epoch)
@@ -117,7 +118,7 @@ class Rig:
         self.scheduler = ChunkScheduler(1 / RATE)
         policy = Toy(self.robot.spec, chunk, 8, execute)
         actor = Actor(policy)
-        self.planner = Inline(actor)
+        self.planner = Inline(actor, clock)
         pilot = PolicyPilot(actor, self.planner, self.scheduler, clock)  # type: ignore[arg-type]
         self.controller = Controller(
             self.robot, self.transport, self.types, self.perception, self.supervisor, pilot,
