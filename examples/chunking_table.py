@@ -37,7 +37,7 @@ Actions = NDArray[np.float64]
 TASKS = ("open_drawer", "move_slider_left")
 MERGES = ("replace", "append", "ensemble", "realtime")
 DELAYS, CHUNK = range(7), 16
-RATE_HZ, EPISODES, SEED = 30, 100, 5000
+RATE_HZ, EPISODES, SEED = 30, 100, 7000
 MOTION = 6  # of the seven numbers of an action: the last one only opens or closes the gripper
 
 
