@@ -49,6 +49,8 @@ class DeployConfig(Connection):
     seed: int = seed_number()  # of noise, and of the first start, one more for each after it, where a robot takes one
     # of chunks that overlap: the newer, the older to its end, a mean of both, or one that goes on from the other
     merge: str = choice("replace", "replace", "append", "ensemble", "realtime")
+    # actions of a chunk until the next one is asked for; null: as the policy was trained
+    execute: int | None = number(None, least=1, null=True)
     dry_run: bool = False  # compute everything and send nothing
     # port of the status page, on this machine only; 0 takes one that is free, and prints it; null: no page
     page: int | None = number(None, least=0, most=65535, null=True)

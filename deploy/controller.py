@@ -58,6 +58,7 @@ class Controller:
     Attributes:
         counts: what happened.
         period: seconds.
+        dry_run: whether nothing is sent.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Controller:
         self.robot, self.counts = robot, Counts()
         self.supervisor, self.pilot, self.perception = supervisor, pilot, perception
         self._transport, self._types, self._record = transport, types, record
-        self._dry_run, self._clock = dry_run, clock
+        self.dry_run, self._clock = dry_run, clock
         self.period = 1.0 / robot.rate_hz
         self._filter = SafetyFilter(limits_of(robot), self.period)
         self._followed = self._told = 0  # changes of state that were acted on, and that were told
@@ -105,6 +106,16 @@ class Controller:
     def command(self) -> Vector | None:
         """The last command (A,); None before the first."""
         return self._command
+
+    @property
+    def resting(self) -> bool:
+        """Whether the last command was the one before."""
+        return self._filter.resting
+
+    @property
+    def cut(self) -> int:
+        """Control periods in which limits have changed what was wanted."""
+        return self._filter.cut
 
     def warm(self) -> None:
         """Tell the supervisor that everything is there, before the first control period of an episode."""
@@ -137,6 +148,7 @@ class Controller:
         self._follow(state, now)
         action = self._decide(now) if state is State.RUNNING else None
         with self.supervisor.commanding() as state:
+            self._follow(state, now)  # a hold since a moment ago is one, too
             self._act(state, action, sight)
         self._tell()
         return state
@@ -204,7 +216,7 @@ class Controller:
             self.supervisor.hold(str(error))
             return
         messages = messages_of(self.robot, self._types, commands, self.perception.now())
-        if not self._dry_run:
+        if not self.dry_run:
             self._send(messages)
         if moves and sight is not None:
             self.counts.latencies.append(self._clock() - sight.arrival - self.pilot.waited)

@@ -11,6 +11,10 @@ from .operator import Operator
 from .pace import Pace
 from .supervisor import State
 
+ESTOP, STOPPED, INTERRUPTED = "emergency stop", "stopped", "interrupted"
+"""Why an episode is over that tells nothing of the policy."""
+_REST_WITHIN = 1.0  # seconds
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -18,7 +22,7 @@ class Episode:
 
     Attributes:
         seed: that it was to begin with.
-        success: as the robot tells; None where it does not.
+        success: as the robot or a person tells; None where nobody does, and where the policy was stopped by others.
         seconds: that it took.
         why: it ended.
     """
@@ -35,9 +39,10 @@ def run_episode(
     pace: Pace,
     seed: int,
     seconds: float,
+    done: list[Episode],
     clock: Callable[[], float] = time.monotonic,
-) -> Episode:
-    """Run one episode in this thread.
+) -> None:
+    """Run one episode in this thread, and add it to those that are done, also where it is interrupted.
 
     Args:
         controller: of the robot.
@@ -45,18 +50,35 @@ def run_episode(
         pace: of control periods.
         seed: to begin with, of a robot that takes one.
         seconds: that it lasts at most.
+        done: episodes so far.
         clock: seconds, steady.
 
     Raises:
         LaminarError: the robot cannot be started.
     """
     operator.start(seed)
-    begun = clock()
+    begun, why = clock(), INTERRUPTED
     seen = controller.perception.last
     pace.start(begun if seen is None else seen.arrival + controller.period)  # when the next observation should come
-    why = _until_over(controller, operator, pace, begun + seconds, clock) or f"{seconds:g} s are over"
-    operator.stop(why)
-    return Episode(seed, operator.success, clock() - begun, why)
+    try:
+        why = _until_over(controller, operator, pace, begun + seconds, clock) or f"{seconds:g} s are over"
+    finally:
+        took = clock() - begun
+        come_to_rest(controller, pace, why, clock)
+        operator.stop(why)
+        judged = why not in (INTERRUPTED, ESTOP, STOPPED) and not controller.dry_run
+        done.append(Episode(seed, operator.success if judged else None, took, why))
+
+
+def come_to_rest(controller: Controller, pace: Pace, why: str, clock: Callable[[], float] = time.monotonic) -> None:
+    """Command what moves nothing, within the limits, until that is so; a base would drive on with its last velocity."""
+    controller.supervisor.settle(why)
+    until = clock() + _REST_WITHIN
+    while controller.supervisor.state in (State.ARMED, State.HOLD) and clock() < until:
+        pace.wait()
+        controller.tick()
+        if controller.resting:
+            return
 
 
 def _until_over(
@@ -74,7 +96,7 @@ def _until_over(
         if operator.person.verdict is False:
             return "failure"
         if state is State.ESTOP:
-            return "emergency stop"
+            return ESTOP
         if state is State.IDLE:
-            return "stopped"
+            return STOPPED
     return ""

@@ -12,6 +12,7 @@ from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
+from .supervisor import State
 from .transport import Transport
 
 _RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds
@@ -102,6 +103,12 @@ class Operator:
             self.person.ask("put the robot to its start, then press Run")
         while True:
             self.person.wait()
+            if self._supervisor.state is State.ESTOP:  # which came while nobody looked
+                if self.person.present:
+                    continue
+                raise LaminarError(
+                    "there was an emergency stop: release the emergency stop, and start anew; nothing was reset"
+                )
             self._reset(seed)
             self._settle()
             if self.person.starts():
@@ -109,14 +116,15 @@ class Operator:
         self._record.mark("begin", time.time())
 
     def stop(self, why: str) -> None:
-        """End an episode: nothing is commanded any more."""
+        """End an episode: nothing is commanded any more. To bring the robot to rest before is the caller's."""
         self._supervisor.stop(why)
         self._record.mark({True: "success", False: "failure", None: "end"}[self.success], time.time())
 
     def _reset(self, seed: int | None) -> None:
-        if self._robot.seed and seed is not None:
+        moves = not self._controller.dry_run  # a reset may move the robot
+        if moves and self._robot.seed and seed is not None:
             self._transport.publish(self._robot.seed, WHOLE, {"data": seed})
-        if self._robot.reset:
+        if moves and self._robot.reset:
             told = self._transport.call(self._robot.reset, TRIGGER, {}, timeout=_RESET_WITHIN)
             if not told.get("success", False):
                 raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")

@@ -47,6 +47,7 @@ def outcome(
         "latency_ms": _quantiles(counts.latencies),
         "inference_ms": _quantiles(planner.latencies),
         "commands": counts.commands,
+        "limited": controller.cut,
         "dropped": counts.dropped,
         "actions": {"over": scheduler.over, "late": scheduler.late, "starved": scheduler.starved},
         "histograms_ms": _histograms(
@@ -96,7 +97,8 @@ def summary(found: dict[str, Any]) -> str:
     held, missed = sum(hold["seconds"] for hold in found["holds"]), 100 * found["missed_deadlines"]
     latency = f", {found['latency_ms']['p99']:.1f} ms from sight to command (p99)" if found["latency_ms"] else ""
     return (
-        f"{success}{count} episodes; {found['commands']} commands, {found['dropped']} dropped, {missed:.1f} % of the "
+        f"{success}{count} episodes; {found['commands']} commands ({found['limited']} cut by limits), "
+        f"{found['dropped']} dropped, {missed:.1f} % of the "
         f"deadlines missed{latency}, {len(found['holds'])} holds of {held:.1f} s"
     )
 

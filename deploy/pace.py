@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+_SHORT = 0.5  # of a period: what is left of one that began late is left out if it is less
 _SPUN = 0.001  # seconds before a deadline that are not slept: the system wakes late by about that
 _AFTER, _SHARE, _MOST = 0.05, 0.1, 0.05  # of a period: behind an event, of what is missing to that, a period at most
 
@@ -19,7 +20,7 @@ class Pace:
     Attributes:
         period: seconds.
         late: seconds that each period began after its deadline.
-        missed: periods that were over before they began, and are left out.
+        missed: periods that were over, or half over, before they began, and are left out.
     """
 
     period: float
@@ -45,6 +46,9 @@ class Pace:
         self.missed += over
         self.late.append(now - deadline)
         self._next = deadline + (over + 1) * self.period
+        if self._next - now < _SHORT * self.period:  # two commands so soon after each other would be twice as fast
+            self.missed += 1
+            self._next += self.period
         return now
 
     def follow(self, event: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 from ..errors import LaminarError
+from ..progress import tell
 from .supervisor import State, Supervisor
 
 _STOPPED = "press Run to go on"
@@ -91,6 +92,8 @@ class Person:
         """Wait until nothing is in the way of a start."""
         if self._supervisor.state is State.ESTOP:  # by a topic, say
             self.ask(_STOPPED)
+        if not self._allowed.is_set():
+            tell(self.wanted)
         self._allowed.wait()
 
     def starts(self) -> bool:

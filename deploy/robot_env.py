@@ -22,6 +22,7 @@ from ..errors import LaminarError
 from .command import TOKEN
 from .commands import limits_of
 from .controller import Controller, watchdogs_of
+from .episodes import come_to_rest
 from .operator import Operator
 from .pace import Pace
 from .perception import Perception
@@ -103,6 +104,14 @@ class RobotEnv(gymnasium.Env[dict[str, Array], Array]):
         self._transport = TRANSPORTS.module(transport).opened(
             types, url, self.robot.dialect, token or os.environ.get(TOKEN), _CONNECT_WITHIN
         )
+        try:
+            self._assemble(types, max_seconds)
+        except BaseException:
+            self._transport.close()
+            raise
+
+    def _assemble(self, types: Types, max_seconds: float) -> None:
+        """Put the loop around the connection."""
         self._perception, self._pilot = Perception(self.robot, self._transport), Given()
         self._supervisor = Supervisor(watchdogs_of(self.robot))
         self._controller = Controller(
@@ -148,12 +157,16 @@ class RobotEnv(gymnasium.Env[dict[str, Array], Array]):
         truncated = not success and (over or self._steps >= self._limit)
         info: dict[str, Any] = {"success": success} | ({"hold": self._supervisor.log[-1].reason} if over else {})
         if success or truncated:
-            self._operator.stop("success" if success else "the episode is cut off")
+            why = "success" if success else "the episode is cut off"
+            come_to_rest(self._controller, self._pace, why)
+            self._operator.stop(why)
         return self._observation(), float(success), success, truncated, info
 
     def _held(self, state: State) -> State:
         """Wait while the robot is held, and return what it is then."""
         until = self._pace.clock() + _HOLD_AT_MOST
+        if state is State.HOLD:
+            self._pilot.action = None  # what was decided before is of no use after
         while state is State.HOLD and self._pace.clock() < until:
             state = self._controller.tick()
             self._pace.wait()
@@ -169,6 +182,8 @@ class RobotEnv(gymnasium.Env[dict[str, Array], Array]):
 
     def close(self) -> None:
         """Let go of the robot."""
+        if self._perception.last is not None:
+            come_to_rest(self._controller, self._pace, "closed")
         self._supervisor.stop("closed")
         self._transport.close()
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, nullcontext
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +46,7 @@ from .transport import Transport
 from .transports import TRANSPORTS
 
 _CONNECT_WITHIN = 10.0  # seconds
+_PRECIOUS = ("deploy.json", "recording.mcap")  # what was done on a robot cannot be computed again
 _WARM_UPS = 5  # chunks before the first episode, so that the first one of it is as fast as the others
 
 
@@ -49,14 +55,13 @@ def deploy(config: DeployConfig) -> None:
 
     Raises:
         LaminarError: the policy does not fit the robot, or the robot cannot be reached, reset or seen; says which.
-        Stopped: by Ctrl-C; what was done until then is written.
+        Stopped: by Ctrl-C or SIGTERM; what was done until then is written.
     """
-    folder = None if config.out is None else check_folder(config.out, "deploy", WRITTEN, config.overwrite)
+    folder = _folder(config)
     torch.set_num_threads(config.threads)
     policy = opened(config)
-    robot = load_robot(config.robot).fitting(policy.spec)
-    types = Types()
-    with ExitStack() as stack:
+    robot, types = load_robot(config.robot).fitting(policy.spec), Types()
+    with terminated_as_interrupted(), ExitStack() as stack:
         transport = TRANSPORTS.module(config.transport).opened(
             types, config.url, robot.dialect, _token(config), _CONNECT_WITHIN
         )
@@ -65,9 +70,49 @@ def deploy(config: DeployConfig) -> None:
         if folder is not None and config.record and not config.dry_run:
             folder.mkdir(parents=True, exist_ok=True)
             recorder = Recorder(folder / "recording.mcap", robot, types, overwrite=config.overwrite)
-            stack.callback(recorder.close)
+            stack.callback(_leave, recorder, folder)
             stack.callback(transport.close)  # before, so that nothing comes when the file is closed
         _run(config, policy, robot, transport, types, recorder, folder)
+
+
+def _folder(config: DeployConfig) -> Path | None:
+    """Return the folder of the results.
+
+    Raises:
+        LaminarError: there are some, which cannot be computed again, or the recording of a run is to be commanded.
+    """
+    if config.transport == "replay" and not config.dry_run:
+        raise LaminarError("a recording cannot be commanded; transport=replay is for dry_run=true")
+    if config.out is None:
+        return None
+    folder = check_folder(config.out, "deploy", WRITTEN, config.overwrite)
+    if not config.overwrite and any((folder / name).exists() for name in _PRECIOUS):
+        raise LaminarError(f"{folder} has the results of a run; choose another out=, or overwrite=true replaces them")
+    return folder
+
+
+def _leave(recorder: Recorder, folder: Path) -> None:
+    """Close a recording, and remove that of a run which never began."""
+    recorder.close()
+    if not (folder / WRITTEN.record).exists():
+        recorder.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def terminated_as_interrupted() -> Generator[None]:
+    """Let SIGTERM stop the work as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():  # where nobody may ask for signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(
@@ -97,18 +142,20 @@ def _run(
         with Keys(operator), nullcontext() if config.page is None else Page(watched, config.page):
             for number in range(config.episodes):
                 pilot.seed(config.seed + number)
-                done.append(run_episode(controller, operator, pace, config.seed + number, config.seconds))
+                run_episode(controller, operator, pace, config.seed + number, config.seconds, done)
                 tell(f"episode {number}: {done[-1].why} after {done[-1].seconds:.1f} s")
-    except KeyboardInterrupt:
-        supervisor.stop("Ctrl-C")
-        raise Stopped(message=f"stopped after {len(done)} of {config.episodes} episodes") from None
+    except KeyboardInterrupt as stop:
+        supervisor.stop("interrupted")
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        raise Stopped(number, message=f"stopped in episode {len(done)} of {config.episodes}") from None
     finally:
         supervisor.stop("the run is over")
         planner.close()
         found = outcome(done, controller, pilot, pace, None if recorder is None else str(recorder.path))
         print(summary(found))
-        if folder is not None:
+        if folder is not None and (done or controller.counts.commands):
             found |= {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}
+            found |= {"dry_run": config.dry_run, "url": config.url, "seconds": config.seconds, "asked": config.episodes}
             write(found, folder)
             tell(f"report in {write_report(found, folder)}")
 
@@ -125,11 +172,24 @@ def opened(config: DeployConfig) -> Policy:
             raise LaminarError(
                 "merge=realtime goes between the steps of a policy, and a server's has none; give its folder"
             )
-        return PolicyClient(path, token=_token(config))
-    policy = load_policy(path)
+        return _executing(PolicyClient(path, token=_token(config)), config.execute)
+    policy = _executing(load_policy(path), config.execute)
     if config.merge == "realtime":
         return policy
     return accelerate(policy, config.policy.runtime, [1], resolve_steps(policy, config.policy.steps))
+
+
+def _executing(policy: Any, execute: int | None) -> Any:
+    """Return a policy of whose chunks so many actions are executed before the next.
+
+    Raises:
+        LaminarError: its chunks are shorter.
+    """
+    if execute is not None:
+        if execute > policy.spec.chunk:
+            raise LaminarError(f"execute={execute} is more than the policy's chunks have, {policy.spec.chunk}")
+        policy.spec = replace(policy.spec, execute=execute)
+    return policy
 
 
 def _warm_up(planner: Planner, actor: Actor) -> None:

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.robots.description import Robot
+from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Message, Types
 from ..data.robots.names import BOOL, TRIGGER, WHOLE
 from ..data.robots.simulating import action_in, shown_by
@@ -62,6 +62,12 @@ class SimulatedRobot:
         """
         spec = env_spec(env)
         robot.fitting(spec, "the environment")
+        numbers = [key for key, one in robot.observation.items() if not isinstance(one, Camera)]
+        dark = [key for key in numbers if key not in spec.observation]
+        if dark:
+            shown = ", ".join(spec.observation)
+            raise LaminarError(f"robot {robot.name} shows '{dark[0]}', which the environment does not (it has {shown})")
+        self._key = next(iter(spec.observation))  # of an environment that shows one array
         self._env, self._robot, self._transport, self._types = env, robot, transport, types
         self.resets, self.steps, self.refused = 0, 0, (0, "")
         self._seed, self._lock = seed, threading.Lock()
@@ -125,13 +131,16 @@ class SimulatedRobot:
         self._show()
 
     def _reset(self) -> None:
-        self._observation, _ = self._env.reset(seed=self._seed)
+        self._see(self._env.reset(seed=self._seed)[0])
         self._shown = self._seed
         self._seed, self.resets = self._seed + 1, self.resets + 1
         with self._lock:
             self._commands = {}
         self._begun = self._over = self._success = self._stopped = False
         self._rest = np.zeros(len(self._robot.action_names))
+
+    def _see(self, observation: Any) -> None:
+        self._observation = observation if isinstance(observation, dict) else {self._key: observation}
 
     def _step(self) -> None:
         action = self._action()
@@ -142,7 +151,8 @@ class SimulatedRobot:
         action = self._rest if action is None else action
         space: Any = self._env.action_space
         clipped = np.clip(action, space.low, space.high).astype(space.dtype)
-        self._observation, _, terminated, truncated, info = self._env.step(clipped)
+        seen, _, terminated, truncated, info = self._env.step(clipped)
+        self._see(seen)
         self.steps += 1
         self._over, self._success = terminated or truncated, self._success or bool(info.get("success", False))
         self._picture()

@@ -173,6 +173,12 @@ class Supervisor:
         """Whether it holds until `resume`."""
         return self._paused
 
+    def settle(self, reason: str) -> None:
+        """Command the measured pose in place of following the policy; of no effect where nothing moves."""
+        with self._lock:
+            if self._state in (State.RUNNING, State.HOLD):
+                self._change(State.ARMED, reason)
+
     def stop(self, reason: str = "operator") -> None:
         """Command nothing from now on; an emergency stop stays one."""
         with self._lock:

@@ -154,4 +154,4 @@ class Live:
         for number in range(self.watched.episodes):
             if self._over.is_set():
                 return
-            self.done.append(run_episode(self.controller, self.operator, self.pace, number, self._seconds))
+            run_episode(self.controller, self.operator, self.pace, number, self._seconds, self.done)

@@ -10,7 +10,7 @@ import numpy as np
 from laminar.data.robots.description import Output, Part, Robot, Watch
 from laminar.data.robots.messages import Types
 from laminar.deploy.controller import Controller, watchdogs_of
-from laminar.deploy.episodes import run_episode
+from laminar.deploy.episodes import Episode, run_episode
 from laminar.deploy.operator import Operator
 from laminar.deploy.pace import Pace
 from laminar.deploy.perception import Perception
@@ -68,7 +68,9 @@ class Steady:
 
     def drive(self, seconds: float) -> None:
         """Run an episode as `laminar deploy` does."""
-        self.why = run_episode(self.controller, self.operator, self.pace, 0, seconds).why
+        done: list[Episode] = []
+        run_episode(self.controller, self.operator, self.pace, 0, seconds, done)
+        self.why = done[0].why
 
     def until(self, met: Callable[[], bool], periods: int) -> bool:
         """Go on until a condition is met, for so many control periods at most; returns whether it was."""

@@ -282,3 +282,15 @@ def test_commands_are_stamped_by_the_robots_clock() -> None:
     rig.start()
     rig.period()
     assert 16 < stamps[-1] < 19, "its clock began at 0"
+
+
+def test_a_hold_that_begins_in_the_middle_of_a_period_stays_where_the_robot_is() -> None:
+    wanted = [FAR]
+    rig = Rig(lambda arm: wanted[0])
+    rig.start()
+    rig.run(21)
+    assert rig.arm == pytest.approx([0.9, 0.9])
+    wanted[0] = np.full((8, 2), np.nan)
+    while rig.supervisor.state is State.RUNNING:
+        rig.period()
+    assert rig.arm == pytest.approx([0.9, 0.9]), "not back to where the episode began"

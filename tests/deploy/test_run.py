@@ -64,6 +64,7 @@ def robot(description: Path) -> Iterator[tuple[Gateway, SimulatedRobot]]:
     side = Loopback(bus)
     side.open()
     simulated = SimulatedRobot(Line(), load_robot(str(description)), side, bus.types)
+    simulated.bus = bus  # type: ignore[attr-defined]
     with Gateway(Loopback(bus), bus.types) as gateway:
         thread = threading.Thread(target=simulated.run, args=(over,))
         thread.start()
@@ -134,10 +135,11 @@ def test_a_dry_run_moves_nothing(
     gateway, simulated = robot
     out = tmp_path / "out"
     deploy(settings(saved(), description, gateway.url, dry_run=True, out=str(out), seconds=0.5))
-    assert simulated.steps == 0
+    assert (simulated.steps, simulated.resets) == (0, 1), "the reset is the robot's own, when it began"
     found = json.loads((out / "deploy.json").read_text())
     assert (found["commands"], found["recording"]) == (0, None)
     assert found["inference_ms"]["p50"] > 0
+    assert found["success_rate"] is None, "nobody has tried"
 
 
 def test_a_robot_that_does_not_fit_is_refused_before_anything_moves(saved: Any, description: Path) -> None:
@@ -145,6 +147,30 @@ def test_a_robot_that_does_not_fit_is_refused_before_anything_moves(saved: Any, 
         deploy(settings(saved(width=3), description, "ws://127.0.0.1:9"))
     with pytest.raises(LaminarError, match="grip, push for the policy and push, grip for robot line"):
         deploy(settings(saved(names=("grip", "push")), description, "ws://127.0.0.1:9"))
+
+
+def test_a_run_that_never_began_leaves_nothing_in_the_way(
+    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path
+) -> None:
+    gateway, _ = robot
+    description.write_text(YAML.replace("reset: reset", "reset: rest"))
+    out = tmp_path / "out"
+    with pytest.raises(LaminarError, match="/line/rest"):
+        deploy(settings(saved(), description, gateway.url, out=str(out)))
+    assert list(out.iterdir()) == []
+
+
+def test_episodes_end_at_rest(robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path) -> None:
+    gateway, simulated = robot
+    pushes: list[Any] = []
+    transport = Loopback(simulated.bus)
+    transport.open()
+    transport.subscribe(
+        "/line/push", "std_msgs/msg/Float64MultiArray", lambda message, arrival: pushes.append(message["data"])
+    )
+    deploy(settings(saved(), description, gateway.url, seconds=0.5))
+    assert any(push.any() for push in pushes)
+    assert not pushes[-1].any(), "a base would drive on"
 
 
 def test_results_are_not_written_over(saved: Any, description: Path, tmp_path: Path) -> None:
