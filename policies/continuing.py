@@ -115,16 +115,7 @@ def continued(
         )
     windows = inner.windows(obs)
     start = inner.noise_for(windows, noise, generator)
-    batch = len(start)
-    if planned.ndim != 3 or len(planned) != batch or not planned.shape[1] or planned.shape[2] != spec.action_dim:
-        raise LaminarError(
-            f"planned actions have shape {tuple(planned.shape)}, expected ({batch}, 1 to {spec.chunk}, "
-            f"{spec.action_dim})"
-        )
-    if weights.shape != (spec.chunk,):
-        raise LaminarError(f"weights have shape {tuple(weights.shape)}, expected ({spec.chunk},), one for each action")
-    if not (planned.isfinite().all() and weights.isfinite().all()):
-        raise LaminarError("planned actions and weights must be finite")
+    _check(policy, planned, weights, len(start))
     planned = planned[:, : spec.chunk].to(inner.device)
     held = planned[:, -1:].expand(-1, spec.chunk - planned.shape[1], -1)
     target = inner.normalized(torch.cat([planned, held], dim=1))
@@ -133,3 +124,16 @@ def continued(
     with torch.no_grad():
         chunk = inner.decode(inner.encode(windows), start, steps, generator, guide=guide)
         return torch.lerp(chunk, inner.to_raw(target), mask)
+
+
+def _check(policy: PolicyModule, planned: Tensor, weights: Tensor, batch: int) -> None:
+    """Refuse what `continued` cannot go on from, naming both shapes."""
+    chunk, width = policy.spec.chunk, policy.spec.action_dim
+    if planned.ndim != 3 or len(planned) != batch or not planned.shape[1] or planned.shape[2] != width:
+        raise LaminarError(
+            f"planned actions have shape {tuple(planned.shape)}, expected ({batch}, 1 to {chunk}, {width})"
+        )
+    if weights.shape != (chunk,):
+        raise LaminarError(f"weights have shape {tuple(weights.shape)}, expected ({chunk},), one for each action")
+    if not (planned.isfinite().all() and weights.isfinite().all()):
+        raise LaminarError("planned actions and weights must be finite")
