@@ -41,7 +41,7 @@ def assert_no_failure(inputs: int, seed: int, keep: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_some_damaged_files(tmp_path: Path) -> None:
-    assert_no_failure(200, 1, tmp_path)
+    assert_no_failure(300, 1, tmp_path)
 
 
 @pytest.mark.slow

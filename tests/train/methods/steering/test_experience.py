@@ -143,8 +143,9 @@ def test_the_prior_fades(build: Any) -> None:
 def test_it_learns(build: Any, method: str, words: tuple[str, ...], gain: float) -> None:
     """The action is the reward, and the base's noise decides the action: it finds the noises that are worth most."""
     improver = build(
-        *words, "method.lr=0.01", "method.discount=0", "env.steps=200", method=method, arguments="limit=10"
-    )
+        *words, "method.lr=0.01", "method.discount=0", "method.actor_rate=1", "env.steps=200", method=method,
+        arguments="limit=10",
+    )  # fmt: skip
     first: float | None = None
     for step in range(improver.context.steps):
         improver.collect(step)

@@ -20,7 +20,7 @@ B = 6
 
 def config(**changed: Any) -> Config:
     critic = CriticConfig(width=8, depth=1, activation="tanh", layer_norm=True)
-    return Config(critic=critic, actor=NoiseActorConfig(width=8, depth=1), **changed)
+    return Config(critic=critic, actor=NoiseActorConfig(width=8, depth=1), **({"actor_rate": 1.0} | changed))
 
 
 @pytest.fixture
@@ -155,7 +155,8 @@ def test_the_target_is_of_the_better_of_edited_and_unedited(agent_of: Callable[.
 @pytest.mark.parametrize("pessimism", [0.0, 0.5, 1.0])
 def test_pessimism_is_deviations_below_the_mean(base: GenerativePolicy, heads: int, pessimism: float) -> None:
     critic = CriticConfig(width=8, depth=1, heads=heads)
-    agent = Agent(base, Config(critic=critic, actor=NoiseActorConfig(width=8, depth=1), pessimism=pessimism))
+    config = Config(critic=critic, actor=NoiseActorConfig(width=8, depth=1), pessimism=pessimism, actor_rate=1.0)
+    agent = Agent(base, config)
     q = torch.randn(heads, 7, generator=torch.Generator().manual_seed(0))
     found, values = agent.judged(q), q.double().numpy()
     torch.testing.assert_close(

@@ -93,7 +93,7 @@ def test_the_average_acts_and_is_saved(build: Any) -> None:
     assert not torch.equal(agent.actor.head.weight, agent.steered.noise_actor.head.weight)
     assert "actor" in improver.state()
     assert "slow_actor" not in improver.state(), "the product has it"
-    alone = build("method.actor_start=0")
+    alone = build("method.actor_rate=1", "method.actor_start=0")
     assert alone.agent.actor is alone.agent.steered.noise_actor
     assert "actor" not in alone.state()
 
