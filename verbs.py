@@ -190,7 +190,7 @@ def serve(words: list[str]) -> None:
 
     config = compose("serve", words)
     _need(config.policy.path, "serve", "policy.path=FOLDER")
-    from .deploy.command import serve as run
+    from .deploy.serve import serve as run
 
     run(config, {word.partition("=")[0] for word in words})
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 from http import HTTPStatus
 
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from ..errors import LaminarError
+
+TOKEN = "LAMINAR_TOKEN"  # environment variable
+
+
+def token_of(given: str | None) -> str | None:
+    """Return the token that was given, or else that of the environment; None where there is neither."""
+    return given or os.environ.get(TOKEN)
 
 
 def check_address(host: str, port: int, token: str | None) -> None:

@@ -5,7 +5,6 @@ What is evaluated or improved in a simulator is on a robot, then, by the same wo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Types
 from ..data.robots.reading import load_robot
 from ..errors import LaminarError
-from .command import TOKEN
+from .access import token_of
 from .commands import limits_of
 from .controller import Controller, watchdogs_of
 from .episodes import come_to_rest
@@ -102,7 +101,7 @@ class RobotEnv(gymnasium.Env[dict[str, Array], Array]):
         self.action_space = spaces.Box(low, high, dtype=np.float32)
         types = Types()
         self._transport = TRANSPORTS.module(transport).opened(
-            types, url, self.robot.dialect, token or os.environ.get(TOKEN), _CONNECT_WITHIN
+            types, url, self.robot.dialect, token_of(token), _CONNECT_WITHIN
         )
         try:
             self._assemble(types, max_seconds)

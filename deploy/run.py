@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Generator
@@ -24,8 +23,8 @@ from ..policies.acting import Actor
 from ..policies.runtimes.accelerate import accelerate
 from ..policies.runtimes.pace import resolve_steps
 from ..progress import tell
+from .access import token_of
 from .client import PolicyClient
-from .command import TOKEN
 from .config import DeployConfig
 from .controller import Controller, watchdogs_of
 from .episodes import Episode, run_episode
@@ -63,7 +62,7 @@ def deploy(config: DeployConfig) -> None:
     robot, types = load_robot(config.robot).fitting(policy.spec), Types()
     with terminated_as_interrupted(), ExitStack() as stack:
         transport = TRANSPORTS.module(config.transport).opened(
-            types, config.url, robot.dialect, _token(config), _CONNECT_WITHIN
+            types, config.url, robot.dialect, token_of(config.token), _CONNECT_WITHIN
         )
         stack.callback(transport.close)
         recorder = None
@@ -172,7 +171,7 @@ def opened(config: DeployConfig) -> Policy:
             raise LaminarError(
                 "merge=realtime goes between the steps of a policy, and a server's has none; give its folder"
             )
-        return _executing(PolicyClient(path, token=_token(config)), config.execute)
+        return _executing(PolicyClient(path, token=token_of(config.token)), config.execute)
     policy = _executing(load_policy(path), config.execute)
     if config.merge == "realtime":
         return policy
@@ -203,7 +202,3 @@ def _warm_up(planner: Planner, actor: Actor) -> None:
         planner.take()
     actor.reset()
     planner.forget()
-
-
-def _token(config: DeployConfig) -> str | None:
-    return config.token or os.environ.get(TOKEN)

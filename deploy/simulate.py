@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Generator
@@ -16,7 +15,7 @@ from ..envs.make import make_env
 from ..errors import LaminarError
 from ..eval.rollouts.video import Recorder
 from ..progress import tell
-from .command import TOKEN
+from .access import token_of
 from .config import SimulateConfig
 from .rosbridge.gateway import Gateway
 from .simulated import SimulatedRobot
@@ -52,7 +51,7 @@ def simulate(config: SimulateConfig) -> None:
 
 def _offered(stack: ExitStack, config: SimulateConfig, robot: Robot, types: Types) -> tuple[Transport, str]:
     """Return the robot's side of a transport, which ends with `stack`, and where the other side finds it."""
-    token = config.token or os.environ.get(TOKEN)
+    token = token_of(config.token)
     if config.transport != "rosbridge":
         opened = TRANSPORTS.module(config.transport).opened(types, config.url, robot.dialect, token, _CONNECT_WITHIN)
         stack.callback(opened.close)

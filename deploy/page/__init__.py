@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from ...errors import LaminarError
 from ...progress import tell
+from ..background import begun
 from ..buttons import press
 from .admission import admit
 from .pictures import Pictures
@@ -65,21 +66,7 @@ class Page:
         Raises:
             LaminarError: the port cannot be listened at.
         """
-        listening, failed = threading.Event(), list[BaseException]()
-
-        def run() -> None:
-            try:
-                asyncio.run(self._run(listening))
-            except LaminarError as error:
-                failed.append(error)
-            finally:
-                listening.set()
-
-        self._thread = threading.Thread(target=run, name="status page", daemon=True)
-        self._thread.start()
-        listening.wait()
-        if failed:
-            raise failed[0]
+        self._thread = begun("status page", lambda ready: asyncio.run(self._run(ready)))
         self._watched.operator.person.present = True
         tell(f"status page at {self.url}")
         return self
@@ -94,7 +81,7 @@ class Page:
         if self._thread is not None:
             self._thread.join()
 
-    async def _run(self, listening: threading.Event) -> None:
+    async def _run(self, ready: Callable[[], None]) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
         try:
@@ -111,7 +98,7 @@ class Page:
             ) as server:
                 self.url = f"http://{_HOST}:{next(iter(server.sockets)).getsockname()[1]}"
                 watching = [asyncio.create_task(one) for one in (self._watch(), self._look())]
-                listening.set()
+                ready()
                 await stop.wait()
                 for task in watching:
                     task.cancel()

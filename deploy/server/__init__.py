@@ -27,6 +27,7 @@ from ...errors import LaminarError
 from ...policies.policy import Policy
 from ...version import __version__
 from ..access import address, admit, check_address
+from ..background import begun
 from ..wire import PROTOCOL, pack
 from .batching import Batching
 from .session import Session
@@ -138,22 +139,7 @@ class PolicyServer:
         Raises:
             LaminarError: as `run`.
         """
-        listening = threading.Event()
-        failed: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                self.run(lambda url: listening.set())
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                listening.set()
-
-        self._thread = threading.Thread(target=run, name="policy server", daemon=True)
-        self._thread.start()
-        listening.wait()
-        if failed:
-            raise failed[0]
+        self._thread = begun("policy server", lambda ready: self.run(lambda url: ready()))
         return self
 
     def __exit__(

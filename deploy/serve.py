@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from ..eval.guidance import acting_told, refuse_unused
@@ -12,10 +10,9 @@ from ..policies.guided import guide
 from ..policies.runtimes.accelerate import accelerate
 from ..policies.runtimes.pace import resolve_steps
 from ..progress import tell
+from .access import token_of
 from .config import ServeConfig
 from .server import PolicyServer
-
-TOKEN = "LAMINAR_TOKEN"  # environment variable
 
 
 def serve(config: ServeConfig, given: set[str]) -> None:
@@ -30,7 +27,7 @@ def serve(config: ServeConfig, given: set[str]) -> None:
     """
     torch.set_num_threads(config.threads)
     policy = opened(config, given)
-    token = config.token or os.environ.get(TOKEN)
+    token = token_of(config.token)
     server = PolicyServer(policy, config.host, config.port, token, config.batch, config.seed)
     server.run(lambda url: tell(f"serving {config.policy.path} at {url}; Ctrl-C ends it"))
 
