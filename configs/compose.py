@@ -200,7 +200,8 @@ def _split(verb: str, word: str, after: str | None) -> tuple[str, str]:
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
     if not equals or key.startswith("-"):
         raise no_setting(verb, word, after)
-    return ("init.path" if (verb, key) == ("train", "init") else key), text  # the path is one of a start's settings
+    short = {"init": "init.path", "world": "world.path"} if verb == "train" else {}  # a path is one of several settings
+    return short.get(key, key), text
 
 
 def _grammatical(word: str) -> str:

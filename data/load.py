@@ -47,6 +47,13 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
     return parts[0] if len(parts) == 1 else Episodes.concatenate(parts)
 
 
+def chosen_in(path: str | Path | Sequence[str | Path]) -> set[str]:
+    """Return what a `Selection` can choose in all of the files, by name, beside observations."""
+    if isinstance(path, str | Path):
+        return set(getattr(find_format(existing_file(path)), "SELECTS", ()))
+    return set.intersection(*(chosen_in(one) for one in path)) if path else set()
+
+
 def existing_file(path: str | Path) -> Path:
     """Return the path of a readable, non-empty file (or of a dataset folder); what is no path may be a data set's name.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..envs.config import EnvConfig
 from ..settings import choice, names, number, path, paths, seed_number
+from ..world_models.dreams import DreamConfig
 
 
 @dataclass
@@ -84,6 +85,7 @@ class TrainConfig:
     network: Any = None  # what learns; network=NAME chooses it
     method: Any = None  # what it learns from; method=NAME chooses it
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    world: DreamConfig = field(default_factory=DreamConfig)  # what a method that acts does so in, if not in env
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: int = number(30_000, least=1)  # updates in all
     init: InitConfig = field(default_factory=InitConfig)  # saved policy to start from

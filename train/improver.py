@@ -22,6 +22,7 @@ from .update.group import Group
 from .update.learner import Learner
 from .update.program import Experience, Feed, Metrics, State, UpdateProgram, check_names
 from .update.runners import Runner, runner
+from .validation import Validation
 
 
 @dataclass
@@ -56,6 +57,28 @@ class Product(Protocol):
         ...
 
 
+class HeldOut(Protocol):
+    """What a run measures on the episodes that it holds out."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the figure that tells which checkpoint is the best: an error."""
+        ...
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """Names of the figures that are told on the terminal."""
+        ...
+
+    def remarks(self, recorded: Episodes) -> list[str]:
+        """Return what a reader of the figures must know; `recorded` are all episodes of the run."""
+        ...
+
+    def measure(self, product: nn.Module) -> dict[str, float]:
+        """Return figures by the names that they have in the logs, all of which begin with "validation/"."""
+        ...
+
+
 class Improver(ABC):
     """One training method, in a module of `train/methods/` beside its `Config` dataclass, whose `name` selects it.
 
@@ -66,6 +89,8 @@ class Improver(ABC):
     Attributes:
         acts: whether the method collects experience in a world.
         freezes: whether the policy that it starts from is called and stays as it is.
+        improves_policy: whether there is a policy that it starts from; what is made otherwise is none.
+        holds_out: share of the episodes that nothing is learned from where data.validation does not say.
         renamed: names in saved states of earlier versions -> today's.
         program: the update as a function of tensors; None for a method that learns in another way.
         replay: experience that grows, which is saved beside the state; None where all was recorded before.
@@ -75,6 +100,8 @@ class Improver(ABC):
 
     acts: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
+    improves_policy: ClassVar[bool] = True
+    holds_out: ClassVar[float] = 0.0
     renamed: ClassVar[Mapping[str, str]] = {}
     program: UpdateProgram | None = None
     replay: Replay | None = None
@@ -82,11 +109,11 @@ class Improver(ABC):
     actor: Actor | None = None
 
     @abstractmethod
-    def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Any, context: Context) -> None:
+    def __init__(self, policy: PolicyModule | None, recorded: Episodes | None, config: Any, context: Context) -> None:
         """Take over the policy and put the data on the device.
 
         Args:
-            policy: that is to become better.
+            policy: that is to become better; None for a method that does not start from one.
             recorded: demonstrations or logs; None where the run has none.
             config: the method's own settings.
             context: of the run.
@@ -96,6 +123,19 @@ class Improver(ABC):
     def updates(cls, config: Any, env_steps: int) -> int:
         """Return how many updates belong to so many control steps of a method that acts."""
         raise NotImplementedError(f"{cls.__name__} says not how many updates a control step has")
+
+    def held_out(self, episodes: Episodes, learned: Episodes, method: str) -> HeldOut:
+        """Return what is measured on held-out episodes.
+
+        Args:
+            episodes: those that nothing is learned from.
+            learned: the others.
+            method: its name, for messages.
+
+        Raises:
+            LaminarError: there is nothing that could be.
+        """
+        return Validation(episodes, self.product(), method)
 
     @abstractmethod
     def product(self) -> nn.Module:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ...eval.results.run_record import ACTION_ERROR
 from ...eval.results.scores import Interval
 from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ..config import TrainConfig
 from .checkpoint import Best, read_best
 from .data_record import DataRecord
-from .validation import LOSS
 
 
 def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: list[Path], step: int) -> list[str]:
@@ -71,15 +69,16 @@ def evaluated(step: int, figures: Mapping[str, Interval | None], metric: str, ep
     return f"update {step}: {', '.join(told)}; {_so_far(step, best)}"
 
 
-def validated(step: int, row: Mapping[str, float], best: Best | None) -> str:
+def validated(step: int, row: Mapping[str, float], shown: Sequence[str], best: Best | None) -> str:
     """Return the line of what was measured on held-out episodes.
 
     Args:
         step: updates done.
         row: figures by their names in the logs.
+        shown: those that are told, if they are there.
         best: see `evaluated`; None where an environment chooses it.
     """
-    told = [f"{_plain(name)} {row[name]:.4g}" for name in (ACTION_ERROR, LOSS) if name in row]
+    told = [f"{_plain(name)} {row[name]:.4g}" for name in shown if name in row]
     return f"update {step}: {', '.join(told)}{'' if best is None else f'; {_so_far(step, best)}'}"
 
 

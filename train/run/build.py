@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from ...data.episodes import Episodes
-from ...data.load import Selection, load_episodes
+from ...data.load import Selection, chosen_in, load_episodes
 from ...data.spec import Spec
 from ...envs.fitting import fit_env, training_remarks
+from ...envs.ids import split_id
 from ...envs.slots import Slots
 from ...envs.workers import WorkerSlots
 from ...envs.world import World
@@ -20,6 +21,8 @@ from ...errors import LaminarError
 from ...eval.rollouts.episodes import check_ends
 from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
+from ...world_models.dreams import open_dreams
+from ...world_models.imagination import Imagination
 from ..config import TrainConfig, TrainEnvConfig
 from ..improver import Context, Improver
 from ..methods import METHODS
@@ -77,7 +80,10 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    selection = Selection(data.observation, data.action, data.instruction, data.filter, data.robot)
+    instruction = data.instruction
+    if config.world.path is not None and instruction is None and "instruction" in chosen_in(data.path):
+        instruction = "task"  # dreams begin at annotated windows
+    selection = Selection(data.observation, data.action, instruction, data.filter, data.robot)
     return load_episodes(data.path, selection)
 
 
@@ -105,7 +111,8 @@ def build_improver(
     # Weight initialization is the one use of the global generator; all else draws from an explicit one.
     with _GLOBAL_GENERATOR:
         torch.manual_seed(config.seed)
-        policy = starting_policy(config, recorded, given)
+        dreams = config.world.path is not None  # they take the recordings, and the method has what it dreams
+        policy = starting_policy(config, None if dreams else recorded, given) if method.improves_policy else None
         context = Context(
             steps=config.steps,
             seed=config.seed,
@@ -114,10 +121,10 @@ def build_improver(
             group=group,
             short_episodes=config.data.short_episodes,
             init=config.init.path,
-            world=_world(config, policy.spec) if method.acts else None,
+            world=_world(config, policy.spec, recorded) if method.acts and policy is not None else None,
             like=like,
         )
-        return method(policy, recorded, config.method, context)
+        return method(policy, None if dreams else recorded, config.method, context)
 
 
 def _named(config: TrainConfig) -> str:
@@ -130,6 +137,10 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
     for setting in () if method.acts else ("steps", "slots", "processes"):
         if getattr(config.env, setting) != getattr(default, setting):
             raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
+    if config.world.path is not None and not method.acts:
+        raise LaminarError(
+            f"world={config.world.path} is for methods that act, and method={name} does not; leave it out"
+        )
     if method.acts and group.size > 1:
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
     if method.freezes and config.init.normalizer != "keep":
@@ -139,13 +150,24 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
         )
 
 
-def _world(config: TrainConfig, wanted: Spec) -> World:
+def _world(config: TrainConfig, wanted: Spec, recorded: Episodes | None) -> World:
     env = config.env
+    if config.world.path is not None:
+        task = config.world.task or (split_id(env.id)[1].get("task") if env.id else None)
+        device = torch.device(config.runtime.device)
+        return open_dreams(config.world, recorded, wanted, task, config.seed, device, config.runtime.compiled)
     if env.id is None:
-        raise LaminarError(f"method={_named(config)} acts while it learns: give env.id=ENVIRONMENT")
+        raise LaminarError(
+            f"method={_named(config)} acts while it learns: give env.id=ENVIRONMENT, or world=WORLD to act in a dream"
+        )
     if env.processes:
         return WorkerSlots(env.id, wanted, env.slots, env.processes)
     return Slots(env.id, wanted, env.slots)
+
+
+def world_remarks(improver: Improver) -> list[str]:
+    """Return what is worth knowing about the dreams that a method acts in, one line each."""
+    return improver.world.remarks if isinstance(improver.world, Imagination) else []
 
 
 def check_environment(config: TrainConfig, product: nn.Module, recorded: Episodes | None) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from ...errors import LaminarError
-from ...eval.results.run_record import ACTION_ERROR
 from ...policies import generative
 from ...policies.load import load_weights
 from ...policies.module import PolicyModule
@@ -30,12 +29,13 @@ from ...policies.storage import (
     write_json,
     write_tensors,
 )
-from ..improver import Improver
+from ..improver import Improver, Product
 from ..update.program import check_names
 from .data_record import DATA, RECORD
 
 BEST = "best"
 STATE, REPLAY, ACTOR, WORLD = (f"{name}.safetensors" for name in ("train", "replay", "actor", "world"))
+ERRORS = "validation/"  # in front of what is measured on held-out episodes
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
@@ -131,7 +131,7 @@ def drop_after(run: Path, step: int) -> None:
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation of a run so far, by one metric: of an environment, or the error on held-out episodes."""
+    """The best evaluation of a run so far, by one metric: of an environment, or an error on held-out episodes."""
 
     step: int
     metric: str
@@ -139,7 +139,7 @@ class Best:
 
     def beats(self, other: Best) -> bool:
         """Tell whether this one is better than another; of errors the lower is."""
-        return self.value < other.value if self.metric == ACTION_ERROR else self.value > other.value
+        return self.value < other.value if self.metric.startswith(ERRORS) else self.value > other.value
 
 
 def read_best(run: Path) -> Best | None:
@@ -157,14 +157,14 @@ def read_best(run: Path) -> Best | None:
         return Best(**read_json(folder / "best.json"))
 
 
-def save_best(run: Path, policy: PolicyModule, best: Best) -> None:
+def save_best(run: Path, product: Product, best: Best) -> None:
     """Replace RUN/best, a policy folder with best.json; chosen by evaluation, so its score is an optimistic one.
 
     Raises:
         LaminarError: the disk is full; the best so far is untouched.
     """
     with replacing(run / BEST) as temporary:
-        policy.write(temporary)
+        product.write(temporary)
         write_json(temporary / "best.json", asdict(best))
 
 

@@ -34,20 +34,28 @@ from ...eval.results.findings import Starts
 from ...policies.module import PolicyModule
 from ...progress import Meter, meter, tell
 from ..config import TrainConfig
+from ..methods import METHODS
 from ..start import GIVEN
 from ..update.group import Group, join, leave
 from ..update.runners import Runner, float32_products, matmul_precision, runner
 from ..update.stacked import rows as rows_of
 from ..update.stacked import stacked
 from .account import opening
-from .build import build_improver, check_environment, load_recorded, one_a_seed, with_settings_of_init, with_updates
+from .build import (
+    build_improver,
+    check_environment,
+    load_recorded,
+    one_a_seed,
+    with_settings_of_init,
+    with_updates,
+    world_remarks,
+)
 from .checkpoint import newest_common
 from .checks import check_settings
 from .data_record import record_of
 from .forecast import Forecast
 from .logs import Means
 from .seed_run import SeedRun
-from .validation import Validation
 
 
 def train(config: TrainConfig, given: PolicyModule | None = None) -> Path:
@@ -90,16 +98,22 @@ class _Run:
         configs = one_a_seed(with_settings_of_init(config, given))
         self.seeds = [SeedRun(one, group.size, name) for one, name in zip(configs, names, strict=True)]
         recorded = load_recorded(config)
-        out = [] if recorded is None else held_out(recorded, config.data.validation)
+        method = METHODS.member_class(config.method.name)
+        out = [] if recorded is None else held_out(recorded, config.data.validation or method.holds_out)
         learned, tested = split(recorded, out) if recorded is not None and out else (recorded, None)
         for seed in self.seeds:
             like = self.seeds[0].improver if seed is not self.seeds[0] else None
             seed.improver = build_improver(seed.config, learned, group, like, given)
         product = self.seeds[0].improver.product()
-        self.validation = None if tested is None else Validation(tested, product, config.method.name)
+        self.validation = (
+            None
+            if tested is None or learned is None
+            else self.seeds[0].improver.held_out(tested, learned, config.method.name)
+        )
         further = check_environment(config, product, recorded)
         if recorded is not None and self.validation is not None:
             further += self.validation.remarks(recorded)
+        further += world_remarks(self.seeds[0].improver)
         self.data = record_of(config, recorded, product, further, out)
         for seed in self.seeds:
             seed.take(self.data)

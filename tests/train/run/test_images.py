@@ -27,7 +27,7 @@ from laminar.train.methods.bc import BehaviorCloning, Config
 from laminar.train.methods.q_learning import Config as QConfig
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.run.trainer import train
-from laminar.train.run.validation import Validation
+from laminar.train.validation import Validation
 
 Build = Callable[[Episodes], Any]
 

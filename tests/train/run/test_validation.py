@@ -26,7 +26,7 @@ from laminar.policies.generative import generative
 from laminar.policies.storage import checkpoints
 from laminar.train.run.checkpoint import Best
 from laminar.train.run.logs import read_rows
-from laminar.train.run.validation import Validation
+from laminar.train.validation import Validation
 
 ERROR, LOSS = "validation/action_error", "validation/loss"
 SHARE = "data.validation=0.25"  # of four episodes one

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ...data.episodes import Episodes
-from ...errors import LaminarError
-from ...eval.replay.errors import Errors, RecordedWindows, action_range, predict, width_of
-from ...eval.results.run_record import ACTION_ERROR
-from ...policies.generative import GenerativePolicy, generative_in
-from ...policies.module import PolicyModule
+from ..data.episodes import Episodes
+from ..errors import LaminarError
+from ..eval.replay.errors import Errors, RecordedWindows, action_range, predict, width_of
+from ..eval.results.run_record import ACTION_ERROR
+from ..policies.generative import GenerativePolicy, generative_in
+from ..policies.module import PolicyModule
 
 WINDOWS = 1024  # at most; a measurement costs about as much as this many samples
 RMSE = "validation/action_rmse"
@@ -23,7 +23,10 @@ _SEED = 0
 
 
 class Validation:
-    """Held-out windows on the device, and what is measured there."""
+    """Held-out windows on the device, and what is measured there: `improver.HeldOut` of a policy."""
+
+    metric = ACTION_ERROR
+    shown = (ACTION_ERROR, LOSS)
 
     def __init__(self, held_out: Episodes, product: nn.Module, method: str) -> None:
         """Pack the episodes.
@@ -64,7 +67,7 @@ class Validation:
             )
         return found
 
-    def measure(self, policy: PolicyModule) -> dict[str, float]:
+    def measure(self, product: nn.Module) -> dict[str, float]:
         """Return the figures by the names that they have in the logs.
 
         "validation/loss" is the policy's own objective, the one that cloning minimizes, where it has one that data
@@ -72,6 +75,8 @@ class Validation:
         the mean squared error of single actions, over all dimensions, as a share of the action's range in the training
         data; with "/NAME" behind them those of each dimension, raw units. `laminar replay` gives the same figures.
         """
+        assert isinstance(product, PolicyModule)  # checked when the episodes were packed
+        policy = product
         found = predict(policy, self._windows, seed=_SEED)
         errors = Errors.of(found.sampled, found.recorded, found.mask, self._windows.episode)
         row: dict[str, float] = {}

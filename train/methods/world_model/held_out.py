@@ -1,0 +1,49 @@
+"""What a run measures of its world model on episodes that it does not learn from: errors without seeing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from ....data.episodes import Episodes
+from ....world_models.model import WorldModel
+from ....world_models.open_loop import HORIZON, OpenLoop
+
+ERROR = "validation/open_loop_error"
+"""Root of the mean squared error over the steps ahead and all numbers, each in its own deviations."""
+
+
+class OpenLoopValidation:
+    """`improver.HeldOut` of a world model."""
+
+    metric = ERROR
+    shown: Sequence[str] = (ERROR, f"{ERROR}/persistence", f"{ERROR}/ridge")
+
+    def __init__(self, held_out: Episodes, learned: Episodes, model: WorldModel) -> None:
+        """Pack the episodes."""
+        self._open_loop = OpenLoop(held_out, learned, model)
+        self._held_out = (held_out.num_episodes, len(held_out))
+
+    def remarks(self, recorded: Episodes) -> list[str]:
+        """Return what a reader of the figures must know."""
+        episodes, steps = self._held_out
+        return [
+            f"{episodes} of {recorded.num_episodes} episodes, {steps} of {len(recorded)} steps, are held out; "
+            f"{len(self._open_loop.windows)} windows of theirs are imagined {HORIZON} steps ahead"
+        ]
+
+    def measure(self, product: nn.Module) -> dict[str, float]:
+        """Return the figures: in all, by number of an observation, and of events."""
+        assert isinstance(product, WorldModel)  # what this method makes
+        found = self._open_loop.measure(product)
+        row = {ERROR: found.relative("model")}
+        row |= {f"{ERROR}/{name}": found.relative(name) for name in ("persistence", "ridge")}
+        for name, value in zip(found.labels, found.rmse("model"), strict=True):
+            row[f"validation/open_loop/{name}"] = float(value)
+        for name, event in zip(found.labels, found.events, strict=True):
+            for what, value in (("precision", event.precision), ("recall", event.recall)):
+                if math.isfinite(value):
+                    row[f"validation/event_{what}/{name}"] = value
+        return row

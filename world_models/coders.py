@@ -1,0 +1,138 @@
+"""Between observations and latents: encoders of what is seen, and heads that predict it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.spec import Feature
+from .rssm import Dense
+from .values import Values
+
+SIDE = 64  # pixels that pictures are brought to, as in DiWA
+_DEPTH = 32  # channels of the first layer of pictures
+
+
+def is_picture(feature: Feature) -> bool:
+    """Tell color pictures (H, W, C) of bytes from vectors."""
+    return len(feature.shape) == 3 and feature.dtype == "uint8"
+
+
+class Encoder(nn.Module):
+    """{key: vectors (..., seen) or pictures (..., 64, 64, C)} -> (..., output_dim)."""
+
+    def __init__(self, values: Mapping[str, Values], pictures: Mapping[str, Feature], hidden: int) -> None:
+        """Build for vectors and pictures by their keys."""
+        super().__init__()
+        self.vectors, self.pictures = list(values), list(pictures)
+        width = sum(one.seen for one in values.values())
+        self.vector = nn.Sequential(Dense(width, hidden), Dense(hidden, hidden)) if width else None
+        self.picture = nn.ModuleList(PictureEncoder(feature.shape[2]) for feature in pictures.values())
+        self.output_dim = hidden * bool(width) + sum(PictureEncoder.output_dim for _ in pictures)
+
+    def forward(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Encode; leading axes stay."""
+        parts: list[Tensor] = []
+        if self.vector is not None:
+            parts.append(self.vector(torch.cat([seen[key] for key in self.vectors], dim=-1)))
+        parts += [encode(seen[key]) for key, encode in zip(self.pictures, self.picture, strict=True)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+class PictureEncoder(nn.Module):
+    """Four convolutions of stride 2 (Hafner et al. 2021): (..., 64, 64, C) in [-0.5, 0.5] -> (..., output_dim)."""
+
+    output_dim = 8 * _DEPTH * 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = [channels, *(_DEPTH * 2**n for n in range(4))]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Conv2d(inputs, outputs, 4, stride=2), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Encode; leading axes stay."""
+        flat = picture.flatten(0, -4).movedim(-1, 1)
+        return self.layers(flat).flatten(1).unflatten(0, picture.shape[:-3])
+
+
+class Decoder(nn.Module):
+    """Features (..., F) -> {key: means of vectors (..., seen) or of pictures (..., 64, 64, C)}."""
+
+    def __init__(
+        self, features: int, values: Mapping[str, Values], pictures: Mapping[str, Feature], hidden: int
+    ) -> None:
+        """Build for vectors and pictures by their keys."""
+        super().__init__()
+        self.vectors, self.pictures = list(values), list(pictures)
+        self.widths = [one.seen for one in values.values()]
+        trunk = [Dense(features, hidden), Dense(hidden, hidden), nn.Linear(hidden, sum(self.widths))]
+        self.vector = nn.Sequential(*trunk) if self.widths else None
+        self.picture = nn.ModuleList(PictureDecoder(features, feature.shape[2]) for feature in pictures.values())
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Predict."""
+        found: dict[str, Tensor] = {}
+        if self.vector is not None:
+            pieces = self.vector(features).split(self.widths, dim=-1)
+            found |= dict(zip(self.vectors, pieces, strict=True))
+        return found | {key: decode(features) for key, decode in zip(self.pictures, self.picture, strict=True)}
+
+
+class PictureDecoder(nn.Module):
+    """Four transposed convolutions (Hafner et al. 2021): (..., F) -> (..., 64, 64, C)."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.start = nn.Linear(features, 32 * _DEPTH)
+        widths, kernels = [32 * _DEPTH, 4 * _DEPTH, 2 * _DEPTH, _DEPTH, channels], [5, 5, 6, 6]
+        layers: list[nn.Module] = []
+        for (inputs, outputs), kernel in zip(pairwise(widths), kernels, strict=True):
+            layers += [nn.ConvTranspose2d(inputs, outputs, kernel, stride=2), nn.SiLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Predict; leading axes stay."""
+        start = self.start(features.flatten(0, -2))[:, :, None, None]
+        return self.layers(start).movedim(1, -1).unflatten(0, features.shape[:-1])
+
+
+class Number(nn.Module):
+    """A head of one number: features (..., F) -> (...); a reward, or the logit of going on."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(Dense(features, hidden), nn.Linear(hidden, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Predict."""
+        return self.layers(features).squeeze(-1)
+
+
+def to_small(pixels: Tensor) -> Tensor:
+    """Map bytes (..., H, W, C) to (..., 64, 64, C) in [-0.5, 0.5], each pixel the mean of those that it covers."""
+    scaled = pixels.to(torch.float32) / 255 - 0.5
+    if pixels.shape[-3:-1] == (SIDE, SIDE):
+        return scaled
+    flat = scaled.flatten(0, -4).movedim(-1, 1)
+    return F.interpolate(flat, (SIDE, SIDE), mode="area").movedim(1, -1).unflatten(0, pixels.shape[:-3])
+
+
+def to_pixels(small: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Map predicted pictures (..., 64, 64, C) to bytes (..., *shape)."""
+    flat = small.flatten(0, -4).movedim(-1, 1)
+    if shape[:2] != (SIDE, SIDE):
+        flat = F.interpolate(flat, shape[:2], mode="bilinear", align_corners=False)
+    pixels = ((flat + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.movedim(1, -1).reshape(*small.shape[:-3], *shape)
+
+
+def squared_error(prediction: Tensor, target: Tensor, axes: int) -> Tensor:
+    """Half the squared error, summed over the last axes: - log N(target; prediction, 1) without its constant."""
+    return 0.5 * (prediction - target).square().sum(dim=tuple(range(-axes, 0)))

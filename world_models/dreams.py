@@ -1,0 +1,96 @@
+"""A saved world model and recordings of a skill -> dreams in which the skill can be improved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ..data.episodes import Episodes
+from ..data.spec import Spec
+from ..data.split import held_out, split
+from ..errors import LaminarError
+from ..settings import number, path
+from .imagination import Imagination
+from .loading import load_world
+from .model import WorldModel
+from .skill import INSTRUCTION, of_skill
+from .starts import labelled, starts
+from .success import Scores, Success, SuccessConfig, learn, scores
+
+
+@dataclass
+class DreamConfig:
+    """A world model in place of the simulator; `world=PATH` for short."""
+
+    path: str | None = path()  # run or checkpoint of method=world_model; null acts in the simulator
+    task: str | None = None  # skill of play that is dreamed of; null is that of task=
+    slots: int = number(128, least=1)  # dreams side by side
+    horizon: int = number(120, least=1)  # control steps after which a dream is cut off
+    success: SuccessConfig = field(default_factory=SuccessConfig)  # the classifier that ends them
+
+
+def open_dreams(
+    config: DreamConfig,
+    recorded: Episodes | None,
+    wanted: Spec,
+    task: str | None,
+    seed: int,
+    device: torch.device,
+    compiled: bool = False,
+) -> Imagination:
+    """Open a world model, learn what a success is, and find moments to begin at.
+
+    Args:
+        config: of the dreams.
+        recorded: play in annotated windows, or demonstrations.
+        wanted: what the policy sees and does.
+        task: name of the skill.
+        seed: of all that is drawn.
+        device: where dreams are computed.
+        compiled: compile what becomes of a chunk.
+
+    Raises:
+        LaminarError: whatever does not fit together.
+    """
+    assert config.path is not None  # else nobody dreams
+    model = load_world(config.path).to(device)
+    wanted.check_compatible(model.spec, "the policy", f"the world model of world={config.path}")
+    if recorded is None:
+        raise LaminarError("dreams begin at recorded moments: give data.path=PLAY")
+    model.spec.check_compatible(_without_instruction(recorded.spec), f"world={config.path}", recorded.source)
+    generator = torch.Generator(device).manual_seed(seed)
+    skill = of_skill(recorded, task)
+    success, found = (None, {}) if model.rewards else _success(model, skill, config.success, generator)
+    begin = starts(model, skill, config.success.margin, generator)
+    if success is not None:
+        begin = begin.kept(~success(begin.features))
+    world = Imagination(model, begin, success, config.slots, config.horizon, seed, compiled)
+    world.remarks = [f"dreams of {skill.num_episodes} recordings begin at {len(begin)} moments", *_told(found)]
+    return world
+
+
+def _success(
+    model: WorldModel, skill: Episodes, config: SuccessConfig, generator: torch.Generator
+) -> tuple[Success, dict[str, Scores]]:
+    """Learn the classifier on most of the recordings, and measure it on the others."""
+    if skill.num_episodes < 2:
+        raise LaminarError(f"{skill.source}: one recording of the skill is too few to learn what a success is from")
+    parts = split(skill, held_out(skill, config.held_out))
+    learned, tested = (labelled(model, part, config.margin, generator) for part in parts)
+    success = learn(learned, tested, config, generator)
+    sides = {"recorded": ~tested.imagined, "imagined": tested.imagined}
+    return success, {name: scores(success, tested.part(mask)) for name, mask in sides.items()}
+
+
+def _told(found: Mapping[str, Scores]) -> list[str]:
+    return [
+        f"what counts as success, on {name} latents of held-out recordings: precision {one.precision:.3f}, recall "
+        f"{one.recall:.3f}, calibration error {one.calibration_error:.3f}"
+        for name, one in found.items()
+    ]
+
+
+def _without_instruction(spec: Spec) -> Spec:
+    return replace(spec, observation={key: f for key, f in spec.observation.items() if key != INSTRUCTION})
