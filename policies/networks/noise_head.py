@@ -29,13 +29,12 @@ class NoiseHead(nn.Module):
     without it.
     """
 
-    def __init__(self, config: NoiseHeadConfig, condition_dim: int, n_times: int, noise_shape: tuple[int, int]) -> None:
+    def __init__(self, config: NoiseHeadConfig, condition_dim: int, noise_shape: tuple[int, int]) -> None:
         """Build the perceptron.
 
         Args:
             config: its settings.
             condition_dim: width of a flat condition.
-            n_times: numbers that tell a step, as the network has them.
             noise_shape: (H, A) of a chunk.
 
         Raises:
@@ -45,7 +44,7 @@ class NoiseHead(nn.Module):
         check(config, "noise_head")
         self.config, self.noise_shape = config, noise_shape
         layers: list[nn.Module] = []
-        inputs = condition_dim + n_times
+        inputs = condition_dim + 1
         for _ in range(config.depth):
             layers += [nn.Linear(inputs, config.width), nn.Tanh()]
             inputs = config.width
@@ -55,7 +54,7 @@ class NoiseHead(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, cond: Tensor, times: Tensor, high: Any) -> Tensor:
-        """Map conditions (B, h, D) and times (B, n_times) to deviations (B, H, A), at most `high`."""
+        """Map conditions (B, h, D) and times (B, 1) to deviations (B, H, A), at most `high`."""
         place = 0.5 + 0.5 * torch.tanh(self.last(self.layers(torch.cat([cond.flatten(1), times], dim=1))))
         low = math.log(self.config.low)
         span = (math.log(high) if isinstance(high, float) else high.log()) - low

@@ -158,7 +158,7 @@ def test_steps_that_there_are_not(make_policy: Make) -> None:
 
 def test_the_noise_head_stays_within_its_bounds() -> None:
     torch.manual_seed(0)
-    head = NoiseHead(NoiseHeadConfig(low=0.1, high=0.4), 6, 1, (4, 2))
+    head = NoiseHead(NoiseHeadConfig(low=0.1, high=0.4), 6, (4, 2))
     cond, times = torch.randn(50, 2, 3), torch.rand(50, 1)
     torch.testing.assert_close(head(cond, times, 0.4), torch.full((50, 4, 2), 0.2), msg="in the middle, in logarithms")
     with torch.no_grad():
