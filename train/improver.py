@@ -120,8 +120,18 @@ class Improver(ABC):
         """
 
     @classmethod
-    def updates(cls, config: Any, env_steps: int) -> int:
-        """Return how many updates belong to so many control steps of a method that acts."""
+    def updates(cls, config: Any, env_steps: int | None, slots: int, execute: int) -> int | None:
+        """Return how many updates belong to so many control steps of a method that acts.
+
+        Args:
+            config: the method's own settings.
+            env_steps: in all; None where none are given.
+            slots: environments that are stepped side by side.
+            execute: control steps of a chunk.
+
+        Returns:
+            The updates of the run; None where the settings do not tell.
+        """
         raise NotImplementedError(f"{cls.__name__} says not how many updates a control step has")
 
     def held_out(self, episodes: Episodes, learned: Episodes, method: str) -> HeldOut:

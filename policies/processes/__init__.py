@@ -188,6 +188,30 @@ class Process(nn.Module, ABC):
         """
         raise self._lacks("kernel", "choose policy=diffusion with policy.process.solver=ddpm, or policy=flow")
 
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `kernel` for rows at steps of their own, by one network call: the same numbers up to rounding.
+
+        Args:
+            network: as in `path`.
+            x: (B, H, A) states before the steps.
+            k: (B,) whole numbers of the steps; not checked, as that would wait for the device.
+            cond: (B, h, D).
+
+        Returns:
+            Means (B, H, A) and standard deviations (B, 1, 1).
+
+        Raises:
+            LaminarError: the process has no steps that stand alone.
+        """
+        raise self._lacks("kernels", "choose policy=meanflow, flow or diffusion")
+
+    def regression(self, network: Network, x: Tensor, cond: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return what the network says and what it should, (B, H, A) each: `objective` is their squared error.
+
+        Without the mean over samples and actions, for losses that weigh these.
+        """
+        raise self._lacks("regression", "choose policy=meanflow, flow or diffusion")
+
     def check_step(self, k: int) -> None:
         """Refuse a step that there is not.
 

@@ -58,6 +58,10 @@ class CTM(Process):
         straight = config.schedule in (None, "straight")
         self.schedule = None if straight else NoiseSchedule(str(config.schedule), config.levels)
         self.noise_path = (config.schedule or "straight", config.levels)
+        levels = pairwise(self._levels(even_times(config.steps)))
+        jumps = [(now.time, after.time, *self._factors(now, after)) for now, after in levels]
+        self.jump_table: Tensor  # (K, 5), see `kernels`; not saved: it follows from the configuration
+        self.register_buffer("jump_table", torch.tensor(jumps), persistent=False)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times t > u >= s on the grid k / times, (B, 1) each.
@@ -194,10 +198,21 @@ class CTM(Process):
     def _jump(self, network: Network, x: Tensor, now: Level, after: Level, cond: Tensor) -> Tensor:
         """G(x, now, after) (B, H, A) at levels that are known: numbers, not operations, multiplied out."""
         both = torch.cat([x.new_full((len(x), 1), now.time), x.new_full((len(x), 1), after.time)], dim=1)
+        inside, of_x, of_output = self._factors(now, after)
+        return of_x * x + of_output * network(inside * x, both, cond)
+
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the jumps k of `path`."""
+        row = self.jump_table.index_select(0, k)  # (B, 5)
+        inside, of_x, of_output = row[:, None, 2:].split(1, dim=2)
+        return of_x * x + of_output * network(inside * x, row[:, :2], cond), torch.zeros_like(inside)
+
+    def _factors(self, now: Level, after: Level) -> tuple[float, float, float]:
+        """Factors of a jump at levels that are known: of x in the network, and of x and the output in the sum."""
         inside, skip, outside = self._scales(now.alpha, now.sigma)
         ratio = after.sigma / now.sigma
         gain = after.alpha - ratio * now.alpha
-        return (ratio + gain * skip) * x + gain * outside * network(inside * x, both, cond)
+        return inside, ratio + gain * skip, gain * outside
 
     def _scales(self, alpha: Any, sigma: Any) -> tuple[Any, Any, Any]:
         """c_in, c_skip and c_out of g = c_skip x + c_out F(c_in x), of numbers or tensors (Karras et al. 2022)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +67,8 @@ class Diffusion(Process):
         # Made once, not in every sample; and a bad combination fails here, before training.
         self.levels = grid(self.schedule, config.steps, config.spacing)
         self.inner_draws = config.steps - 1 if config.solver == "ddpm" else 0  # the last step adds no noise
+        self.step_table: Tensor  # (K, 6), see `kernels`; not saved: it follows from the configuration
+        self.register_buffer("step_table", torch.tensor(self._steps()), persistent=False)
 
     def draw(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times (B, 1)."""
@@ -75,8 +79,13 @@ class Diffusion(Process):
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """The simple loss (Ho et al. 2020, eq. 14), for the noise, the data or v = alpha eps - sigma x."""
-        loss, metrics, _ = self._regress(network, x, cond, mask, draws)
-        return loss, metrics
+        loss = squared_error(*self.regression(network, x, cond, draws), mask).mean()
+        return loss, {"loss": loss.detach()}
+
+    def regression(self, network: Network, x: Tensor, cond: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return what the network says at x_t, and the noise, the data or v."""
+        output, target, *_ = self._regress(network, x, cond, draws)
+        return output, target
 
     def one_call(
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
@@ -86,13 +95,14 @@ class Diffusion(Process):
         In efficient diffusion policies (Kang et al. 2023) the critic judges this estimate, (x_t - sigma eps) / alpha,
         in place of a sample through the whole chain. Clipped if configured.
         """
-        loss, metrics, seen = self._regress(network, x, cond, mask, draws)
-        return loss, metrics, self._data(*seen)
+        output, target, x_t, alpha, sigma = self._regress(network, x, cond, draws)
+        loss = squared_error(output, target, mask).mean()
+        return loss, {"loss": loss.detach()}, self._data(output, x_t, alpha, sigma)
 
     def _regress(
-        self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
-    ) -> tuple[Tensor, Metrics, tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Return loss, metrics and what `_data` needs of the call."""
+        self, network: Network, x: Tensor, cond: Tensor, draws: Draws
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return output and target (B, H, A), and where the network was called: x_t, alpha and sigma (B, 1, 1)."""
         noise, t = draws
         alpha, sigma = self.schedule.alpha_sigma(t)  # (B, 1, 1)
         x_t = alpha * x + sigma * noise  # (B, H, A)
@@ -102,9 +112,7 @@ class Diffusion(Process):
             target = x
         else:
             target = alpha * noise - sigma * x
-        output = network(x_t, t, cond)  # (B, H, A)
-        loss = squared_error(output, target, mask).mean()
-        return loss, {"loss": loss.detach()}, (output, x_t, alpha, sigma)
+        return network(x_t, t, cond), target, x_t, alpha, sigma
 
     def path(
         self,
@@ -142,8 +150,31 @@ class Diffusion(Process):
         now, after, solver = self.levels[k], self.levels[k + 1], self.config.solver
         if solver != "ddpm" and solver not in STEPS:
             raise no_kernel(solver, ["ddpm", *STEPS])
-        data = self.predict_data(network, x, now, cond)
-        return solvers.ddpm_step(data, x, now, after) if solver == "ddpm" else (STEPS[solver](data, x, now, after), 0.0)
+        return self._step(self.predict_data(network, x, now, cond), x, now, after)
+
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `kernel` for rows at steps of their own; a mean is a sum of x and predicted data."""
+        if self.config.solver != "ddpm" and self.config.solver not in STEPS:
+            raise no_kernel(self.config.solver, ["ddpm", *STEPS])
+        time, alpha, sigma, of_x, of_data, std = self.step_table.index_select(0, k)[:, None].split(1, dim=2)
+        data = self._data(network(x, time[:, 0], cond), x, alpha, sigma)
+        return of_x * x + of_data * data, std
+
+    def _step(self, data: Any, x: Any, now: Level, after: Level) -> tuple[Any, float]:
+        """Mean and deviation of a step that stands alone, of tensors or numbers."""
+        if self.config.solver == "ddpm":
+            return solvers.ddpm_step(data, x, now, after)
+        return STEPS[self.config.solver](data, x, now, after), 0.0
+
+    def _steps(self) -> list[tuple[float, ...]]:
+        """Of each step that stands alone: its level, the weights of x and of the data in its mean, its deviation."""
+        if self.config.solver != "ddpm" and self.config.solver not in STEPS:
+            return [(0.0,) * 6]
+        found: list[tuple[float, ...]] = []
+        for now, after in pairwise(self.levels):
+            of_x, std = self._step(0.0, 1.0, now, after)
+            found.append((*now, of_x, self._step(1.0, 0.0, now, after)[0], std))
+        return found
 
     def fixed(self, calls: int) -> dict[str, Process]:
         """Return every solver with every spacing, named like "dpmpp_2m quadratic"."""

@@ -80,6 +80,10 @@ class Direct(Process):
         self.check_step(k)
         return self._action(network, self._start(x), cond), 0.0
 
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the action, the only step."""
+        return self._action(network, self._start(x), cond), x.new_zeros(len(x), 1, 1)
+
     def draw_pair(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A)."""
         return (torch.randn(x.shape, generator=generator, device=x.device),)

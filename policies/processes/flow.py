@@ -56,12 +56,15 @@ class Flow(Process):
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """E || v(x_t, t) - (eps - x) ||^2 (Lipman et al. 2023, eq. 23, in our time direction)."""
+        loss = squared_error(*self.regression(network, x, cond, draws), mask).mean()
+        return loss, {"loss": loss.detach()}
+
+    def regression(self, network: Network, x: Tensor, cond: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return v(x_t, t) and eps - x."""
         noise, t = draws
         t_ = t[:, :, None]  # (B, 1, 1)
         x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
-        velocity = noise - x  # (B, H, A)
-        loss = squared_error(network(x_t, t, cond), velocity, mask).mean()
-        return loss, {"loss": loss.detach()}
+        return network(x_t, t, cond), noise - x
 
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times (B, 1): E[x | x_t] = x_t - t v(x_t, t)."""
@@ -127,6 +130,13 @@ class Flow(Process):
             raise no_kernel(self.config.solver, ["euler"])
         now, after = even_times(self.config.steps)[k : k + 2]
         return solvers.euler_step(self._velocity(network, x, now, cond), x, now, after), 0.0
+
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Euler's steps k."""
+        if self.config.solver != "euler":
+            raise no_kernel(self.config.solver, ["euler"])
+        t = 1 - k.to(x.dtype)[:, None] / self.config.steps  # (B, 1)
+        return x - network(x, t, cond) / self.config.steps, torch.zeros_like(t)[:, :, None]
 
     def draw_pair(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Return noise (B, H, A) and times (B, 1); of one step where the only call is (Liu et al. 2023, sec. 2.2)."""

@@ -73,16 +73,18 @@ class MeanFlow(Process):
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics]:
         """E w || u(x_t, r, t) - sg(v - (t - r) du/dt) ||^2 (Geng et al. 2025, eq. 9-11)."""
-        noise, t, r = draws
-        t_ = t[:, :, None]  # (B, 1, 1)
-        x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
-        velocity = noise - x  # (B, H, A)
-        average = network(x_t, torch.cat([t, t - r], dim=1), cond)  # (B, H, A)
-        target = self._target(network, x_t, velocity, t, r, cond)
-        error = squared_error(average, target, mask)  # (B,)
+        error = squared_error(*self.regression(network, x, cond, draws), mask)  # (B,)
         weight = (error.detach() + 1e-3).pow(-self.config.adaptive_power)
         loss = (weight * error).mean()
         return loss, {"loss": loss.detach(), "squared_error": error.detach().mean()}
+
+    def regression(self, network: Network, x: Tensor, cond: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Return u(x_t, r, t) and sg(v - (t - r) du/dt)."""
+        noise, t, r = draws
+        t_ = t[:, :, None]  # (B, 1, 1)
+        x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
+        average = network(x_t, torch.cat([t, t - r], dim=1), cond)  # (B, H, A)
+        return average, self._target(network, x_t, noise - x, t, r, cond)
 
     @torch.no_grad()
     def _target(self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor) -> Tensor:
@@ -135,6 +137,12 @@ class MeanFlow(Process):
         self.check_step(k)
         t, r = even_times(self.config.steps)[k : k + 2]
         return self._jump(network, x, t, r, cond), 0.0
+
+    def kernels(self, network: Network, x: Tensor, k: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the jumps k of `path`."""
+        t = 1 - k.to(x.dtype)[:, None] / self.config.steps  # (B, 1)
+        both = torch.cat([t, torch.full_like(t, 1 / self.config.steps)], dim=1)
+        return x - network(x, both, cond) / self.config.steps, torch.zeros_like(t)[:, :, None]
 
     def _jump(self, network: Network, x: Tensor, t: float, r: float, cond: Tensor) -> Tensor:
         # Filled on the device: a tensor from a list would be a copy from the host, which cannot be captured.

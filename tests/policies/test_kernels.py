@@ -274,3 +274,38 @@ def test_who_makes_a_network_in_python_meets_the_same_bounds(name: str, settings
     sizes = {"horizon": 4, "action_dim": A, "history": 1, "condition_dim": D, "n_times": 1}
     with pytest.raises(LaminarError, match=message):
         NETWORKS.member_class(name)(NETWORKS.config_class(name)(**settings), **sizes)
+
+
+@each_case
+@torch.no_grad()
+def test_kernels_of_rows_at_steps_of_their_own(name: str, settings: dict[str, Any]) -> None:
+    """One network call for rows at all steps, and the numbers of `kernel`."""
+    process = made(name, **settings)
+    network, (noise, cond) = network_for(process), inputs()
+    steps = torch.randint(process.num_steps, (B,), generator=torch.Generator().manual_seed(2))
+    means, deviations = process.kernels(network, noise, steps, cond)
+    assert means.shape == (B, H, A)
+    assert deviations.shape == (B, 1, 1)
+    for row, k in enumerate(steps.tolist()):
+        mean, std = process.kernel(network, noise[row : row + 1], k, cond[row : row + 1])
+        torch.testing.assert_close(means[row : row + 1], mean, rtol=1e-4, atol=1e-5)
+        assert deviations[row].item() == pytest.approx(std, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "solver"), [("flow", "heun"), ("flow", "unipc"), ("diffusion", "dpmpp_2m")])
+def test_steps_of_several_calls_have_no_kernels(name: str, solver: str) -> None:
+    process = made(name, solver=solver, steps=3)
+    network, (noise, cond) = network_for(process), inputs()
+    with pytest.raises(LaminarError, match=f"solver={solver} takes several network calls into a step"):
+        process.kernels(network, noise, torch.zeros(B, dtype=torch.long), cond)
+
+
+@pytest.mark.parametrize("name", ["flow", "meanflow", "diffusion"])
+def test_the_loss_is_the_squared_error_of_the_regression(name: str) -> None:
+    process = made(name)
+    network, (x, cond) = network_for(process), inputs()
+    draws = process.draw(x, torch.Generator().manual_seed(3))
+    output, target = process.regression(network, x, cond, draws)
+    assert output.shape == target.shape == x.shape
+    loss, _ = process.objective(network, x, cond, None, draws)
+    torch.testing.assert_close((output - target).square().mean(), loss)

@@ -57,22 +57,31 @@ def with_settings_of_init(config: TrainConfig, given: PolicyModule | None) -> Tr
     return config if policy is None else replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
-def with_updates(config: TrainConfig) -> TrainConfig:
-    """Return the settings with the number of updates that the control steps of a method that acts come to.
+def with_updates(config: TrainConfig, given: PolicyModule | None = None) -> TrainConfig:
+    """Return the settings with the number of updates that a method which acts comes to.
+
+    That of its control steps; where none are given, that of its own settings, unless `steps` says how many.
 
     Raises:
         LaminarError: another number of updates was asked for.
     """
-    method = METHODS.member_class(config.method.name)
-    if config.env.steps is None or not method.acts:
+    method, asked = METHODS.member_class(config.method.name), config.steps != TrainConfig.steps
+    if not method.acts or (config.env.steps is None and asked):
         return config
-    updates = method.updates(config.method, config.env.steps)
-    if config.steps not in (TrainConfig.steps, updates) and not config.resume:
+    updates = method.updates(config.method, config.env.steps, config.env.slots, _executed(config, given))
+    if updates is None:
+        return config
+    if asked and config.steps != updates and not config.resume:
         raise LaminarError(
             f"steps={config.steps} and env.steps={config.env.steps} are both set, and these control steps have "
             f"{updates} updates; leave one of them out"
         )
     return replace(config, steps=updates)
+
+
+def _executed(config: TrainConfig, given: PolicyModule | None) -> int:
+    """Return how many actions of a chunk the policy executes that a run starts from."""
+    return config.policy.execute if config.init.path is None else opened(config, given).spec.execute
 
 
 def load_recorded(config: TrainConfig) -> Episodes | None:

@@ -73,7 +73,7 @@ def train(config: TrainConfig, given: PolicyModule | None = None) -> Path:
         LaminarError: bad settings, bad data, a non-finite loss, or a run that is already in `out`.
         Stopped: after the checkpoint of a SIGINT or SIGTERM; what would come next must not take the run for done.
     """
-    config = with_updates(config)
+    config = with_updates(config, given)
     check_settings(config)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.runtime.threads)

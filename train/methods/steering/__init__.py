@@ -65,9 +65,9 @@ class Steering(Improver):
         self._explorer = self.agent.explorer()
 
     @classmethod
-    def updates(cls, config: Config, env_steps: int) -> int:
+    def updates(cls, config: Config, env_steps: int | None, slots: int, execute: int) -> int | None:
         """Return the updates of a run of so many control steps."""
-        return Pace(config.warm_up, config.updates_per_step).updates(env_steps)
+        return None if env_steps is None else Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
         """Act until there are as many control steps as this update and those before it shall have."""

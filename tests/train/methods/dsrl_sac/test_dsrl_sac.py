@@ -104,7 +104,7 @@ def test_control_steps_are_counted(build: Build, slots: int) -> None:
     steps = rows[0]["env_steps"]
     assert 21 <= steps <= 20 + 4 * slots, "the warm-up is in control steps, not in chunks"
     assert 50 <= improver.interaction.steps < 50 + 4 * slots
-    assert SteeringBySAC.updates(improver.config, 120) == 100
+    assert SteeringBySAC.updates(improver.config, 120, 1, 2) == 100
     shifted = build(reward_shift=-1.0, reward_scale=2.0)
     shifted.collect(0)
     improver = build()

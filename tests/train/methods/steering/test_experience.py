@@ -178,10 +178,11 @@ def test_a_policy_that_was_steered_before_is_a_base_like_any(toy: Any, build: An
 def test_updates_need_control_steps() -> None:
     from laminar.train.methods.steering import Config
 
-    assert Steering.updates(Config(warm_up=10, updates_per_step=0.5), 20) == 5
-    assert Steering.updates(Config(warm_up=10, updates_per_step=0.1), 11) == 1
+    assert Steering.updates(Config(warm_up=10, updates_per_step=0.5), 20, 1, 4) == 5
+    assert Steering.updates(Config(warm_up=10, updates_per_step=0.1), 11, 1, 4) == 1
+    assert Steering.updates(Config(), None, 1, 4) is None
     with pytest.raises(LaminarError, match=r"warm_up=10 leaves nothing of env.steps=10"):
-        Steering.updates(Config(warm_up=10), 10)
+        Steering.updates(Config(warm_up=10), 10, 1, 4)
 
 
 @pytest.mark.parametrize(
