@@ -62,27 +62,23 @@ class PictureEncoder(nn.Module):
         return self.layers(flat).flatten(1).unflatten(0, picture.shape[:-3])
 
 
-class Decoder(nn.Module):
-    """Features (..., F) -> {key: means of vectors (..., seen) or of pictures (..., 64, 64, C)}."""
+class Change(nn.Module):
+    """Features (..., F) -> what a step adds to the numbers that are observed, (..., N), normalized.
 
-    def __init__(
-        self, features: int, values: Mapping[str, Values], pictures: Mapping[str, Feature], hidden: int
-    ) -> None:
-        """Build for vectors and pictures by their keys."""
+    A change in place of the numbers themselves: what lies still then stays where it is however long a dream is, and
+    what moves by what is done has only that to be learned.
+    """
+
+    def __init__(self, features: int, numbers: int, hidden: int) -> None:
         super().__init__()
-        self.vectors, self.pictures = list(values), list(pictures)
-        self.widths = [one.seen for one in values.values()]
-        trunk = [Dense(features, hidden), Dense(hidden, hidden), nn.Linear(hidden, sum(self.widths))]
-        self.vector = nn.Sequential(*trunk) if self.widths else None
-        self.picture = nn.ModuleList(PictureDecoder(features, feature.shape[2]) for feature in pictures.values())
+        last = nn.Linear(hidden, numbers)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(Dense(features, hidden), Dense(hidden, hidden), last)
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
+    def forward(self, features: Tensor) -> Tensor:
         """Predict."""
-        found: dict[str, Tensor] = {}
-        if self.vector is not None:
-            pieces = self.vector(features).split(self.widths, dim=-1)
-            found |= dict(zip(self.vectors, pieces, strict=True))
-        return found | {key: decode(features) for key, decode in zip(self.pictures, self.picture, strict=True)}
+        return self.layers(features)
 
 
 class PictureDecoder(nn.Module):

@@ -12,7 +12,6 @@ from torch import Tensor
 from ..envs.world import Array, Observations, Outcome
 from ..errors import LaminarError
 from .model import WorldModel
-from .rssm import Latent
 from .starts import Starts
 from .success import Success
 
@@ -157,7 +156,7 @@ class Imagination:
             uniform: (B, H, groups) that codes are drawn by.
             left: (B,) steps of the chunk that can be done, at least one.
         """
-        latent = Latent(*features.split((self.model.rssm.deter, self.model.rssm.code_dim), dim=1))
+        latent = self.model.latent(features)
         path: list[Tensor] = []
         for t in range(actions.shape[1]):
             latent = self.model.imagine(latent, actions[:, t], uniform[:, t])

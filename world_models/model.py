@@ -18,7 +18,7 @@ from ..errors import LaminarError
 from ..policies import storage
 from ..policies.processes import Metrics
 from ..settings import check
-from .coders import Decoder, Encoder, Number, is_picture, squared_error, to_pixels, to_small
+from .coders import Change, Encoder, Number, PictureDecoder, is_picture, squared_error, to_pixels, to_small
 from .config import WorldConfig
 from .rssm import RSSM, Latent, balanced_divergence
 from .values import Values
@@ -39,9 +39,17 @@ class Draws(NamedTuple):
 
 
 class Unrolled(NamedTuple):
-    """A sequence of T steps as latents: features (B, T, F), prior and posterior (B, T, groups, classes)."""
+    """A sequence of T steps.
+
+    Attributes:
+        features: (B, T, F) latents.
+        predicted: (B, T - 1, N) numbers of all steps but the first, before they were seen.
+        prior: (B, T, groups, classes).
+        posterior: (B, T, groups, classes).
+    """
 
     features: Tensor
+    predicted: Tensor
     prior: Tensor
     posterior: Tensor
 
@@ -82,14 +90,20 @@ class WorldModel(nn.Module):
         sized = config.sized
         assert sized.deter and sized.groups and sized.classes and sized.hidden  # noqa: PT018  # numbers, once sized
         vectors = {key: values[key] for key in spec.observation if key in values}
+        self.vectors = {key: one.seen for key, one in vectors.items()}  # how many numbers of each are seen
         self.pictures = {key: feature for key, feature in spec.observation.items() if key not in values}
         self.encoder = Encoder(vectors, self.pictures, sized.hidden)
-        action_dim = values["action"].seen
+        shown = sum(self.vectors.values())
+        inputs = values["action"].seen + shown
         self.rssm = RSSM(
-            sized.deter, sized.groups, sized.classes, sized.hidden, self.encoder.output_dim, action_dim, config.unimix
+            sized.deter, sized.groups, sized.classes, sized.hidden, self.encoder.output_dim, inputs, config.unimix
         )
-        self.feature_dim = sized.deter + self.rssm.code_dim
-        self.decoder = Decoder(self.feature_dim, vectors, self.pictures, sized.hidden)
+        self.parts = (sized.deter, self.rssm.code_dim, shown)
+        self.feature_dim = sum(self.parts)
+        self.change = Change(self.feature_dim, shown, sized.hidden) if shown else None
+        self.painters = nn.ModuleList(
+            PictureDecoder(self.feature_dim, feature.shape[2]) for feature in self.pictures.values()
+        )
         self.reward = Number(self.feature_dim, sized.hidden) if rewards else None
         self.goes_on = Number(self.feature_dim, sized.hidden) if rewards else None
 
@@ -125,21 +139,31 @@ class WorldModel(nn.Module):
         pictures = {key: to_small(observation[key]) for key in self.pictures}
         return self.observation_normalizer(seen) | pictures
 
-    def embed(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encode raw observations {key: (..., *shape)} to (..., E)."""
-        return self.encoder(self.see(observation))
-
     def acted(self, action: Tensor) -> Tensor:
         """Map raw actions (..., A) to what the latents follow; of two recorded values the nearer one is done."""
         values = self.values["action"]
         return self.action_normalizer({"action": values.to_seen(values.snapped(action))})["action"]
 
+    def numbers(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Join the vectors of what is seen, (..., N)."""
+        if not self.vectors:
+            first = next(iter(seen.values()))
+            return first.new_zeros(*first.shape[:-3], 0)
+        return torch.cat([seen[key] for key in self.vectors], dim=-1)
+
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Predict raw observations {key: (..., *shape)} from features (..., F)."""
-        predicted = self.decoder(features)
-        seen = self.observation_normalizer.inverse({key: predicted[key] for key in predicted if key in self.values})
-        raw = {key: self.values[key].to_recorded(value) for key, value in seen.items()}
-        return raw | {key: to_pixels(predicted[key], feature.shape) for key, feature in self.pictures.items()}
+        shown = features[..., self.feature_dim - self.parts[2] :]
+        raw = self.recorded(shown)
+        return raw | {
+            key: to_pixels(paint(features), feature.shape)
+            for (key, feature), paint in zip(self.pictures.items(), self.painters, strict=True)
+        }
+
+    def recorded(self, shown: Tensor) -> dict[str, Tensor]:
+        """Map normalized numbers (..., N) to raw vectors {key: (..., *shape)}."""
+        pieces = dict(zip(self.vectors, shown.split(list(self.vectors.values()), dim=-1), strict=True))
+        return {key: self.values[key].to_recorded(v) for key, v in self.observation_normalizer.inverse(pieces).items()}
 
     def draw(self, batch: int, steps: int, generator: torch.Generator | None = None) -> Draws:
         """Draw the randomness of one loss of sequences of so many observations."""
@@ -158,58 +182,84 @@ class WorldModel(nn.Module):
             draws: as `draw(B, L + 1)` gives them.
         """
         c, seen = self.config, self.see(batch["observation"])
-        unrolled = self.unroll(self.encoder(seen), self.acted(batch["action"]), draws)
-        predicted = self.decoder(unrolled.features)
-        losses = {
-            key: squared_error(predicted[key], target, 1 if key in self.values else 3).mean()
-            for key, target in seen.items()
-        }
-        # Nothing is expected of the first step.
+        unrolled = self.unroll(self.encoder(seen), self.numbers(seen), self.acted(batch["action"]), draws)
+        after = unrolled.features[:, 1:]
+        # Nothing is expected of the first step. Where all was seen, `shown` is what was seen; the prediction counts.
         kl = balanced_divergence(unrolled.posterior[:, 1:], unrolled.prior[:, 1:], c.balance, c.free_bits).mean()
-        losses |= {"kl": c.kl_weight * kl}
+        losses = {"kl": c.kl_weight * kl}
+        if self.vectors:
+            error = squared_error(unrolled.predicted / c.deviation, self.numbers(seen)[:, 1:] / c.deviation, 1)
+            losses["numbers"] = error.mean()
+        for (key, _), paint in zip(self.pictures.items(), self.painters, strict=True):
+            losses[key] = squared_error(paint(unrolled.features), seen[key], 3).mean()
         if self.reward is not None and self.goes_on is not None:
-            after = unrolled.features[:, 1:]
             losses["reward"] = squared_error(self.reward(after).unsqueeze(-1), batch["reward"].unsqueeze(-1), 1).mean()
-            going = 1 - batch["terminated"]
-            losses["goes_on"] = F.binary_cross_entropy_with_logits(self.goes_on(after), going)
+            losses["goes_on"] = F.binary_cross_entropy_with_logits(self.goes_on(after), 1 - batch["terminated"])
         loss = torch.stack(list(losses.values())).sum()
-        return loss, {"loss": loss.detach(), "kl": kl.detach()} | {
-            f"loss/{key}": value.detach() for key, value in losses.items() if key != "kl"
-        }
+        told = {f"loss/{key}": value.detach() for key, value in losses.items() if key != "kl"}
+        return loss, {"loss": loss.detach(), "kl": kl.detach()} | told
 
-    def unroll(self, embedding: Tensor, action: Tensor, draws: Draws) -> Unrolled:
-        """Follow sequences of embeddings (B, T, E); between them (B, T - 1, A) was done, as `acted` gives it."""
+    def unroll(self, embedding: Tensor, numbers: Tensor, action: Tensor, draws: Draws) -> Unrolled:
+        """Follow sequences.
+
+        Args:
+            embedding: (B, T, E) of what was observed.
+            numbers: (B, T, N) of it that are numbers, normalized.
+            action: (B, T - 1, A) between, as `acted` gives it.
+            draws: of their codes, and from where on they are imagined.
+        """
         rssm, steps = self.rssm, embedding.shape[1]
-        memory = rssm.begin(len(embedding))
-        latents: list[Tensor] = []
+        memory, shown = rssm.begin(len(embedding)), numbers[:, 0]
+        features: list[Tensor] = []
+        predicted: list[Tensor] = []
         priors: list[Tensor] = []
         posteriors: list[Tensor] = []
         for t in range(steps):
             prior, posterior = rssm.prior(memory), rssm.posterior(memory, embedding[:, t])
-            blind = (draws.blind_from <= t)[:, None, None]
-            latent = Latent(memory, rssm.draw(torch.where(blind, prior, posterior), draws.uniform[:, t]))
-            latents.append(latent.features)
+            blind = (draws.blind_from <= t)[:, None]
+            code = rssm.draw(torch.where(blind[:, :, None], prior, posterior), draws.uniform[:, t])
+            if t:
+                shown = self.predict(memory, code, shown)
+                predicted.append(shown)
+                shown = torch.where(blind, shown, numbers[:, t])
+            latent = Latent(memory, code, shown)
+            features.append(latent.features)
             priors.append(prior)
             posteriors.append(posterior)
             if t + 1 < steps:
                 memory = rssm.remember(latent, action[:, t])
-        return Unrolled(torch.stack(latents, 1), torch.stack(priors, 1), torch.stack(posteriors, 1))
+        found = (torch.stack(one, dim=1) for one in (features, predicted, priors, posteriors))
+        return Unrolled(*found)
+
+    def predict(self, memory: Tensor, code: Tensor, shown: Tensor) -> Tensor:
+        """Return the numbers (B, N) that are observed next to those that were shown before, (B, N)."""
+        return shown if self.change is None else shown + self.change(torch.cat((memory, code, shown), dim=1))
 
     def follow(self, observation: Mapping[str, Tensor], action: Tensor, uniform: Tensor) -> Latent:
         """Return where a window leads that is seen: a dream may go on from there.
 
         Args:
-            observation: {key: (B, T, ...)} raw.
+            observation: {key: (B, T, ...)} raw, T of at least 2.
             action: (B, T - 1, A) raw, what was done between them.
             uniform: (B, T, groups).
         """
         never = uniform.new_full((len(uniform),), uniform.shape[1])
-        unrolled = self.unroll(self.embed(observation), self.acted(action), Draws(uniform, never))
-        return Latent(*unrolled.features[:, -1].split((self.rssm.deter, self.rssm.code_dim), dim=-1))
+        return self.latent(self.followed(observation, action, Draws(uniform, never))[:, -1])
+
+    def followed(self, observation: Mapping[str, Tensor], action: Tensor, draws: Draws) -> Tensor:
+        """Return the features (B, T, F) of windows; see `follow`."""
+        seen = self.see(observation)
+        return self.unroll(self.encoder(seen), self.numbers(seen), self.acted(action), draws).features
+
+    def latent(self, features: Tensor) -> Latent:
+        """Return the latent that features (B, F) are of."""
+        return Latent(*features.split(self.parts, dim=-1))
 
     def imagine(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:
         """One step of dreams: raw actions (B, A), uniform numbers (B, groups)."""
-        return self.rssm.step(latent, self.acted(action), uniform)
+        memory = self.rssm.remember(latent, self.acted(action))
+        code = self.rssm.draw(self.rssm.prior(memory), uniform)
+        return Latent(memory, code, self.predict(memory, code, latent.shown))
 
     @property
     def described(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class OpenLoop:
         """
         self.windows = Sequences(held_out, SEEN + HORIZON - 1, STRIDE, model.device)
         self.keys = [key for key in model.spec.observation if key in model.values]
-        self._linear = _fit(model, self.keys, learned)
+        self._linear = _fit(model, learned)
         rows = [learned.observation[key] for key in self.keys]
         self._spread = np.concatenate([row.std(axis=0) for row in rows])
         self._range = np.concatenate([np.ptp(row, axis=0) for row in rows])
@@ -133,15 +133,12 @@ class OpenLoop:
     def _follow(self, model: WorldModel, batch: dict[str, Tensor]) -> Tensor:
         """Predict the same by the linear model."""
         actions = model.acted(batch["action"])
-        now = _seen(model, self.keys, {k: v[:, SEEN - 1] for k, v in batch["observation"].items()})  # type: ignore[attr-defined]
+        now = _seen(model, {k: v[:, SEEN - 1] for k, v in batch["observation"].items()})  # type: ignore[attr-defined]
         path: list[Tensor] = []
         for t in range(SEEN - 1, SEEN + HORIZON - 1):
             now = now + _with_one(now, actions[:, t]) @ self._linear
             path.append(now)
-        widths = [model.values[key].seen for key in self.keys]
-        pieces = dict(zip(self.keys, torch.stack(path, dim=1).split(widths, dim=-1), strict=True))
-        raw = model.observation_normalizer.inverse(pieces)
-        return self._joined({key: model.values[key].to_recorded(value) for key, value in raw.items()})
+        return self._joined(model.recorded(torch.stack(path, dim=1)))
 
     def _joined(self, observation: dict[str, Tensor]) -> Tensor:
         return torch.cat([observation[key].float() for key in self.keys], dim=-1)
@@ -160,22 +157,21 @@ class OpenLoop:
         )
 
 
-def _seen(model: WorldModel, keys: list[str], observation: dict[str, Tensor]) -> Tensor:
-    seen = model.see(observation)
-    return torch.cat([seen[key] for key in keys], dim=-1)
+def _seen(model: WorldModel, observation: dict[str, Tensor]) -> Tensor:
+    return model.numbers(model.see(observation))
 
 
 def _with_one(now: Tensor, action: Tensor) -> Tensor:
     return torch.cat((now, action, now.new_ones(len(now), 1)), dim=1)
 
 
-def _fit(model: WorldModel, keys: list[str], learned: Episodes) -> Tensor:
+def _fit(model: WorldModel, learned: Episodes) -> Tensor:
     """Return (seen + actions + 1, seen): what a step adds to what is seen, by ridge regression."""
     pairs = Sequences(learned, 1, 1, model.device)
     inputs = outputs = None
     for index in torch.arange(len(pairs), device=model.device).split(100_000):
         batch = pairs.gather(index)
-        before, after = (_seen(model, keys, {k: v[:, at] for k, v in batch["observation"].items()}) for at in (0, 1))
+        before, after = (_seen(model, {k: v[:, at] for k, v in batch["observation"].items()}) for at in (0, 1))
         x = _with_one(before, model.acted(batch["action"][:, 0])).double()
         y = (after - before).double()
         inputs = x.mT @ x if inputs is None else inputs + x.mT @ x

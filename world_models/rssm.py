@@ -15,14 +15,16 @@ class Latent(NamedTuple):
     Attributes:
         memory: (B, deter) what the recurrent network remembers.
         code: (B, groups * classes) a choice in each group, one-hot.
+        shown: (B, N) the numbers that are observed, normalized: as they were seen, or as they are imagined.
     """
 
     memory: Tensor
     code: Tensor
+    shown: Tensor
 
     @property
     def features(self) -> Tensor:
-        """(B, deter + groups * classes): both, which heads and classifiers read."""
+        """(B, deter + groups * classes + N): all of it, which heads and classifiers read."""
         return torch.cat(self, dim=-1)
 
 
@@ -47,13 +49,13 @@ class RSSM(nn.Module):
     """
 
     def __init__(
-        self, deter: int, groups: int, classes: int, hidden: int, embedding: int, action_dim: int, unimix: float
+        self, deter: int, groups: int, classes: int, hidden: int, embedding: int, inputs: int, unimix: float
     ) -> None:
-        """Build for embeddings (B, embedding) and actions (B, action_dim)."""
+        """Build for embeddings (B, embedding) and inputs (B, inputs): actions, and what was shown."""
         super().__init__()
         self.groups, self.classes, self.unimix, self.deter = groups, classes, unimix, deter
         self.code_dim = groups * classes
-        self.enter = Dense(self.code_dim + action_dim, hidden)
+        self.enter = Dense(self.code_dim + inputs, hidden)
         self.gates = nn.Linear(hidden + deter, 3 * deter, bias=False)
         self.norm = nn.LayerNorm(3 * deter)
         self.prior_hidden, self.prior_logits = Dense(deter, hidden), nn.Linear(hidden, self.code_dim)
@@ -67,9 +69,8 @@ class RSSM(nn.Module):
 
     def remember(self, latent: Latent, action: Tensor) -> Tensor:
         """Return the memory after an action (B, A): a GRU whose gates are normalized together (Hafner et al. 2021)."""
-        gates = self.norm(
-            self.gates(torch.cat((self.enter(torch.cat((latent.code, action), dim=1)), latent.memory), 1))
-        )
+        entered = self.enter(torch.cat((latent.code, action, latent.shown), dim=1))
+        gates = self.norm(self.gates(torch.cat((entered, latent.memory), dim=1)))
         reset, candidate, update = gates.chunk(3, dim=1)
         update = torch.sigmoid(update - 1)  # at first it rather keeps than forgets
         return torch.lerp(latent.memory, torch.tanh(torch.sigmoid(reset) * candidate), update)
@@ -89,11 +90,6 @@ class RSSM(nn.Module):
             index = passed.sum(dim=2).clamp(max=self.classes - 1)
             hard = F.one_hot(index, self.classes).to(probabilities.dtype)
         return (hard + probabilities - probabilities.detach()).flatten(1)
-
-    def step(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:
-        """Imagine one step: actions (B, A), uniform numbers (B, groups)."""
-        memory = self.remember(latent, action)
-        return Latent(memory, self.draw(self.prior(memory), uniform))
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         shares = logits.unflatten(-1, (self.groups, self.classes)).softmax(dim=-1)

@@ -110,6 +110,4 @@ def _follow(
     observation: Mapping[str, Tensor] = {k: v.expand(repeats, *v.shape) for k, v in one.observation.items()}
     uniform = torch.rand(repeats, len(one.action) + 1, model.rssm.groups, generator=generator, device=model.device)
     blind = torch.as_tensor(blind_from, device=model.device).expand(repeats)
-    embedded = model.embed(observation)
-    action = model.acted(one.action).expand(repeats, *one.action.shape[:1], -1)
-    return model.unroll(embedded, action, Draws(uniform, blind)).features
+    return model.followed(observation, one.action.expand(repeats, -1, -1), Draws(uniform, blind))
