@@ -15,7 +15,7 @@ class Selection:
 
     Attributes:
         observation: keys to keep, in this order.
-        action: which of the recorded actions (CALVIN: "rel_actions" or "actions").
+        action: which of the recorded actions (CALVIN: "rel_actions", "actions" or "executed").
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
             "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).

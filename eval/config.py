@@ -174,7 +174,7 @@ class ReplayedData:
 
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files; null takes those that the policy was trained on
     observation: Any = names()  # noqa: RUF009  # list of the observations to read
-    action: str | None = None  # CALVIN data: rel_actions or actions
+    action: str | None = None  # CALVIN data: rel_actions, actions or executed
     instruction: str | None = None  # CALVIN data: task or a language folder
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
     robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files

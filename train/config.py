@@ -15,7 +15,7 @@ class DataConfig:
 
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files that are concatenated
     observation: Any = names()  # noqa: RUF009  # list of the observations to use; null uses all, or what the format takes by default
-    action: str | None = None  # CALVIN data: rel_actions (default) or actions
+    action: str | None = None  # CALVIN data: rel_actions (default), actions or executed
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it

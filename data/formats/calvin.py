@@ -32,7 +32,9 @@ from ..split import overlapping
 
 Array = NDArray[Any]
 SELECTS = ("observation", "action", "instruction")
-ACTIONS = {"rel_actions": "relative", "actions": "absolute"}
+ACTIONS = {"rel_actions": "relative", "actions": "absolute", "executed_actions": "relative"}
+EXECUTED = "executed"
+"""What was done, disturbances included: a recording of its own in the playroom, in CALVIN the relative actions."""
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
 _SHOWN = 12  # names of files that nobody read
@@ -77,8 +79,8 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
 
     Args:
         path: the folder.
-        selection: observations (default robot_obs and scene_obs; images stay on disk), "rel_actions" (default) or
-            "actions", and an instruction.
+        selection: observations (default robot_obs and scene_obs; images stay on disk), "rel_actions" (default),
+            "actions" or "executed", and an instruction.
 
     Raises:
         LaminarError: frames or index files missing or damaged, an unknown key, or a block order that nobody tells.
@@ -86,11 +88,9 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     folder = find_split(path)
     if folder is None:
         raise LaminarError(f"{path}: no frames, and no training/ or validation/ inside; choose a CALVIN data set")
-    action_key = selection.action or "rel_actions"
-    if action_key not in ACTIONS:
-        raise LaminarError(f"data.action={action_key} is none of {list(ACTIONS)}{nearest(action_key, ACTIONS)}")
     remarks: list[str] = []
     frames = open_frames(folder)
+    action_key = _action(selection.action or "rel_actions", frames)
     keys = _observed(selection, frames)
     cut = _cut_out(frames, selection.instruction, remarks)
     numbers = np.unique(np.concatenate([cut.steps, cut.final]))
@@ -117,6 +117,16 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     )
     _add_spec(recording, action_key, units)
     return replace(recording.episodes(), group=overlapping(cut.first, cut.final) if done else None)
+
+
+def _action(wanted: str, frames: Frames) -> str:
+    """Return the array that holds the wanted actions."""
+    known = ["rel_actions", "actions", EXECUTED]
+    if wanted not in known:
+        raise LaminarError(f"data.action={wanted} is none of {known}{nearest(wanted, known)}")
+    if wanted != EXECUTED:
+        return wanted
+    return "executed_actions" if "executed_actions" in frames.stored_keys() else "rel_actions"
 
 
 def _account(frames: Frames, read: list[str], remarks: list[str]) -> None:
@@ -217,7 +227,7 @@ def _binary_gripper(action: Array, folder: Path, remarks: list[str]) -> Array:
 
 
 def _add_spec(recording: Recording, action_key: str, units: dict[str, str]) -> None:
-    if action_key == "rel_actions":
+    if ACTIONS[action_key] == "relative":
         recording.assume_unit_limits("CALVIN")
     observation = {
         key: Feature(tuple(value.shape[1:]), str(value.dtype), units.get(key, ""))

@@ -46,6 +46,7 @@ environment     {env_id}
 seed            {seed}
 actions         rel_actions is what the scripted expert wanted, actions is the pose and the gripper command of the next
                 frame. The executed action was disturbed, so the two differ: the data show how to recover.
+                executed_actions is what was executed, relative: what a model of the room learns from.
 windows         begin where an attempt began, wherever the hand was then, and end shortly after the task was done.
                 Failed attempts, pauses and detours are in the frames, but in no window.
 sentences       laminar's own, embedded by hashing words (not MiniLM)
@@ -59,7 +60,8 @@ class Recorded:
     """One episode of T frames.
 
     Attributes:
-        frames: key -> (T, ...): observations before each action, "rel_actions" and "actions".
+        frames: key -> (T, ...): observations before each action, "rel_actions", "actions" and
+            "executed_actions".
         windows: what was done.
         attempts, failures: task -> number.
     """
@@ -89,15 +91,17 @@ def record_episode(env_id: str, seed: int, steps: int, number: int) -> Recorded:
     try:
         observation, _ = env.reset(seed=seed, options={"scene_obs": start.scene_obs()})
         player, disturbance = Player(room, random, favorite), Disturbance(random)
-        seen, wanted = [observation], list[Array]()
+        seen, wanted, executed = [observation], list[Array](), list[Array]()
         for action in player.actions(steps):
             wanted.append(action)
-            seen.append(env.step(disturbance.disturb(action))[0])
+            executed.append(disturbance.disturb(action))
+            seen.append(env.step(executed[-1])[0])
     finally:
         env.close()
     frames = {key: np.stack([one[key] for one in seen[:-1]]) for key in observation}
     following = np.stack([one["robot_obs"] for one in seen[1:]])
     frames["rel_actions"] = np.stack(wanted)
+    frames["executed_actions"] = np.stack(executed).astype(np.float32)
     frames["actions"] = following[:, [0, 1, 2, 3, 4, 5, 14]]
     return Recorded(frames, player.windows, player.attempts, player.failures).first(len(wanted))
 
