@@ -63,22 +63,24 @@ class PictureEncoder(nn.Module):
 
 
 class Change(nn.Module):
-    """Features (..., F) -> what a step adds to the numbers that are observed, (..., N), normalized.
+    """What a step adds to the numbers that are observed, normalized: a network of the latent, and a linear map beside.
 
     A change in place of the numbers themselves: what lies still then stays where it is however long a dream is, and
-    what moves by what is done has only that to be learned.
+    what moves by what is done has only that to be learned. The linear map gives it the action undistorted.
     """
 
-    def __init__(self, features: int, numbers: int, hidden: int) -> None:
+    def __init__(self, features: int, numbers: int, hidden: int, action_dim: int) -> None:
         super().__init__()
         last = nn.Linear(hidden, numbers)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(Dense(features, hidden), Dense(hidden, hidden), last)
+        self.linear = nn.Linear(numbers + action_dim, numbers, bias=False)
+        for zero in (last.weight, last.bias, self.linear.weight):  # at first all stays
+            nn.init.zeros_(zero)
+        self.layers = nn.Sequential(Dense(features + action_dim, hidden), Dense(hidden, hidden), last)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Predict."""
-        return self.layers(features)
+    def forward(self, memory: Tensor, code: Tensor, shown: Tensor, action: Tensor) -> Tensor:
+        """Predict from the memory after an action, the code, and what was shown before it: (B, ...) each -> (B, N)."""
+        whole = torch.cat((memory, code, shown, action), dim=1)
+        return self.layers(whole) + self.linear(torch.cat((shown, action), dim=1))
 
 
 class PictureDecoder(nn.Module):

@@ -100,7 +100,7 @@ class WorldModel(nn.Module):
         )
         self.parts = (sized.deter, self.rssm.code_dim, shown)
         self.feature_dim = sum(self.parts)
-        self.change = Change(self.feature_dim, shown, sized.hidden) if shown else None
+        self.change = Change(self.feature_dim, shown, sized.hidden, values["action"].seen) if shown else None
         self.painters = nn.ModuleList(
             PictureDecoder(self.feature_dim, feature.shape[2]) for feature in self.pictures.values()
         )
@@ -219,7 +219,7 @@ class WorldModel(nn.Module):
             blind = (draws.blind_from <= t)[:, None]
             code = rssm.draw(torch.where(blind[:, :, None], prior, posterior), draws.uniform[:, t])
             if t:
-                shown = self.predict(memory, code, shown)
+                shown = self.predict(memory, code, shown, action[:, t - 1])
                 predicted.append(shown)
                 shown = torch.where(blind, shown, numbers[:, t])
             latent = Latent(memory, code, shown)
@@ -231,9 +231,9 @@ class WorldModel(nn.Module):
         found = (torch.stack(one, dim=1) for one in (features, predicted, priors, posteriors))
         return Unrolled(*found)
 
-    def predict(self, memory: Tensor, code: Tensor, shown: Tensor) -> Tensor:
-        """Return the numbers (B, N) that are observed next to those that were shown before, (B, N)."""
-        return shown if self.change is None else shown + self.change(torch.cat((memory, code, shown), dim=1))
+    def predict(self, memory: Tensor, code: Tensor, shown: Tensor, action: Tensor) -> Tensor:
+        """Return the numbers (B, N) that are observed after an action (B, A), of those that were shown before it."""
+        return shown if self.change is None else shown + self.change(memory, code, shown, action)
 
     def follow(self, observation: Mapping[str, Tensor], action: Tensor, uniform: Tensor) -> Latent:
         """Return where a window leads that is seen: a dream may go on from there.
@@ -257,9 +257,10 @@ class WorldModel(nn.Module):
 
     def imagine(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:
         """One step of dreams: raw actions (B, A), uniform numbers (B, groups)."""
-        memory = self.rssm.remember(latent, self.acted(action))
+        acted = self.acted(action)
+        memory = self.rssm.remember(latent, acted)
         code = self.rssm.draw(self.rssm.prior(memory), uniform)
-        return Latent(memory, code, self.predict(memory, code, latent.shown))
+        return Latent(memory, code, self.predict(memory, code, latent.shown, acted))
 
     @property
     def described(self) -> dict[str, Any]:
