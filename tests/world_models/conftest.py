@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -27,7 +28,14 @@ SUITE = Path(__file__).with_name("room_suite.py")
 SIZES = {"deter": 32, "groups": 4, "classes": 4, "hidden": 32}
 SMALL = [
     *(f"method.model.{name}={size}" for name, size in SIZES.items()),
-    *("method.length=20", "method.batch_size=16", "method.warmup=20", "log_every=50", "checkpoint_every=100"),
+    *(
+        "data.validation=0.2",
+        "method.length=20",
+        "method.batch_size=16",
+        "method.warmup=20",
+        "log_every=50",
+        "checkpoint_every=100",
+    ),
 ]
 
 
@@ -113,7 +121,8 @@ class Files:
         play: recordings without a task.
         demonstrations: recordings of the skill.
         world: run of method=world_model.
-        clone: an untrained policy.
+        clone: an untrained policy, whose actions are about the mean of the demonstrations.
+        astray: the same of demonstrations that go the other way.
     """
 
     def __init__(self, folder: Path, room: ModuleType) -> None:
@@ -121,7 +130,9 @@ class Files:
         self.play, self.demonstrations = folder / "play.hdf5", folder / "demonstrations.hdf5"
         d4rl.write(self.play, room.play())
         d4rl.write(self.demonstrations, room.demonstrations())
-        self.clone = _clone(folder / "clone", room.demonstrations())
+        recorded = room.demonstrations()
+        self.clone = _clone(folder / "clone", recorded)
+        self.astray = _clone(folder / "astray", replace(recorded, action=-recorded.action))
         self.world = folder / "world"
         assert main(self.learning("steps=200", out="world")) == 0
 

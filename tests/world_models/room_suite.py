@@ -77,7 +77,7 @@ def demonstrations(episodes: int = 20, seed: int = 1) -> Episodes:
     for number in range(episodes):
         state, path, lit = env.reset(seed=seed * 1000 + number)[0], [], False
         while not lit:
-            action = np.clip((0.7, 0.0) + rng.normal(0, 0.2, 2), -1, 1).astype(np.float32)
+            action = np.clip(rng.normal((0.7, 0.0), 0.2), -1, 1).astype(np.float32)
             path.append((state, action))
             state, _, lit, *_ = env.step(action)
         rows.append((path, state))

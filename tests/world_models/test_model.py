@@ -204,9 +204,7 @@ def test_pictures_alone(pictured: Callable[..., Episodes], small_world: Build) -
 def test_what_is_neither_a_vector_nor_a_picture(play: Episodes, small_world: Build) -> None:
     rows = np.zeros((len(play), 4, 4), np.float32)
     spec = replace(play.spec, observation={"map": Feature((4, 4))})
-    other = replace(
-        play, observation={"map": rows}, final_observation={"map": rows[: play.num_episodes]}, spec=spec
-    )
+    other = replace(play, observation={"map": rows}, final_observation={"map": rows[: play.num_episodes]}, spec=spec)
     with pytest.raises(LaminarError, match=r"observation 'map' of shape \(4, 4\) is neither .* leave it out of data"):
         small_world(other)
 

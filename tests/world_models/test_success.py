@@ -48,8 +48,11 @@ def loop(embedding: Tensor, label: Tensor, temperature: float) -> float:
     unit = [(row / row.norm()).tolist() for row in embedding]
     total = 0.0
     for i, anchor in enumerate(unit):
-        alike = {k: math.exp(math.fsum(a * b for a, b in zip(anchor, other, strict=True)) / temperature)
-                 for k, other in enumerate(unit) if k != i}
+        alike = {
+            k: math.exp(math.fsum(a * b for a, b in zip(anchor, other, strict=True)) / temperature)
+            for k, other in enumerate(unit)
+            if k != i
+        }
         same = [k for k in alike if label[k] == label[i]]
         terms = [-math.log(alike[k] / sum(alike.values())) for k in same]
         total += sum(terms) / max(len(terms), 1)

@@ -51,7 +51,9 @@ def test_there_and_back(rows: np.ndarray) -> None:
     torch.testing.assert_close(seen[:, 0], recorded[:, 0].sin())
     torch.testing.assert_close(seen[:, 5], recorded[:, 0].cos())
     torch.testing.assert_close(values.to_recorded(seen), recorded)
-    torch.testing.assert_close(values.to_recorded(3 * seen)[:, 0], recorded[:, 0])  # the length of (sin, cos) is nothing
+    torch.testing.assert_close(
+        values.to_recorded(3 * seen)[:, 0], recorded[:, 0]
+    )  # the length of (sin, cos) is nothing
     torch.testing.assert_close(recorded, torch.from_numpy(rows))  # what was given is as it was
 
 
