@@ -87,8 +87,9 @@ class OpenLoop:
         self.keys = [key for key in model.spec.observation if key in model.values]
         self._linear = _fit(model, learned)
         rows = [learned.observation[key] for key in self.keys]
-        self._spread = np.concatenate([row.std(axis=0) for row in rows])
         self._range = np.concatenate([np.ptp(row, axis=0) for row in rows])
+        deviation = np.concatenate([row.std(axis=0, dtype=np.float64) for row in rows])
+        self._spread = np.where(self._range > 0, deviation, 0.0)  # that of equal numbers is rounding
 
     @torch.no_grad()
     def measure(self, model: WorldModel, seed: int = 0) -> OpenLoopErrors:
@@ -128,7 +129,7 @@ class OpenLoop:
         for t in range(SEEN - 1, steps - 1):
             latent = model.imagine(latent, batch["action"][:, t], uniform[:, t + 1])
             features.append(latent.features)
-        return self._joined(model.decode(torch.stack(features, dim=1)))
+        return self._joined(model.recorded(model.latent(torch.stack(features, dim=1)).shown))  # and no pictures
 
     def _follow(self, model: WorldModel, batch: dict[str, Tensor]) -> Tensor:
         """Predict the same by the linear model."""

@@ -94,8 +94,8 @@ class Told(WorldModel):
 
     told: torch.Tensor
 
-    def decode(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"state": self.told[: features.shape[0]]}
+    def recorded(self, shown: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"state": self.told[: shown.shape[0]]}
 
 
 def test_events_are_counted(small_world: Build) -> None:
@@ -122,8 +122,8 @@ def test_events_are_counted(small_world: Build) -> None:
 
 def test_numbers_that_never_vary_do_not_count(small_world: Build) -> None:
     still = linear(4, 0)
-    rows = np.concatenate([still.observation["state"], np.full((len(still), 1), 3.0, np.float32)], axis=1)
-    final = np.concatenate([still.final_observation["state"], np.full((4, 1), 3.0, np.float32)], axis=1)
+    rows = np.concatenate([still.observation["state"], np.full((len(still), 1), 0.1, np.float32)], axis=1)
+    final = np.concatenate([still.final_observation["state"], np.full((4, 1), 0.1, np.float32)], axis=1)
     spec = replace(still.spec, observation={"state": Feature((3,))})
     wider = replace(still, observation={"state": rows}, final_observation={"state": final}, spec=spec)
     model = small_world(wider)
@@ -152,5 +152,6 @@ def test_recordings_that_are_too_short(play: Episodes, demonstrations: Episodes,
 def test_pictures_are_no_numbers(pictured: Callable[..., Episodes], small_world: Build) -> None:
     episodes: Any = pictured(steps=60, episodes=2)
     model = small_world(episodes)
+    model.painters = torch.nn.ModuleList()  # nor are any painted
     found = OpenLoop(episodes, episodes, model).measure(model)
     assert found.labels == ("state 0", "state 1")
