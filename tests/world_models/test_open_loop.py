@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,10 @@ from laminar.data.batches import Sequences
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
+from laminar.world_models.coders import PictureDecoder, to_small
 from laminar.world_models.model import WorldModel
 from laminar.world_models.open_loop import HORIZON, SEEN, STRIDE, Events, OpenLoop
+from laminar.world_models.picture_errors import over_steps, picture_errors
 
 Build = Callable[..., WorldModel]
 AHEAD = 30
@@ -56,13 +57,13 @@ def test_a_model_of_no_change_is_persistence(play: Episodes, small_world: Build)
     np.testing.assert_allclose(found.square["model"], found.square["persistence"], rtol=1e-3, atol=1e-6)
     assert found.relative("model") == pytest.approx(found.relative("persistence"), rel=1e-3)
     assert all(event.hits == event.false == 0 for event in found.events)
-    assert found.windows == 4 * ((75 - 59) // STRIDE + 1)
+    assert len(found.windows) == 4 * ((75 - 59) // STRIDE + 1)
 
 
 def test_persistence_is_what_was_last_seen(play: Episodes, small_world: Build) -> None:
     model, held_out = small_world(play), play.select(np.arange(4))
     found = OpenLoop(held_out, play, model).measure(model)
-    truth = Sequences(held_out, SEEN + HORIZON - 1, STRIDE).gather(torch.arange(found.windows))["observation"]
+    truth = Sequences(held_out, SEEN + HORIZON - 1, STRIDE).gather(torch.arange(len(found.windows)))["observation"]
     rows = truth["observation"].double()
     gap = rows[:, SEEN:] - rows[:, SEEN - 1 : SEEN]
     np.testing.assert_allclose(found.square["persistence"], gap.square().mean(dim=0).numpy(), rtol=1e-5, atol=1e-7)
@@ -149,9 +150,42 @@ def test_recordings_that_are_too_short(play: Episodes, demonstrations: Episodes,
         OpenLoop(demonstrations, play, small_world(play))
 
 
-def test_pictures_are_no_numbers(pictured: Callable[..., Episodes], small_world: Build) -> None:
-    episodes: Any = pictured(steps=60, episodes=2)
+def test_pictures_are_no_numbers(
+    pictured: Callable[..., Episodes], small_world: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = pictured(steps=60, episodes=2)
     model = small_world(episodes)
-    model.painters = torch.nn.ModuleList()  # nor are any painted
-    found = OpenLoop(episodes, episodes, model).measure(model)
+    open_loop = OpenLoop(episodes, episodes, model)
+    monkeypatch.setattr(PictureDecoder, "forward", None)  # nor are any painted
+    found = open_loop.measure(model)
     assert found.labels == ("state 0", "state 1")
+    assert found.keys == ("state", "state")
+
+
+def test_errors_of_pictures(pictured: Callable[..., Episodes], small_world: Build) -> None:
+    episodes = pictured(48, 80, steps=60, episodes=2)
+    model = small_world(episodes)
+    open_loop = OpenLoop(episodes, episodes, model)
+    (found,) = picture_errors(open_loop, model).values()
+    rows = to_small(open_loop.windows.gather(open_loop.index)["observation"]["rgb"])
+    gap = (rows[:, SEEN - 1 : SEEN] - rows[:, SEEN:]).square().mean(dim=(0, 2, 3, 4)).sqrt()
+    np.testing.assert_allclose(found["persistence"], gap.numpy(), rtol=1e-5)
+    assert found["model"].shape == (HORIZON,)
+    assert over_steps(found["persistence"]) == pytest.approx(float(gap.square().mean().sqrt()))
+    assert found["model"][0] != found["persistence"][0]
+
+
+def test_fewer_windows_are_spread_evenly(play: Episodes, small_world: Build) -> None:
+    model = small_world(play)
+    open_loop = OpenLoop(play, play, model, most=5)
+    assert open_loop.index.tolist() == np.linspace(0, len(open_loop.windows) - 1, 5).round().tolist()
+    assert len(open_loop.measure(model).windows) == 5
+
+
+def test_errors_of_windows_and_vectors(play: Episodes, small_world: Build) -> None:
+    model = small_world(play)
+    found = OpenLoop(play, play, model).measure(model)
+    assert found.relative("model") == pytest.approx(float(np.sqrt((found.windows**2).mean())))
+    assert found.relative("model", "observation") == found.relative("model")
+    assert np.isnan(found.relative("model", "nothing"))
+    assert found.by_step("persistence")[-1] > found.by_step("persistence")[0]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,8 @@ import torch
 from safetensors.numpy import load_file
 
 from laminar.cli import main
+from laminar.data.episodes import Episodes
+from laminar.data.formats import d4rl
 from laminar.eval.results.run_record import read_rows
 from laminar.policies import load_policy
 from laminar.policies.storage import checkpoints
@@ -114,6 +117,18 @@ def test_a_compiled_update_is_the_same(files: Any) -> None:
     mine, theirs = final(files.folder / "eager"), final(files.folder / "compiled")
     for name, value in mine.items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-2, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("keys", ["[rgb]", "[rgb,state]"])
+def test_a_world_of_pictures_is_measured(files: Any, pictured: Callable[..., Episodes], keys: str) -> None:
+    seen = files.folder / "pictured.hdf5"
+    d4rl.write(seen, pictured(32, 32, steps=60, episodes=4))
+    words = [word for word in files.learning(out=f"pictures_{keys}") if not word.startswith("data.path=")]
+    short = ("method.length=4", "method.batch_size=2", "steps=2", "log_every=1", f"data.observation={keys}")
+    assert main([*words, f"data.path={seen}", *short]) == 0
+    (told,) = [row for row in rows(files.folder / f"pictures_{keys}") if ERROR in row]
+    assert {"validation/open_loop/rgb", "validation/open_loop/rgb/persistence", f"{ERROR}/persistence"} <= told.keys()
+    assert (f"{ERROR}/ridge" in told) == ("state" in keys)
 
 
 @pytest.mark.parametrize("method", ["diwa", "dsrl"])
