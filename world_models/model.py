@@ -252,7 +252,7 @@ class WorldModel(nn.Module):
         return self.unroll(self.encoder(seen), self.numbers(seen), self.acted(action), draws).features
 
     def latent(self, features: Tensor) -> Latent:
-        """Return the latent that features (B, F) are of."""
+        """Return the latent that features (..., F) are of."""
         return Latent(*features.split(self.parts, dim=-1))
 
     def imagine(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:

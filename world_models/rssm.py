@@ -88,7 +88,8 @@ class RSSM(nn.Module):
         with torch.no_grad():
             passed = probabilities.cumsum(dim=2) < uniform.unsqueeze(2)
             index = passed.sum(dim=2).clamp(max=self.classes - 1)
-            hard = F.one_hot(index, self.classes).to(probabilities.dtype)
+            # Not F.one_hot, which looks at the values: several seeds that train together are one batch of models.
+            hard = (index.unsqueeze(2) == torch.arange(self.classes, device=index.device)).to(probabilities.dtype)
         return (hard + probabilities - probabilities.detach()).flatten(1)
 
     def _probabilities(self, logits: Tensor) -> Tensor:

@@ -1,0 +1,184 @@
+"""A world in place of a simulator: what fits together, and what does not is told in one line, with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.cli import main
+from laminar.data.episodes import Episodes
+from laminar.data.formats import d4rl
+from laminar.errors import LaminarError
+from laminar.world_models.dreams import DreamConfig, open_dreams
+from laminar.world_models.model import WorldModel
+from laminar.world_models.success import SuccessConfig
+
+FEW = SuccessConfig(members=1, width=16, updates=100, batch_size=32, margin=2)
+
+
+@pytest.fixture
+def saved(play: Episodes, small_world: Callable[..., WorldModel], tmp_path: Path) -> Path:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    small_world(play).write(folder)
+    return folder
+
+
+def opened(path: Path, recorded: Episodes | None, wanted: Any = None, seed: int = 0, **more: Any) -> Any:
+    config = DreamConfig(str(path), slots=4, horizon=20, success=FEW)
+    torch.manual_seed(seed)
+    spec = wanted or (recorded.spec if recorded is not None else None)
+    return open_dreams(config, recorded, spec, more.get("task"), seed, torch.device("cpu"))
+
+
+def test_they_are_opened_and_told(saved: Path, demonstrations: Episodes) -> None:
+    world = opened(saved, demonstrations)
+    assert (world.slots, world.horizon) == (4, 20)
+    assert world.spec == demonstrations.spec
+    first, *others = world.remarks
+    assert first.startswith("dreams of 20 recordings begin at ")
+    assert [line.split(" latents")[0] for line in others] == [
+        "what counts as success, on recorded",
+        "what counts as success, on imagined",
+    ]
+
+
+def test_no_dream_begins_in_success(saved: Path, demonstrations: Episodes) -> None:
+    world = opened(saved, demonstrations)
+    world.reset({slot: slot for slot in range(4)})
+    for seed in range(30):
+        world.reset({0: seed})
+        assert not world.success(world.features)[0]
+
+
+def test_the_same_seed_opens_the_same(saved: Path, demonstrations: Episodes) -> None:
+    one, other = (opened(saved, demonstrations) for _ in range(2))
+    assert one.remarks == other.remarks
+    assert torch.equal(one._begin.features, other._begin.features)
+    chunks = np.random.default_rng(0).uniform(-1, 1, (4, 5, 2))
+    shown = []
+    for world in (one, other):
+        world.reset({slot: slot for slot in range(4)})
+        shown.append(world.step(chunks).observation["observation"].copy())
+    np.testing.assert_array_equal(*shown)
+
+
+def test_rewards_need_no_classifier(
+    demonstrations: Episodes, small_world: Callable[..., WorldModel], tmp_path: Path
+) -> None:
+    small_world(replace(demonstrations, has_reward=True)).write(tmp_path)
+    world = opened(tmp_path, demonstrations)
+    assert world.success is None
+    assert len(world.remarks) == 1
+
+
+def test_a_policy_of_another_spec(saved: Path, demonstrations: Episodes) -> None:
+    other = replace(demonstrations.spec, rate_hz=50.0)
+    with pytest.raises(LaminarError, match=r"control rate differs: the policy runs at 50 Hz"):
+        opened(saved, demonstrations, other)
+
+
+def test_recordings_of_another_spec(saved: Path, demonstrations: Episodes) -> None:
+    wider = replace(
+        demonstrations,
+        action=np.repeat(demonstrations.action, 2, axis=1),
+        spec=replace(
+            demonstrations.spec,
+            action=replace(demonstrations.spec.action, shape=(4,)),
+            action_low=(-1.0,) * 4,
+            action_high=(1.0,) * 4,
+        ),
+    )
+    with pytest.raises(LaminarError, match=r"action.*\(2,\).*\(4,\)"):
+        opened(saved, wider, demonstrations.spec)
+
+
+def test_no_recordings(saved: Path, demonstrations: Episodes) -> None:
+    with pytest.raises(LaminarError, match=r"dreams begin at recorded moments: give data.path=PLAY"):
+        opened(saved, None, demonstrations.spec)
+
+
+def test_a_single_recording(saved: Path, demonstrations: Episodes) -> None:
+    with pytest.raises(LaminarError, match="one recording of the skill is too few to learn what a success is from"):
+        opened(saved, demonstrations.select(np.array([0])))
+
+
+@pytest.fixture
+def refused(files: Any, capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """Return a function that runs a command line and returns the one line of its error."""
+
+    def run(words: list[str]) -> str:
+        capsys.readouterr()
+        assert main(words) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("laminar: ")]
+        lines = [line for line in lines if "warning" not in line]
+        assert len(lines) == 1, lines
+        return lines[0]
+
+    return run
+
+
+def with_path(words: list[str], name: str, path: object) -> list[str]:
+    return [f"{name}={path}" if word.startswith(f"{name}=") else word for word in words]
+
+
+def test_play_that_tells_nothing_of_success(files: Any, refused: Any, tmp_path: Path) -> None:
+    told = refused(with_path(files.dreaming("diwa", out="told"), "data.path", files.play))
+    assert "nothing tells which episodes succeed, neither language annotations nor success" in told
+
+
+def test_no_data(files: Any, refused: Any) -> None:
+    words = [word for word in files.dreaming("diwa", out="told") if not word.startswith("data.path=")]
+    assert "dreams begin at recorded moments: give data.path=PLAY" in refused(words)
+
+
+def test_a_policy_in_place_of_a_world(files: Any, refused: Any) -> None:
+    told = refused(with_path(files.dreaming("diwa", out="told"), "world", files.clone))
+    assert "holds a policy, and a world model is needed; train one: laminar train method=world_model" in told
+
+
+def test_a_world_in_place_of_a_policy(files: Any, refused: Any) -> None:
+    told = refused(with_path(files.dreaming("diwa", out="told"), "init", files.world))
+    assert "world" in told
+
+
+def test_a_method_that_does_not_act(files: Any, refused: Any) -> None:
+    words = ["train", f"data.path={files.demonstrations}", f"world={files.world}", f"out={files.folder / 'told'}"]
+    told = refused(words)
+    assert f"world={files.world} is for methods that act, and method=bc does not; leave it out" in told
+
+
+def test_neither_a_world_nor_an_environment(files: Any, refused: Any) -> None:
+    words = [word for word in files.dreaming("diwa", out="told") if not word.startswith("world")]
+    words = [word for word in words if not word.startswith("data.path=")]
+    assert "give env.id=ENVIRONMENT, or world=WORLD to act in a dream" in refused(words)
+
+
+def test_play_that_is_shorter_than_a_sequence(files: Any, refused: Any) -> None:
+    told = refused(with_path(files.learning(out="told"), "data.path", files.demonstrations))
+    assert "steps of a sequence, the longest has" in told
+    assert "choose a shorter sequence" in told
+
+
+def test_play_that_is_too_short_to_be_held_out(files: Any, refused: Any, room: ModuleType, tmp_path: Path) -> None:
+    short = tmp_path / "short.hdf5"
+    d4rl.write(short, room.play(episodes=6, steps=30))
+    told = refused(with_path(files.learning(out="told"), "data.path", short))
+    assert "no episode has the 59 steps of a sequence, the longest has 30" in told
+
+
+def test_a_world_model_begins_with_nothing(files: Any, refused: Any) -> None:
+    told = refused([*files.learning(out="told"), f"init={files.clone}"])
+    assert "method=world_model starts from recordings alone; leave out init=" in told
+
+
+def test_a_world_model_is_no_policy_to_evaluate(files: Any, refused: Any) -> None:
+    told = refused([*files.learning(out="told"), "evaluation.every=50", "data.validation=0.1"])
+    assert "method=world_model trains no policy that could be evaluated; set evaluation.every=0" in told
