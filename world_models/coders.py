@@ -66,13 +66,14 @@ class Change(nn.Module):
     """What a step adds to the numbers that are observed, normalized: a network of the latent, and a linear map beside.
 
     A change in place of the numbers themselves: what lies still then stays where it is however long a dream is, and
-    what moves by what is done has only that to be learned. The linear map gives it the action undistorted.
+    what moves by what is done has only that to be learned. The linear map gives it the action undistorted;
+    of what was shown it sees nothing, as what feeds itself would grow without end.
     """
 
     def __init__(self, features: int, numbers: int, hidden: int, action_dim: int) -> None:
         super().__init__()
         last = nn.Linear(hidden, numbers)
-        self.linear = nn.Linear(numbers + action_dim, numbers, bias=False)
+        self.linear = nn.Linear(action_dim, numbers, bias=False)
         for zero in (last.weight, last.bias, self.linear.weight):  # at first all stays
             nn.init.zeros_(zero)
         self.layers = nn.Sequential(Dense(features + action_dim, hidden), Dense(hidden, hidden), last)
@@ -80,7 +81,7 @@ class Change(nn.Module):
     def forward(self, memory: Tensor, code: Tensor, shown: Tensor, action: Tensor) -> Tensor:
         """Predict from the memory after an action, the code, and what was shown before it: (B, ...) each -> (B, N)."""
         whole = torch.cat((memory, code, shown, action), dim=1)
-        return self.layers(whole) + self.linear(torch.cat((shown, action), dim=1))
+        return self.layers(whole) + self.linear(action)
 
 
 class PictureDecoder(nn.Module):

@@ -24,6 +24,7 @@ from .rssm import RSSM, Latent, balanced_divergence
 from .values import Values
 
 KIND = "world_model"
+_FAR = 5.0  # deviations from which on an error counts linearly: what nobody can foresee must not drown the rest
 
 
 class Draws(NamedTuple):
@@ -188,8 +189,10 @@ class WorldModel(nn.Module):
         kl = balanced_divergence(unrolled.posterior[:, 1:], unrolled.prior[:, 1:], c.balance, c.free_bits).mean()
         losses = {"kl": c.kl_weight * kl}
         if self.vectors:
-            error = squared_error(unrolled.predicted / c.deviation, self.numbers(seen)[:, 1:] / c.deviation, 1)
-            losses["numbers"] = error.mean()
+            error = (unrolled.predicted - self.numbers(seen)[:, 1:]) / c.deviation
+            losses["numbers"] = (
+                F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=_FAR).sum(-1).mean()
+            )
         for (key, _), paint in zip(self.pictures.items(), self.painters, strict=True):
             losses[key] = squared_error(paint(unrolled.features), seen[key], 3).mean()
         if self.reward is not None and self.goes_on is not None:
