@@ -70,20 +70,29 @@ def replay(words: list[str]) -> None:
     """Hold predicted against recorded actions, without a simulator: errors with intervals, and curves.
 
     Of the run's own data it takes the episodes that data.validation held out, of other data all. data.path may be left
-    out: the run knows its own.
+    out: the run knows its own. world=WORLD holds what a world model imagines against what was recorded.
     """
     from .configs.compose import compose
-    from .eval.replay.page import write_replay
-    from .eval.replay.replay import replay as run
     from .progress import bar
 
     config = compose("replay", words)
-    _need(config.policy.path, "replay", "policy.path=FOLDER")
+    _need(config.policy.path or config.world.path, "replay", "policy.path=FOLDER, or world=WORLD")
     out = _folder(config, "replay")
-    found = run(config, bar)
+    if config.world.path:
+        from .eval.imagined.page import write_imagined
+        from .eval.imagined.replay import replay as imagine
+
+        found = imagine(config, [word.partition("=")[0] for word in words], bar)
+        written = write_imagined(out, found) if out else None
+    else:
+        from .eval.replay.page import write_replay
+        from .eval.replay.replay import replay as run
+
+        found = run(config, bar)
+        written = write_replay(out, found) if out else None
     print(found.summary())
-    if out:
-        print(f"report in {write_replay(out, found)}")
+    if written:
+        print(f"report in {written}")
 
 
 def table(words: list[str]) -> None:
@@ -237,7 +246,7 @@ def collect(words: list[str]) -> None:
 def inspect(words: list[str]) -> None:
     """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
 
-    Of a robot's description, a YAML file, it shows what a policy sees and tells.
+    Of a robot's description, a YAML file, it shows what a policy sees and tells; of a world model what it knows.
     """
     from dataclasses import asdict
 
@@ -254,6 +263,14 @@ def inspect(words: list[str]) -> None:
         robot = load_robot(files[0])
         print(json.dumps(asdict(robot), indent=2) if "--json" in rest else describe(robot))
         return
+    if os.path.isdir(files[0]):
+        from . import world_models
+        from .world_models import describing
+
+        if world_models.is_world(files[0]):
+            known = describing.describe(files[0])
+            print(json.dumps(known, indent=2) if "--json" in rest else describing.render(known))
+            return
     found = inspect_file(files[0], robots[0] if robots else None)
     print(json.dumps(found, indent=2) if "--json" in rest else render(found))
 

@@ -66,6 +66,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]
+_SHORT = {"train": {"init": "init.path", "world": "world.path"}, "replay": {"world": "world.path"}}  # a path alone
 _LOCK = threading.Lock()
 
 
@@ -200,8 +201,7 @@ def _split(verb: str, word: str, after: str | None) -> tuple[str, str]:
         raise LaminarError(f"'{word}': settings can be changed with key=value, not added or deleted")
     if not equals or key.startswith("-"):
         raise no_setting(verb, word, after)
-    short = {"init": "init.path", "world": "world.path"} if verb == "train" else {}  # a path is one of several settings
-    return short.get(key, key), text
+    return _SHORT.get(verb, {}).get(key, key), text
 
 
 def _grammatical(word: str) -> str:

@@ -121,10 +121,17 @@ class Sequences(Sampler):
         first = episodes.starts + np.arange(episodes.num_episodes)
         counts = np.maximum(lengths - length, -1) // stride + 1
         starts = np.repeat(first, counts) + count_up(counts) * stride
+        self._first = first
         super().__init__(starts, torch.device(device))
         self._keys = list(episodes.observation)
         self._windows = Windows(_closed_rows(episodes), length + 1, self.device)
         self.reads_disk = bool(self._windows.on_disk)
+
+    def places(self, index: Tensor) -> list[tuple[int, int]]:
+        """Return of each of some windows the episode, and the step of it, at which it begins."""
+        rows = self._starts.index_select(0, index).cpu().numpy()
+        episode = np.searchsorted(self._first, rows, side="right") - 1
+        return list(zip(episode.tolist(), (rows - self._first[episode]).tolist(), strict=True))
 
     def gather(self, index: Tensor) -> Batch:
         """Return the windows with the given indices (B,)."""

@@ -169,6 +169,14 @@ class RecordedPath:
 
 
 @dataclass
+class WorldPath:
+    """A saved world model."""
+
+    # run or checkpoint of method=world_model, which is replayed in place of a policy; `world=PATH` for short
+    path: str | None = path()
+
+
+@dataclass
 class ReplayedData:
     """Recorded episodes; what is left out is as in the policy's run."""
 
@@ -182,15 +190,17 @@ class ReplayedData:
 
 @dataclass
 class ReplayConfig:
-    """Predicted beside recorded actions: what can be measured without a simulator."""
+    """Predicted beside recorded actions, or imagined beside recorded moments: what is measured without a simulator."""
 
     policy: SampledPolicy = field(default_factory=SampledPolicy)
+    world: WorldPath = field(default_factory=WorldPath)
     data: ReplayedData = field(default_factory=ReplayedData)
     # at most so many, evenly spread; null takes all: those that the run held out, of other data every one
     episodes: int | None = number(None, least=1, null=True)
-    windows: int = number(2000, least=1)  # at most so many steps at which chunks are sampled, evenly spread
+    # at most so many steps, evenly spread, at which chunks are sampled, or from which a world model imagines
+    windows: int = number(2000, least=1)
     samples: int = number(8, least=1)  # chunks at each of them; one of a policy without noise
-    seed: int = seed_number()  # of the noise
+    seed: int = seed_number()  # of the noise, or of what is imagined
     out: str | None = path()  # folder for replay.json, the pictures and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
 

@@ -21,7 +21,7 @@ WRITTEN = {
     "replay": Written(
         "replay.json",
         ("predictors",),
-        (*_PAGES, *(f"{name}.png" for name in ("dimensions", "horizon", "best", "median", "worst"))),
+        (*_PAGES, *(f"{name}.png" for name in ("dimensions", "horizon", "best", "median", "worst", "frames"))),
     ),
     "schedule": Written("report.json", ("found",), _PAGES),
 }

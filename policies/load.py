@@ -21,6 +21,12 @@ from .processes.solver_schedules import SolverSchedule, read_schedules, write_sc
 POLICIES = Family("policy", __name__.rpartition(".")[0], PolicyModule, required=("restore",))
 """All kinds of policies, by name: each module has ``restore(config, spec, base)``."""
 
+_NO_POLICIES = {
+    "world_model": "a world model, and a policy is needed; look at it with laminar replay world={folder}, or improve a "
+    "policy in it: laminar train method=diwa init=POLICY world={folder} data.path=PLAY"
+}
+"""Kinds of saved things that are none -> what they are."""
+
 
 def load_policy(folder: str | Path, black_box: Policy | Function | None = None) -> PolicyModule:
     """Restore a policy from a folder written by `save`, from a checkpoint, or from a run (its newest checkpoint).
@@ -38,6 +44,8 @@ def load_policy(folder: str | Path, black_box: Policy | Function | None = None) 
     with storage.rebuilding(folder / "config.json"):
         config = _of_today(storage.read_json(folder / "config.json"))
         kind = config["kind"]
+    if kind in _NO_POLICIES:
+        raise LaminarError(f"{folder} holds {_NO_POLICIES[kind].format(folder=folder)}")
     if kind not in POLICIES.names():
         known = ", ".join(POLICIES.names())
         raise LaminarError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
@@ -249,14 +248,11 @@ class PolicyModule(nn.Module, ABC):
 
         The weights of a base count under their own names, so that composing does not make them others.
         """
-        digest = hashlib.sha256()
         tensors = self.state_dict()
         taken = Counter(_of_the_base(name) for name in tensors)
-        named = {n if taken[_of_the_base(n)] > 1 else _of_the_base(n): value for n, value in tensors.items()}
-        for name, value in sorted(named.items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return storage.weights_hash(
+            {n if taken[_of_the_base(n)] > 1 else _of_the_base(n): value for n, value in tensors.items()}
+        )
 
 
 def limits_of(spec: Spec) -> tuple[Tensor, Tensor]:

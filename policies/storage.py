@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -93,6 +94,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise LaminarError(f"{path} is damaged ({error}); use another checkpoint") from error
+
+
+def weights_hash(named: Mapping[str, Tensor]) -> str:
+    """Return the first 16 hex digits of the SHA-256 over tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(named.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_json(path: Path, value: Any) -> None:

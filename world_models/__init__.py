@@ -8,11 +8,13 @@
     starts         recorded moments from which dreams begin
     imagination    B dreams as a world: chunks in, outcomes out, like a simulator
     open_loop      how far predictions are from what was recorded, and from two simple predictors
+    picture_errors the same of pictures
+    describing     what a saved one knows
 
 A room above policies and below training: whatever learns in a simulator learns in a dream too.
 """
 
-from .loading import load_world
+from .loading import is_world, load_world
 from .model import WorldModel
 
-__all__ = ["WorldModel", "load_world"]
+__all__ = ["WorldModel", "is_world", "load_world"]

@@ -12,6 +12,18 @@ from ..policies import storage
 from .model import KIND, WorldModel, restore
 
 
+def is_world(folder: str | Path) -> bool:
+    """Tell whether a folder is a saved world model, or a run of one."""
+    place = Path(folder)
+    found = place if (place / "config.json").is_file() else next(reversed(storage.checkpoints(place)), place)
+    if not (found / "config.json").is_file():
+        return False
+    try:
+        return storage.read_object(found / "config.json").get("kind") == KIND
+    except LaminarError:  # damaged, and so anything
+        return False
+
+
 def load_world(folder: str | Path) -> WorldModel:
     """Restore a world model from a checkpoint, or from a run of `method=world_model` (its newest checkpoint).
 

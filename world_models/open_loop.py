@@ -8,7 +8,6 @@ fitted by ridge regression to the same recordings and followed as far (ridge).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,18 +45,6 @@ class Events:
     def recall(self) -> float:
         """Share of events that were predicted; NaN where none happened."""
         return self.hits / (self.hits + self.misses) if self.hits + self.misses else float("nan")
-
-
-class Predicted(NamedTuple):
-    """What B windows lead to.
-
-    Attributes:
-        features: (B, HORIZON, F) latents of the model.
-        numbers: predictor -> (B, HORIZON, numbers) of all vectors, raw units.
-    """
-
-    features: Tensor
-    numbers: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -142,7 +129,8 @@ class OpenLoop:
         with progress(len(self.index), "window") as watch:
             for index in self.index.to(model.device).split(_PICTURED if model.pictures else _ROWS):
                 batch = self.windows.gather(index)
-                truth, found = self.joined(batch["observation"]), self.predict(model, batch, generator).numbers
+                truth, features = self.joined(batch["observation"]), self.imagine(model, batch, generator)
+                found = self.compare(model, batch, features)
                 errors = {name: self.error(model, one, truth[:, SEEN:]).double().cpu() for name, one in found.items()}
                 for name, one in errors.items():
                     square[name] += one.square().sum(dim=0)
@@ -158,23 +146,27 @@ class OpenLoop:
             for a, b in zip(happened.T, predicted.T, strict=True)
         )
         mean = {name: (total / len(self.index)).numpy() for name, total in square.items()}
-        return OpenLoopErrors(*self._named(model), mean, self._spread, events, self._relative(torch.cat(own).numpy()))
+        return OpenLoopErrors(*self._named(model), mean, self._spread, events, self.relative(torch.cat(own).numpy()))
 
-    def _relative(self, square: np.ndarray) -> np.ndarray:
-        """Map mean squared errors (W, numbers) to (W,)."""
+    def relative(self, square: np.ndarray) -> np.ndarray:
+        """Map mean squared errors (W, numbers) to their root (W,) over all numbers that vary, in their deviations."""
         varies = self._spread > 0
         return np.sqrt((square[:, varies] / self._spread[varies] ** 2).mean(axis=1))
 
-    def predict(self, model: WorldModel, batch: dict[str, Tensor], generator: torch.Generator) -> Predicted:
-        """Predict what comes after the first SEEN observations of a batch of windows."""
-        features = self.imagine(model, batch, generator)
-        last = self.joined({key: value[:, SEEN - 1 : SEEN] for key, value in batch["observation"].items()})  # type: ignore[attr-defined]
-        numbers = {
+    def compare(self, model: WorldModel, batch: dict[str, Tensor], features: Tensor) -> dict[str, Tensor]:
+        """Return predictor -> (B, HORIZON, numbers) of all vectors, raw units.
+
+        Args:
+            model: the world model.
+            batch: of windows.
+            features: (B, HORIZON, F) that `imagine` found.
+        """
+        last = self.joined({key: batch["observation"][key][:, SEEN - 1 : SEEN] for key in self.keys})  # type: ignore[index]
+        return {
             MODEL: self.joined(model.recorded(model.latent(features).shown)),
             PERSISTENCE: last.expand(-1, HORIZON, -1),
             RIDGE: self._follow(model, batch),
         }
-        return Predicted(features, numbers)
 
     def imagine(self, model: WorldModel, batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         """Return latents (B, HORIZON, F): seen up to SEEN, then imagined."""

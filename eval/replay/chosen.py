@@ -19,9 +19,9 @@ from .errors import Array
 HELD_OUT, TRAINED, OTHER, UNKNOWN = "held out", "trained on", "other data", "unknown"
 _TOLD = {
     HELD_OUT: "these episodes were held out of the training",
-    TRAINED: "the policy was trained on these very episodes, which flatters it; hold some out with data.validation=0.1",
+    TRAINED: "the {what} was trained on these very episodes, which flatters it; hold some out with data.validation=0.1",
     OTHER: "these are not the data of the run",
-    UNKNOWN: "what the policy was trained on is not known; if these episodes were among it, the figures flatter it",
+    UNKNOWN: "what the {what} was trained on is not known; if these episodes were among it, the figures flatter it",
 }
 
 
@@ -37,6 +37,9 @@ class Chosen:
         kind: HELD_OUT, TRAINED, OTHER or UNKNOWN.
         before: policy that the run began with or was taught by, and that may have learned from them; None if none may.
         mean_action: (A,) over the steps that were learned from, where these are known; else over the chosen ones.
+        what: was trained: a policy, or another thing.
+        stored: all that is in the files.
+        learned_numbers: of the episodes that were learned from, where these are known; else of the chosen ones.
     """
 
     source: str
@@ -46,23 +49,34 @@ class Chosen:
     kind: str
     before: str | None
     mean_action: Array
+    what: str
+    stored: Episodes
+    learned_numbers: list[int]
+
+    @property
+    def learned(self) -> Episodes:
+        """What was learned from, where that is known; else the chosen ones."""
+        return self.stored.select(np.array(self.learned_numbers))
 
     @property
     def about(self) -> str:
         """What they are to the policy, a sentence."""
-        told = _TOLD[self.kind]
+        told = _TOLD[self.kind].format(what=self.what)
         return f"{told}, but {self.before}, from which it comes, may have" if self.before else told
 
 
-def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, most: int | None) -> Chosen:
+def choose(
+    data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, most: int | None, what: str = "policy"
+) -> Chosen:
     """Read the recordings and choose.
 
     Args:
         data: settings.
-        run: that the policy lies in.
+        run: that the policy, or what it is, lies in.
         spec: the policy's.
         policy: its folder, for messages.
         most: episodes.
+        what: is in that folder.
 
     Raises:
         LaminarError: no data are named and no run tells them, or they do not fit the policy.
@@ -71,7 +85,7 @@ def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, m
     seen = episodes.spec.observation
     if spec.observation.keys() <= seen.keys():  # else an error names all that there are
         seen = {key: one for key, one in seen.items() if key in spec.observation}
-    spec.check_compatible(replace(episodes.spec, observation=seen), f"the policy {policy}", episodes.source)
+    spec.check_compatible(replace(episodes.spec, observation=seen), f"the {what} {policy}", episodes.source)
     content = fingerprint(episodes)
     kind = UNKNOWN
     if run is not None and run.fingerprint is not None:
@@ -85,7 +99,8 @@ def choose(data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, m
     of_learned = np.isin(episodes.episode_index, learned)
     mean = episodes.action[of_learned].mean(axis=0, dtype=np.float64)
     before = _before(run, content, numbers.tolist()) if run is not None and kind == HELD_OUT else None
-    return Chosen(episodes.source, content, numbers.tolist(), episodes.select(numbers), kind, before, mean)
+    chosen = (episodes.source, content, numbers.tolist(), episodes.select(numbers))
+    return Chosen(*chosen, kind, before, mean, what, episodes, learned.tolist())
 
 
 def _before(run: RunRecord, content: dict[str, Any], numbers: list[int]) -> str | None:
