@@ -23,7 +23,7 @@ from ...errors import LaminarError, nearest
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
 from ..calvin.images import CACHE, read_images
-from ..calvin.scenes import CONFIG, INFO, read_scenes
+from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
 from ..recording import Recording
 from ..selection import EVERYTHING, Selection
@@ -38,6 +38,14 @@ EXECUTED = "executed"
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
 _SHOWN = 12  # names of files that nobody read
+POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw")
+NAMES = {  # of the numbers of an observation; blocks in the house's order
+    "robot_obs": (*POSE_NAMES, "gripper_width", *(f"joint_{joint}" for joint in range(1, 8)), "gripper_action"),
+    "scene_obs": (
+        *("slider", "drawer", "button", "switch", "lightbulb", "led"),
+        *(f"{color}_{name}" for color in COLORS for name in POSE_NAMES),
+    ),
+}
 _STATES = ("robot_obs", "scene_obs")
 
 
@@ -230,8 +238,13 @@ def _add_spec(recording: Recording, action_key: str, units: dict[str, str]) -> N
     if ACTIONS[action_key] == "relative":
         recording.assume_unit_limits("CALVIN")
     observation = {
-        key: Feature(tuple(value.shape[1:]), str(value.dtype), units.get(key, ""))
+        key: Feature(tuple(value.shape[1:]), str(value.dtype), units.get(key, ""), _names(key, value))
         for key, value in recording.observation.items()
     }
     action = Feature((len(ACTION_NAMES),), unit=ACTIONS[action_key], names=ACTION_NAMES)
     recording.spec = Spec(observation, action, recording.action_low, recording.action_high, rate_hz=RATE_HZ)
+
+
+def _names(key: str, value: Array) -> tuple[str, ...]:
+    names = NAMES.get(key, ())
+    return names if value.shape[1:] == (len(names),) else ()  # of another width none is sure

@@ -49,6 +49,18 @@ def test_absolute_actions(calvin: Any, split: Path) -> None:
         relative.check_compatible(episodes.spec)
 
 
+def test_numbers_have_names(split: Path) -> None:
+    robot, scene = (load_episodes(split).spec.observation[key].names for key in ("robot_obs", "scene_obs"))
+    assert (len(robot), len(scene)) == (len(set(robot)), len(set(scene))) == (15, 24)
+    assert (robot[:3], robot[6:8], robot[13:]) == (
+        ("x", "y", "z"),
+        ("gripper_width", "joint_1"),
+        ("joint_7", "gripper_action"),
+    )
+    assert scene[:7] == ("slider", "drawer", "button", "switch", "lightbulb", "led", "red_x")
+    assert (scene[12], scene[18], scene[23]) == ("blue_x", "pink_x", "pink_yaw")
+
+
 @pytest.mark.parametrize("scene", "ABCD")
 def test_blocks_come_as_red_blue_pink(calvin: Any, tmp_path: Path, scene: str) -> None:
     rows = calvin.usual_split(tmp_path / "training", [(0, 4)], scene=scene)
