@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.spec import Feature
-from .rssm import Dense
+from .rssm import Dense, Latent
 from .values import Values
 
 SIDE = 64  # pixels that pictures are brought to, as in DiWA
@@ -63,25 +63,25 @@ class PictureEncoder(nn.Module):
 
 
 class Change(nn.Module):
-    """What a step adds to the numbers that are observed, normalized: a network of the latent, and a linear map beside.
+    """What a step adds to the numbers that are observed, in deviations of such changes.
 
     A change in place of the numbers themselves: what lies still then stays where it is however long a dream is, and
-    what moves by what is done has only that to be learned. The linear map gives it the action undistorted;
-    of what was shown it sees nothing, as what feeds itself would grow without end.
+    what moves by what is done has only that to be learned. A network reads the latent, and a linear map gives it action
+    and speed undistorted; of what was shown that sees nothing, as what feeds itself would grow without end.
     """
 
     def __init__(self, features: int, numbers: int, hidden: int, action_dim: int) -> None:
         super().__init__()
         last = nn.Linear(hidden, numbers)
-        self.linear = nn.Linear(action_dim, numbers, bias=False)
+        self.linear = nn.Linear(action_dim + numbers, numbers, bias=False)
         for zero in (last.weight, last.bias, self.linear.weight):  # at first all stays
             nn.init.zeros_(zero)
         self.layers = nn.Sequential(Dense(features + action_dim, hidden), Dense(hidden, hidden), last)
 
-    def forward(self, memory: Tensor, code: Tensor, shown: Tensor, action: Tensor) -> Tensor:
-        """Predict from the memory after an action, the code, and what was shown before it: (B, ...) each -> (B, N)."""
-        whole = torch.cat((memory, code, shown, action), dim=1)
-        return self.layers(whole) + self.linear(action)
+    def forward(self, memory: Tensor, code: Tensor, before: Latent, action: Tensor) -> Tensor:
+        """Predict (B, N) of the memory (B, deter) after an action (B, A), the code then, and the latent before it."""
+        whole = torch.cat((memory, code, before.shown, before.speed, action), dim=1)
+        return self.layers(whole) + self.linear(torch.cat((action, before.speed), dim=1))
 
 
 class PictureDecoder(nn.Module):

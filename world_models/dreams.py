@@ -78,15 +78,20 @@ def _success(
     if skill.num_episodes < 2:
         raise LaminarError(f"{skill.source}: one recording of the skill is too few to learn what a success is from")
     parts = split(skill, held_out(skill, config.held_out))
-    learned, tested = (labelled(model, part, config.margin, generator) for part in parts)
+    learned, tested = (labelled(model, one, config.tail, config.margin, generator, config.ahead) for one in parts)
     success = learn(learned, tested, config, generator)
-    sides = {"recorded": ~tested.imagined, "imagined": tested.imagined}
-    return success, {name: scores(success, tested.part(mask)) for name, mask in sides.items()}
+    dreamed = labelled(model, parts[1], config.tail, config.margin, generator)
+    sides = {
+        "recorded": tested.part(~tested.imagined),
+        f"{config.ahead} steps imagined": tested.part(tested.imagined),
+        "wholly imagined": dreamed.part(dreamed.imagined),
+    }
+    return success, {name: scores(success, rows) for name, rows in sides.items()}
 
 
 def _told(found: Mapping[str, Scores]) -> list[str]:
     return [
-        f"what counts as success, on {name} latents of held-out recordings: precision {one.precision:.3f}, recall "
+        f"what counts as success, {name}, of held-out recordings: precision {one.precision:.3f}, recall "
         f"{one.recall:.3f}, calibration error {one.calibration_error:.3f}"
         for name, one in found.items()
     ]

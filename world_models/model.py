@@ -24,6 +24,8 @@ from .rssm import RSSM, Latent, balanced_divergence
 from .values import Values
 
 KIND = "world_model"
+_STILL = 1e-3  # least deviation of changes, of numbers that hardly ever change
+_FASTEST = 5.0  # deviations of changes up to which a speed is told apart
 _FAR = 5.0  # deviations from which on an error counts linearly: what nobody can foresee must not drown the rest
 
 
@@ -32,11 +34,11 @@ class Draws(NamedTuple):
 
     Attributes:
         uniform: (B, T, groups) that codes are drawn by.
-        blind_from: (B,) step from which a sequence is imagined; T of those that are seen whole.
+        blind: (B, T) bool, steps whose observation is imagined, not seen.
     """
 
     uniform: Tensor
-    blind_from: Tensor
+    blind: Tensor
 
 
 class Unrolled(NamedTuple):
@@ -63,7 +65,12 @@ class WorldModel(nn.Module):
         config: its sizes and losses.
         values: how the numbers of each vector and of the action ("action") are read.
         rssm: how latents follow each other.
+        pace: (N,) deviations of the changes of observed numbers in one step, normalized.
     """
+
+    pace: Tensor
+
+    pace: Tensor
 
     def __init__(
         self,
@@ -95,11 +102,12 @@ class WorldModel(nn.Module):
         self.pictures = {key: feature for key, feature in spec.observation.items() if key not in values}
         self.encoder = Encoder(vectors, self.pictures, sized.hidden)
         shown = sum(self.vectors.values())
-        inputs = values["action"].seen + shown
+        inputs = values["action"].seen + 2 * shown
         self.rssm = RSSM(
             sized.deter, sized.groups, sized.classes, sized.hidden, self.encoder.output_dim, inputs, config.unimix
         )
-        self.parts = (sized.deter, self.rssm.code_dim, shown)
+        self.parts = (sized.deter, self.rssm.code_dim, shown, shown)
+        self.register_buffer("pace", torch.ones(shown))  # deviations of the changes of numbers in one step
         self.feature_dim = sum(self.parts)
         self.change = Change(self.feature_dim, shown, sized.hidden, values["action"].seen) if shown else None
         self.painters = nn.ModuleList(
@@ -126,7 +134,13 @@ class WorldModel(nn.Module):
         values = {key: Values.found(row, episodes.ends) for key, row in rows.items()}
         seen = {key: values[key].to_seen(torch.from_numpy(row).float()) for key, row in rows.items()}
         of_action = Normalizer.fit({"action": seen.pop("action")}, "gaussian")
-        return cls(config, episodes.spec, values, Normalizer.fit(seen, "gaussian"), of_action, episodes.has_reward)
+        model = cls(config, episodes.spec, values, Normalizer.fit(seen, "gaussian"), of_action, episodes.has_reward)
+        if model.vectors:
+            change = model.numbers(model.observation_normalizer(seen)).diff(dim=0)
+            inside = torch.ones(len(change), dtype=torch.bool)
+            inside[torch.from_numpy(episodes.ends[:-1]) - 1] = False
+            model.pace.copy_(change[inside].std(dim=0).clamp_min(_STILL))
+        return model
 
     @property
     def device(self) -> torch.device:
@@ -154,8 +168,7 @@ class WorldModel(nn.Module):
 
     def decode(self, features: Tensor) -> dict[str, Tensor]:
         """Predict raw observations {key: (..., *shape)} from features (..., F)."""
-        shown = features[..., self.feature_dim - self.parts[2] :]
-        raw = self.recorded(shown)
+        raw = self.recorded(features.split(self.parts, dim=-1)[2])
         return raw | {
             key: to_pixels(paint(features), feature.shape)
             for (key, feature), paint in zip(self.pictures.items(), self.painters, strict=True)
@@ -172,7 +185,8 @@ class WorldModel(nn.Module):
         at = torch.rand(batch, 2, generator=generator, device=self.device)
         context = min(self.config.context, steps)
         from_there = context + (at[:, 0] * (steps - context)).long()
-        return Draws(uniform, torch.where(at[:, 1] < self.config.blind, from_there, steps))
+        begin = torch.where(at[:, 1] < self.config.blind, from_there, steps)
+        return Draws(uniform, torch.arange(steps, device=self.device) >= begin[:, None])
 
     def loss(self, batch: Mapping[str, Any], draws: Draws) -> tuple[Tensor, Metrics]:
         """Negative evidence bound of sequences, summed over numbers, averaged over steps (Hafner et al. 2021, eq. 2).
@@ -212,20 +226,22 @@ class WorldModel(nn.Module):
             draws: of their codes, and from where on they are imagined.
         """
         rssm, steps = self.rssm, embedding.shape[1]
-        memory, shown = rssm.begin(len(embedding)), numbers[:, 0]
+        memory, still = rssm.begin(len(embedding)), torch.zeros_like(numbers[:, 0])
+        latent: Latent | None = None
         features: list[Tensor] = []
         predicted: list[Tensor] = []
         priors: list[Tensor] = []
         posteriors: list[Tensor] = []
         for t in range(steps):
             prior, posterior = rssm.prior(memory), rssm.posterior(memory, embedding[:, t])
-            blind = (draws.blind_from <= t)[:, None]
+            blind = draws.blind[:, t, None]
             code = rssm.draw(torch.where(blind[:, :, None], prior, posterior), draws.uniform[:, t])
-            if t:
-                shown = self.predict(memory, code, shown, action[:, t - 1])
-                predicted.append(shown)
-                shown = torch.where(blind, shown, numbers[:, t])
-            latent = Latent(memory, code, shown)
+            if latent is None:
+                latent = Latent(memory, code, numbers[:, 0], still)
+            else:
+                imagined = self.predict(memory, code, latent, action[:, t - 1])
+                predicted.append(imagined)
+                latent = self.shows(memory, code, latent, torch.where(blind, imagined, numbers[:, t]))
             features.append(latent.features)
             priors.append(prior)
             posteriors.append(posterior)
@@ -234,9 +250,15 @@ class WorldModel(nn.Module):
         found = (torch.stack(one, dim=1) for one in (features, predicted, priors, posteriors))
         return Unrolled(*found)
 
-    def predict(self, memory: Tensor, code: Tensor, shown: Tensor, action: Tensor) -> Tensor:
-        """Return the numbers (B, N) that are observed after an action (B, A), of those that were shown before it."""
-        return shown if self.change is None else shown + self.change(memory, code, shown, action)
+    def predict(self, memory: Tensor, code: Tensor, before: Latent, action: Tensor) -> Tensor:
+        """Return the numbers (B, N) that are observed after an action (B, A), which led from `before` to a memory."""
+        if self.change is None:
+            return before.shown
+        return before.shown + self.pace * self.change(memory, code, before, action)
+
+    def shows(self, memory: Tensor, code: Tensor, before: Latent, shown: Tensor) -> Latent:
+        """Return the latent in which these numbers (B, N) are shown."""
+        return Latent(memory, code, shown, ((shown - before.shown) / self.pace).clamp(-_FASTEST, _FASTEST))
 
     def follow(self, observation: Mapping[str, Tensor], action: Tensor, uniform: Tensor) -> Latent:
         """Return where a window leads that is seen: a dream may go on from there.
@@ -246,7 +268,7 @@ class WorldModel(nn.Module):
             action: (B, T - 1, A) raw, what was done between them.
             uniform: (B, T, groups).
         """
-        never = uniform.new_full((len(uniform),), uniform.shape[1])
+        never = torch.zeros(uniform.shape[:2], dtype=torch.bool, device=uniform.device)
         return self.latent(self.followed(observation, action, Draws(uniform, never))[:, -1])
 
     def followed(self, observation: Mapping[str, Tensor], action: Tensor, draws: Draws) -> Tensor:
@@ -263,7 +285,7 @@ class WorldModel(nn.Module):
         acted = self.acted(action)
         memory = self.rssm.remember(latent, acted)
         code = self.rssm.draw(self.rssm.prior(memory), uniform)
-        return Latent(memory, code, self.predict(memory, code, latent.shown, acted))
+        return self.shows(memory, code, latent, self.predict(memory, code, latent, acted))
 
     @property
     def described(self) -> dict[str, Any]:

@@ -16,15 +16,17 @@ class Latent(NamedTuple):
         memory: (B, deter) what the recurrent network remembers.
         code: (B, groups * classes) a choice in each group, one-hot.
         shown: (B, N) the numbers that are observed, normalized: as they were seen, or as they are imagined.
+        speed: (B, N) how they changed in the last step, in deviations of such changes.
     """
 
     memory: Tensor
     code: Tensor
     shown: Tensor
+    speed: Tensor
 
     @property
     def features(self) -> Tensor:
-        """(B, deter + groups * classes + N): all of it, which heads and classifiers read."""
+        """(B, deter + groups * classes + 2 N): all of it, which heads and classifiers read."""
         return torch.cat(self, dim=-1)
 
 
@@ -69,7 +71,7 @@ class RSSM(nn.Module):
 
     def remember(self, latent: Latent, action: Tensor) -> Tensor:
         """Return the memory after an action (B, A): a GRU whose gates are normalized together (Hafner et al. 2021)."""
-        entered = self.enter(torch.cat((latent.code, action, latent.shown), dim=1))
+        entered = self.enter(torch.cat((latent.code, action, latent.shown, latent.speed), dim=1))
         gates = self.norm(self.gates(torch.cat((entered, latent.memory), dim=1)))
         reset, candidate, update = gates.chunk(3, dim=1)
         update = torch.sigmoid(update - 1)  # at first it rather keeps than forgets

@@ -13,7 +13,7 @@ from ..data.episodes import Episodes
 from .model import Draws, WorldModel
 from .success import Labelled
 
-_REPEATS = 4  # times that each recording is followed, by other draws: half of them seen whole, half imagined
+_REPEATS = 4  # times that each recording is followed, by other draws: half of them seen whole, half imagined in part
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def starts(model: WorldModel, skill: Episodes, margin: int, generator: torch.Gen
     for one in _each(model, skill):
         steps = len(one.action)
         last = max(min(steps // 2, steps - margin), min(context - 1, steps - 1))
-        features = _follow(model, one, 1, generator, steps + 1)[0]
+        never = torch.zeros(1, steps + 1, dtype=torch.bool, device=model.device)
+        features = _follow(model, one, never, generator)[0]
         first = min(context - 1, last)
         found.append(features[first : last + 1])
         for key, value in one.observation.items():
@@ -61,26 +62,39 @@ def starts(model: WorldModel, skill: Episodes, margin: int, generator: torch.Gen
 
 
 @torch.no_grad()
-def labelled(model: WorldModel, skill: Episodes, margin: int, generator: torch.Generator) -> Labelled:
-    """Return latents of recordings with their truth: the last state is a success, those before the margin are none.
+def labelled(
+    model: WorldModel, skill: Episodes, tail: int, margin: int, generator: torch.Generator, ahead: int | None = None
+) -> Labelled:
+    """Return latents of recordings with their truth: the last states are successes, those before the margin are none.
 
-    Every recording is followed several times, seen whole and imagined from some step on.
+    Every recording is followed several times. In half of these some steps are imagined, and then what was recorded is
+    seen again, so that the truth is still that of what is imagined.
+
+    Args:
+        model: that follows them.
+        skill: recordings at whose end the skill is done.
+        tail: states at the end that are successes.
+        margin: states before the end that are no failures.
+        generator: of the codes.
+        ahead: steps that are imagined before something is seen again; None imagines all from the context on, which
+            tells how good the model is too.
     """
     rows: list[Labelled] = []
     for one in _each(model, skill):
-        steps = len(one.action)
-        blind = torch.full((_REPEATS,), steps + 1, device=model.device)
+        states = len(one.action) + 1
+        time = torch.arange(states, device=model.device)
+        blind = torch.zeros(_REPEATS, states, dtype=torch.bool, device=model.device)
         half = _REPEATS // 2
-        begin = min(model.config.context, steps)
-        blind[half:] = torch.randint(begin, steps + 1, (_REPEATS - half,), generator=generator, device=model.device)
-        features = _follow(model, one, _REPEATS, generator, blind)
-        time = torch.arange(steps + 1, device=model.device)
-        success, failure = time == steps, time < max(steps - margin, steps // 2)
-        kept = success | failure
-        imagined = time[kept] >= blind[:, None]
-        rows.append(
-            Labelled(features[:, kept].flatten(0, 1), success[kept].expand(_REPEATS, -1).flatten(), imagined.flatten())
-        )
+        if ahead is None:
+            blind[half:] = time >= model.config.context
+        else:
+            phase = torch.randint(ahead + 1, (_REPEATS - half, 1), generator=generator, device=model.device)
+            blind[half:] = ((time + phase) % (ahead + 1) != 0) & (time > 0)
+        features = _follow(model, one, blind, generator)
+        success, failure = time >= states - tail, time < max(states - 1 - margin, states // 2)
+        kept = success | (failure & (time > 0))
+        truth = (success & ~failure)[kept].expand(_REPEATS, -1)
+        rows.append(Labelled(features[:, kept].flatten(0, 1), truth.flatten(), blind[:, kept].flatten()))
     return Labelled(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
 
@@ -103,11 +117,9 @@ def _each(model: WorldModel, skill: Episodes) -> list[_Recording]:
     return found
 
 
-def _follow(
-    model: WorldModel, one: _Recording, repeats: int, generator: torch.Generator, blind_from: Tensor | int
-) -> Tensor:
-    """Return features (repeats, T + 1, F) of a recording."""
+def _follow(model: WorldModel, one: _Recording, blind: Tensor, generator: torch.Generator) -> Tensor:
+    """Return features (R, T + 1, F) of a recording that is followed R times, blind (R, T + 1) at some steps."""
+    repeats = len(blind)
     observation: Mapping[str, Tensor] = {k: v.expand(repeats, *v.shape) for k, v in one.observation.items()}
-    uniform = torch.rand(repeats, len(one.action) + 1, model.rssm.groups, generator=generator, device=model.device)
-    blind = torch.as_tensor(blind_from, device=model.device).expand(repeats)
+    uniform = torch.rand(*blind.shape, model.rssm.groups, generator=generator, device=model.device)
     return model.followed(observation, one.action.expand(repeats, -1, -1), Draws(uniform, blind))
