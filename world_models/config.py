@@ -22,7 +22,9 @@ class WorldConfig:
     classes: int | None = number(None, least=2, null=True)  # values of each
     hidden: int | None = number(None, least=1, null=True)  # width of all other layers
     unimix: float = number(0.01, least=0, below=1)  # share of the uniform distribution in every categorical one
-    deviation: float = number(0.1, above=0)  # of numbers about their prediction, in their own deviations
+    deviation: float = number(
+        0.1, above=0
+    )  # of numbers about their prediction, as a share of how far they go in 25 steps
     kl_weight: float = number(0.3, least=0)  # of the divergence between what is seen and what was expected
     balance: float = share(0.8)  # share of its gradient that teaches the expectation, the rest what is seen
     free_bits: float = number(0.0, least=0)  # nats of divergence that cost nothing

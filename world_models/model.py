@@ -24,9 +24,10 @@ from .rssm import RSSM, Latent, balanced_divergence
 from .values import Values
 
 KIND = "world_model"
-_STILL = 1e-3  # least deviation of changes, of numbers that hardly ever change
+_STILL = 1e-3  # least of how far numbers go, of those that hardly ever change
+_AHEAD = 25  # steps
 _FASTEST = 5.0  # deviations of changes up to which a speed is told apart
-_FAR = 5.0  # deviations from which on an error counts linearly: what nobody can foresee must not drown the rest
+_FAR = 20.0  # deviations from which on an error counts linearly: what nobody can foresee must not drown the rest
 
 
 class Draws(NamedTuple):
@@ -66,9 +67,11 @@ class WorldModel(nn.Module):
         values: how the numbers of each vector and of the action ("action") are read.
         rssm: how latents follow each other.
         pace: (N,) deviations of the changes of observed numbers in one step, normalized.
+        reach: (N,) how far they go in `_AHEAD` steps, root of the mean square: errors count as shares of it.
     """
 
     pace: Tensor
+    reach: Tensor
 
     pace: Tensor
 
@@ -107,7 +110,8 @@ class WorldModel(nn.Module):
             sized.deter, sized.groups, sized.classes, sized.hidden, self.encoder.output_dim, inputs, config.unimix
         )
         self.parts = (sized.deter, self.rssm.code_dim, shown, shown)
-        self.register_buffer("pace", torch.ones(shown))  # deviations of the changes of numbers in one step
+        self.register_buffer("pace", torch.ones(shown))
+        self.register_buffer("reach", torch.ones(shown))
         self.feature_dim = sum(self.parts)
         self.change = Change(self.feature_dim, shown, sized.hidden, values["action"].seen) if shown else None
         self.painters = nn.ModuleList(
@@ -136,10 +140,9 @@ class WorldModel(nn.Module):
         of_action = Normalizer.fit({"action": seen.pop("action")}, "gaussian")
         model = cls(config, episodes.spec, values, Normalizer.fit(seen, "gaussian"), of_action, episodes.has_reward)
         if model.vectors:
-            change = model.numbers(model.observation_normalizer(seen)).diff(dim=0)
-            inside = torch.ones(len(change), dtype=torch.bool)
-            inside[torch.from_numpy(episodes.ends[:-1]) - 1] = False
-            model.pace.copy_(change[inside].std(dim=0).clamp_min(_STILL))
+            numbers = model.numbers(model.observation_normalizer(seen))
+            model.pace.copy_(_moved(numbers, episodes, 1).clamp_min(_STILL))
+            model.reach.copy_(_moved(numbers, episodes, _AHEAD).clamp_min(_STILL))
         return model
 
     @property
@@ -203,7 +206,7 @@ class WorldModel(nn.Module):
         kl = balanced_divergence(unrolled.posterior[:, 1:], unrolled.prior[:, 1:], c.balance, c.free_bits).mean()
         losses = {"kl": c.kl_weight * kl}
         if self.vectors:
-            error = (unrolled.predicted - self.numbers(seen)[:, 1:]) / c.deviation
+            error = (unrolled.predicted - self.numbers(seen)[:, 1:]) / (c.deviation * self.reach)
             losses["numbers"] = (
                 F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=_FAR).sum(-1).mean()
             )
@@ -304,6 +307,14 @@ class WorldModel(nn.Module):
         storage.write_tensors(folder / "model.safetensors", self.state_dict())
         storage.write_json(folder / "config.json", self.described)
         storage.write_json(folder / "spec.json", self.spec.to_json())
+
+
+def _moved(numbers: Tensor, episodes: Episodes, steps: int) -> Tensor:
+    """Return (N,) how far numbers (all steps, N) go in so many steps of an episode, root of the mean square."""
+    steps = min(steps, int(episodes.lengths.max()) - 1)
+    which = torch.from_numpy(episodes.episode_index)
+    change = (numbers[steps:] - numbers[:-steps])[which[steps:] == which[:-steps]] if steps else numbers
+    return change.square().mean(dim=0).sqrt()
 
 
 def restore(config: Mapping[str, Any], spec: Spec) -> WorldModel:

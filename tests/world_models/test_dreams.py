@@ -44,9 +44,10 @@ def test_they_are_opened_and_told(saved: Path, demonstrations: Episodes) -> None
     assert world.spec == demonstrations.spec
     first, *others = world.remarks
     assert first.startswith("dreams of 20 recordings begin at ")
-    assert [line.split(" latents")[0] for line in others] == [
-        "what counts as success, on recorded",
-        "what counts as success, on imagined",
+    assert [line.split(", of held-out")[0] for line in others] == [
+        "what counts as success, recorded",
+        "what counts as success, 4 steps imagined",
+        "what counts as success, wholly imagined",
     ]
 
 

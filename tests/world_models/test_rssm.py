@@ -95,7 +95,9 @@ def test_no_divergence_is_infinite(rssm: RSSM) -> None:
 def test_the_memory_is_a_gate_between_what_was_and_what_comes(rssm: RSSM) -> None:
     rows = torch.Generator().manual_seed(0)
     latent = Latent(
-        torch.randn(4, 8, generator=rows), torch.randn(4, 15, generator=rows), torch.randn(4, 2, generator=rows)
+        torch.randn(4, 8, generator=rows),
+        torch.randn(4, 15, generator=rows),
+        *(torch.randn(4, 1, generator=rows) for _ in range(2)),
     )
     after = rssm.remember(latent, torch.randn(4, 4, generator=rows))
     bound = latent.memory.abs().clamp(min=1)

@@ -63,36 +63,49 @@ def test_some_are_kept(demonstrations: Episodes, small_world: Build) -> None:
     assert torch.equal(kept.observation["observation"], found.observation["observation"][mask])
 
 
-@pytest.mark.parametrize("margin", [0, 3, 50])
-def test_the_last_state_is_a_success_and_those_before_are_none(
-    demonstrations: Episodes, small_world: Build, margin: int
+@pytest.mark.parametrize(("tail", "margin"), [(1, 0), (1, 3), (3, 8), (2, 50)])
+def test_the_last_states_are_successes_and_those_before_are_none(
+    demonstrations: Episodes, small_world: Build, tail: int, margin: int
 ) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, margin, generator())
-    counts = [1 + max(steps - margin, steps // 2) for steps in demonstrations.lengths.tolist()]
-    assert len(found.features) == len(found.success) == len(found.imagined) == REPEATS * sum(counts)
-    assert int(found.success.sum()) == REPEATS * demonstrations.num_episodes
-    ends = np.cumsum(np.repeat(counts, REPEATS)) - 1
-    assert np.flatnonzero(found.success.numpy()).tolist() == ends.tolist()
+    found = labelled(model, demonstrations, tail, margin, generator(), ahead=4)
+    failures = [max(steps - margin, (steps + 1) // 2) - 1 for steps in demonstrations.lengths.tolist()]
+    if margin == 0:  # the last states are both, and count as failures but for the very last one
+        failures = [steps - 1 for steps in demonstrations.lengths.tolist()]
+    assert len(found.features) == len(found.success) == len(found.imagined)
+    assert int((~found.success).sum()) == REPEATS * sum(failures)
+    last = found.success.split([f + min(tail, 1 if margin == 0 else tail) for f in failures for _ in range(REPEATS)])
+    assert all(part[-1] for part in last)
 
 
 def test_half_of_the_followings_are_seen_whole(demonstrations: Episodes, small_world: Build) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, 0, generator())
-    counts = [steps + 1 for steps in demonstrations.lengths.tolist()]
-    parts = found.imagined.split([count for count in counts for _ in range(REPEATS)])
+    found = labelled(model, demonstrations, 1, 0, generator(), ahead=2)
+    parts = found.imagined.split([steps for steps in demonstrations.lengths.tolist() for _ in range(REPEATS)])
     for number, imagined in enumerate(parts):
-        assert not imagined[:3].any(), "a context is seen"
-        assert (imagined[1:] >= imagined[:-1]).all(), "from some step on all is imagined"
         assert bool(imagined.any()) == (number % REPEATS >= REPEATS // 2)
+        if imagined.any():
+            runs = "".join("x" if one else "." for one in imagined.tolist())
+            assert "xxx" not in runs, "after two imagined steps something is seen again"
+            assert ".." not in runs
+
+
+def test_wholly_imagined_from_the_context_on(demonstrations: Episodes, small_world: Build) -> None:
+    model = small_world(demonstrations, context=3)
+    found = labelled(model, demonstrations, 1, 0, generator())
+    parts = found.imagined.split([steps for steps in demonstrations.lengths.tolist() for _ in range(REPEATS)])
+    for number, imagined in enumerate(parts):
+        if number % REPEATS >= REPEATS // 2:
+            assert not imagined[:2].any()
+            assert imagined[2:].all(), "the first state of all is not among them"
 
 
 def test_seen_latents_are_those_of_the_recording(demonstrations: Episodes, small_world: Build) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, 0, generator())
+    found = labelled(model, demonstrations, 1, 0, generator())
     steps = int(demonstrations.lengths[0])
-    shown = model.decode(found.features[: steps + 1])["observation"]
-    rows = demonstrations.observation["observation"][:steps]
+    shown = model.decode(found.features[:steps])["observation"]
+    rows = demonstrations.observation["observation"][1:steps]
     recorded = np.concatenate([rows, demonstrations.final_observation["observation"][:1]])
     np.testing.assert_allclose(shown.numpy(), recorded, atol=1e-5)
 
@@ -103,6 +116,7 @@ def test_what_is_imagined_follows_from_the_actions_alone(demonstrations: Episode
     rows = torch.from_numpy(demonstrations.observation["observation"][:steps].copy())[None]
     action = torch.from_numpy(demonstrations.action[: steps - 1].copy())[None]
     uniform = torch.rand(1, steps, model.rssm.groups, generator=generator())
-    one = model.followed({"observation": rows}, action, Draws(uniform, torch.tensor([4])))
+    draws = Draws(uniform, torch.arange(steps)[None] >= 4)
+    one = model.followed({"observation": rows}, action, draws)
     rows[:, 4:] = 0
-    assert torch.equal(model.followed({"observation": rows}, action, Draws(uniform, torch.tensor([4]))), one)
+    assert torch.equal(model.followed({"observation": rows}, action, draws), one)
