@@ -99,13 +99,13 @@ def test_the_first_step_is_shown(play: Episodes, small_world: Build, batch: dict
 
 
 def test_the_loss_is_what_it_says(play: Episodes, small_world: Build, batch: dict[str, Any]) -> None:
-    model = small_world(play, kl_weight=0.3, balance=0.8, deviation=0.1)
+    model = small_world(play, kl_weight=0.3, balance=0.8, deviation=0.01)
     draws = draws_of(model, 5)
     loss, told = model.loss(batch, draws)
     seen = model.see(batch["observation"])
     found = model.unroll(model.encoder(seen), model.numbers(seen), model.acted(batch["action"]), draws)
     kl = balanced_divergence(found.posterior[:, 1:], found.prior[:, 1:], 0.8, 0.0).mean()
-    gap = (found.predicted - model.numbers(seen)[:, 1:]) / (0.1 * model.reach)
+    gap = (found.predicted - model.numbers(seen)[:, 1:]) / (0.01 * model.reach)
     assert (gap.abs() > 20).any(), "some count linearly"
     numbers = torch.where(gap.abs() < 20, 0.5 * gap.square(), 20 * (gap.abs() - 10)).sum(dim=2).mean()
     torch.testing.assert_close(loss, 0.3 * kl + numbers)
