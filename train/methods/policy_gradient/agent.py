@@ -111,6 +111,11 @@ def start(policy: PolicyModule, config: Config) -> tuple[GenerativePolicy, Netwo
             f"method.tuned_steps={least}, and no objective that tunes all"
         )
     if config.objective == "matching":
+        if not base.process.regresses:
+            raise LaminarError(
+                "method.objective=matching needs a training loss that is a squared error, which meanflow, flow and "
+                f"diffusion have, and this policy is of {base.policy_config.process.name}; take method=dppo"
+            )
         return base, network, tuned
     check_steps(base, tuned)
     if config.objective == "noise_head" and base.process.inner_draws:
