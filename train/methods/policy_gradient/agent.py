@@ -129,8 +129,8 @@ def start(policy: PolicyModule, config: Config) -> tuple[GenerativePolicy, Netwo
 def clips(config: Config, tuned_steps: int) -> list[float]:
     """Return the clip of each tuned step, growing from `clip_first` to `clip`: noisier steps may change less.
 
-    eps_i = first + (eps - first) (e^(3 i / (K' - 1)) - 1) / (e^3 - 1), as DPPO's code has it; of a single step eps, where
-    that code divides by zero.
+    eps_i = first + (eps - first) (e^(3 i / (K' - 1)) - 1) / (e^3 - 1), as DPPO's code has it; of a single step eps,
+    where that code divides by zero.
     """
     if tuned_steps == 1:
         return [config.clip]

@@ -38,7 +38,7 @@ def refused(toy: Any, capsys: pytest.CaptureFixture[str]) -> Any:
         ("pmpo", {"process": "diffusion", "settings": {"solver": "dpmpp_2m", "steps": 4}}, "solver=ddpm or ddim"),
         ("reinflow", {"process": "diffusion", "settings": {"solver": "unipc", "steps": 4}}, "solver=ddpm or ddim"),
         ("reinflow", {"process": "diffusion", "settings": {"solver": "ddpm", "steps": 3}}, "take method=dppo, or"),
-        ("fpo", {"process": "direct", "settings": {}}, "which meanflow, flow and diffusion have, and this policy is of direct; take"),
+        ("fpo", {"process": "direct", "settings": {}}, "have, and this policy is of direct; take method=dppo"),
         ("fpo", {"process": "ctm", "settings": {}}, "diffusion have, and this policy is of ctm; take method=dppo"),
         (
             "dppo",
@@ -65,11 +65,11 @@ def test_no_environment(toy: Any, refused: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("env.steps=39",), "env.steps=39 are less than one iteration, which takes 40: method.chunks=10 of 2 steps in 2"),
+        (("env.steps=39",), "env.steps=39 are less than one iteration, which takes 40: method.chunks=10 of 2"),
         (("method.minibatches=61",), "method.minibatches=61 divide the 60 entries of an iteration, which are fewer;"),
         (("steps=7",), "steps=7 and env.steps=80 are both set, and these control steps have 8 updates"),
         (("method.noise_head.low=0.3",), "method.noise_head.low=0.3 is not below method.noise_head.high=0.24"),
-        (("method.clip_first=0.5",), "method.clip_first=0.5 is above method.clip=0.01"),
+        (("method.clip_first=0.5",), "method.clip_first=0.5 is above method.clip=0.1"),
         (("method.objective=noise_head", "method.progressive=0.5"), "method.progressive takes denoising steps one by"),
         (
             ("method.objective=matching", "method.leash=1", "method.leash_direction=base"),

@@ -23,6 +23,7 @@ two_states = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(two_states)
 
 ITERATIONS = 40
+CLIPPED = {"objective": "matching", "trust": "clip", "clip": 0.2, "leash": 0.01}
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "denoising": ("diffusion", {"steps": 3}, {}),
     "denoising, posterior": ("diffusion", {"steps": 3, "solver": "ddpm"}, {}),
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "noise head, one call": ("meanflow", {}, {"objective": "noise_head", "entropy": 0.01}),
     "noise head": ("flow", {"steps": 3}, {"objective": "noise_head"}),
     "matching": ("flow", {"steps": 3}, {"objective": "matching", "clip": 0.2, "lr": 1e-3}),
-    "matching, clipped": ("diffusion", {"steps": 3}, {"objective": "matching", "trust": "clip", "clip": 0.2, "leash": 0.01}),
+    "matching, clipped": ("diffusion", {"steps": 3}, CLIPPED),
     "pmpo": ("flow", {"steps": 3}, {"objective": "pmpo", "leash": 0.01}),
     "pmpo, one call": ("meanflow", {}, {"objective": "pmpo", "leash": 0.01}),
 }

@@ -111,7 +111,7 @@ def test_the_gradient_of_the_first_update_is_that_of_the_scores(build: Any, meth
     batch, draws, rates = batch_of(improver)
     agent, loss = improver.agent.double(), losses.LOSSES[improver.config.objective]
     batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
-    weight = agent.tuned.get_parameter("output.weight") if hasattr(agent.tuned, "output") else list(agent.tuned.parameters())[-2]
+    weight = list(agent.tuned.parameters())[-2]
     weight.requires_grad_(True)
     value, _ = loss(agent, batch, draws, rates)
     (gradient,) = torch.autograd.grad(value, weight)
@@ -172,7 +172,7 @@ def test_too_far_away_an_iteration_learns_no_further(build: Any, method: str) ->
 
 
 def test_the_leash_pulls_both_ways_apart(build: Any) -> None:
-    """Towards the policy it is the KL at its own states, towards the base the loss of likelihood of the base's chains."""
+    """Towards the policy it is the KL at its own states, towards the base what its chains lose in likelihood."""
     found: dict[str, float] = {}
     for direction in ("policy", "base"):
         improver = build("method.leash=1", f"method.leash_direction={direction}")
