@@ -73,6 +73,9 @@ class Process(nn.Module, ABC):
     estimates_data: bool = False
     """`one_call` gives the loss and an estimate of the clean data by the same network call (EDP)."""
 
+    regresses: bool = False
+    """Its loss is the squared error of one `regression`, which can be weighed sample by sample."""
+
     needs_smooth_network: bool = False
     """The loss contains a derivative of the network, so that one with corners does not do."""
 

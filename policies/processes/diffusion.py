@@ -57,6 +57,7 @@ class Diffusion(Process):
     denoises = True
     predicts_data = True
     estimates_data = True
+    regresses = True
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -41,6 +41,7 @@ class Flow(Process):
     teachable = True
     denoises = True
     predicts_data = True
+    regresses = True
     noise_path = ("straight", None)
 
     def __init__(self, config: Config) -> None:

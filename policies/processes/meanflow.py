@@ -39,6 +39,7 @@ class MeanFlow(Process):
     n_times = 2
     choices = ("time",)
     teachable = True
+    regresses = True
     needs_smooth_network = True
     noise_path = ("straight", None)
 

@@ -7,6 +7,7 @@ values, or a constant that is made on the host and copied fails there, or is see
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from torch.utils._pytree import tree_flatten
 
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.edited import Edited, new_editor
+from laminar.policies.fine_tuned import FineTuned
 from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
@@ -81,6 +83,12 @@ def test_steered_and_edited(make_policy: Make, repeated: bool) -> None:
     steered = Steered(policy, new_actor(policy, actor, 2.0, repeated), repeated)
     edited = Edited(steered, new_editor(steered, actor, 0.2, 0.1), share=0.5)
     trace(Guided(edited, new_critic(policy, CriticConfig(width=16, depth=1), 2), Acting(4, "argmax")))
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm"])
+def test_fine_tuned(make_policy: Make, solver: str) -> None:
+    policy = make_policy("diffusion", "mlp", {"solver": solver, "steps": 4}, chunk=2)
+    trace(FineTuned(policy, deepcopy(policy.network), 2))
 
 
 GUIDANCES = [

@@ -18,7 +18,6 @@ from torch import Tensor
 from ....data.episodes import Episodes
 from ....errors import LaminarError
 from ....policies.module import PolicyModule
-from ....policies.observations import Windows
 from ....policies.processes import Metrics
 from ...improver import Context, Improver
 from ...interaction import Interaction

@@ -111,6 +111,11 @@ def start(policy: PolicyModule, config: Config) -> tuple[GenerativePolicy, Netwo
             f"method.tuned_steps={least}, and no objective that tunes all"
         )
     if config.objective == "matching":
+        if not base.process.regresses:
+            raise LaminarError(
+                "method.objective=matching needs a training loss that is a squared error, which meanflow, flow and "
+                f"diffusion have, and this policy is of {base.policy_config.process.name}; take method=dppo"
+            )
         return base, network, tuned
     check_steps(base, tuned)
     if config.objective == "noise_head" and base.process.inner_draws:
@@ -124,8 +129,8 @@ def start(policy: PolicyModule, config: Config) -> tuple[GenerativePolicy, Netwo
 def clips(config: Config, tuned_steps: int) -> list[float]:
     """Return the clip of each tuned step, growing from `clip_first` to `clip`: noisier steps may change less.
 
-    eps_i = first + (eps - first) (e^(3 i / (K' - 1)) - 1) / (e^3 - 1), as DPPO's code has it; of a single step eps, where
-    that code divides by zero.
+    eps_i = first + (eps - first) (e^(3 i / (K' - 1)) - 1) / (e^3 - 1), as DPPO's code has it; of a single step eps,
+    where that code divides by zero.
     """
     if tuned_steps == 1:
         return [config.clip]

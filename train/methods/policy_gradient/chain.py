@@ -16,8 +16,8 @@ from ....policies.networks import Network
 from .agent import Agent
 
 LEAST_SCORE = -5.0
-"""Lowest score, as in DPPO's code: what is less likely pulls no further. That code bounds scores by 2 from above as well,
-which deviations of 0.1 never reach, and with small ones nothing would be learned."""
+"""Lowest score, as in DPPO's code: what is less likely pulls no further. That code bounds scores by 2 from above as
+well, which deviations of 0.1 never reach, and with small ones nothing would be learned."""
 _NORMAL = 0.5 * math.log(2 * math.pi)
 
 
@@ -56,14 +56,14 @@ def sample(agent: Agent, network: Network, cond: Tensor, noise: Tensor, high: An
     states, scores, quiet = [x], [], agent.steps - (active or agent.tuned_steps)
     for k in range(agent.steps):
         mean, std = process.kernel(network if k >= agent.first else agent.base.network, x, k, cond)
-        own, deviation = std, _deviation(agent, std, k, cond, high) if k >= agent.first else std
-        if k >= quiet:
-            x = mean + deviation * noise[k + 1]
-        else:
-            x = mean + own * noise[k + 1] if own else mean
-        if k >= agent.first:
-            scores.append(score(agent, x, mean, deviation))
-        states = [x] if k + 1 <= agent.first else [*states, x]
+        deviation = _deviation(agent, std, k, cond, high) if k >= agent.first else std
+        applied = deviation if k >= quiet else std
+        x = mean if isinstance(applied, float) and not applied else mean + applied * noise[k + 1]
+        if k < agent.first:
+            states = [x]  # the tuned part begins behind it
+            continue
+        states.append(x)
+        scores.append(score(agent, x, mean, deviation))
     found = torch.stack(scores, dim=1)
     if agent.config.objective == "noise_head":
         found = of_chain(agent, noise[0], found)

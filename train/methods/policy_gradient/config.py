@@ -21,8 +21,8 @@ class Config:
 
     name: str = "policy_gradient"
     recipe: str = "dppo"  # name of these settings in tables: the file of configs/method/
-    # What is made more likely: each denoising step, the whole chain of a policy whose steps are given noise by a learned
-    # head, samples by the training loss, or steps by the sign of their advantage alone.
+    # What is made more likely: each denoising step, the whole chain of a policy whose steps are given noise by a
+    # learned head, samples by the training loss, or steps by the sign of their advantage alone.
     objective: str = choice("denoising", *OBJECTIVES)
     chunks: int = number(32, least=1)  # executed in each slot in one iteration, which are then learned from
     # Iterations of a run that is given neither env.steps nor steps; null leaves it to these.
@@ -41,8 +41,8 @@ class Config:
     value_warm_up: int = number(1, least=0)  # iterations in which the value function alone learns
     # Episodes are cut off after this many times what nine of ten successful ones took; 0 lets each run to its end.
     patience: float = number(3.0, least=0)
-    clip: float = number(0.01, above=0)  # of a ratio of probabilities, which are means over a chunk's numbers
-    clip_first: float = number(0.001, above=0)  # the same at the noisiest of the tuned steps
+    clip: float = number(0.1, above=0)  # of a ratio of probabilities, which are means over a chunk's numbers
+    clip_first: float = number(0.1, above=0)  # the same at the noisiest of the tuned steps
     target_kl: float | None = number(1.0, above=0, null=True)  # an update further away ends its iteration's updates
     denoising_discount: float = share(0.99)  # of an advantage, for each denoising step before the last
     min_std: float = number(0.1, above=0)  # least deviation of a tuned step, normalized; it explores
@@ -76,7 +76,7 @@ def check_settings(config: Config) -> None:
             f"method.noise_head.low={config.noise_head.low:g} is not below method.noise_head.high="
             f"{config.noise_head.high:g}; make it smaller"
         )
-    if config.clip_first > config.clip:
+    if config.objective == "denoising" and config.clip_first > config.clip:
         raise LaminarError(
             f"method.clip_first={config.clip_first:g} is above method.clip={config.clip:g}, and noisier steps are "
             "clipped sooner; make it smaller"

@@ -56,7 +56,7 @@ def noise_head(agent: Agent, batch: Batch, draws: Draws, rates: Rates) -> tuple[
     std = chain.deviations(agent, cond, high)
     found = chain.score(agent, states[:, 1:].flatten(0, 1), mean, std).view(len(cond), -1)
     log_ratio = chain.of_chain(agent, states[:, 0], found) - batch["old"]
-    each, metrics = clipped(normalized(batch["advantage"]), log_ratio, agent.config.clip)
+    each, metrics = clipped(normalized(batch["advantage"]), log_ratio, agent.clip[-1])
     noise = std[:, : agent.executed]
     loss, entropy = each.mean(), noise.log().mean()  # but for a constant
     whole = loss - agent.config.entropy * entropy
@@ -78,7 +78,7 @@ def matching(agent: Agent, batch: Batch, draws: Draws, rates: Rates) -> tuple[Te
 
     The same draws serve the policy now, the one that acted and the clone. The leash is beta |v - v_clone|^2.
     """
-    config, rows = agent.config, len(batch["cond"])
+    config = agent.config
     action, cond = batch["action"].repeat(config.draws, 1, 1), batch["cond"].repeat(config.draws, 1, 1)
     said, error = _errors(agent, agent.tuned, action, cond, draws)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def matching(agent: Agent, batch: Batch, draws: Draws, rates: Rates) -> tuple[Te
     log_ratio = before - error
     bounded = log_ratio + (log_ratio.clamp(max=LARGEST_LOG_RATIO) - log_ratio).detach()  # the gradient goes on
     advantage = normalized(batch["advantage"]).repeat(config.draws)
-    each, metrics = (asymmetric if config.trust == "asymmetric" else clipped)(advantage, bounded, config.clip)
+    each, metrics = (asymmetric if config.trust == "asymmetric" else clipped)(advantage, bounded, agent.clip[-1])
     loss = each.mean()
     metrics |= {"loss": loss.detach(), "matching": error.detach().mean()}
     if not config.leash:
@@ -94,7 +94,6 @@ def matching(agent: Agent, batch: Batch, draws: Draws, rates: Rates) -> tuple[Te
     with torch.no_grad():
         wanted, _ = agent.base.process.regression(agent.clone, action, cond, draws["regression"])
     leash = (said - wanted)[:, : agent.executed].square().mean()
-    assert len(each) == rows * config.draws
     return loss + rates["leash"] * leash, metrics | {"leash": leash.detach()}
 
 
@@ -123,18 +122,16 @@ def normalized(advantage: Tensor) -> Tensor:
     return (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
 
 
-def clipped(advantage: Tensor, log_ratio: Tensor, clip: Any) -> tuple[Tensor, Metrics]:
-    """max(-A r, -A clip(r, 1 - eps, 1 + eps)) (Schulman et al. 2017), (B,)."""
+def clipped(advantage: Tensor, log_ratio: Tensor, clip: Tensor) -> tuple[Tensor, Metrics]:
+    """max(-A r, -A clip(r, 1 - eps, 1 + eps)) (Schulman et al. 2017), (B,); eps is () or (B,)."""
     ratio = log_ratio.exp()
-    inside = torch.maximum(torch.minimum(ratio, 1 + clip), 1 - clip) if isinstance(clip, Tensor) else ratio.clamp(
-        1 - clip, 1 + clip
-    )
+    inside = 1 + torch.maximum(torch.minimum(ratio - 1, clip), -clip)
     each = torch.maximum(-advantage * ratio, -advantage * inside)
     outside = ((ratio - 1).abs() > clip).float().mean()
     return each, _of_ratios(log_ratio.detach()) | {"clip_share": outside.detach()}
 
 
-def asymmetric(advantage: Tensor, log_ratio: Tensor, clip: float) -> tuple[Tensor, Metrics]:
+def asymmetric(advantage: Tensor, log_ratio: Tensor, clip: Tensor) -> tuple[Tensor, Metrics]:
     """PPO's loss where A >= 0, and where A < 0 -(r A - |A| (r - 1)^2 / (2 eps)), whose pull back is smooth (FPO++)."""
     each, metrics = clipped(advantage, log_ratio, clip)
     ratio = log_ratio.exp()
@@ -176,9 +173,7 @@ def _steps(agent: Agent, batch: Batch) -> tuple[Tensor, Tensor]:
     return chain.steps(agent, agent.tuned, batch["x"], batch["step"], batch["cond"])
 
 
-def _errors(
-    agent: Agent, network: Any, action: Tensor, cond: Tensor, draws: Draws
-) -> tuple[Tensor, Tensor]:
+def _errors(agent: Agent, network: Any, action: Tensor, cond: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Return what a network says (B, H, A), and its squared errors (B,) over executed numbers, by their root."""
     said, wanted = agent.base.process.regression(network, action, cond, draws["regression"])
     squares = (said - wanted)[:, : agent.executed].square()

@@ -84,8 +84,9 @@ class Rollout:
             return batch
         states = self._rows["chain"].flatten(0, 1)  # (N (K' + 1), H, A)
         at = index + row  # of one more state than steps in each row
+        x, following = states.index_select(0, at), states.index_select(0, at + 1)
         old = self._rows["old"].flatten().index_select(0, index)
-        return batch | {"x": states.index_select(0, at), "next": states.index_select(0, at + 1), "step": step, "old": old}
+        return batch | {"x": x, "next": following, "step": step, "old": old}
 
     def __getitem__(self, name: str) -> Tensor:
         """Return one entry of all rows, (N, ...)."""

@@ -27,8 +27,8 @@ SMALL = [
     *("method.draws=3", "log_every=4", "checkpoint_every=4"),
 ]
 BASES: dict[str, tuple[str, dict[str, Any]]] = {  # of each recipe
-    "dppo": ("diffusion", {"steps": 3}),
-    "diwa": ("diffusion", {"steps": 3, "solver": "ddpm"}),
+    "dppo": ("diffusion", {"steps": 3, "prediction": "data", "clip": 5.0}),
+    "diwa": ("diffusion", {"steps": 3, "prediction": "data", "solver": "ddpm", "clip": 5.0}),
     "pmpo": ("flow", {"steps": 2}),
     "reinflow": ("meanflow", {}),
     "fpo": ("flow", {"steps": 2}),

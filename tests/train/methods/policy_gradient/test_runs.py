@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from laminar.cli import main
+from laminar.eval.results.run_record import read_rows
 from laminar.eval.rollouts.episodes import evaluate
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.fine_tuned import FineTuned
@@ -54,3 +61,113 @@ def test_it_is_logged_saved_and_evaluated(toy: Any, method: str) -> None:
     assert isinstance(policy, GenerativePolicy)
     assert policy.checkpoint_hash() != load_policy(toy.folder / f"base_{method}").checkpoint_hash()
     assert evaluate(policy, "user/Count-v0?limit=10", [0]).episodes
+
+
+def test_what_is_tuned_stands_behind_its_base(toy: Any) -> None:
+    run = toy.train("method.tuned_steps=2")
+    policy = load_policy(run)
+    assert isinstance(policy, FineTuned)
+    assert policy.tuned_steps == 2
+    assert generative(policy).checkpoint_hash() == load_policy(toy.folder / "base_dppo").checkpoint_hash()
+    assert evaluate(policy, "user/Count-v0?limit=10", [0]).episodes
+    again = toy.train("method.tuned_steps=2", base=run, out="again")
+    further = load_policy(again)
+    assert isinstance(further, FineTuned), "it goes on with the steps that were tuned"
+    assert further.base is not None
+    assert further.base.checkpoint_hash() == generative(policy).checkpoint_hash()
+    assert further.checkpoint_hash() != policy.checkpoint_hash()
+
+
+@pytest.mark.parametrize("every", [3, 4])
+@each_recipe
+def test_what_is_resumed_ends_the_same(toy: Any, method: str, every: int) -> None:
+    """To the bit: from the end of an iteration, and from the middle of one."""
+    tuned = ("method.tuned_steps=2",) if method in ("dppo", "diwa") else ()
+    words = (f"checkpoint_every={every}", "method.patience=2", *tuned)
+    whole = toy.train(*words, method=method, out="whole")
+    shutil.copytree(whole, toy.folder / "cut")
+    shutil.rmtree(checkpoints(toy.folder / "cut")[-1])
+    assert checkpoints(toy.folder / "cut")[-1].name == {3: "step_00000006", 4: "step_00000004"}[every]
+    assert_same(final(whole), final(toy.train(*words, "resume=true", method=method, out="cut")))
+
+
+def test_kill_twice(toy: Any, launch: Callable[..., BaseProcess], numbers: Any) -> None:
+    more = ["checkpoint_every=3", "log_every=1", "method.patience=2", "method.iterations=25"]
+    assert main(toy.words(*more, out="whole")) == 0
+    command, run, output = toy.words(*more, "resume=true", out="killed"), toy.folder / "killed", toy.folder / "output"
+    for update in (10, 50):
+        process, end = launch(command, output, suite=Path(str(toy.suite.__file__))), time.monotonic() + 60
+        while len(read_rows(run / "metrics.jsonl")) < update:
+            assert process.is_alive(), output.read_text()
+            assert time.monotonic() < end, "took too long"
+            time.sleep(0.005)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+    last = launch(command, output, suite=Path(str(toy.suite.__file__)))
+    last.join(120)
+    assert last.exitcode == 0, output.read_text()
+    assert_same(final(toy.folder / "whole"), final(run))
+    assert numbers(run) == numbers(toy.folder / "whole")
+
+
+def test_other_processes_see_the_same(toy: Any) -> None:
+    here, there = toy.train(out="here"), toy.train("env.processes=2", out="there")
+    assert_same(final(here), final(there))
+
+
+@each_recipe
+def test_seeds_learn_as_each_alone(toy: Any, method: str) -> None:
+    both = toy.train("seeds=[0,1]", method=method, out="both")
+    for seed in (0, 1):
+        alone = toy.train(f"seed={seed}", method=method, out=f"alone_{seed}")
+        mine, theirs = final(both / f"seed_{seed}"), final(alone)
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@each_recipe
+def test_a_compiled_update_is_the_same(toy: Any, method: str) -> None:
+    eager = toy.train(method=method, out="eager")
+    compiled = toy.train("runtime.compiled=true", method=method, out="compiled")
+    mine, theirs = final(eager), final(compiled)
+    for name, value in mine.items():
+        np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("method", "base"),
+    [
+        ("dppo", {"process": "diffusion", "settings": {"steps": 2}, "history": 3}),
+        ("dppo", {"process": "flow", "settings": {"steps": 3}, "execute": 4}),
+        ("dppo", {"process": "ctm", "settings": {"steps": 2}}),
+        ("dppo", {"process": "direct", "settings": {}}),
+        ("dppo", {"process": "meanflow", "settings": {}, "execute": 1, "history": 2}),
+        ("reinflow", {"process": "flow", "settings": {"steps": 3}, "history": 2}),
+        ("reinflow", {"process": "diffusion", "settings": {"steps": 3}}),
+        ("fpo", {"process": "flow", "settings": {"steps": 2, "solver": "heun"}, "history": 2}),
+        ("fpo", {"process": "diffusion", "settings": {"steps": 3, "solver": "dpmpp_2m"}}),
+        ("fpo", {"process": "meanflow", "settings": {}}),
+        ("pmpo", {"process": "diffusion", "settings": {"steps": 3, "solver": "ddpm"}}),
+    ],
+    ids=str,
+)
+def test_bases(toy: Any, method: str, base: dict[str, Any]) -> None:
+    run = toy.train(method=method, base=toy.save(name="other", **base))
+    assert 40 < rows(run)[-1]["env_steps"] <= 160
+    assert evaluate(load_policy(run), "user/Count-v0?limit=10", [0]).episodes
+
+
+def test_a_base_that_sees_pictures(toy: Any) -> None:
+    base = toy.save("flow", {"steps": 2}, picture=True, name="other")
+    run = toy.train(base=base, arguments="limit=10&picture=true&pixels=32")
+    assert rows(run)[-1]["env_steps"] > 40
+
+
+def test_iterations_control_steps_or_updates_say_how_long_it_is(toy: Any) -> None:
+    """80 control steps in two slots, 10 chunks of two each: 2 iterations of 4 updates."""
+    run = toy.train()
+    for words in (("method.iterations=2",), ("steps=8",)):
+        assert_same(final(run), final(toy.train(*words, out=words[0].split(".")[-1])))
