@@ -106,7 +106,10 @@ def test_the_loss_is_what_it_says(play: Episodes, small_world: Build, batch: dic
     found = model.unroll(model.encoder(seen), model.numbers(seen), model.acted(batch["action"]), draws)
     kl = balanced_divergence(found.posterior[:, 1:], found.prior[:, 1:], 0.8, 0.0).mean()
     gap = (found.predicted - model.numbers(seen)[:, 1:]) / 0.1
-    numbers = 0.5 * gap.square().sum(dim=2).mean()
+    near, far = 0.5 * gap.square(), 5 * (gap.abs() - 2.5)  # beyond five deviations an error counts linearly
+    assert (gap.abs() > 5).any()
+    assert (gap.abs() < 5).any()
+    numbers = torch.where(gap.abs() < 5, near, far).sum(dim=2).mean()
     torch.testing.assert_close(loss, 0.3 * kl + numbers)
     assert {name: float(value) for name, value in told.items()} == pytest.approx(
         {"loss": float(loss), "kl": float(kl), "loss/numbers": float(numbers)}
