@@ -74,14 +74,15 @@ def demonstrations(room: ModuleType) -> Episodes:
 def small_world() -> Callable[..., WorldModel]:
     """Return a function that builds a small model of recordings; its weights are drawn, and nothing is learned.
 
-    Its last layer, which is zero at first, is drawn as well: or it would predict that nothing changes.
+    Its last layers, which are zero at first, are drawn as well: or it would predict that nothing changes.
     """
 
     def build(episodes: Episodes, seed: int = 0, changes: bool = True, **settings: Any) -> WorldModel:
         torch.manual_seed(seed)
         model = WorldModel.for_episodes(WorldConfig(**SIZES | settings), episodes)
         if changes and model.change is not None:
-            torch.nn.init.normal_(model.change.layers[-1].weight, std=0.05)
+            for layer in (model.change.layers[-1], model.change.linear):
+                torch.nn.init.normal_(layer.weight, std=0.05)
         return model.requires_grad_(False).eval()
 
     return build

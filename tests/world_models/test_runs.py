@@ -62,7 +62,7 @@ def test_a_world_model_is_closer_than_who_knows_nothing(files: Any) -> None:
     assert [row["step"] for row in told] == [100, 200]
     assert told[-1][ERROR] < 0.75 * told[-1][f"{ERROR}/persistence"]
     assert {f"validation/open_loop/observation {number}" for number in range(3)} <= told[-1].keys()
-    assert {f"validation/event_{what}/observation 2" for what in ("precision", "recall")} <= told[-1].keys()
+    assert "validation/event_recall/observation 2" in told[-1], "the lamp went on, or off"
     logged = [row for row in rows(files.world) if "loss" in row]
     assert {"loss", "kl", "loss/numbers"} <= logged[-1].keys()
     assert logged[-1]["loss/numbers"] < logged[0]["loss/numbers"]
