@@ -24,7 +24,9 @@ from .scheduler import Dated
 
 _REMEMBERED = 32  # latencies, of which what is usual is told
 _HELD = 0.5  # of a chunk that goes on from another: what was planned for later is older than what is seen now
-_BEGUN = 1  # actions that a policy with a prefix goes on from at least: without any there is a jump where a chunk begins
+_BEGUN = (
+    1  # actions that a policy with a prefix goes on from at least: without any there is a jump where a chunk begins
+)
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _begun(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     """Return what samples a chunk that begins with the planned actions."""
     policy: Any = actor.policy
 
+    @torch.no_grad()
     def sample(request: Request) -> NDArray[np.float64]:
         planned = request.planned.reshape(1, -1, policy.spec.action_dim)
         prefix = prefix_for(policy, planned, max(request.delay, _BEGUN))

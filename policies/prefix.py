@@ -99,8 +99,8 @@ def checked(policy: Begins, prefix: Prefix, batch: int, device: torch.device) ->
     wanted = (batch, policy.prefix, policy.spec.action_dim)
     if tuple(actions.shape) != wanted or tuple(length.shape) != (batch,) or length.is_floating_point():
         raise LaminarError(
-            f"a prefix has actions {tuple(actions.shape)} and lengths {tuple(length.shape)} of {length.dtype}, expected "
-            f"{wanted} and whole numbers ({batch},); `prefix_for` makes one"
+            f"a prefix has actions {tuple(actions.shape)} and lengths {tuple(length.shape)} of {length.dtype}, "
+            f"expected {wanted} and whole numbers ({batch},); `prefix_for` makes one"
         )
     if actions.device.type == "cpu" and not torch.compiler.is_compiling() and not actions.isfinite().all():
         raise LaminarError("the actions of a prefix must be finite")

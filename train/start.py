@@ -106,8 +106,8 @@ def clone_of(policy: PolicyModule, prefix: int = 0) -> GenerativePolicy:
     inner = _generative(policy)
     if inner.prefix != prefix:
         raise LaminarError(
-            f"the policy was built for a prefix of {inner.prefix} actions, and this method would train one of {prefix}; "
-            f"method=bc with method.prefix={inner.prefix} goes on with it"
+            f"the policy was built for a prefix of {inner.prefix} actions, and this method would train one of "
+            f"{prefix}; method=bc with method.prefix={inner.prefix} goes on with it"
         )
     return inner
 

@@ -63,7 +63,7 @@ class Exported:
         if hash_of(path) != digest:
             raise LaminarError(f"{path} is not the file that export.json describes: damaged or replaced; export again")
         self._call = open_artifact(path)
-        # Noise comes first, then how the chunks begin, then the windows in the order of the Spec; an input may be called
+        # Noise comes first, then how chunks begin, then the windows in the order of the Spec; an input may be called
         # otherwise than its key.
         with storage.rebuilding(folder / "export.json"):
             self.prefix = int(self.description.get("prefix", 0))

@@ -15,7 +15,6 @@ from ..prefix import Prefix
 from ..processes.solver_schedules import Steps
 from ..processes.unrolled import Unrolled
 
-
 PREFIX, PREFIX_LENGTH = "prefix", "prefix_length"
 """Names of the inputs that say how chunks begin."""
 
