@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mcap.writer import Writer
 
 import laminar
+from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.load import load_episodes
 from laminar.data.robots.reading import load_robot
@@ -213,3 +215,32 @@ def test_a_robot_is_an_environment(
     assert (reward, info["success"]) == (1.0, True)
     assert seen["place"][0] >= 1.0
     env.close()
+
+
+def test_a_full_disk_is_one_line(
+    robot: tuple[Gateway, SimulatedRobot],
+    saved: Any,
+    description: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Any,
+) -> None:
+    """Elsewhere a line a message, and a robot that was left as it moved because its last commands were not recorded."""
+    add, count = Writer.add_message, 0
+
+    def full(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > 40:
+            raise OSError(28, "No space left on device")
+        return add(*given)
+
+    monkeypatch.setattr(Writer, "add_message", full)
+    gateway, simulated = robot
+    out = f"out={tmp_path / 'out'}"
+    words = [f"policy.path={saved()}", f"robot={description}", f"url={gateway.url}", "episodes=3", "seconds=20", out]
+    assert main(["deploy", *words]) != 0
+    told = capfd.readouterr().err.splitlines()
+    assert len([line for line in told if "No space left" in line]) == 1, told
+    assert not any("Traceback" in line for line in told)
+    assert simulated.steps > 0

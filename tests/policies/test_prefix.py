@@ -128,7 +128,9 @@ def test_what_is_given_is_clean_and_does_not_count(
     if policy.policy_config.process.name != "ctm":  # which jumps on from what it says; there only the loss is masked
         torch.testing.assert_close(again, loss)
     for x in watched.seen:
-        rows = action if len(x) == len(action) else action[-len(x) :] if len(x) < len(action) else action.repeat(2, 1, 1)
+        rows = (
+            action if len(x) == len(action) else action[-len(x) :] if len(x) < len(action) else action.repeat(2, 1, 1)
+        )
         assert torch.equal(x[:, :length, :-1], rows[:, :length])
         assert x[:, :length, -1].eq(1.0).all()
         assert x[:, length:, -1].eq(0.0).all()
@@ -189,7 +191,9 @@ def test_the_derivative_is_the_networks(make_policy: Make, network: str) -> None
     with torch.no_grad():
         for condition in (cond, held):
             found = policy.network.jvp(x, times, condition, tangent, ones)
-            for mine, wanted in zip(found, Network.jvp(policy.network, x, times, condition, tangent, ones), strict=True):
+            for mine, wanted in zip(
+                found, Network.jvp(policy.network, x, times, condition, tangent, ones), strict=True
+            ):
                 torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
 
 
