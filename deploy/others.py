@@ -64,7 +64,7 @@ class Others:
         return read
 
     def _known_by(self, topic: str, message: Mapping[str, Any]) -> bytes:
-        """Return stamp and numbers of a command, those in single precision, which every field keeps; b"" of no command."""
+        """Return stamp and numbers of a command, b"" of what is none; in single precision, which every field keeps."""
         outputs = [one for one in self._robot.action if one.topic == topic]
         try:
             numbers = np.concatenate([told(one, dict(message)) for one in outputs])

@@ -33,9 +33,8 @@ class Shown(Rig):
 
     def __init__(self, **roles: str) -> None:
         super().__init__()
-        self.controller.robot = replace(
-            self.robot, **roles, types={**self.robot.types, **dict.fromkeys(roles.values(), "")}
-        )
+        types = {**self.robot.types, **dict.fromkeys(roles.values(), WHOLE)}
+        self.controller.robot = replace(self.robot, **roles, types=types)
         self.marks: list[str] = []
         record = Marks(self.marks)
         self.operator = Operator(self.controller, self.transport, record)

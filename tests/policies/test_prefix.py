@@ -1,4 +1,4 @@
-"""Trained prefixes, for every process x network: what is given is clean and does not count, and chunks begin with it."""
+"""Trained prefixes, for every process x network: what is given is clean, does not count, and begins the chunk."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ def test_what_is_given_is_clean_and_does_not_count(
     if policy.policy_config.process.name != "ctm":  # which jumps on from what it says; there only the loss is masked
         torch.testing.assert_close(again, loss)
     for x in watched.seen:
-        rows = (
-            action if len(x) == len(action) else action[-len(x) :] if len(x) < len(action) else action.repeat(2, 1, 1)
-        )
+        rows = action.repeat(2, 1, 1)[-len(x) :]  # mean flow differentiates the last ones, ctm asks for all twice
         assert torch.equal(x[:, :length, :-1], rows[:, :length])
         assert x[:, :length, -1].eq(1.0).all()
         assert x[:, length:, -1].eq(0.0).all()
@@ -184,16 +182,15 @@ def test_the_derivative_is_the_networks(make_policy: Make, network: str) -> None
     policy = make_policy("meanflow", network, prefix=LONGEST, history=HISTORY, chunk=CHUNK)
     obs, planned, x = inputs(policy)
     cond = policy.encode({"observation": obs})
-    given = torch.arange(LONGEST) < torch.tensor([0, 1, 2, 3])[:, None]
-    held = holding(cond, policy.normalized(planned[:, :LONGEST]), given)
+    first = torch.arange(LONGEST) < torch.tensor([0, 1, 2, 3])[:, None]
+    held = holding(cond, policy.normalized(planned[:, :LONGEST]), first)
     tangent = torch.randn(x.shape, generator=seeded(9))
     times, ones = torch.rand(4, 2, generator=seeded(10)), torch.ones(4, 2)
     with torch.no_grad():
         for condition in (cond, held):
-            found = policy.network.jvp(x, times, condition, tangent, ones)
-            for mine, wanted in zip(
-                found, Network.jvp(policy.network, x, times, condition, tangent, ones), strict=True
-            ):
+            given = (x, times, condition, tangent, ones)
+            found, automatic = policy.network.jvp(*given), Network.jvp(policy.network, *given)
+            for mine, wanted in zip(found, automatic, strict=True):
                 torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
 
 
