@@ -151,6 +151,7 @@ class Controller:
         action = self._decide(now) if state is State.RUNNING else None
         with self.supervisor.commanding() as state:
             self._follow(state, now)  # a hold since a moment ago is one, too
+            self._tell()  # before what is sent in it: a command belongs to the state that the record has last
             self._act(state, action, sight)
         self._tell()
         return state
