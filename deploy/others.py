@@ -17,7 +17,7 @@ from ..data.robots.commanded import told
 from ..data.robots.description import Robot
 from ..data.robots.messages import Message, stamp_of
 from ..errors import LaminarError
-from .transport import Handler, Reading, Transport
+from .transport import EVERYTHING, Handler, Reading, Transport
 
 _KEPT = 100  # commands of a topic that may still come back
 _LASTS = 1.0  # seconds since the last one of somebody else
@@ -38,7 +38,8 @@ class Others:
         self._sent = {topic: deque[bytes](maxlen=_KEPT) for topic in robot.command_topics()}
         self._heard: dict[str, float] = {}  # topic -> when somebody else's command came last
         for topic in self._sent:
-            transport.subscribe(topic, robot.types[topic], self._reader(topic), _READING)
+            reading = EVERYTHING if topic in robot.read_topics() else _READING  # of one that is observed, too
+            transport.subscribe(topic, robot.types[topic], self._reader(topic), reading)
 
     def sending(self, topic: str, message: Mapping[str, Any]) -> None:
         """Know a command as our own, before it is sent."""
