@@ -24,9 +24,7 @@ from .scheduler import Dated
 
 _REMEMBERED = 32  # latencies, of which what is usual is told
 _HELD = 0.5  # of a chunk that goes on from another: what was planned for later is older than what is seen now
-_BEGUN = (
-    1  # actions that a policy with a prefix goes on from at least: without any there is a jump where a chunk begins
-)
+_BEGUN = 2  # planned actions that a policy with a prefix goes on from at least: where it is, and how fast it goes
 
 
 @dataclass(frozen=True)
