@@ -97,9 +97,10 @@ class Accelerated(Acts):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
         steps: Steps = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Same as `sample`."""
-        return self.sample(obs, noise, generator, steps)
+        return self.sample(obs, noise, generator, steps, prefix)
 
     @torch.no_grad()
     def sample(
