@@ -100,7 +100,8 @@ class Controller:
         self._followed = self._told = 0  # changes of state that were acted on, and that were told
         self._still: Vector | None = None  # what moves nothing
         self._command: Vector | None = None  # the last one
-        self._others = None if dry_run else Others(robot, transport)  # a dry run may watch another controller
+        listens = transport.echoes and not dry_run  # which may watch another controller
+        self._others = Others(robot, transport) if listens else None
         for topic in {output.topic for output in robot.action}:
             transport.advertise(topic, robot.types[topic])
 
