@@ -15,6 +15,7 @@ BUTTONS: dict[str, Callable[[Operator, str], None]] = {
     "release": lambda operator, who: operator.person.release(who),
     "success": lambda operator, who: operator.judge(True),
     "failure": lambda operator, who: operator.judge(False),
+    "reset": lambda operator, who: operator.person.again(),
 }
 
 

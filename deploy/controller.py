@@ -18,6 +18,7 @@ from ..data.robots.description import Robot
 from ..data.robots.messages import Types
 from ..errors import LaminarError
 from .commands import TRAJECTORY, check_outputs, limits_of, messages_of
+from .others import Others
 from .perception import Perception, Sight
 from .pilot import Pilot
 from .record import NOTHING, Record
@@ -99,6 +100,8 @@ class Controller:
         self._followed = self._told = 0  # changes of state that were acted on, and that were told
         self._still: Vector | None = None  # what moves nothing
         self._command: Vector | None = None  # the last one
+        listens = transport.echoes and not dry_run  # which may watch another controller
+        self._others = Others(robot, transport) if listens else None
         for topic in {output.topic for output in robot.action}:
             transport.advertise(topic, robot.types[topic])
 
@@ -149,6 +152,7 @@ class Controller:
         action = self._decide(now) if state is State.RUNNING else None
         with self.supervisor.commanding() as state:
             self._follow(state, now)  # a hold since a moment ago is one, too
+            self._tell()  # before what is sent in it: a command belongs to the state that the record has last
             self._act(state, action, sight)
         self._tell()
         return state
@@ -158,12 +162,15 @@ class Controller:
         wait = _EXPECTING * self.period if self.perception.due(self.period) else 0.0
         try:
             sight = self.perception.look(wait)
-            trouble = self.perception.trouble()
+            trouble = self.perception.trouble() or self._commanded_by_others()
         except LaminarError as error:
             sight, trouble = None, str(error)
         if trouble and self.supervisor.state is not State.HOLD:  # which lasts until something is seen again
             self.supervisor.hold(trouble)
         return None if trouble else sight
+
+    def _commanded_by_others(self) -> str:
+        return "" if self._others is None else self._others.trouble(self._clock())
 
     def _follow(self, state: State, now: float) -> None:
         """Do what changes of state need; one that came back to where it was since the last period is one, too."""
@@ -187,7 +194,7 @@ class Controller:
             return False
         watch = self.robot.watch
         reach = self._filter.limits.velocity * max(watch.arrival, watch.stamp)
-        measured = np.concatenate([np.full(one.width, bool(one.measured)) for one in self.robot.action])
+        measured = np.concatenate([np.full(one.width, one.positions) for one in self.robot.action])
         return bool((measured & (np.abs(still - self._command) > reach)).any())
 
     def _decide(self, now: float) -> Vector | None:
@@ -226,6 +233,8 @@ class Controller:
         if self.perception.last is not None:
             self._record.observed(self.perception.last.instant, time.time())
         for topic, message in messages.items():
+            if self._others is not None:
+                self._others.sending(topic, message)
             if self._transport.publish(topic, self.robot.types[topic], message):
                 self._record.commanded(topic, message, time.time())
             else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .controller import Controller
-from .operator import Operator
+from .operator import RESET, RESTARTED, Operator
 from .pace import Pace
 from .supervisor import State
 
@@ -66,7 +66,7 @@ def run_episode(
         took = clock() - begun
         come_to_rest(controller, pace, why, clock)
         operator.stop(why)
-        judged = why not in (INTERRUPTED, ESTOP, STOPPED) and not controller.dry_run
+        judged = why not in (INTERRUPTED, ESTOP, STOPPED, RESET, RESTARTED) and not controller.dry_run
         done.append(Episode(seed, operator.success if judged else None, took, why))
 
 
@@ -91,10 +91,8 @@ def _until_over(
         state = controller.act(sight)
         if sight is not None and controller.perception.in_step(controller.period):
             pace.follow(sight.arrival)
-        if operator.success:
-            return "success"
-        if operator.person.verdict is False:
-            return "failure"
+        if operator.ended:
+            return operator.ended
         if state is State.ESTOP:
             return ESTOP
         if state is State.IDLE:

@@ -28,8 +28,9 @@ KEYS = {
     "u": "release",
     "s": "success",
     "f": "failure",
+    "n": "reset",
 }
-HELP = "keys: space emergency stop, u release it, h hold, r run, x stop, s success, f failure"
+HELP = "keys: space emergency stop, u release it, h hold, r run, x stop, s success, f failure, n reset"
 _LOOK = 0.1  # seconds between looks whether it is over
 
 

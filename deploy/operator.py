@@ -13,9 +13,11 @@ from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
 from .supervisor import State
-from .transport import Transport
+from .transport import Answer, Transport
 
 _RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds
+RESET, RESTARTED = "reset by the operator", "the robot was started anew"
+"""Why an episode is over that began from where it did not go on."""
 
 
 class Operator:
@@ -37,6 +39,7 @@ class Operator:
         """Listen to what tells of success, of emergency stops, and of life; and offer the emergency stop as a service.
 
         That is NAMESPACE/laminar/estop, a std_srvs/srv/Trigger: whoever calls it has stopped the robot when it answers.
+        Beside it are laminar/success, failure and reset, which end the episode as the buttons of these names do.
 
         Args:
             controller: of the robot.
@@ -48,7 +51,10 @@ class Operator:
         self._robot, self._supervisor = controller.robot, controller.supervisor
         self.person = Person(self._supervisor)
         self._heard = False
+        self._start: int | None = None  # number of the robot's start, as it shows it since this episode's reset
+        self._restarted = False
         listens = (
+            (self._robot.start, WHOLE, self._hear_start),
             (self._robot.success, BOOL, self._hear_success),
             (self._robot.estop, BOOL, self._hear_estop),
             (self._robot.heartbeat, self._robot.types.get(self._robot.heartbeat, ""), self._hear_heartbeat),
@@ -56,12 +62,23 @@ class Operator:
         for topic, kind, handler in listens:
             if topic:
                 transport.subscribe(topic, kind, handler)
-        transport.serve(full_topic("laminar/estop", self._robot.namespace), TRIGGER, self._estop_called)
+        services: dict[str, Answer] = {
+            "estop": self._estop_called,
+            "success": lambda _: _answered(lambda: self.judge(True)),
+            "failure": lambda _: _answered(lambda: self.judge(False)),
+            "reset": lambda _: _answered(self.person.again),
+        }
+        for name, answer in services.items():
+            transport.serve(full_topic(f"laminar/{name}", self._robot.namespace), TRIGGER, answer)
         if self._robot.seed:
             transport.advertise(self._robot.seed, WHOLE)
 
     def _hear_success(self, message: Message, arrival: float) -> None:
         self._heard = self._heard or bool(message["data"])
+
+    def _hear_start(self, message: Message, arrival: float) -> None:
+        self._restarted = self._restarted or self._start not in (None, message["data"])
+        self._start = message["data"]
 
     def _hear_estop(self, message: Message, arrival: float) -> None:
         if message["data"]:
@@ -78,6 +95,15 @@ class Operator:
     def success(self) -> bool | None:
         """Whether this episode was one; None where nobody has told."""
         return self._heard if self._robot.success else self.person.verdict
+
+    @property
+    def ended(self) -> str:
+        """Why this episode is over, as the robot or a person says; "" where nobody does."""
+        if self._restarted:
+            return RESTARTED
+        if self.success:
+            return "success"
+        return "failure" if self.person.verdict is False else RESET if self.person.over else ""
 
     def judge(self, success: bool) -> None:
         """End the episode that runs as a success or a failure, of a robot that cannot tell.
@@ -118,7 +144,8 @@ class Operator:
     def stop(self, why: str) -> None:
         """End an episode: nothing is commanded any more. To bring the robot to rest before is the caller's."""
         self._supervisor.stop(why)
-        self._record.mark({True: "success", False: "failure", None: "end"}[self.success], time.time())
+        judged = {True: "success", False: "failure", None: "end"}[self.success]
+        self._record.mark(f"end: {why}" if why in (RESET, RESTARTED) else judged, time.time())
 
     def _reset(self, seed: int | None) -> None:
         moves = not self._controller.dry_run  # a reset may move the robot
@@ -129,8 +156,8 @@ class Operator:
             if not told.get("success", False):
                 raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")
         time.sleep(2 * self._controller.period)  # what is still on its way is of before
-        self._heard = False
-        self.person.verdict = None
+        self._heard, self._start, self._restarted = False, None, False
+        self.person.begin()
         self._controller.perception.forget()
 
     def _settle(self) -> None:
@@ -146,3 +173,12 @@ class Operator:
                 return
         why = perception.trouble() or "its topics have no instant in common"
         raise LaminarError(f"{self._robot.name} does not show what is needed within {_FRESH_WITHIN:g} s: {why}")
+
+
+def _answered(act: Callable[[], None]) -> dict[str, Any]:
+    """Do something, and return the answer of a Trigger."""
+    try:
+        act()
+    except LaminarError as error:
+        return {"success": False, "message": str(error)}
+    return {"success": True, "message": ""}

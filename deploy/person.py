@@ -21,12 +21,13 @@ class Person:
     Attributes:
         present: whether somebody can press Run. If nobody can, nothing waits, and an emergency stop ends the run.
         verdict: on this episode; None without one.
+        over: whether this episode is to end without one, for another start.
         wanted: what has to be done before anything starts; "" for nothing.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
         """Be absent, and want nothing."""
-        self.present, self.verdict, self.wanted = False, None, ""
+        self.present, self.verdict, self.over, self.wanted = False, None, False, ""
         self._supervisor = supervisor
         self._allowed = threading.Event()
         self._allowed.set()
@@ -83,10 +84,26 @@ class Person:
         Raises:
             LaminarError: none runs.
         """
+        self._need_episode("judge")
+        self.verdict = success
+
+    def again(self) -> None:
+        """End the episode that runs without a verdict; the next one begins, where it was to begin.
+
+        Raises:
+            LaminarError: none runs.
+        """
+        self._need_episode("reset")
+        self.over = True
+
+    def begin(self) -> None:
+        """Forget what was said of the last episode."""
+        self.verdict, self.over = None, False
+
+    def _need_episode(self, what: str) -> None:
         state = self._supervisor.state
         if state not in (State.RUNNING, State.HOLD):
-            raise LaminarError(f"cannot judge while {state.value}: no episode runs")
-        self.verdict = success
+            raise LaminarError(f"cannot {what} while {state.value}: no episode runs")
 
     def wait(self) -> None:
         """Wait until nothing is in the way of a start."""

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from ..policies.acting import Actor
 from ..policies.continuing import continued, prefix_weights
 from ..policies.module import PolicyModule
 from ..policies.observations import Windows
+from ..policies.prefix import prefix_for
 from .scheduler import Dated
 
 _REMEMBERED = 32  # latencies, of which what is usual is told
 _HELD = 0.5  # of a chunk that goes on from another: what was planned for later is older than what is seen now
+_BEGUN = 2  # planned actions that a policy with a prefix goes on from at least: where it is, and how fast it goes
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,14 @@ def plain(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
 def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
     """Return what samples a chunk that goes on from the planned one.
 
+    A policy that was trained with a prefix is given the actions that will have been executed, another one is guided to
+    them.
+
     Raises:
-        LaminarError: the policy is no module.
+        LaminarError: the policy is no module, and was not trained so.
     """
+    if getattr(actor.policy, "prefix", 0):
+        return _begun(actor)
     policy, spec = actor.policy, actor.policy.spec
     if not isinstance(policy, PolicyModule):
         raise LaminarError(f"merge=realtime needs a policy of tensors, not a {type(policy).__name__}")
@@ -168,6 +176,20 @@ def continuing(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
         weights = prefix_weights(spec.chunk, min(request.delay, overlap), spec.chunk - overlap)
         planned = torch.from_numpy(request.planned[None]).float()
         chunk = continued(module, request.windows, planned, weights, request.noise, actor.generator)
+        return chunk[0].double().cpu().numpy()
+
+    return sample
+
+
+def _begun(actor: Actor) -> Callable[[Request], NDArray[np.float64]]:
+    """Return what samples a chunk that begins with the planned actions."""
+    policy: Any = actor.policy
+
+    @torch.no_grad()
+    def sample(request: Request) -> NDArray[np.float64]:
+        planned = request.planned.reshape(1, -1, policy.spec.action_dim)
+        prefix = prefix_for(policy, planned, max(request.delay, _BEGUN))
+        chunk = policy.sample(request.windows, request.noise, actor.generator, prefix=prefix)
         return chunk[0].double().cpu().numpy()
 
     return sample

@@ -42,7 +42,8 @@ class Recorder:
 
     Attributes:
         path: the file.
-        lost: messages that came while more waited than there is room for; marks are never lost.
+        lost: messages that came while more waited than there is room for, or after the file could not be written any
+            more; marks wait however many there are.
     """
 
     def __init__(self, path: str | Path, robot: Robot, types: Types, overwrite: bool = False) -> None:
@@ -66,13 +67,14 @@ class Recorder:
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[str, bytes, int, int] | None] = queue.SimpleQueue()
         self._failure: OSError | None = None
+        self._raised = False  # that it failed
         self._closed = False
         self._open(overwrite)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     def seen(self, topic: str, message: Mapping[str, Any], seconds: float) -> None:
-        """Record a message that came.
+        """Record a message that came; where the file cannot be written any more, it is lost.
 
         Args:
             topic: one of the robot's.
@@ -80,12 +82,17 @@ class Recorder:
             seconds: when it came, in seconds since 1970.
 
         Raises:
-            LaminarError: the robot has no such topic, or the file cannot be written any more.
+            LaminarError: the robot has no such topic.
         """
         self._put(topic, message, seconds)
 
     def commanded(self, topic: str, message: Mapping[str, Any], seconds: float) -> None:
-        """Record a message that was sent, and when, in seconds since 1970."""
+        """Record a message that was sent, and when, in seconds since 1970.
+
+        Raises:
+            LaminarError: the file cannot be written any more. That is said once: what comes to rest afterwards goes on.
+        """
+        self._say_failure()
         self._put(topic, message, seconds)
 
     def observed(self, instant: float, seconds: float) -> None:
@@ -98,7 +105,12 @@ class Recorder:
         self._put(OBSERVED, stamped(instant)["stamp"], seconds, always=True)
 
     def mark(self, text: str, seconds: float) -> None:
-        """Mark the begin or the end of an episode: "begin", "success", "failure" or "end", and whatever follows."""
+        """Mark the begin or the end of an episode: "begin", "success", "failure" or "end", and whatever follows.
+
+        Raises:
+            LaminarError: as `commanded` does.
+        """
+        self._say_failure()
         self._put(EPISODE, {"data": text}, seconds, always=True)
 
     def transition(self, text: str, seconds: float) -> None:
@@ -144,13 +156,17 @@ class Recorder:
             raise LaminarError(f"{topic}: the message is no {kind}: {error!r:.200}") from error
         written = round(seconds * 1e9)
         with self._lock:
-            if self._failure is not None:
-                raise self._broken()
-            if self._closed or (self._waiting + len(data) > _MOST and not always):
+            full = self._waiting + len(data) > _MOST and not always
+            if self._closed or full or self._failure is not None:
                 self.lost += 1
                 return
             self._waiting += len(data)
             self._queue.put((topic, data, written, _published(message, written)))
+
+    def _say_failure(self) -> None:
+        if self._failure is not None and not self._raised:
+            self._raised = True
+            raise self._broken()
 
     def _broken(self) -> LaminarError:
         return LaminarError(f"{self.path}: cannot be written any more ({self._failure}); make room and record anew")

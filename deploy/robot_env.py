@@ -152,11 +152,13 @@ class RobotEnv(gymnasium.Env[dict[str, Array], Array]):
         self._controller.look()
         state = self._held(state)
         success = bool(self._operator.success)
-        over = state is not State.RUNNING
+        ended = "" if success else self._operator.ended
+        over = state is not State.RUNNING or bool(ended)
         truncated = not success and (over or self._steps >= self._limit)
-        info: dict[str, Any] = {"success": success} | ({"hold": self._supervisor.log[-1].reason} if over else {})
+        reason = {"hold": ended or self._supervisor.log[-1].reason} if over else {}
+        info: dict[str, Any] = {"success": success, **reason}
         if success or truncated:
-            why = "success" if success else "the episode is cut off"
+            why = "success" if success else ended or "the episode is cut off"
             come_to_rest(self._controller, self._pace, why)
             self._operator.stop(why)
         return self._observation(), float(success), success, truncated, info

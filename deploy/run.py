@@ -173,7 +173,7 @@ def opened(config: DeployConfig) -> Policy:
             )
         return _executing(PolicyClient(path, token=token_of(config.token)), config.execute)
     policy = _executing(load_policy(path), config.execute)
-    if config.merge == "realtime":
+    if config.merge == "realtime" and not policy.prefix:  # guided between its steps, which no runtime has
         return policy
     return accelerate(policy, config.policy.runtime, [1], resolve_steps(policy, config.policy.steps))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import Any
 
@@ -71,6 +72,7 @@ class SimulatedRobot:
         self._env, self._robot, self._transport, self._types = env, robot, transport, types
         self.resets, self.steps, self.refused = 0, 0, (0, "")
         self._seed, self._lock = seed, threading.Lock()
+        self._born = secrets.randbits(32) << 20  # of another process another number, which its starts are counted from
         self._film, self._filmed, self._shown = film, filmed, seed
         self._wanted, self._done = threading.Event(), threading.Event()
         self._commands: dict[str, Message] = {}
@@ -81,7 +83,7 @@ class SimulatedRobot:
 
     def _offer(self) -> None:
         robot, transport = self._robot, self._transport
-        for topic in [*robot.read_topics(), *filter(None, (robot.success,))]:
+        for topic in [*robot.read_topics(), *filter(None, (robot.success, robot.start))]:
             transport.advertise(topic, robot.types[topic])
         for topic in {output.topic for output in robot.action}:
             transport.subscribe(topic, robot.types[topic], self._commander(topic))
@@ -193,3 +195,5 @@ class SimulatedRobot:
             self._transport.publish(topic, self._robot.types[topic], message)
         if self._robot.success:
             self._transport.publish(self._robot.success, BOOL, {"data": self._success})
+        if self._robot.start:
+            self._transport.publish(self._robot.start, WHOLE, {"data": self._born + self.resets})

@@ -42,6 +42,9 @@ class Transport(Protocol):
     dropped: int
     """Messages that were not sent because the connection was away."""
 
+    echoes: bool
+    """Whether a topic that is written to can be read as well, by which others who write to it are noticed."""
+
     def open(self, timeout: float) -> None:
         """Connect.
 

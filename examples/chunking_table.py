@@ -1,6 +1,6 @@
-"""Reproduce docs/chunking.md: two skills, four ways to merge chunks, and chunks that come zero to six periods late.
+"""Reproduce docs/chunking.md: two skills, five ways to merge chunks, and chunks that come zero to six periods late.
 
-    python examples/chunking_table.py OUT_FOLDER     # about twenty minutes on one core
+    python examples/chunking_table.py OUT_FOLDER     # about half an hour on one core
 
 Episodes run in virtual time, with the parts of `laminar deploy` but for bridge and limits: a simulator that is stepped
 once a control period, and a planner whose chunks come exactly so many periods after they were asked for. What is done
@@ -35,10 +35,14 @@ from laminar.policies.acting import Actor
 
 Actions = NDArray[np.float64]
 TASKS = ("open_drawer", "move_slider_left")
-MERGES = ("replace", "append", "ensemble", "realtime")
+MERGES = ("replace", "append", "ensemble", "realtime", "prefix")  # the last one is realtime, too, see PREFIX
 DELAYS, CHUNK = range(7), 16
-RATE_HZ, EPISODES, SEED = 30, 100, 7000
+RATE_HZ, EPISODES, SEED = 30, 100, 8000
+PREFIX = 4  # actions that the policy of "prefix" was trained to go on from, at most
 MOTION = 6  # of the seven numbers of an action: the last one only opens or closes the gripper
+
+
+NAMES = {"prefix": "`realtime`, trained"}
 
 
 @dataclass(frozen=True)
@@ -96,23 +100,24 @@ def main(out: str) -> None:
     torch.set_num_threads(1)
     found: Outcomes = {}
     for task in TASKS:
-        policy = skill(task, Path(out, task))
         for merge in MERGES:
+            policy = skill(task, Path(out, task), PREFIX if merge == "prefix" else 0)
             for delay in DELAYS:
                 found[task, merge, delay] = outcomes(policy, task, merge, delay, Path(out, task, "outcomes"))
     write_tables(found)
     write_figure(found)
 
 
-def skill(task: str, folder: Path) -> Any:
-    """Record 50 demonstrations of a skill, clone them, and return the policy."""
+def skill(task: str, folder: Path, prefix: int = 0) -> Any:
+    """Record 50 demonstrations of a skill, clone them, and return the policy, which may be trained with a prefix."""
     demos = folder / "demonstrations.hdf5"
     if not demos.exists():
         folder.mkdir(parents=True, exist_ok=True)
         laminar(["collect", f"task=playroom/{task}", "episodes=50", "seed=0", f"out={demos}"])
     words = ["experiment=playroom-skill", f"task=playroom/{task}", "seed=0", "policy=flow", f"policy.chunk={CHUNK}"]
-    train([*words, "policy.execute=8", "evaluation.every=0", f"data.path=[{demos}]"], folder / "run")
-    return load_policy(folder / "run")
+    run = folder / ("prefix" if prefix else "run")
+    train([*words, "policy.execute=8", f"method.prefix={prefix}", "evaluation.every=0", f"data.path=[{demos}]"], run)
+    return load_policy(run)
 
 
 def outcomes(policy: Any, task: str, merge: str, delay: int, folder: Path) -> list[Outcome]:
@@ -138,9 +143,9 @@ def episodes(policy: Any, task: str, merge: str, delay: int, seeds: Sequence[int
     """Run an episode of each seed, which decides the start and the noise."""
     policy.spec = replace(policy.spec, execute=share(merge, delay))
     actor = Actor(policy)
-    sample = continuing(actor) if merge == "realtime" else plain(actor)
-    late = LatePlanner(sample, delay, several=merge == "ensemble")
-    scheduler = ChunkScheduler(1 / RATE_HZ, "replace" if merge == "realtime" else merge)
+    goes_on = merge in ("realtime", "prefix")
+    late = LatePlanner((continuing if goes_on else plain)(actor), delay, several=merge == "ensemble")
+    scheduler = ChunkScheduler(1 / RATE_HZ, "replace" if goes_on else merge)
     pilot = PolicyPilot(actor, late, scheduler, clock=lambda: 0.0)  # pyright: ignore[reportArgumentType]
     env = make_env(f"laminar/Playroom-v0?task={task}")
     found = [episode(env, pilot, late, seed) for seed in seeds]
@@ -176,7 +181,7 @@ def write_tables(found: Outcomes) -> None:
         for task in TASKS:
             for merge in MERGES:
                 cells = " | ".join(told(found[task, merge, delay]) for delay in DELAYS)
-                lines.append(f"| {task}, `{merge}` | {cells} |")
+                lines.append(f"| {task}, {NAMES.get(merge, f'`{merge}`')} | {cells} |")
         replace_table("chunking.md", lines, mark)
     lines = ["| both skills | on time | 4 periods late | change, in points |", "|---|---|---|---|"]
     for merge in MERGES:
@@ -188,7 +193,7 @@ def write_tables(found: Outcomes) -> None:
             ]
         )
         interval = f"{change.mean:+.1f} [{change.low:+.1f}, {change.high:+.1f}]"
-        lines.append(f"| `{merge}` | {success_of(before)} | {success_of(after)} | {interval} |")
+        lines.append(f"| {NAMES.get(merge, f'`{merge}`')} | {success_of(before)} | {success_of(after)} | {interval} |")
     replace_table("chunking.md", lines, "loss")
 
 

@@ -16,6 +16,7 @@ from ..settings import check, choice, number
 from .module import PolicyModule, limits_of
 from .networks import NETWORKS, Network
 from .networks.encoders import Encoder, takes_raw
+from .networks.prefixed import Prefixed, holding
 from .processes import PROCESSES, Draws, Metrics
 from .processes.guides import Guide
 from .processes.meanflow import Config as MeanFlowConfig
@@ -58,9 +59,10 @@ class GenerativePolicy(PolicyModule):
         spec: Spec,
         observation_normalizer: Normalizer,
         action_normalizer: Normalizer,
+        prefix: int = 0,
     ) -> None:
         super().__init__()
-        _check(config)
+        _check(config, prefix)
         self.base = None
         executed = {name: getattr(config, name) for name in ("history", "chunk", "execute", "ensemble")}
         self.spec = replace(spec, **executed)
@@ -69,27 +71,32 @@ class GenerativePolicy(PolicyModule):
         self.encoder = Encoder(spec)
         self.process = PROCESSES.member_class(config.process.name)(config.process)
         network: Any = NETWORKS.member_class(network_config.name)  # built by name, see `Network`
+        history, width = config.history, self.encoder.output_dim
         self.network: Network = network(
             network_config,
             horizon=config.chunk,
-            action_dim=spec.action_dim,
-            history=config.history,
-            condition_dim=self.encoder.output_dim,
+            action_dim=spec.action_dim + (prefix > 0),
+            history=history,
+            condition_dim=width,
             n_times=self.process.n_times,
         )
+        self._prefix = prefix
+        if prefix:
+            self.network = Prefixed(self.network, prefix, spec.action_dim, (history, width))
         _check_together(self)
         self._add_limits()
 
     @classmethod
-    def build(cls, config: PolicyConfig, network_config: Any, episodes: Any) -> GenerativePolicy:
+    def build(cls, config: PolicyConfig, network_config: Any, episodes: Any, prefix: int = 0) -> GenerativePolicy:
         """Make an untrained policy for some Episodes: widths from their Spec, statistics from their values.
 
-        Pictures and instructions have no statistics, their encoders scale them.
+        Pictures and instructions have no statistics, their encoders scale them. Chunks can be told their first actions,
+        `prefix` of them at most, see `prefix.py`.
 
         Raises:
             LaminarError: whatever does not fit together.
         """
-        return cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes))
+        return cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes), prefix=prefix)
 
     @property
     def device(self) -> torch.device:
@@ -100,6 +107,11 @@ class GenerativePolicy(PolicyModule):
     def noise_shape(self) -> tuple[int, int]:
         """(H, A), the shape of one sample's noise."""
         return (self.spec.chunk, self.spec.action_dim)
+
+    @property
+    def prefix(self) -> int:
+        """N, actions that a chunk can be told to begin with, at most; 0 where it was not trained with any."""
+        return self._prefix
 
     @property
     def action_scale(self) -> Tensor:
@@ -141,22 +153,40 @@ class GenerativePolicy(PolicyModule):
             "network": asdict(self.network_config),
             "observation_normalizer": self.observation_normalizer.config(),
             "action_normalizer": self.action_normalizer.config(),
+            **({"prefix": self.prefix} if self.prefix else {}),
         }
 
     def draw(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Draws:
-        """Draw the randomness of one `loss`, shaped after the batch's actions."""
-        return self.process.draw(batch["action"], generator)
+        """Draw the randomness of one `loss`, shaped after the batch's actions; the lengths (B,) of prefixes last."""
+        action = batch["action"]
+        draws = self.process.draw(action, generator)
+        if not self.prefix:
+            return draws
+        return *draws, torch.randint(self.prefix + 1, (len(action),), device=action.device, generator=generator)
 
     def loss(
         self, batch: Mapping[str, Any], generator: torch.Generator | None = None, *, draws: Draws | None = None
     ) -> tuple[Tensor, Metrics]:
         """Behavior-cloning loss of a batch {"observation": {key: (B, h, ...)}, "action": (B, H, A), "mask": (B, H)}.
 
-        Raw units; padded actions do not count.
+        Raw units; padded actions do not count. Of a policy with a prefix each chunk is told its first actions, as many
+        as were drawn, and what it was told does not count either.
         """
-        action = self.normalized(batch["action"])
+        action, mask = self.normalized(batch["action"]), batch.get("mask")
         cond = self.encode(batch["observation"])
-        return self.process.loss(self.network, action, cond, generator, mask=batch.get("mask"), draws=draws)
+        draws = self.draw(batch, generator) if draws is None else draws
+        if self.prefix:
+            cond, mask = self._told(cond, action, mask, draws[-1])
+            draws = draws[:-1]
+        return self.process.loss(self.network, action, cond, mask=mask, draws=draws)
+
+    def _told(self, cond: Tensor, action: Tensor, mask: Tensor | None, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Return conditions with the first actions of a batch, and which actions are left to learn, one at least."""
+        mask = action.new_ones(action.shape[:2], dtype=torch.bool) if mask is None else mask
+        length = torch.minimum(length, mask.sum(dim=1) - 1)
+        given = torch.arange(action.shape[1], device=action.device) < length[:, None]  # (B, H)
+        first = slice(self.prefix)
+        return holding(cond, action[:, first], given[:, first]), mask & ~given
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
@@ -223,6 +253,7 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
         spec,
         Normalizer.from_config(config["observation_normalizer"]),
         Normalizer.from_config(config["action_normalizer"]),
+        config.get("prefix", 0),
     )
 
 
@@ -241,8 +272,13 @@ def generative_in(policy: PolicyModule) -> GenerativePolicy | None:
     return policy if isinstance(policy, GenerativePolicy) else None
 
 
-def _check(config: PolicyConfig) -> None:
+def _check(config: PolicyConfig, prefix: int) -> None:
     check(config, "policy")
+    if not 0 <= prefix < config.chunk:
+        raise LaminarError(
+            f"a prefix of {prefix} actions leaves nothing of a chunk of {config.chunk} to learn; choose method.prefix "
+            f"from 0 to {config.chunk - 1}, or a larger policy.chunk"
+        )
     if config.ensemble is not None and config.execute > 1:
         raise LaminarError(f"policy.ensemble plans at every step: policy.execute must be 1, got {config.execute}")
     if config.execute > config.chunk:

@@ -18,7 +18,9 @@ from ..overwriting import check_replaced
 from . import storage
 from .acting import Actor
 from .networks import Network
+from .networks.prefixed import holding
 from .observations import Observation, as_windows
+from .prefix import Prefix, checked
 from .processes.solver_schedules import FILE as SCHEDULES
 from .processes.solver_schedules import SolverSchedule, Steps, write_schedules
 from .processes.solvers import Source
@@ -55,6 +57,11 @@ class PolicyModule(nn.Module, ABC):
     def candidates(self) -> int:
         """Chunks that are drawn for one decision; as many as of the base, unless a policy draws several of those."""
         return 1 if self.base is None else self.base.candidates
+
+    @property
+    def prefix(self) -> int:
+        """N, actions that a chunk can be told to begin with, at most; 0 where nothing was trained with any."""
+        return 0
 
     def calls(self, steps: Steps = None) -> Calls:
         """Return the network calls of one decision: those of the base, for all candidates, unless it makes others.
@@ -122,6 +129,7 @@ class PolicyModule(nn.Module, ABC):
         steps: Steps = None,
         source: Source = None,
         network: Network | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Map checked windows {key: (B, h, ...)} and noise to chunks (B, H, A): `sample` as a function of tensors.
 
@@ -131,8 +139,13 @@ class PolicyModule(nn.Module, ABC):
             steps: as in `sample`.
             source: further noise of a stochastic solver: a generator, or (inner_draws, rows, H, A) drawn before.
             network: evaluated in place of the generative policy's own, and has to mean the same.
+            prefix: how the chunks begin, of a policy that was trained with one.
         """
-        return self.decode(self.encode(windows), noise, steps, source, network)
+        cond = self.encode(windows)
+        if prefix is None:
+            return self.decode(cond, noise, steps, source, network)
+        held = holding(cond, self.normalized(prefix.actions), prefix.given)
+        return prefix.over(self.decode(held, noise, steps, source, network))
 
     def sample(
         self,
@@ -140,6 +153,7 @@ class PolicyModule(nn.Module, ABC):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
         steps: Steps = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Map observation windows and noise to chunks; the same noise gives the same chunk (except with `ddpm`).
 
@@ -149,12 +163,18 @@ class PolicyModule(nn.Module, ABC):
             noise: (B, *noise_shape) standard normal; drawn from `generator` when None.
             generator: source of the noise, None is torch's default one.
             steps: network calls, None is the configured number; or a solver schedule, such as one of `schedules`.
+            prefix: how the chunks begin, of a policy that was trained with one; see `prefix.prefix_for`.
 
         Returns:
-            (B, H, A) actions in raw units, inside the action limits.
+            (B, H, A) actions in raw units, inside the action limits; those of the prefix as they were given.
+
+        Raises:
+            LaminarError: a shape does not fit, or there is a prefix and the policy was trained without.
         """
         windows = self.windows(obs)
-        return self.generate(windows, self.noise_for(windows, noise, generator), steps, generator)
+        start = self.noise_for(windows, noise, generator)
+        held = None if prefix is None else checked(self, prefix, len(start), self.device)
+        return self.generate(windows, start, steps, generator, prefix=held)
 
     def windows(self, obs: Observation, device: torch.device | None = None) -> dict[str, Tensor]:
         """Return an observation as tensors {key: (B, h, ...)}, history axis added if left out.

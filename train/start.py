@@ -69,13 +69,15 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None, given: Polic
                 "train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations, or init=POLICY: a "
                 "policy's widths and statistics come from there"
             )
-        return GenerativePolicy.build(config.policy, config.network, recorded)
+        return GenerativePolicy.build(
+            config.policy, config.network, recorded, prefix=getattr(config.method, "prefix", 0)
+        )
     policy = opened(config, given)
     policy.schedules = {}  # searched for weights that change now
     if recorded is None:
         return policy
     policy.spec.check_compatible(recorded.spec, f"the policy of init={config.init.path}", str(config.data.path))
-    return refitted(clone_of(policy), recorded) if config.init.normalizer == "refit" else policy
+    return refitted(_generative(policy), recorded) if config.init.normalizer == "refit" else policy
 
 
 def refitted(policy: GenerativePolicy, recorded: Episodes) -> GenerativePolicy:
@@ -84,19 +86,33 @@ def refitted(policy: GenerativePolicy, recorded: Episodes) -> GenerativePolicy:
     limits = {"action_low": data.action_low, "action_high": data.action_high}
     spec = replace(policy.spec, observation=data.observation, **limits)
     normalizers = fit_normalizers(policy.policy_config, recorded)
-    fresh = GenerativePolicy(policy.policy_config, policy.network_config, spec, *normalizers)
+    fresh = GenerativePolicy(policy.policy_config, policy.network_config, spec, *normalizers, policy.prefix)
     statistics = {name: value for name, value in fresh.state_dict().items() if "_normalizer." in name}
     weights = {name: value for name, value in policy.state_dict().items() if "_normalizer." not in name}
     fresh.load_state_dict(weights | statistics)
     return fresh.eval()
 
 
-def clone_of(policy: PolicyModule) -> GenerativePolicy:
+def clone_of(policy: PolicyModule, prefix: int = 0) -> GenerativePolicy:
     """Return the generative policy whose weights a method trains; a critic behind it is left behind.
 
+    Args:
+        policy: that a run starts from.
+        prefix: first actions of a chunk that the method gives it, at most.
+
     Raises:
-        LaminarError: the policy is composed of more than that.
+        LaminarError: the policy is composed of more than that, or was built for another prefix.
     """
+    inner = _generative(policy)
+    if inner.prefix != prefix:
+        raise LaminarError(
+            f"the policy was built for a prefix of {inner.prefix} actions, and this method would train one of "
+            f"{prefix}; method=bc with method.prefix={inner.prefix} goes on with it"
+        )
+    return inner
+
+
+def _generative(policy: PolicyModule) -> GenerativePolicy:
     inner = policy.composed_of if isinstance(policy, Guided) else policy
     if not isinstance(inner, GenerativePolicy):
         raise LaminarError(

@@ -92,17 +92,25 @@ class Bag(ABC):
             LaminarError: its type is unknown, or the bytes are none of it.
         """
         kind, form = self.kinds[raw.topic], self._forms[raw.topic]
-        definition = self._definitions.pop(kind, "")
         try:
-            if definition and kind not in self._types.store.fielddefs:
-                self._types.add(kind, definition)
             if form == "cdr":
-                return self._types.from_cdr(kind, raw.data)
+                return self.types(kind).from_cdr(kind, raw.data)
             if form == "ros1":
-                return self._types.from_ros1(kind, raw.data)
+                return self.types(kind).from_ros1(kind, raw.data)
         except MessageError as error:
             raise LaminarError(f"{self.path}: {raw.topic}: {error}") from error
         raise LaminarError(f"{self.path}: messages of {raw.topic} are written as {form!r:.40}, expected CDR or ROS 1's")
+
+    def types(self, kind: str) -> Types:
+        """Return definitions of messages, that of a type of this bag among them.
+
+        Raises:
+            MessageError: the bag's own definition cannot be read.
+        """
+        definition = self._definitions.pop(kind, "")
+        if definition and kind not in self._types.store.fielddefs:
+            self._types.add(kind, definition)
+        return self._types
 
     def know(self, topic: str, kind: str, form: str, definition: str = "") -> None:
         """Note what a topic carries."""

@@ -14,6 +14,7 @@ from ...errors import LaminarError, nearest
 from ..robots.commanded import told
 from ..robots.description import Robot
 from ..robots.messages import Message, full_name
+from ..robots.placing import check_fields
 from .bag import Bag, Raw
 from .words import EPISODE, KINDS, OBSERVED, STATE
 
@@ -68,9 +69,12 @@ def listen(bag: Bag, robot: Robot) -> Told:
     """
     found = Told()
     commanded = set(robot.command_topics())
+    described = commanded | {part.topic for part in robot.parts()}
     for place, raw in enumerate(bag.messages()):
         found.times.append(raw.time)
         found.counts[raw.topic] += 1
+        if raw.topic in described and found.counts[raw.topic] == 1:
+            _check_fields(bag, robot, raw.topic)
         if raw.topic in commanded:
             values = _values(bag, robot, raw, found.seconds(place))
             found.commands.append(Command(place, raw.topic, values))
@@ -86,7 +90,6 @@ def listen(bag: Bag, robot: Robot) -> Told:
 
 
 def _values(bag: Bag, robot: Robot, raw: Raw, seconds: float) -> Array:
-    _check_kind(bag, robot, raw.topic)
     message: Message = bag.read(raw)
     try:
         parts = [told(output, message) for output in robot.action if output.topic == raw.topic]
@@ -104,6 +107,14 @@ def _check_topics(bag: Bag, robot: Robot, found: Told) -> None:
                 f"{', '.join(there) or 'none'}{nearest(topic, there)}"
             )
         _check_kind(bag, robot, topic)
+
+
+def _check_fields(bag: Bag, robot: Robot, topic: str) -> None:
+    _check_kind(bag, robot, topic)
+    try:
+        check_fields(robot, topic, bag.types(bag.kinds[topic]))
+    except LaminarError as error:
+        raise LaminarError(f"{bag.path}: {error}; correct the description {robot.source}") from error
 
 
 def _check_kind(bag: Bag, robot: Robot, topic: str) -> None:

@@ -7,7 +7,13 @@ from itertools import combinations
 from ...errors import LaminarError
 from .description import NAMED, TRAJECTORY, Output, Robot
 
-_ROLES = {"estop": "std_msgs/msg/Bool", "success": "std_msgs/msg/Bool", "seed": "std_msgs/msg/Int64", "heartbeat": ""}
+_ROLES = {
+    "estop": "std_msgs/msg/Bool",
+    "success": "std_msgs/msg/Bool",
+    "seed": "std_msgs/msg/Int64",
+    "start": "std_msgs/msg/Int64",
+    "heartbeat": "",
+}
 """Roles that are topics, and the type that each has; "" is any."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from .description import Camera, Output, Robot
 
-_ROLES = ("reset", "estop", "seed", "success", "heartbeat")
+_ROLES = ("reset", "estop", "seed", "start", "success", "heartbeat")
 
 
 def describe(robot: Robot) -> str:
@@ -44,7 +44,7 @@ def _observation(robot: Robot) -> Iterator[tuple[str, str]]:
 
 def _output(robot: Robot, output: Output) -> Iterator[tuple[str, str]]:
     """Return a line of the output, and one of each of its numbers."""
-    stop = "rests where it is measured" if output.measured else "rests as listed"
+    stop = "rests where it is measured" if output.positions else "rests as listed"
     kind = robot.types[output.topic]
     yield "tells", f"{output.width} to {output.topic} {output.field} ({kind}), {stop}"
     for index, label in enumerate(output.labels):

@@ -82,7 +82,9 @@ class Output:
         field: where in its message the numbers go, as in `Part`.
         names: of the numbers, in the order of the action.
         measured: where they can be read, for numbers that are positions; () for those that are changes or velocities.
-        rest: of numbers without `measured`, what brings the robot to rest; None keeps the last one, as a gripper does.
+            Beside `rest`, where those that are kept can be: what is kept before the first command.
+        rest: of numbers that are no positions, what brings the robot to rest; None keeps the last one, as a gripper
+            does.
         low, high: limits of each.
         velocity, acceleration: how fast each may change, in units a second and a second squared.
         euler: the numbers are roll, pitch and yaw, and the field is a quaternion.
@@ -114,6 +116,11 @@ class Output:
     def labels(self) -> tuple[str, ...]:
         """Names for people."""
         return self.part.labels
+
+    @property
+    def positions(self) -> bool:
+        """Whether they rest where they are measured."""
+        return bool(self.measured) and not self.rest
 
     @property
     def part(self) -> Part:
@@ -153,7 +160,7 @@ class Robot:
         units: key, or "action", -> unit, as in `Feature`.
         action: outputs, one after the other.
         watch: watchdogs.
-        reset, estop, seed, success, heartbeat: topics and services by these roles; "" where there is none.
+        reset, estop, seed, start, success, heartbeat: topics and services by these roles; "" where there is none.
         namespace: of names without a leading slash, such as "/arm": those of laminar's own services too.
         simulator: id of an environment that shows the same, for `laminar simulate`; "" where there is none.
         source: the file, for messages.
@@ -171,6 +178,7 @@ class Robot:
     reset: str = ""
     estop: str = ""
     seed: str = ""
+    start: str = ""
     success: str = ""
     heartbeat: str = ""
     namespace: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .description import Camera, Robot
+from .description import Camera, Output, Robot
 from .messages import Message
 from .values import message_of, numbers, picture
 
@@ -41,7 +41,8 @@ def measured_pose(robot: Robot, messages: Mapping[str, Message], before: Array |
     Args:
         robot: whose outputs say which.
         messages: topic -> message.
-        before: the last command (A,), for numbers that rest where they are; None is 0 for them.
+        before: the last command (A,), for numbers that rest where they are; None takes what is measured for them, and 0
+            where they are measured nowhere.
 
     Raises:
         LaminarError: a message does not have what it should.
@@ -49,10 +50,21 @@ def measured_pose(robot: Robot, messages: Mapping[str, Message], before: Array |
     parts: list[Array] = []
     place = 0
     for output in robot.action:
-        last = np.zeros(output.width) if before is None else before[place : place + output.width]
-        if output.measured:
+        if output.positions:
             parts += [numbers(part, message_of(messages, part.topic)) for part in output.measured]
         else:
-            parts.append(np.array([x if rest is None else rest for rest, x in zip(output.rest, last, strict=True)]))
+            last = None if before is None else before[place : place + output.width]
+            parts.append(_resting(output, messages, last))
         place += output.width
     return np.concatenate(parts)
+
+
+def _resting(output: Output, messages: Mapping[str, Message], last: Array | None) -> Array:
+    """Return (n,) what brings an output to rest."""
+    rest = np.array([np.nan if x is None else x for x in output.rest])
+    kept = np.isnan(rest)
+    if last is not None:
+        return np.where(kept, last, rest)
+    measured = [numbers(part, message_of(messages, part.topic)) for part in output.measured]
+    rest[kept] = np.concatenate(measured) if measured else 0.0
+    return rest

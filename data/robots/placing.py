@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from .description import AXES, Part, axes_of
+from .description import AXES, TRAJECTORY, Part, Robot, axes_of
 from .messages import Message, Types
 from .values import quaternion_of
 
@@ -54,6 +55,25 @@ def check_floats(types: Types, kind: str, part: Part) -> None:
             f"{part.topic}: '{part.field}' of {kind} holds {element}, and a policy's numbers are no whole ones; "
             "take a topic of floats"
         )
+
+
+def check_fields(robot: Robot, topic: str, types: Types) -> None:
+    """Check the fields of a topic that a description names against the topic's type.
+
+    Raises:
+        LaminarError: the type has no such field, or it holds no numbers, not so many, or whole ones only where a
+            command goes; names it.
+    """
+    kind = robot.types[topic]
+    for part in robot.parts():
+        if part.topic == topic:
+            _field(types, kind, part)
+    for output in robot.action:
+        if output.topic == topic and kind == TRAJECTORY:
+            part = replace(output.part, field=output.field.rpartition(".")[2])
+            check_floats(types, "trajectory_msgs/msg/JointTrajectoryPoint", part)
+        elif output.topic == topic:
+            check_floats(types, kind, output.part)
 
 
 def _field(types: Types, kind: str, part: Part) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from .names import full_name, full_topic
 
 FOLDER = Path(__file__).parents[2] / "configs" / "robot"
 _DIALECTS = ("ros1", "ros2")
-_ROLES = ("reset", "estop", "seed", "success", "heartbeat")
+_ROLES = ("reset", "estop", "seed", "start", "success", "heartbeat")
 _TOP = (
     "name",
     "dialect",
@@ -189,18 +189,22 @@ class _Reader:
         content.known(value, [one.name for one in fields(Output)], where)
         numbers = self._numbers(value, where)
         width, trajectory = len(numbers["names"]), self._types[numbers["topic"]] == TRAJECTORY
-        if ("measured" in value) == ("rest" in value):
+        rest = self._rest(value["rest"], width, f"{where}.rest") if "rest" in value else ()
+        if ("measured" in value) == bool(rest) and None not in rest:
             raise content.wrong(
-                where, "needs either `measured`, where its positions are read, or `rest`, what stops it"
+                where,
+                "needs either `measured`, where its positions are read, or `rest`, what stops it; both for those that "
+                f"`rest` says to {_KEEP}",
             )
+        read = rest.count(None) if rest else width
         if "points" in value and not trajectory:
             raise content.wrong(f"{where}.points", f"are of a {TRAJECTORY}, and {numbers['topic']} carries none")
         limits: dict[str, Any] = {name: self._limits(value, name, width, f"{where}.{name}") for name in _LIMITS}
         return Output(
             **numbers,
             **limits,
-            measured=self._measured(value, width, f"{where}.measured") if "measured" in value else (),
-            rest=self._rest(value["rest"], width, f"{where}.rest") if "rest" in value else (),
+            measured=self._measured(value, read, f"{where}.measured") if "measured" in value else (),
+            rest=rest,
             frame=content.text(value["frame"], f"{where}.frame") if "frame" in value else "",
             points=content.whole(value.get("points", 3), f"{where}.points"),
         )

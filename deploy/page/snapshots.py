@@ -146,7 +146,7 @@ class Snapshots:
             pose = measured_pose(robot, messages(newest), controller.command)
         except LaminarError:  # the controller holds for that, and says why
             return None
-        seen = [bool(output.measured) for output in robot.action for _ in output.names]
+        seen = [output.positions for output in robot.action for _ in output.names]
         return [value if there else None for value, there in zip(_numbers(pose) or [], seen, strict=True)]
 
 

@@ -48,6 +48,8 @@ class Rosbridge:
         last_error: of a handler, a service here, or what rosbridge complained about.
     """
 
+    echoes = True
+
     def __init__(
         self,
         types: Types,

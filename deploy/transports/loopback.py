@@ -52,6 +52,8 @@ class Bus:
 class Loopback:
     """A transport on a bus: a message is handled in the thread that publishes it, before `publish` returns."""
 
+    echoes = True
+
     def __init__(self, bus: Bus) -> None:
         """Belong to a bus; `open` connects."""
         self.bus, self.dropped = bus, 0

@@ -53,6 +53,8 @@ class Recorded:
         played: messages that were handled.
     """
 
+    echoes = False
+
     def __init__(self, bag: Bag) -> None:
         """Play nothing before `open` and a subscription."""
         self.dropped = self.played = 0

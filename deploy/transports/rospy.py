@@ -74,6 +74,8 @@ class Rospy:
         last_error: of a handler.
     """
 
+    echoes = False  # a reader of our own would count as somebody who takes commands
+
     def __init__(
         self, types: Types, address: str, tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
     ) -> None:

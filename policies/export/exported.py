@@ -18,12 +18,13 @@ from ...errors import LaminarError
 from .. import storage
 from ..guided import Acting
 from ..observations import Observation
+from ..prefix import Prefix, checked
 from ..runtimes import onnx, pt2
 
 VERSION = 2
 FORMATS = {"onnx": onnx, "pt2": pt2}
 Call = Callable[[list[Any]], Any]
-_DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32, "float64": np.float64}
+_DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32, "float64": np.float64, "int64": np.int64}
 
 
 class Exported:
@@ -31,6 +32,7 @@ class Exported:
 
     Attributes:
         spec: of the policy.
+        prefix: actions that a chunk can be told to begin with, at most.
         description: content of export.json.
     """
 
@@ -61,12 +63,15 @@ class Exported:
         if hash_of(path) != digest:
             raise LaminarError(f"{path} is not the file that export.json describes: damaged or replaced; export again")
         self._call = open_artifact(path)
-        # Noise comes first, then the windows in the order of the Spec; an input may be called otherwise than its key.
-        draws = len(shapes) - len(self.spec.observation)
+        # Noise comes first, then how chunks begin, then the windows in the order of the Spec; an input may be called
+        # otherwise than its key.
         with storage.rebuilding(folder / "export.json"):
+            self.prefix = int(self.description.get("prefix", 0))
+            others = len(shapes) - len(self.spec.observation)
+            draws = others - (2 if self.prefix else 0)
             self._noise, self._inner = shapes[0], shapes[1] if draws > 1 else None
-            self._shapes = dict(zip(self.spec.observation, shapes[draws:], strict=True))
-            self._dtypes = dict(zip(self.spec.observation, dtypes[draws:], strict=True))
+            self._shapes = dict(zip(self.spec.observation, shapes[others:], strict=True))
+            self._dtypes = dict(zip(self.spec.observation, dtypes[others:], strict=True))
 
     @property
     def acting(self) -> Acting:
@@ -97,13 +102,23 @@ class Exported:
         return self._noise[1:]
 
     def __call__(
-        self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        obs: Observation,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Same as `sample`."""
-        return self.sample(obs, noise, generator)
+        return self.sample(obs, noise, generator, prefix)
 
     @torch.no_grad()
-    def sample(self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        obs: Observation,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        prefix: Prefix | None = None,
+    ) -> Tensor:
         """Map observation windows, each of the shape in `description` with as many rows or fewer, to chunks (B, H, A).
 
         Raises:
@@ -127,8 +142,17 @@ class Exported:
             expected = (rows, *self.noise_shape)
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, the export takes {expected} for {rows} rows")
         inner = [] if self._inner is None else [torch.randn(self._inner, generator=generator)]
-        whole = [_padded(one, size) for one in (noise, *map(torch.from_numpy, windows.values()))]
+        begun = self._begun(rows, prefix)
+        whole = [_padded(one, size) for one in (noise, *begun, *map(torch.from_numpy, windows.values()))]
         return torch.as_tensor(self._call([whole[0], *inner, *whole[1:]]))[:rows]
+
+    def _begun(self, rows: int, prefix: Prefix | None) -> list[Tensor]:
+        """Return the inputs that say how chunks begin: none, where the policy takes none."""
+        if prefix is not None:
+            prefix = checked(self, prefix, rows, torch.device("cpu"))
+            return [prefix.actions, prefix.length]
+        nothing = torch.zeros(rows, self.prefix, self.spec.action_dim)
+        return [nothing, torch.zeros(rows, dtype=torch.int64)] if self.prefix else []
 
     def _array(self, key: str, value: Any) -> NDArray[Any]:
         """Return a value as the artifact wants it, whatever its type and layout; numbers are never read as bytes."""

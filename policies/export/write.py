@@ -109,6 +109,7 @@ def _description(program: SamplingProgram, inputs: Inputs, kind: str) -> dict[st
         "steps": steps.to_json() if isinstance(steps, SolverSchedule) else steps,
         "acting": None if acting_of(policy).plain else acting_of(policy).to_json(),
         "execute": policy.spec.execute,
+        **({"prefix": policy.prefix} if policy.prefix else {}),
         "inputs": [{"name": name, "shape": list(t.shape), "dtype": str(t.dtype).split(".")[1]} for name, t in named],
         "range": {
             key: {"low": low.tolist(), "high": high.tolist()}

@@ -125,6 +125,11 @@ class Guided(PolicyModule):
         return Calls(times, own, rows=count)
 
     @property
+    def prefix(self) -> int:
+        """That of the base, where it is sampled as it is."""
+        return self.composed_of.prefix if self.acting.plain else 0
+
+    @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         critic = None if self.critic is None else asdict(self.critic.config)

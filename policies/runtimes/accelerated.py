@@ -19,6 +19,7 @@ from ..guided import Acting, acting_of
 from ..guided.fitting import unsuited
 from ..module import PolicyModule
 from ..observations import Observation
+from ..prefix import Prefix, checked
 from ..processes.solver_schedules import Steps
 from . import RUNTIMES, Inputs, Run
 from .prepared import Prepared
@@ -72,6 +73,11 @@ class Accelerated(Acts):
         return self.source.fitted_range
 
     @property
+    def prefix(self) -> int:
+        """That of the source."""
+        return self.source.prefix
+
+    @property
     def acting(self) -> Acting:
         """How the source decides."""
         return acting_of(self.source)
@@ -91,9 +97,10 @@ class Accelerated(Acts):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
         steps: Steps = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Same as `sample`."""
-        return self.sample(obs, noise, generator, steps)
+        return self.sample(obs, noise, generator, steps, prefix)
 
     @torch.no_grad()
     def sample(
@@ -102,6 +109,7 @@ class Accelerated(Acts):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
         steps: Steps = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Map observation windows and noise to chunks (B, H, A), as the source does, in a new tensor.
 
@@ -114,7 +122,9 @@ class Accelerated(Acts):
         batch = len(next(iter(windows.values())))
         if noise is not None:
             noise = self.source.noise_for(windows, noise)
-        return self.loop(batch, steps).run(windows, batch, noise, generator)
+        if prefix is not None:
+            prefix = checked(self, prefix, batch, prefix.actions.device)
+        return self.loop(batch, steps).run(windows, batch, noise, generator, prefix)
 
     def infer(self, obs: Observation, noise: Tensor | None = None) -> NDArray[np.float32]:
         """Map observation windows to chunks (B, H, A) on the host: `sample` for a robot's loop."""

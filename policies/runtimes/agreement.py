@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..generative import generative
 from ..networks import Network
+from ..prefix import Prefix
 from . import Inputs
 from .program import SamplingProgram
 
@@ -122,7 +123,8 @@ def sampler_agreement(
 
     def call(given: Inputs) -> Tensor:
         windows = dict(zip(program.keys, given[-len(program.keys) :], strict=True))
-        return sample(windows, given[0], generator.manual_seed(seed)).to(device)
+        more = {"prefix": Prefix(*given[-len(program.keys) - 2 :][:2])} if program.policy.prefix else {}
+        return sample(windows, given[0], generator.manual_seed(seed), **more).to(device)
 
     return agreement(program, call, [inputs(draw) for draw in range(draws)])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..generative import generative
 from ..observations import Windows
+from ..prefix import Prefix
 from . import Inputs, Run
 from .program import SamplingProgram
 
@@ -25,13 +26,20 @@ class Prepared:
             self.inputs = program.example(size, torch.Generator().manual_seed(0))
             split = 2 if program.inner_draws else 1
             self.noise, self.inner = self.inputs[0], self.inputs[1:split]
-            windows = zip(program.keys, self.inputs[split:], strict=True)
+            others = self.inputs[split:]
+            windows = zip(program.keys, others[-len(program.keys) :], strict=True)
+            self.prefix = [Buffer(tensor) for tensor in others[: -len(program.keys)]]  # actions and lengths, if any
             self.windows = {key: Buffer(tensor) for key, tensor in windows}
             self.call = build(program, self.inputs)
         self._watch()
 
     def run(
-        self, windows: Mapping[str, Tensor], batch: int, noise: Tensor | None, generator: torch.Generator | None
+        self,
+        windows: Mapping[str, Tensor],
+        batch: int,
+        noise: Tensor | None,
+        generator: torch.Generator | None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Map windows {key: (batch, h, ...)} to chunks (batch, H, A) in a new tensor.
 
@@ -43,6 +51,7 @@ class Prepared:
         for key, buffer in self.windows.items():
             buffer.write(windows[key])
         self._fill_noise(batch, noise, generator)
+        self._fill_prefix(prefix)
         if self._version() != self.version:
             self.refresh()
         return self.call()[:batch].clone()
@@ -79,6 +88,14 @@ class Prepared:
         for further in self.inner:
             for draw in further:
                 draw[:rows].normal_(generator=generator)
+
+    def _fill_prefix(self, prefix: Prefix | None) -> None:
+        """Write how the chunks begin; of a policy that takes none there is nothing to write to."""
+        if self.prefix and prefix is None:
+            self.prefix[1].tensor.zero_()
+        elif prefix is not None:
+            for buffer, value in zip(self.prefix, (prefix.actions, prefix.length), strict=True):
+                buffer.write(value)
 
     def _version(self) -> int:
         return sum(tensor._version for tensor in self.watched)

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from ..generative import generative
 from ..module import PolicyModule
 from ..networks import Network
+from ..prefix import Prefix
 from ..processes.solver_schedules import Steps
 from ..processes.unrolled import Unrolled
+
+PREFIX, PREFIX_LENGTH = "prefix", "prefix_length"
+"""Names of the inputs that say how chunks begin."""
 
 
 class SamplingProgram(nn.Module):
@@ -38,7 +42,8 @@ class SamplingProgram(nn.Module):
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
         """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
 
-        The windows are in the order of the Spec. Returns (B, H, A), raw units.
+        The windows are in the order of the Spec; before them come actions (B, N, A) and lengths (B,) of a prefix, where
+        the policy was trained with one. Returns (B, H, A), raw units.
         """
         if self.times is None:
             return self._generate(noise, others, None)
@@ -50,14 +55,17 @@ class SamplingProgram(nn.Module):
         return self._generate(noise, others, network)
 
     def _generate(self, noise: Tensor, others: Sequence[Tensor], network: Network | None) -> Tensor:
-        source, windows = (others[0], others[1:]) if self.inner_draws else (None, others)
-        return self.policy.generate(dict(zip(self.keys, windows, strict=True)), noise, self.steps, source, network)
+        source, others = (others[0], others[1:]) if self.inner_draws else (None, others)
+        prefix, windows = (Prefix(*others[:2]), others[2:]) if self.policy.prefix else (None, others)
+        seen = dict(zip(self.keys, windows, strict=True))
+        return self.policy.generate(seen, noise, self.steps, source, network, prefix)
 
     @property
     def input_names(self) -> list[str]:
         """Names of the inputs, in their order; a key that is called like another input or the output gets a prefix."""
-        taken = {"noise", "inner_noise", "chunk"}
         names = ["noise", "inner_noise"] if self.inner_draws else ["noise"]
+        names += [PREFIX, PREFIX_LENGTH] if self.policy.prefix else []
+        taken = {"inner_noise", "chunk", *names}
         for key in self.keys:
             name = key
             while name in taken or (name != key and name in self.keys):
@@ -76,6 +84,9 @@ class SamplingProgram(nn.Module):
         policy, device = self.policy, self.policy.device
         noise = [torch.randn(batch, *policy.noise_shape, generator=generator)]
         noise += [torch.randn(shape, generator=generator) for shape in self.inner_shapes(batch)]
+        if policy.prefix:
+            given = torch.rand(batch, policy.prefix, policy.spec.action_dim, generator=generator) - 0.5
+            noise += [given, torch.randint(policy.prefix + 1, (batch,), generator=generator)]
         windows = {}
         for key, feature in policy.spec.observation.items():
             shape = (batch, policy.spec.history, *feature.shape)

@@ -277,6 +277,35 @@ def test_another_robot_is_refused(arm: Callable[..., Selection], tmp_path: Path)
     assert "pictures are 6 x 8, expected 7 x 8" in error_of(path, arm(ARM.replace("[6, 8]", "[7, 8]")))
 
 
+@pytest.mark.parametrize(
+    ("line", "wrong", "why"),
+    [
+        ("field: position,", "field: positon,", "/arm/joints: sensor_msgs/msg/JointState has no field 'positon'"),
+        ("field: position,", "field: name,", "/arm/joints: 'name' of sensor_msgs/msg/JointState does not take 2"),
+        ("field: positions", "field: points", "trajectory_msgs/msg/JointTrajectoryPoint has no field 'points'"),
+    ],
+)
+def test_fields_are_checked_against_their_types(
+    arm: Callable[..., Selection], tmp_path: Path, line: str, wrong: str, why: str
+) -> None:
+    """Before anything is read, with the types that the bag brings."""
+    message = error_of(write(tmp_path / "bag.mcap", drive(0.5)), arm(ARM.replace(line, wrong)))
+    assert why in message
+    assert "correct the description" in message
+    assert " s: " not in message, "it is wrong at every time"
+
+
+def test_a_command_of_whole_numbers_is_refused(arm: Callable[..., Selection], tmp_path: Path) -> None:
+    text = HAND.replace("Float64MultiArray", "Int64MultiArray")
+    TYPES[GRIPPER] = "std_msgs/msg/Int64MultiArray"
+    try:
+        lines = [*drive(0.5), Line(0.2, GRIPPER, {"data": np.array([1])})]
+        message = error_of(write(tmp_path / "bag.mcap", lines), arm(text))
+    finally:
+        TYPES[GRIPPER] = "std_msgs/msg/Float64MultiArray"
+    assert "/arm/gripper: 'data' of std_msgs/msg/Int64MultiArray holds int64" in message
+
+
 def test_a_joint_is_found_by_its_name(arm: Callable[..., Selection], tmp_path: Path) -> None:
     lines = [
         joints(line.seconds, (n, 5.0), names=("ab", "ba", "xba")[n % 3]) if line.topic == JOINTS else line

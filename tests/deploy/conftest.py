@@ -24,7 +24,9 @@ from .ros_master import RosMaster, missing
 def make_policy() -> Callable[..., GenerativePolicy]:
     """Return a function that builds an untrained policy of a vector of 3 and a picture: 2 actions, chunks of 4."""
 
-    def make(process: str = "meanflow", seed: int = 0, picture: bool = False, **policy: object) -> GenerativePolicy:
+    def make(
+        process: str = "meanflow", seed: int = 0, picture: bool = False, prefix: int = 0, **policy: object
+    ) -> GenerativePolicy:
         rng, rows = np.random.default_rng(0), 40
         shown = {"arm": rng.normal(size=(rows, 3)).astype(np.float32)}
         features = {"arm": Feature((3,))}
@@ -45,7 +47,8 @@ def make_policy() -> Callable[..., GenerativePolicy]:
         settings = {"chunk": 4, "execute": 2} | policy
         config = PolicyConfig(process=PROCESSES.config_class(process)(), **settings)  # type: ignore[arg-type]
         torch.manual_seed(seed)
-        return GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
+        network = NETWORKS.config_class("mlp")(width=16, depth=1)
+        return GenerativePolicy.build(config, network, episodes, prefix).eval()
 
     return make
 

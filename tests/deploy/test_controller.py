@@ -9,7 +9,7 @@ import pytest
 
 from laminar.deploy.supervisor import State
 
-from .toy_robot import RATE, Rig
+from .toy_robot import RATE, TRAJECTORY, Rig
 
 FAR = np.tile([0.9, 0.9], (8, 1))
 
@@ -294,3 +294,38 @@ def test_a_hold_that_begins_in_the_middle_of_a_period_stays_where_the_robot_is()
     while rig.supervisor.state is State.RUNNING:
         rig.period()
     assert rig.arm == pytest.approx([0.9, 0.9]), "not back to where the episode began"
+
+
+def somebody_else(rig: Rig) -> None:
+    points = [{"positions": np.array([0.7, 0.7])}]
+    rig._side.publish("/move", TRAJECTORY, {"joint_names": ["shoulder", "elbow"], "points": points})
+
+
+def test_somebody_else_who_commands_the_robot_is_a_hold() -> None:
+    """Two controllers on one robot: each of them would think that it is alone."""
+    rig = Rig(lambda arm: FAR)
+    rig.start()
+    assert set(rig.run(30)) == {State.RUNNING}, "its own commands come back to it, and are known"
+    for _ in range(30):
+        somebody_else(rig)
+        rig.period()
+    assert rig.supervisor.state is State.HOLD
+    assert rig.reason == "somebody else commands toy, too, at /move: stop one of both"
+    assert len([change for change in rig.supervisor.log if change.reason == rig.reason]) == 1, "told once"
+    rig.run(22)
+    assert rig.supervisor.state is State.RUNNING, "the other one was stopped"
+
+
+def test_a_command_that_is_none_is_somebody_elses() -> None:
+    rig = Rig()
+    rig.start()
+    points = [{"positions": rig.arm}]
+    rig._side.publish("/move", TRAJECTORY, {"joint_names": ["shoulder", "knee"], "points": points})
+    assert rig.run(1) == [State.HOLD]
+
+
+def test_a_dry_run_may_watch_somebody_else() -> None:
+    rig = Rig(dry_run=True)
+    rig.start()
+    somebody_else(rig)
+    assert rig.run(3)[-1] is State.RUNNING

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from laminar.deploy.operator import Operator
+from laminar.data.robots.names import WHOLE
+from laminar.deploy.operator import RESET, RESTARTED, Operator
+from laminar.deploy.record import Nothing
 from laminar.deploy.supervisor import State
 from laminar.errors import LaminarError
 
 from .toy_robot import RATE, Rig
 
 
+class Marks(Nothing):
+    """Keeps the marks of episodes."""
+
+    def __init__(self, marks: list[str]) -> None:
+        self.marks = marks
+
+    def mark(self, text: str, seconds: float) -> None:
+        self.marks.append(text)
+
+
 class Shown(Rig):
     """A robot that shows itself whenever somebody looks."""
 
-    def __init__(self, **changes: Any) -> None:
-        super().__init__(**changes)
-        self.operator = Operator(self.controller, self.transport)
+    def __init__(self, **roles: str) -> None:
+        super().__init__()
+        types = {**self.robot.types, **dict.fromkeys(roles.values(), WHOLE)}
+        self.controller.robot = replace(self.robot, **roles, types=types)
+        self.marks: list[str] = []
+        record = Marks(self.marks)
+        self.operator = Operator(self.controller, self.transport, record)
         self._look = self.perception.look
         self.perception.look = self.look  # type: ignore[method-assign]
         self.skewed = False
@@ -80,6 +97,56 @@ def test_a_verdict_ends_with_its_episode(rig: Shown) -> None:
     rig.operator.stop("success")
     rig.operator.start(None)
     assert rig.operator.success is None
+
+
+def call(rig: Shown, service: str) -> dict[str, Any]:
+    return rig.transport.call(f"/laminar/{service}", "std_srvs/srv/Trigger", {}, 1.0)
+
+
+@pytest.mark.parametrize(("service", "success"), [("success", True), ("failure", False), ("reset", None)])
+def test_services_mark_an_episode_as_the_buttons_do(rig: Shown, service: str, success: bool | None) -> None:
+    told = call(rig, service)
+    assert not told["success"]
+    assert "while idle: no episode runs" in told["message"]
+    rig.operator.start(None)
+    assert rig.operator.ended == ""
+    assert call(rig, service) == {"success": True, "message": ""}
+    assert rig.operator.ended == {"reset": RESET}.get(service, service)
+    assert rig.operator.success is success
+    rig.operator.stop(rig.operator.ended)
+    assert rig.marks[-1] == {True: "success", False: "failure", None: f"end: {RESET}"}[success]
+    rig.operator.start(None)
+    assert rig.operator.ended == ""
+
+
+def test_a_robot_that_tells_of_success_is_not_contradicted() -> None:
+    rig = Shown(success="/success")
+    rig.operator.start(None)
+    told = call(rig, "success")
+    assert not told["success"]
+    assert "tells of success itself, at /success" in told["message"]
+    assert call(rig, "reset")["success"], "it may begin anew all the same"
+
+
+def test_a_robot_that_was_started_anew_ends_the_episode() -> None:
+    """A simulator that came back stands at another start: what follows is no outcome of this one."""
+    rig = Shown(start="/start")
+
+    def tell(number: int) -> None:
+        rig._side.publish("/start", WHOLE, {"data": number})
+
+    tell(7)
+    rig.operator.start(None)
+    for _ in range(2):
+        tell(8)  # after the reset that this episode began with
+    assert rig.operator.ended == ""
+    tell(9)
+    assert rig.operator.ended == RESTARTED
+    rig.operator.stop(rig.operator.ended)
+    assert rig.marks[-1] == f"end: {RESTARTED}"
+    rig.operator.start(None)
+    tell(9)
+    assert rig.operator.ended == ""
 
 
 def test_an_emergency_stop_ends_a_run_that_nobody_watches(rig: Shown) -> None:

@@ -15,6 +15,8 @@ from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy
 from laminar.policies.acting import Actor
 from laminar.policies.continuing import continued, prefix_weights
+from laminar.policies.prefix import prefix_for
+from laminar.policies.runtimes.accelerate import accelerate
 
 
 def request(start: float = 0.0, planned: Any = (), delay: int = 0) -> Request:
@@ -94,6 +96,28 @@ def test_a_chunk_is_held_to_what_is_planned_and_to_half_its_length(
     weights = prefix_weights(8, bridged, execute=8 - held)
     wanted = continued(policy, windows, torch.from_numpy(planned[None]), weights, noise)
     np.testing.assert_array_equal(found, wanted[0].double().numpy())
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize(
+    ("left", "delay", "begun"), [(6, 2, 2), (6, 3, 3), (6, 5, 3), (1, 3, 1), (6, 1, 2), (6, 0, 2), (0, 2, 0)], ids=str
+)
+def test_a_trained_prefix_is_given_what_is_planned(
+    make_policy: Callable[..., GenerativePolicy], left: int, delay: int, begun: int, fast: bool
+) -> None:
+    """A chunk that takes longer than was trained begins with as many as were: it is late, and of use (elsewhere the arm
+    was left without). One that comes in time goes on from two, and the first of all from none."""
+    policy = make_policy("meanflow", prefix=3, chunk=8, execute=2)
+    actor = Actor(accelerate(policy, "eager") if fast else policy)
+    shown = {key: np.zeros((1, *one.shape), one.dtype) for key, one in policy.spec.observation.items()}
+    windows, planned = actor.observe(shown), np.linspace(-0.3, 0.4, 2 * left).reshape(left, 2)
+    noise = torch.randn(1, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    found = continuing(actor)(Request(windows, 0.0, 1, planned if left else np.array([]), delay, noise))
+    prefix = prefix_for(policy, planned[None], begun)
+    wanted = policy.sample(windows, noise, prefix=prefix)[0].double().detach().numpy()
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found[:begun], planned[:begun].astype(np.float32))
+    assert not np.allclose(found[begun], planned[min(begun, left - 1)] if left else 0.0)
 
 
 def test_a_slow_first_call_is_not_remembered_forever() -> None:

@@ -193,8 +193,15 @@ def test_a_full_disk_is_told(record: Callable[..., Recorder]) -> None:
     recorder._writer.add_message = full  # type: ignore[method-assign]
     recorder.seen(JOINTS, joints(1.0), 1.7e9)
     recorder._thread.join(30)
+    recorder.seen(JOINTS, joints(1.0), 1.7e9)  # of another thread, which could only print a line a message
     with pytest.raises(LaminarError, match=r"cannot be written any more .*No space left"):
-        recorder.seen(JOINTS, joints(1.0), 1.7e9)
+        recorder.commanded(COMMAND, command(), 1.7e9)
+    for _ in range(3):  # the robot is brought to rest
+        recorder.observed(1.0, 1.7e9)
+        recorder.commanded(COMMAND, command(), 1.7e9)
+        recorder.transition("idle: the run is over", 1.7e9)
+        recorder.mark("end", 1.7e9)
+    assert recorder.lost == 13
     with pytest.raises(LaminarError, match="No space left"):
         recorder.close()
 

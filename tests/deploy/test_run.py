@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mcap.writer import Writer
 
 import laminar
+from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.load import load_episodes
 from laminar.data.robots.reading import load_robot
@@ -77,7 +79,9 @@ def robot(description: Path) -> Iterator[tuple[Gateway, SimulatedRobot]]:
 def saved(tmp_path: Path) -> Callable[..., str]:
     """Return a function that saves an untrained policy of 2 numbers and 2 actions."""
 
-    def save(names: tuple[str, ...] = ("push", "grip"), process: str = "meanflow", width: int = 2) -> str:
+    def save(
+        names: tuple[str, ...] = ("push", "grip"), process: str = "meanflow", width: int = 2, prefix: int = 0
+    ) -> str:
         rng, rows = np.random.default_rng(0), 40
         shown = {"place": rng.normal(size=(rows, width)).astype(np.float32)}
         episodes = Episodes(
@@ -92,7 +96,8 @@ def saved(tmp_path: Path) -> Callable[..., str]:
         )
         torch.manual_seed(0)
         config = PolicyConfig(process=PROCESSES.config_class(process)(), chunk=8, execute=4)
-        policy = GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
+        network = NETWORKS.config_class("mlp")(width=16, depth=1)
+        policy = GenerativePolicy.build(config, network, episodes, prefix).eval()
         policy.save(tmp_path / "policy")
         return str(tmp_path / "policy")
 
@@ -103,14 +108,23 @@ def settings(path: str, description: Path, url: str, **more: Any) -> DeployConfi
     return DeployConfig(robot=str(description), policy=EvaluatedPolicy(path=path), url=url, **({"seconds": 1.0} | more))
 
 
-@pytest.mark.parametrize("merge", ["replace", "realtime"])
+@pytest.mark.parametrize(
+    ("merge", "made"),
+    [("replace", {}), ("realtime", {"process": "flow"}), ("realtime", {"prefix": 2})],
+    ids=["replace", "guided", "trained prefix"],
+)
 def test_a_policy_runs_and_what_came_of_it_is_written(
-    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path, merge: str, capsys: Any
+    robot: tuple[Gateway, SimulatedRobot],
+    saved: Any,
+    description: Path,
+    tmp_path: Path,
+    merge: str,
+    made: Any,
+    capsys: Any,
 ) -> None:
     gateway, simulated = robot
-    process = "flow" if merge == "realtime" else "meanflow"
     out = tmp_path / "out"
-    deploy(settings(saved(process=process), description, gateway.url, episodes=2, seed=3, out=str(out), merge=merge))
+    deploy(settings(saved(**made), description, gateway.url, episodes=2, seed=3, out=str(out), merge=merge))
     found = json.loads((out / "deploy.json").read_text())
     assert len(found["episodes"]) == 2
     assert [one["seed"] for one in found["episodes"]] == [3, 4]
@@ -201,3 +215,32 @@ def test_a_robot_is_an_environment(
     assert (reward, info["success"]) == (1.0, True)
     assert seen["place"][0] >= 1.0
     env.close()
+
+
+def test_a_full_disk_is_one_line(
+    robot: tuple[Gateway, SimulatedRobot],
+    saved: Any,
+    description: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Any,
+) -> None:
+    """Elsewhere a line a message, and a robot that was left as it moved because its last commands were not recorded."""
+    add, count = Writer.add_message, 0
+
+    def full(*given: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > 40:
+            raise OSError(28, "No space left on device")
+        return add(*given)
+
+    monkeypatch.setattr(Writer, "add_message", full)
+    gateway, simulated = robot
+    out = f"out={tmp_path / 'out'}"
+    words = [f"policy.path={saved()}", f"robot={description}", f"url={gateway.url}", "episodes=3", "seconds=20", out]
+    assert main(["deploy", *words]) != 0
+    told = capfd.readouterr().err.splitlines()
+    assert len([line for line in told if "No space left" in line]) == 1, told
+    assert not any("Traceback" in line for line in told)
+    assert simulated.steps > 0

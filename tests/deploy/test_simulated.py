@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -59,13 +60,14 @@ ROBOT = Robot(
 class Side:
     """Whoever drives the robot."""
 
-    def __init__(self) -> None:
+    def __init__(self, **roles: str) -> None:
         self.bus = Bus()
         self.robot_side, self.mine = Loopback(self.bus), Loopback(self.bus)
         self.robot_side.open()
         self.mine.open()
         self.env = Line()
-        self.simulated = SimulatedRobot(self.env, ROBOT, self.robot_side, self.bus.types, seed=5)
+        robot = replace(ROBOT, **roles, types={**ROBOT.types, **dict.fromkeys(roles.values(), WHOLE)})
+        self.simulated = SimulatedRobot(self.env, robot, self.robot_side, self.bus.types, seed=5)
         self.places: list[np.ndarray] = []
         self.success: list[bool] = []
         self.mine.subscribe("/place", STATES, self._see)
@@ -99,6 +101,20 @@ def test_it_stands_still_until_the_first_command() -> None:
     side.push(1.0, 0.0)
     assert side.simulated.steps == 1
     assert side.places[-1] == pytest.approx([0.55, 0.0])
+
+
+def test_every_start_has_a_number_of_its_own() -> None:
+    """Also one of a simulator that came back, whose first start it is."""
+    numbers: list[int] = []
+    for _ in range(2):
+        side = Side(start="/start")
+        side.mine.subscribe("/start", WHOLE, lambda message, arrival: numbers.append(message["data"]))
+        side.simulated.tick()
+        side.simulated.tick()
+        side.reset()
+        side.simulated.tick()
+    assert len({*numbers}) == 4
+    assert numbers == sorted(numbers[: len(numbers) // 2]) + sorted(numbers[len(numbers) // 2 :])
 
 
 def test_starts_are_those_of_the_seeds() -> None:

@@ -97,11 +97,12 @@ class Rig:
         execute: int = 4,
         dry_run: bool = False,
         record: Any = None,
+        described: Robot | None = None,
         **changes: Any,
     ) -> None:
         self.time, self.offset = 100.0, 1e6  # of the steady clock, and what the robot's is ahead of it
         self.bus = Bus(clock=lambda: self.time + self.offset, steady=lambda: self.time)
-        self.robot = robot(**changes)
+        self.robot = described or robot(**changes)
         self.types: Types = self.bus.types
         self.arm, self.drawer = np.array([0.3, -0.2]), 0.0
         self.commands: list[tuple[float, np.ndarray]] = []  # when, and all points

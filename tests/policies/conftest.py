@@ -42,14 +42,18 @@ SMALL_NETWORKS = {
 
 @pytest.fixture
 def make_policy(episodes: Episodes) -> Callable[..., GenerativePolicy]:
-    """Build an untrained policy: make_policy(process, network, process_settings, **policy settings)."""
+    """Build an untrained policy: make_policy(process, network, process_settings, prefix, **policy settings)."""
 
     def make(
-        process: str = "flow", network: str = "mlp", settings: dict | None = None, **policy: object
+        process: str = "flow",
+        network: str = "mlp",
+        settings: dict | None = None,
+        prefix: int = 0,
+        **policy: object,
     ) -> GenerativePolicy:
         process_config = PROCESSES.config_class(process)(**(settings or {}))
         network_config = NETWORKS.config_class(network)(**SMALL_NETWORKS.get(network, {}))
-        return GenerativePolicy.build(PolicyConfig(process=process_config, **policy), network_config, episodes)
+        return GenerativePolicy.build(PolicyConfig(process=process_config, **policy), network_config, episodes, prefix)
 
     return make
 

@@ -65,6 +65,11 @@ def test_nothing_waits_for_the_device(make_policy: Make, process: str, network: 
     assert trace(make_policy(process, network, history=2, chunk=4)) > 10
 
 
+@pytest.mark.parametrize(("process", "network"), PAIRS)
+def test_a_prefix_is_an_input_that_nobody_looks_at(make_policy: Make, process: str, network: str) -> None:
+    assert trace(make_policy(process, network, prefix=2, history=2, chunk=4)) > 10
+
+
 @pytest.mark.parametrize("solver", ["ddim", "ddpm", "dpmpp_1", "dpmpp_2s", "dpmpp_2m"])
 def test_solvers(make_policy: Make, solver: str) -> None:
     trace(make_policy("diffusion", "mlp", {"solver": solver, "steps": 5}))

@@ -16,6 +16,7 @@ from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.prefix import prefix_for
 from laminar.policies.runtimes.accelerate import accelerate
 from laminar.policies.runtimes.agreement import TOLERANCE
 from laminar.policies.runtimes.fastest import disagreement
@@ -59,6 +60,18 @@ def test_every_pair_agrees(make_policy: Make, process: str, network: str, runtim
     assert max(disagreement(fast, seed) for seed in range(5)) <= TOLERANCE
     randomized(policy)  # in place: the next replay sees it
     assert disagreement(fast, 7) <= TOLERANCE
+
+
+@pytest.mark.parametrize("runtime", CAPTURED)
+@pytest.mark.parametrize("process", ["flow", "meanflow"])
+def test_a_prefix_is_read_by_every_replay(make_policy: Make, process: str, runtime: str) -> None:
+    policy = build(make_policy, process, prefix=2)
+    fast = accelerate(policy, runtime)
+    assert disagreement(fast) <= TOLERANCE
+    planned = torch.rand(1, 2, 2)
+    for length in (2, 0, 1):
+        chunk = fast(windows(1), prefix=prefix_for(policy, planned, length)).cpu()
+        assert torch.equal(chunk[:, :length], planned[:, :length])
 
 
 @pytest.mark.parametrize("runtime", CAPTURED)

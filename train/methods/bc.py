@@ -37,6 +37,9 @@ class Config:
     max_grad_norm: float = number(10.0, above=0, infinite=True)  # longer gradients are shortened to it
     ema_decay: float = share(0.999)  # largest decay of the averaged weights
     ema_power: float = number(0.75, above=0)  # warm-up: decay(step) = 1 - (1 + step)^-power
+    # First actions of a chunk that the policy learns to go on from, at most, for merge=realtime of `laminar deploy`: as
+    # many as control periods that a chunk comes late.
+    prefix: int = number(0, least=0)
 
 
 class Clone(nn.Module):
@@ -60,7 +63,7 @@ class BehaviorCloning(Improver):
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check(config, "method")
         self.config = config
-        self.clone = Clone(clone_of(policy)).to(context.device)
+        self.clone = Clone(clone_of(policy, config.prefix)).to(context.device)
         if isinstance(context.like, BehaviorCloning):
             self.chunks = context.like.chunks
         else:
@@ -78,7 +81,7 @@ class BehaviorCloning(Improver):
         whole = torch.empty(1, device=device).expand(
             size, *self.clone.online.noise_shape
         )  # only shape and device matter
-        draws = self.clone.online.process.draw(whole, generator)
+        draws = self.clone.online.draw({"action": whole}, generator)
         return group.share(index), tuple(group.share(draw) for draw in draws)
 
     def _rates(self, step: int) -> tuple[tuple[float, float], bool]:

@@ -340,3 +340,12 @@ def test_what_is_shown_of_a_description(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text("rate_hz: 20")
     assert main(["inspect", str(path)]) == 2
     assert "topics is missing" in capsys.readouterr().err
+
+
+def test_what_is_kept_may_be_measured_before_the_first_command() -> None:
+    told = output(names=["grip", "push"], rest=["keep", 0], measured=[part(names=["a"])])
+    grip = read(action=[told]).action[0]
+    assert (grip.rest, grip.positions, grip.measured[0].names) == ((None, 0.0), False, ("a",))
+    for wrong in (told | {"rest": 0}, told | {"rest": "keep"}, told | {"measured": [part()]}):
+        with pytest.raises(LaminarError, match=r"both for those that `rest` says to keep|has [12] numbers for [12]"):
+            read(action=[wrong])

@@ -242,6 +242,17 @@ def test_what_moves_nothing() -> None:
     assert measured_pose(robot(), message, np.array([7.0, 8.0, 9.0])).tolist() == [2.0, 8.0, 0.5]
 
 
+def test_what_is_kept_is_measured_before_the_first_command() -> None:
+    """Elsewhere 0, which is half of a gripper's range; afterwards the last command holds what it grips."""
+    where = (Part("/j", "position", ("finger",), scale=2.0),)
+    told = Output("/grip", "data", ("push", "grip", "turn"), rest=(0.0, None, 0.5), measured=where)
+    arm = Robot("arm", "ros2", 10.0, {}, {}, (told,))
+    message = {"/j": joints(name=["finger"], position=[0.04])}
+    assert measured_pose(arm, message).tolist() == [0.0, 0.08, 0.5]
+    assert measured_pose(arm, message, np.array([1.0, 0.02, 1.0])).tolist() == [0.0, 0.02, 0.5]
+    assert arm.read_topics() == ["/j"]
+
+
 def test_a_topic_that_was_not_heard_of() -> None:
     """It once was a KeyError."""
     for read in (observation_of, measured_pose):

@@ -95,7 +95,7 @@ def test_state_round_trip(episodes: Episodes) -> None:
     ("name", "value"),
     [
         *(("batch_size", 0), ("lr", 0.0), ("lr", math.nan), ("warmup", -1), ("final_lr", 2.0), ("beta2", 1.0)),
-        *(("weight_decay", -1.0), ("max_grad_norm", 0.0), ("ema_decay", 1.5), ("ema_power", 0.0)),
+        *(("weight_decay", -1.0), ("max_grad_norm", 0.0), ("ema_decay", 1.5), ("ema_power", 0.0), ("prefix", -1)),
     ],
 )
 def test_settings_out_of_range(name: str, value: float, episodes: Episodes) -> None:
@@ -103,3 +103,23 @@ def test_settings_out_of_range(name: str, value: float, episodes: Episodes) -> N
     bc = cloning(episodes)
     with pytest.raises(LaminarError, match=rf"method\.{name} must be .*, got {value}"):
         BehaviorCloning(bc.product(), episodes, Config(**settings), bc.context)
+
+
+def test_a_prefix_is_drawn_for_each_chunk_and_shared_out(episodes: Episodes) -> None:
+    policy = GenerativePolicy.build(PolicyConfig(chunk=4), MLPConfig(width=8), episodes, prefix=2)
+    context = Context(steps=100, generator=torch.Generator().manual_seed(0))
+    bc = BehaviorCloning(policy, episodes, Config(batch_size=300, prefix=2), context)
+    _, draws = bc._draw()
+    assert torch.bincount(draws[-1]).tolist() == pytest.approx([100, 100, 100], abs=30)
+    assert all(len(draw) == 300 for draw in draws)
+    assert torch.isfinite(bc.update(0)["loss"])
+    assert bc.product().prefix == 2
+
+
+@pytest.mark.parametrize(("built", "asked"), [(0, 2), (2, 0), (2, 3)])
+def test_a_policy_of_another_prefix_is_refused(episodes: Episodes, built: int, asked: int) -> None:
+    policy = GenerativePolicy.build(PolicyConfig(chunk=4), MLPConfig(width=8), episodes, prefix=built)
+    with pytest.raises(
+        LaminarError, match=rf"prefix of {built} actions.*one of {asked}; .*method\.prefix={built} goes on"
+    ):
+        BehaviorCloning(policy, episodes, Config(prefix=asked), Context(steps=1, generator=torch.Generator()))

@@ -77,13 +77,20 @@ def test_another_seed_gives_other_weights(reference: Path, demonstrations: Path,
     assert final_files(tmp_path / "run") != final_files(reference)
 
 
-@pytest.mark.parametrize("policy", ["meanflow", "flow", "diffusion"])
-def test_resuming_a_checkpoint_is_exact(policy: str, demonstrations: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["policy=meanflow"], ["policy=flow"], ["policy=diffusion"]),
+        ["policy=meanflow", "policy.chunk=4", "method.prefix=2"],
+    ],
+    ids=" ".join,
+)
+def test_resuming_a_checkpoint_is_exact(words: list[str], demonstrations: Path, tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    assert main(command(demonstrations, whole, f"policy={policy}")) == 0
+    assert main(command(demonstrations, whole, *words)) == 0
     shutil.copytree(whole, resumed)
     shutil.rmtree(checkpoints(resumed)[-1])
-    assert main(command(demonstrations, resumed, f"policy={policy}", "resume=true")) == 0
+    assert main(command(demonstrations, resumed, *words, "resume=true")) == 0
     assert final_files(resumed) == final_files(whole)
     steps = [row["step"] for row in read_rows(resumed / "metrics.jsonl")]
     assert steps == [10, 20, 30, 40]

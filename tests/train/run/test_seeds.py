@@ -119,7 +119,13 @@ def test_each_seed_is_an_ordinary_run(reference: Path, rewarded_file: Path, tmp_
     assert main(command(rewarded_file, one, "seed=1", "resume=true")) == 0
 
 
-@pytest.mark.parametrize("words", [("policy=flow",), ("policy=meanflow", "policy.chunk=4", "policy.history=2")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("policy=flow",), ("policy=meanflow", "policy.chunk=4", "policy.history=2")),
+        ("policy=meanflow", "policy.chunk=4", "method.prefix=2"),
+    ],
+)
 def test_cloning_trains_seeds_together(
     words: tuple[str, ...], demonstrations: Path, tmp_path: Path, numbers: Any
 ) -> None:
