@@ -22,6 +22,7 @@ from .module import PolicyModule, limits_of
 from .networks import Network
 from .networks.encoders import Encoder, Vector
 from .policy import Policy
+from .prefix import Prefix
 from .processes.solver_schedules import Steps
 from .processes.solvers import Source
 
@@ -138,6 +139,7 @@ class BlackBox(PolicyModule):
         steps: Steps = None,
         source: Source = None,
         network: Network | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Call the function on the observations themselves."""
         return self._call(windows, noise)

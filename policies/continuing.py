@@ -111,7 +111,7 @@ def continued(
     if not inner.process.predicts_data:
         raise LaminarError(
             "real-time chunking goes between the steps of a sample, which flow and diffusion have, and this policy is "
-            f"of {inner.policy_config.process.name}; clone one with policy=flow"
+            f"of {inner.policy_config.process.name}; clone one with policy=flow, or any with method.prefix=4"
         )
     windows = inner.windows(obs)
     start = inner.noise_for(windows, noise, generator)
