@@ -6,7 +6,7 @@
 
 An argument is a group of settings or one of those at the top: `docs/settings.md` has all of them. A group takes a
 dictionary, or only the value that is needed most: the name of what is chosen, `data.path`, `env.id`, `init.path`,
-`evaluation.every`. What is left out has its default, as on the command line.
+`world.path`, `evaluation.every`. What is left out has its default, as on the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Settings = Mapping[str, Any]
 """Settings of a group by name; those of a group inside are a dictionary again, or have a dot in their name."""
 
 _CHOICE = "name"  # of the dictionary of a group: which of its members
-_NEEDED_MOST = {"data": "path", "env": "id", "init": "path", "evaluation": "every"}
+_NEEDED_MOST = {"data": "path", "env": "id", "init": "path", "world": "path", "evaluation": "every"}
 
 
 def train(
@@ -40,6 +40,7 @@ def train(
     env: str | Settings | None = None,
     evaluation: int | Settings | None = None,
     init: AnyPath | Settings | Policy | None = None,
+    world: AnyPath | Settings | None = None,
     steps: int | None = None,
     seed: int | None = None,
     seeds: Sequence[int] | None = None,
@@ -62,6 +63,7 @@ def train(
         env: `env.id`, or all settings of the environment to evaluate in while training.
         evaluation: `evaluation.every`, or all settings of evaluations while training.
         init: `init.path`, a saved policy to start from, or all settings of the start; or a policy in memory.
+        world: `world.path`, a saved world model to act in, in place of `env`, or all settings of its dreams.
         steps: updates in all.
         seed: of the first weights and of all that is drawn.
         seeds: list of seeds that train together, in place of `seed`.

@@ -36,7 +36,10 @@ MESSAGES: list[tuple[str, list[str]]] = [
     ("eval path=x", ["'policy.path'"]),
     # a setting of another choice
     ("train policy.process.solver=ddim", ["policy=diffusion, dql or flow"]),
-    ("train method.discount=0.9", ["method=diwa, dppo, dql, dsrl, dsrl_sac, fpo, fql, iql, ofql, pmpo, rebrac, reinflow, residual or td3bc"]),
+    (
+        "train method.discount=0.9",
+        ["method=diwa, dppo, dql, dsrl, dsrl_sac, fpo, fql, iql, ofql, pmpo, rebrac, reinflow, residual or td3bc"],
+    ),
     # numbers
     ("train steps=1e4", ["steps must be a whole number", "steps=10000"]),
     ("train steps=1.5", ["steps must be a whole number, at least 1, got 1.5"]),
