@@ -216,7 +216,10 @@ def test_wrong_annotations(calvin: Any, split: Path, windows: Any, tasks: Any, m
         ({"observation": ("robot_ob",)}, "did you mean 'robot_obs'?"),
         ({"observation": ("rel_actions",)}, "data.observation names 'rel_actions'"),
         ({"observation": ("robot_obs", "instruction")}, "choose one, data.instruction=task"),
-        ({"action": "rel_action"}, "data.action=rel_action is none of ['rel_actions', 'actions', 'executed']; did you mean"),
+        (
+            {"action": "rel_action"},
+            "data.action=rel_action is none of ['rel_actions', 'actions', 'executed']; did you mean",
+        ),
         (
             {"instruction": "lang_annotation"},
             "data.instruction=lang_annotation is none of ['task', 'lang_annotations']",
