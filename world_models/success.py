@@ -30,9 +30,9 @@ class SuccessConfig:
     lr: float = number(1e-3, above=0)  # of AdamW
     weight_decay: float = number(1e-2, least=0)  # of AdamW
     contrast: float = number(0.5, least=0)  # weight of the contrastive term beside the cross-entropy
-    precision: float = number(0.95, above=0, most=1)  # that the threshold is chosen for, on held-out latents
+    precision: float = number(0.9, above=0, most=1)  # that the threshold is chosen for, on held-out latents
     tail: int = number(3, least=1)  # states at the end of a recording that are successes: play goes on a little after
-    margin: int = number(8, least=0)  # states before its end that are no failures
+    margin: int = number(12, least=0)  # states before its end that are no failures
     ahead: int = number(4, least=1)  # steps that are imagined for latents to learn from, before something is seen again
     held_out: float = number(0.2, above=0, below=1)  # share of recordings that threshold and figures are measured on
 
