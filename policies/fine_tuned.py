@@ -109,7 +109,6 @@ def check_steps(base: GenerativePolicy, tuned_steps: int) -> None:
     Raises:
         LaminarError: says what to choose.
     """
-    # On shapes alone: a policy's files are first held against its configuration without any values.
     steps = base.process.num_steps
     if not 1 <= tuned_steps <= steps:
         raise LaminarError(

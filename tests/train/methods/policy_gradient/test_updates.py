@@ -197,11 +197,11 @@ def test_the_leash_pulls_both_ways_apart(build: Any) -> None:
     assert found["policy"] != pytest.approx(found["base"], rel=1e-3)
 
 
-@pytest.mark.parametrize("direction", ["policy", "base"])
-@pytest.mark.parametrize("method", RECIPES)
+@pytest.mark.parametrize(
+    ("method", "direction"),
+    [(one, way) for one in RECIPES for way in ("policy", "base") if (one, way) != ("fpo", "base")],  # it knows one
+)
 def test_a_strong_leash_brings_a_policy_back(build: Any, method: str, direction: str) -> None:
-    if method == "fpo" and direction == "base":
-        pytest.skip("matching knows one leash")
     words = ("method.leash=1000", f"method.leash_direction={direction}", "method.lr=3e-3", "method.target_kl=null")
     improver = build(*words, "method.iterations=12", "method.epochs=10", "method.average=0", method=method)
     agent, steps = improver.agent, improver.context.steps
