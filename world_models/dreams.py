@@ -15,9 +15,11 @@ from ..settings import number, path
 from .imagination import Imagination
 from .loading import load_world
 from .model import WorldModel
-from .skill import INSTRUCTION, of_skill
+from .skill import INSTRUCTION, beside_skill, of_skill
 from .starts import labelled, starts
-from .success import Scores, Success, SuccessConfig, learn, scores
+from .success import Labelled, Scores, Success, SuccessConfig, learn, scores
+
+_OTHERS = 3  # recordings of other things, for each of the skill
 
 
 @dataclass
@@ -26,8 +28,8 @@ class DreamConfig:
 
     path: str | None = path()  # run or checkpoint of method=world_model; null acts in the simulator
     task: str | None = None  # skill of play that is dreamed of; null is that of task=
-    slots: int = number(128, least=1)  # dreams side by side
-    horizon: int = number(120, least=1)  # control steps after which a dream is cut off
+    slots: int = number(64, least=1)  # dreams side by side
+    horizon: int = number(180, least=1)  # control steps after which a dream is cut off
     success: SuccessConfig = field(default_factory=SuccessConfig)  # the classifier that ends them
 
 
@@ -62,31 +64,37 @@ def open_dreams(
     model.spec.check_compatible(_without_instruction(recorded.spec), f"world={config.path}", recorded.source)
     generator = torch.Generator(device).manual_seed(seed)
     skill = of_skill(recorded, task)
-    success, found = (None, {}) if model.rewards else _success(model, skill, config.success, generator)
+    others = beside_skill(recorded, task, _OTHERS * skill.num_episodes, seed)
+    success, found = (None, {}) if model.rewards else _success(model, skill, others, config.success, generator)
     begin = starts(model, skill, config.success.margin, generator)
     if success is not None:
-        begin = begin.kept(~success(begin.features))
+        begin = begin.kept(~success(model.evidence(begin.features, begin.features)))
     world = Imagination(model, begin, success, config.slots, config.horizon, seed, compiled)
     world.remarks = [f"dreams of {skill.num_episodes} recordings begin at {len(begin)} moments", *_told(found)]
     return world
 
 
 def _success(
-    model: WorldModel, skill: Episodes, config: SuccessConfig, generator: torch.Generator
+    model: WorldModel, skill: Episodes, others: Episodes | None, config: SuccessConfig, generator: torch.Generator
 ) -> tuple[Success, dict[str, Scores]]:
-    """Learn the classifier on most of the recordings, and measure it on the others."""
+    """Learn the classifier on most of the recordings, and measure it on the rest."""
     if skill.num_episodes < 2:
         raise LaminarError(f"{skill.source}: one recording of the skill is too few to learn what a success is from")
-    parts = split(skill, held_out(skill, config.held_out))
-    learned, tested = (labelled(model, one, config.tail, config.margin, generator, config.ahead) for one in parts)
+
+    def rows(part: int, wholly: bool = False) -> Labelled:
+        sides = [(skill, True), *([(others, False)] if others is not None and others.num_episodes > 1 else [])]
+        parts = [(split(one, held_out(one, config.held_out))[part], done) for one, done in sides]
+        found = [labelled(model, one, config, generator, done, wholly) for one, done in parts]
+        return Labelled(*(torch.cat(pieces) for pieces in zip(*found, strict=True)))
+
+    learned, tested, dreamed = rows(0), rows(1), rows(1, wholly=True)
     success = learn(learned, tested, config, generator)
-    dreamed = labelled(model, parts[1], config.tail, config.margin, generator)
     sides = {
         "recorded": tested.part(~tested.imagined),
         f"{config.ahead} steps imagined": tested.part(tested.imagined),
         "wholly imagined": dreamed.part(dreamed.imagined),
     }
-    return success, {name: scores(success, rows) for name, rows in sides.items()}
+    return success, {name: scores(success, part) for name, part in sides.items()}
 
 
 def _told(found: Mapping[str, Scores]) -> list[str]:

@@ -82,6 +82,7 @@ class Imagination:
         self.spec, self.slots = model.spec, slots
         self._generator = torch.Generator(model.device).manual_seed(seed)
         self.features = torch.zeros(slots, model.feature_dim, device=model.device)
+        self._begun = torch.zeros_like(self.features)
         self._seen: Observations = {
             key: np.zeros((slots, *feature.shape), feature.dtype) for key, feature in self.spec.observation.items()
         }
@@ -106,7 +107,7 @@ class Imagination:
         self._check_slots(seeds)
         slots = list(seeds)
         moments = [int(np.random.default_rng(seed).integers(len(self._begin))) for seed in seeds.values()]
-        self.features[slots] = self._begin.features[moments]
+        self.features[slots] = self._begun[slots] = self._begin.features[moments]
         for key, value in self._begin.observation.items():
             self._seen[key][slots] = value[moments].cpu().numpy()
         self._age[slots], self._running[slots] = 0, True
@@ -145,13 +146,14 @@ class Imagination:
         uniform = torch.rand(*chunks.shape[:2], self.model.rssm.groups, generator=self._generator, device=device)
         actions = torch.from_numpy(np.ascontiguousarray(chunks, np.float32)).to(device)
         left = torch.from_numpy(np.clip(self.horizon - self._age, 1, chunks.shape[1])).to(device)
-        return self._dream(self.features, actions, uniform, left)
+        return self._dream(self.features, self._begun, actions, uniform, left)
 
-    def dream(self, features: Tensor, actions: Tensor, uniform: Tensor, left: Tensor) -> Dreamed:
+    def dream(self, features: Tensor, begun: Tensor, actions: Tensor, uniform: Tensor, left: Tensor) -> Dreamed:
         """Imagine chunks as a function of tensors.
 
         Args:
             features: (B, F) latents.
+            begun: (B, F) those at the beginning of the dreams.
             actions: (B, H, A) raw.
             uniform: (B, H, groups) that codes are drawn by.
             left: (B,) steps of the chunk that can be done, at least one.
@@ -166,7 +168,7 @@ class Imagination:
         last = whole[torch.arange(len(whole), device=whole.device), steps - 1]
         success = torch.full_like(reward, torch.nan)
         if self.success is not None:
-            ended = self.success(last)
+            ended = self.success(self.model.evidence(last, begun))
             reward = success = ended.to(reward.dtype)
         return Dreamed(last, self.model.decode(last), reward, steps, ended, success)
 
@@ -185,6 +187,7 @@ class Imagination:
         """Return what `load_state` needs to continue the running dreams."""
         own = {
             "features": self.features.cpu().numpy(),
+            "begun": self._begun.cpu().numpy(),
             "age": self._age.copy(),
             "running": self._running.copy(),
             "generator": self._generator.get_state().cpu().numpy(),
@@ -202,6 +205,7 @@ class Imagination:
                 "the saved dreams are of another world model, or of other slots; resume with those of then"
             )
         self.features = torch.from_numpy(state["features"].copy()).to(self.model.device)
+        self._begun = torch.from_numpy(state["begun"].copy()).to(self.model.device)
         self._age, self._running = state["age"].copy(), state["running"].copy()
         self._generator.set_state(torch.from_numpy(state["generator"].copy()))
         for key in self._seen:

@@ -283,6 +283,26 @@ class WorldModel(nn.Module):
         """Return the latent that features (..., F) are of."""
         return Latent(*features.split(self.parts, dim=-1))
 
+    @property
+    def evidence_dim(self) -> int:
+        """Width of `evidence`."""
+        return 2 * (self.feature_dim if self.pictures else self.parts[2])
+
+    def evidence(self, features: Tensor, begun: Tensor) -> Tensor:
+        """Return what tells success (..., evidence_dim): what is shown, and how it has changed since it began.
+
+        Where there are pictures it is the whole latent. Numbers say all by themselves, and changes as shares of how
+        far they go, so that little is learned by heart from the few recordings of a skill.
+
+        Args:
+            features: (..., F) now.
+            begun: (..., F) when the attempt began.
+        """
+        if self.pictures:
+            return torch.cat((features, features - begun), dim=-1)
+        now, then = (one.split(self.parts, dim=-1)[2] for one in (features, begun))
+        return torch.cat((now, ((now - then) / self.reach).clamp(-_FASTEST, _FASTEST)), dim=-1)
+
     def imagine(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:
         """One step of dreams: raw actions (B, A), uniform numbers (B, groups)."""
         acted = self.acted(action)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.episodes import Episodes
 from ..data.instructions import TASKS
@@ -36,19 +37,46 @@ def of_skill(episodes: Episodes, task: str | None) -> Episodes:
     return episodes.select(kept)
 
 
+def beside_skill(episodes: Episodes, task: str | None, most: int, seed: int) -> Episodes | None:
+    """Return recordings in which a skill was not done, at most so many: other windows of play, failed demonstrations.
+
+    What the robot does elsewhere tells a success from a hand that is merely where successes end. None without any.
+    """
+    if INSTRUCTION in episodes.observation:
+        which = ~_is_of(episodes, str(task))
+    else:
+        assert episodes.success is not None  # else there is no skill either
+        which = ~episodes.success.astype(bool)
+    found = np.flatnonzero(which)
+    if not len(found):
+        return None
+    chosen = np.random.default_rng(seed).permutation(found)[:most]
+    return without_instruction(episodes.select(np.sort(chosen)))
+
+
+def without_instruction(episodes: Episodes) -> Episodes:
+    """Return episodes that do not show what was asked for."""
+    if INSTRUCTION not in episodes.observation:
+        return episodes
+    spec = replace(episodes.spec, observation={k: v for k, v in episodes.spec.observation.items() if k != INSTRUCTION})
+    observation, final = (
+        {key: value for key, value in one.items() if key != INSTRUCTION}
+        for one in (episodes.observation, episodes.final_observation)
+    )
+    return replace(episodes, observation=observation, final_observation=final, spec=spec)
+
+
+def _is_of(episodes: Episodes, task: str) -> NDArray[np.bool_]:
+    first = episodes.observation[INSTRUCTION][episodes.starts]
+    return first[:, TASKS.index(task)] == 1
+
+
 def _windows(episodes: Episodes, task: str | None) -> Episodes:
     if task is None:
         raise LaminarError("dreams of play need a skill: give task=playroom/close_drawer or world.task=close_drawer")
     if task not in TASKS:
         raise LaminarError(f"world.task={task} is none of the annotated tasks{nearest(task, TASKS)}")
-    first = episodes.observation[INSTRUCTION][episodes.starts]
-    kept = np.flatnonzero(first[:, TASKS.index(task)] == 1)
+    kept = np.flatnonzero(_is_of(episodes, task))
     if not len(kept):
         raise LaminarError(f"{episodes.source}: '{task}' is in no annotated window; choose another task, or more play")
-    found = episodes.select(kept)
-    spec = replace(found.spec, observation={k: v for k, v in found.spec.observation.items() if k != INSTRUCTION})
-    observation, final = (
-        {key: value for key, value in one.items() if key != INSTRUCTION}
-        for one in (found.observation, found.final_observation)
-    )
-    return replace(found, observation=observation, final_observation=final, spec=spec)
+    return without_instruction(episodes.select(kept))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.episodes import Episodes
 from .model import Draws, WorldModel
-from .success import Labelled
+from .success import Labelled, SuccessConfig
 
 _REPEATS = 4  # times that each recording is followed, by other draws: half of them seen whole, half imagined in part
 
@@ -63,38 +63,47 @@ def starts(model: WorldModel, skill: Episodes, margin: int, generator: torch.Gen
 
 @torch.no_grad()
 def labelled(
-    model: WorldModel, skill: Episodes, tail: int, margin: int, generator: torch.Generator, ahead: int | None = None
+    model: WorldModel,
+    recordings: Episodes,
+    config: SuccessConfig,
+    generator: torch.Generator,
+    done: bool = True,
+    wholly: bool = False,
 ) -> Labelled:
-    """Return latents of recordings with their truth: the last states are successes, those before the margin are none.
+    """Return evidence from recordings with its truth.
 
     Every recording is followed several times. In half of these some steps are imagined, and then what was recorded is
     seen again, so that the truth is still that of what is imagined.
 
     Args:
         model: that follows them.
-        skill: recordings at whose end the skill is done.
-        tail: states at the end that are successes.
-        margin: states before the end that are no failures.
+        recordings: all of which do the skill, or none.
+        config: its `tail`, `margin` and `ahead`.
         generator: of the codes.
-        ahead: steps that are imagined before something is seen again; None imagines all from the context on, which
-            tells how good the model is too.
+        done: the last states are successes, and those before the margin none; else all are none.
+        wholly: imagine all from the context on, which tells how good the model is too.
     """
     rows: list[Labelled] = []
-    for one in _each(model, skill):
+    for one in _each(model, recordings):
         states = len(one.action) + 1
         time = torch.arange(states, device=model.device)
         blind = torch.zeros(_REPEATS, states, dtype=torch.bool, device=model.device)
         half = _REPEATS // 2
-        if ahead is None:
+        if wholly:
             blind[half:] = time >= model.config.context
         else:
-            phase = torch.randint(ahead + 1, (_REPEATS - half, 1), generator=generator, device=model.device)
-            blind[half:] = ((time + phase) % (ahead + 1) != 0) & (time > 0)
+            phase = torch.randint(config.ahead + 1, (_REPEATS - half, 1), generator=generator, device=model.device)
+            blind[half:] = ((time + phase) % (config.ahead + 1) != 0) & (time > 0)
         features = _follow(model, one, blind, generator)
-        success, failure = time >= states - tail, time < max(states - 1 - margin, states // 2)
+        # Dreams begin anywhere in the first half, and success is relative to there.
+        begin = torch.randint(max(states // 2, 1), (_REPEATS,), generator=generator, device=model.device)
+        begun = features[torch.arange(_REPEATS, device=model.device), begin]
+        evidence = model.evidence(features, begun[:, None].expand_as(features))
+        success = (time >= states - config.tail) & done
+        failure = (time < max(states - 1 - config.margin, states // 2)) | (not done)
         kept = success | (failure & (time > 0))
         truth = (success & ~failure)[kept].expand(_REPEATS, -1)
-        rows.append(Labelled(features[:, kept].flatten(0, 1), truth.flatten(), blind[:, kept].flatten()))
+        rows.append(Labelled(evidence[:, kept].flatten(0, 1), truth.flatten(), blind[:, kept].flatten()))
     return Labelled(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
 
 

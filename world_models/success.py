@@ -29,6 +29,7 @@ class SuccessConfig:
     batch_size: int = number(256, least=4)  # latents in an update, half of them successes
     lr: float = number(1e-3, above=0)  # of AdamW
     weight_decay: float = number(1e-2, least=0)  # of AdamW
+    noise: float = number(0.1, least=0)  # added to latents in training, in their own units
     contrast: float = number(0.5, least=0)  # weight of the contrastive term beside the cross-entropy
     precision: float = number(0.9, above=0, most=1)  # that the threshold is chosen for, on held-out latents
     tail: int = number(3, least=1)  # states at the end of a recording that are successes: play goes on a little after
@@ -80,7 +81,13 @@ class Success(nn.Module):
 
 
 class Labelled(NamedTuple):
-    """Latents with their truth: features (N, F), success (N,) bool, imagined (N,) bool."""
+    """Latents with their truth.
+
+    Attributes:
+        features: (N, F) as `WorldModel.evidence` has them.
+        success: (N,) bool.
+        imagined: (N,) bool.
+    """
 
     features: Tensor
     success: Tensor
@@ -126,7 +133,9 @@ def learn(rows: Labelled, held_out: Labelled, config: SuccessConfig, generator: 
                     side[torch.randint(len(side), (half,), generator=generator, device=side.device)] for side in sides
                 ]
                 index = torch.cat(draws)
-                embedding, logit = member(rows.features[index])
+                inputs = rows.features[index]
+                noise = torch.randn(inputs.shape, generator=generator, device=inputs.device)
+                embedding, logit = member(inputs + config.noise * noise)
                 label = rows.success[index]
                 entropy = F.binary_cross_entropy_with_logits(logit, label.float())
                 losses.append(entropy + config.contrast * supervised_contrast(embedding, label))
