@@ -149,7 +149,7 @@ def test_policies_are_improved_in_dreams(
     policy = load_policy(run)
     assert policy.checkpoint_hash() != load_policy(files.clone).checkpoint_hash()
     told = capsys.readouterr().err
-    assert "what counts as success, on imagined latents of held-out recordings: precision" in told
+    assert "what counts as success, wholly imagined, of held-out recordings: precision" in told
     again = cut(run, files.folder / f"{method}_cut")
     assert main(files.dreaming(method, "resume=true", out=again.name)) == 0
     assert_same(final(run), final(again))
