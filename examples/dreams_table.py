@@ -107,7 +107,7 @@ def write_table(root: Path, tasks: list[str]) -> None:
             f"{100 * difference.mean():+.0f} ± {100 * error:.0f} | {sign_flip(difference):.4f} |"
         )
     lines.append(f"| mean | | | {100 * np.mean(gains):+.1f} | |")
-    replace_table("world_models.md", lines, "dreams")
+    replace_table("world_models.md", lines, "skills")
 
 
 def sign_flip(difference: NDArray[Any], draws: int = 10_000) -> float:

@@ -186,8 +186,8 @@ class Imagination:
     def state(self) -> dict[str, Array]:
         """Return what `load_state` needs to continue the running dreams."""
         own = {
-            "features": self.features.cpu().numpy(),
-            "begun": self._begun.cpu().numpy(),
+            "features": self.features.cpu().numpy().copy(),
+            "begun": self._begun.cpu().numpy().copy(),
             "age": self._age.copy(),
             "running": self._running.copy(),
             "generator": self._generator.get_state().cpu().numpy(),

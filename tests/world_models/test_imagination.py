@@ -27,7 +27,7 @@ class Shown(Success):
     """Success where the first number, normalized, is above `threshold`."""
 
     def probability(self, features: Tensor) -> Tensor:
-        return features[:, -3]
+        return features[:, 0]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def make(demonstrations: Episodes, small_world: Callable[..., WorldModel]) -> Ma
         begin = starts(model, episodes, 4, torch.Generator().manual_seed(0))
         success = None
         if not rewards:
-            success = Shown(model.feature_dim, SuccessConfig(members=1, width=4))
+            success = Shown(model.evidence_dim, SuccessConfig(members=1, width=4))
             success.threshold.fill_(above)
             success.requires_grad_(False)
         return Imagination(model, begin, success, slots, more.pop("horizon", HORIZON), seed, **more)
@@ -136,7 +136,7 @@ def test_a_chunk_ends_where_the_horizon_does(make: Maker) -> None:
 def test_success_ends_a_dream_with_a_reward(make: Maker) -> None:
     world = begun(make())
     world.step(chunks(4))
-    x = world.features[:, -3]
+    x = world.model.evidence(world.features, world.features)[:, 0]
     world = begun(make(above=float(x.sort().values[1]) - 1e-6))
     outcome = world.step(chunks(4))
     ended = (x >= x.sort().values[1] - 1e-6).tolist()
@@ -309,7 +309,7 @@ def test_pictures_are_dreamed(pictured: Callable[..., Episodes], small_world: Ca
     episodes = pictured(48, 80)
     model = small_world(episodes)
     begin = starts(model, episodes, 2, torch.Generator().manual_seed(0))
-    world = Imagination(model, begin, Success(model.feature_dim, SuccessConfig(members=1, width=4)), 2, 10)
+    world = Imagination(model, begin, Success(model.evidence_dim, SuccessConfig(members=1, width=4)), 2, 10)
     world.success.threshold.fill_(2.0)  # pyright: ignore[reportOptionalMemberAccess]
     world.reset({0: 0, 1: 1})
     shown = world.step(chunks(3, slots=2)).observation

@@ -11,6 +11,7 @@ import torch
 from laminar.data.episodes import Episodes
 from laminar.world_models.model import Draws, WorldModel
 from laminar.world_models.starts import labelled, starts
+from laminar.world_models.success import SuccessConfig
 
 Build = Callable[..., WorldModel]
 REPEATS = 4
@@ -68,7 +69,7 @@ def test_the_last_states_are_successes_and_those_before_are_none(
     demonstrations: Episodes, small_world: Build, tail: int, margin: int
 ) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, tail, margin, generator(), ahead=4)
+    found = labelled(model, demonstrations, SuccessConfig(tail=tail, margin=margin), generator())
     failures = [max(steps - margin, (steps + 1) // 2) - 1 for steps in demonstrations.lengths.tolist()]
     if margin == 0:  # the last states are both, and count as failures but for the very last one
         failures = [steps - 1 for steps in demonstrations.lengths.tolist()]
@@ -80,7 +81,7 @@ def test_the_last_states_are_successes_and_those_before_are_none(
 
 def test_half_of_the_followings_are_seen_whole(demonstrations: Episodes, small_world: Build) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, 1, 0, generator(), ahead=2)
+    found = labelled(model, demonstrations, SuccessConfig(tail=1, margin=0, ahead=2), generator())
     parts = found.imagined.split([steps for steps in demonstrations.lengths.tolist() for _ in range(REPEATS)])
     for number, imagined in enumerate(parts):
         assert bool(imagined.any()) == (number % REPEATS >= REPEATS // 2)
@@ -92,7 +93,7 @@ def test_half_of_the_followings_are_seen_whole(demonstrations: Episodes, small_w
 
 def test_wholly_imagined_from_the_context_on(demonstrations: Episodes, small_world: Build) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, 1, 0, generator())
+    found = labelled(model, demonstrations, SuccessConfig(tail=1, margin=0), generator(), wholly=True)
     parts = found.imagined.split([steps for steps in demonstrations.lengths.tolist() for _ in range(REPEATS)])
     for number, imagined in enumerate(parts):
         if number % REPEATS >= REPEATS // 2:
@@ -100,14 +101,26 @@ def test_wholly_imagined_from_the_context_on(demonstrations: Episodes, small_wor
             assert imagined[2:].all(), "the first state of all is not among them"
 
 
-def test_seen_latents_are_those_of_the_recording(demonstrations: Episodes, small_world: Build) -> None:
+def test_evidence_is_what_is_shown_and_what_has_changed(demonstrations: Episodes, small_world: Build) -> None:
     model = small_world(demonstrations, context=3)
-    found = labelled(model, demonstrations, 1, 0, generator())
+    found = labelled(model, demonstrations, SuccessConfig(tail=1, margin=0), generator())
     steps = int(demonstrations.lengths[0])
-    shown = model.decode(found.features[:steps])["observation"]
+    shown = model.recorded(found.features[:steps, :3])["observation"]
     rows = demonstrations.observation["observation"][1:steps]
     recorded = np.concatenate([rows, demonstrations.final_observation["observation"][:1]])
     np.testing.assert_allclose(shown.numpy(), recorded, atol=1e-5)
+    changed = found.features[:steps, 3:] * model.reach
+    begun = found.features[:steps, :3] - changed
+    inside = (found.features[:steps, 3:].abs() < 5).all(dim=1)
+    assert inside.any()
+    torch.testing.assert_close(begun[inside], begun[inside][:1].expand(int(inside.sum()), -1), msg="one beginning")
+
+
+def test_where_nothing_was_done_nothing_is_a_success(demonstrations: Episodes, small_world: Build) -> None:
+    model = small_world(demonstrations, context=3)
+    found = labelled(model, demonstrations, SuccessConfig(), generator(), done=False)
+    assert not found.success.any()
+    assert len(found.success) == REPEATS * int(demonstrations.lengths.sum())
 
 
 def test_what_is_imagined_follows_from_the_actions_alone(demonstrations: Episodes, small_world: Build) -> None:
