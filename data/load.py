@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from .episodes import Episodes
 from .formats import FORMATS
 from .hdf5.file import has_signature, open_hdf5
 from .named import named_data, similar_name
-from .selection import EVERYTHING, Selection
+from .selection import EVERYTHING, EXECUTED, Selection
 
 _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS and not the file: git lfs pull",
@@ -52,6 +53,16 @@ def chosen_in(path: str | Path | Sequence[str | Path]) -> set[str]:
     if isinstance(path, str | Path):
         return set(getattr(find_format(existing_file(path)), "SELECTS", ()))
     return set.intersection(*(chosen_in(one) for one in path)) if path else set()
+
+
+def as_executed(path: str | Path | Sequence[str | Path], selection: Selection) -> Selection:
+    """Return a selection of actions as they were executed, unless it names others, or the files have no choice.
+
+    They led to what was seen next, and not what should have been done: a model of the world learns from them.
+    """
+    return (
+        replace(selection, action=EXECUTED) if selection.action is None and "action" in chosen_in(path) else selection
+    )
 
 
 def existing_file(path: str | Path) -> Path:

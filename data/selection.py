@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from ..errors import LaminarError, nearest
 from .episodes import Episodes
 
+EXECUTED = "executed"
+"""Actions as they were done, disturbances included: a recording of its own in the playroom, in CALVIN `rel_actions`."""
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -26,15 +26,13 @@ from ..calvin.images import CACHE, read_images
 from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
 from ..recording import Recording
-from ..selection import EVERYTHING, Selection
+from ..selection import EVERYTHING, EXECUTED, Selection
 from ..spec import Feature, Spec
 from ..split import overlapping
 
 Array = NDArray[Any]
 SELECTS = ("observation", "action", "instruction")
 ACTIONS = {"rel_actions": "relative", "actions": "absolute", "executed_actions": "relative"}
-EXECUTED = "executed"
-"""What was done, disturbances included: a recording of its own in the playroom, in CALVIN the relative actions."""
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
 _SHOWN = 12  # names of files that nobody read

@@ -175,7 +175,7 @@ def replay(config: ReplayConfig, given: Collection[str] = (), progress: Progress
         if setting in given:
             raise LaminarError(f"{setting} is of policies, and world={path} is replayed; leave one of them out")
     model = load_world(path)
-    chosen = choose(config.data, RunRecord.of(path), model.spec, path, config.episodes, "world model")
+    chosen = choose(config.data, RunRecord.of(path), model.spec, path, config.episodes, "world model", True)
     open_loop = OpenLoop(chosen.episodes, chosen.learned, model, config.windows)
     errors = open_loop.measure(model, config.seed, progress) if open_loop.keys else None
     return ImaginedReplay(

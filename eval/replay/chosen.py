@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.episodes import Episodes
 from ...data.fingerprint import difference, fingerprint
-from ...data.load import Selection, load_episodes
+from ...data.load import Selection, as_executed, load_episodes
 from ...data.spec import Spec
 from ...errors import LaminarError
 from ..config import ReplayedData
@@ -66,7 +66,13 @@ class Chosen:
 
 
 def choose(
-    data: ReplayedData, run: RunRecord | None, spec: Spec, policy: str, most: int | None, what: str = "policy"
+    data: ReplayedData,
+    run: RunRecord | None,
+    spec: Spec,
+    policy: str,
+    most: int | None,
+    what: str = "policy",
+    executed: bool = False,
 ) -> Chosen:
     """Read the recordings and choose.
 
@@ -77,11 +83,12 @@ def choose(
         policy: its folder, for messages.
         most: episodes.
         what: is in that folder.
+        executed: take the actions as they were executed, where the data can tell.
 
     Raises:
         LaminarError: no data are named and no run tells them, or they do not fit the policy.
     """
-    episodes = _read(data, run, policy)
+    episodes = _read(data, run, policy, executed)
     seen = episodes.spec.observation
     if spec.observation.keys() <= seen.keys():  # else an error names all that there are
         seen = {key: one for key, one in seen.items() if key in spec.observation}
@@ -117,7 +124,7 @@ def _before(run: RunRecord, content: dict[str, Any], numbers: list[int]) -> str 
     return None
 
 
-def _read(data: ReplayedData, run: RunRecord | None, policy: str) -> Episodes:
+def _read(data: ReplayedData, run: RunRecord | None, policy: str, executed: bool) -> Episodes:
     """Read what the settings name; what they leave out is as in the run."""
     own = {} if run is None else run.data
     path = own.get("path") if data.path is None else data.path
@@ -131,4 +138,5 @@ def _read(data: ReplayedData, run: RunRecord | None, policy: str) -> Episodes:
     for name in ("filter", "robot"):  # they belong to a file
         given = getattr(data, name)
         settings[name] = own.get(name) if given is None and path == own.get("path") else given
-    return load_episodes(path, Selection(**settings))
+    selection = Selection(**settings)
+    return load_episodes(path, as_executed(path, selection) if executed else selection)

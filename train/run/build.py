@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ...data.episodes import Episodes
-from ...data.formats.calvin import EXECUTED
-from ...data.load import Selection, chosen_in, load_episodes
+from ...data.load import Selection, as_executed, chosen_in, load_episodes
 from ...data.spec import Spec
 from ...envs.fitting import fit_env, training_remarks
 from ...envs.ids import split_id
@@ -90,14 +89,12 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    instruction, action = data.instruction, data.action
+    selection = Selection(data.observation, data.action, data.instruction, data.filter, data.robot)
     dreams = config.world.path is not None
-    possible = chosen_in(data.path) if dreams or not METHODS.member_class(config.method.name).improves_policy else ()
-    if dreams and instruction is None and "instruction" in possible:
-        instruction = "task"  # dreams begin at annotated windows
-    if action is None and "action" in possible:
-        action = EXECUTED  # what was done, and not what should have been, leads to what is seen next
-    selection = Selection(data.observation, action, instruction, data.filter, data.robot)
+    if dreams and data.instruction is None and "instruction" in chosen_in(data.path):
+        selection = replace(selection, instruction="task")  # dreams begin at annotated windows
+    if dreams or not METHODS.member_class(config.method.name).improves_policy:
+        selection = as_executed(data.path, selection)
     return load_episodes(data.path, selection)
 
 
