@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from laminar.data.calvin.scenes import ORDERS, columns
+from laminar.data.calvin.writer import CalvinWriter
 from laminar.data.inspect import inspect_file, render
 from laminar.data.instructions import TASKS
-from laminar.data.load import Selection, load_episodes
+from laminar.data.load import Selection, as_executed, load_episodes
 from laminar.envs.playroom.layout import LAYOUTS
 from laminar.errors import LaminarError
 
@@ -47,6 +48,25 @@ def test_absolute_actions(calvin: Any, split: Path) -> None:
     relative = load_episodes(split).spec
     with pytest.raises(LaminarError, match="'relative' for the policy but 'absolute' for the environment"):
         relative.check_compatible(episodes.spec)
+
+
+def test_executed_actions(calvin: Any, tmp_path: Path) -> None:
+    """Where they were recorded they are what `executed` is; elsewhere the relative ones were executed."""
+    rows = calvin.usual_split(tmp_path / "plain" / "training", [(0, 9)])
+    plain = load_episodes(tmp_path / "plain", as_executed(tmp_path / "plain", Selection()))
+    np.testing.assert_array_equal(plain.action, rows["rel_actions"][:9].astype("f"))
+    with CalvinWriter(tmp_path / "both", "training", "D") as writer:
+        frames = calvin.vectors(10)
+        executed = np.clip(frames["rel_actions"] + 0.1, -1, 1).astype("f")
+        executed[:, 6] = frames["rel_actions"][:, 6]
+        writer.add_episode(frames | {"executed_actions": executed})
+    selection = as_executed(tmp_path / "both", Selection())
+    assert selection.action == "executed"
+    both = load_episodes(tmp_path / "both", selection)
+    np.testing.assert_array_equal(both.action, executed[:9])
+    assert both.spec.action.unit == "relative"
+    np.testing.assert_array_equal(load_episodes(tmp_path / "both").action, frames["rel_actions"][:9].astype("f"))
+    assert as_executed(tmp_path / "both", Selection(action="actions")).action == "actions", "what was chosen stays"
 
 
 def test_numbers_have_names(split: Path) -> None:

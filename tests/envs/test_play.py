@@ -169,6 +169,23 @@ def test_actions_follow_calvins_rule() -> None:
     assert np.abs(frames["rel_actions"]).max() <= 1.0
 
 
+def test_what_was_executed_is_recorded_beside_what_was_wanted() -> None:
+    frames = record_episode(ENV_ID, 0, 80, 0).frames
+    executed, wanted = frames["executed_actions"], frames["rel_actions"]
+    assert executed.shape == wanted.shape
+    assert np.abs(executed).max() <= 1.0
+    assert 0.02 < np.abs(executed - wanted)[:, :3].mean() < 0.3, "the disturbance"
+    np.testing.assert_array_equal(executed[:, 6], wanted[:, 6].astype("f"))
+    moved = np.diff(frames["robot_obs"][:, :3], axis=0)[1:]
+    before = np.diff(frames["robot_obs"][:, :3], axis=0)[:-1]
+
+    def unexplained(action: np.ndarray) -> float:
+        known = np.concatenate([action[1:-1, :3], before, np.ones((len(before), 1))], axis=1)
+        return float(np.square(moved - known @ np.linalg.lstsq(known, moved, rcond=None)[0]).sum())
+
+    assert unexplained(executed) < unexplained(wanted), "what was done leads to what is seen next"
+
+
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     root = tmp_path_factory.mktemp("play") / "data"
