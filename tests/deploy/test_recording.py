@@ -1,5 +1,6 @@
-"""The control loop and its recording, in virtual time: what the robot has shown and was told is in the file, and nothing
-else. A few seconds of it here, ten minutes as a slow test.
+"""The control loop and its recording, in virtual time: what the robot has shown and was told is in the file.
+
+A few seconds of it, and ten minutes as a slow test.
 """
 
 from __future__ import annotations
