@@ -1,6 +1,6 @@
-"""The control loop and its recording, in virtual time: what the robot has shown and was told is in the file.
+"""The control loop and its recording, in virtual time: what the robot has shown and was told is in the file, no more.
 
-A few seconds of it, and ten minutes as a slow test.
+A few seconds of it here, ten minutes as a slow test.
 """
 
 from __future__ import annotations
