@@ -225,7 +225,9 @@ def write_figure(found: Outcomes) -> None:
             rates = [wilson(sum(one.success for one in some), len(some)) for some in each]
             jumps = [float(np.median([one.jump for one in some])) for some in each]
             jerks = [float(np.mean([one.jerk for one in some])) for some in each]
-            (line,) = above.plot(DELAYS, [rate.mean for rate in rates], "o-", ms=3, label=merge)
+            (line,) = above.plot(
+                DELAYS, [rate.mean for rate in rates], "o-", ms=3, label=NAMES.get(merge, merge).replace("`", "")
+            )
             above.fill_between(
                 DELAYS, [x.low for x in rates], [x.high for x in rates], color=line.get_color(), alpha=0.1, lw=0
             )
