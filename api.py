@@ -49,7 +49,7 @@ def train(
     checkpoint_every: int | None = None,
     wandb: bool | None = None,
 ) -> Path:
-    """Train a policy: `laminar train`.
+    """Train a policy, and return the run's folder: `laminar train`.
 
     Args:
         out: folder of the run; `load_policy` opens it.
@@ -71,9 +71,6 @@ def train(
         log_every: updates between rows in the logs.
         checkpoint_every: updates between checkpoints.
         wandb: also log to Weights & Biases.
-
-    Returns:
-        `out`.
 
     Raises:
         LaminarError: a setting that does not exist or may not have this value, and all that goes wrong in training.

@@ -30,9 +30,9 @@ MESSAGES: list[tuple[str, list[str]]] = [
     ("train DATA", ["data.path=DATA"]),
     ("collect demos.hdf5", ["out=demos.hdf5"]),
     # a setting without the group that it is in
-    ("train lr=3e-4", ["unknown setting 'lr'", "did you mean 'method.lr'?"]),
+    ("train lr=3e-4", ["unknown setting 'lr'", "did you mean 'method.lr'"]),
     ("train width=3", ["'network.width'"]),
-    ("train path=x", ["'data.path' or 'init.path'"]),
+    ("train path=x", ["'data.path' or 'world.path' or 'init.path'"]),
     ("eval path=x", ["'policy.path'"]),
     # a setting of another choice
     ("train policy.process.solver=ddim", ["policy=diffusion, dql or flow"]),
