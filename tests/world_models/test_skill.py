@@ -69,3 +69,11 @@ def test_nothing_succeeds(demonstrations: Episodes) -> None:
     failed = replace(demonstrations, success=np.zeros(demonstrations.num_episodes, bool))
     with pytest.raises(LaminarError, match="no episode succeeds; dreams need some at whose end the skill is done"):
         of_skill(failed, None)
+
+
+@pytest.mark.parametrize(("unit", "width"), [("hashed", len(TASKS)), ("", 384)])
+def test_sentences_are_no_task(play: Episodes, unit: str, width: int) -> None:
+    said = windows(play, ["open_drawer"] * 24)
+    spec = replace(said.spec, observation=said.spec.observation | {"instruction": Feature((width,), unit=unit)})
+    with pytest.raises(LaminarError, match=r"the instruction is made of sentences .*give data.instruction=task"):
+        of_skill(replace(said, spec=spec), "open_drawer")
