@@ -35,7 +35,7 @@ def saved(play: Episodes, small_world: Callable[..., WorldModel], tmp_path: Path
 
 
 def opened(path: Path, recorded: Episodes | None, wanted: Any = None, seed: int = 0, **more: Any) -> Any:
-    config = DreamConfig(str(path), slots=4, horizon=20, success=FEW)
+    config = DreamConfig(str(path), slots=4, horizon=20, success=more.get("success", FEW))
     torch.manual_seed(seed)
     spec = wanted or (recorded.spec if recorded is not None else None)
     return open_dreams(config, recorded, spec, more.get("task"), seed, torch.device("cpu"))
@@ -134,7 +134,7 @@ def test_recordings_without_a_failure(saved: Path, play: Episodes) -> None:
         success=np.ones(4, bool),
     )
     with pytest.raises(LaminarError, match="the recordings are too short to show what is no success"):
-        opened(saved, short)
+        opened(saved, short, success=replace(FEW, tail=1))
 
 
 def test_a_precision_that_is_not_reached_is_told(
@@ -203,14 +203,19 @@ def test_neither_a_world_nor_an_environment(files: Any, refused: Any) -> None:
 def test_play_that_is_shorter_than_a_sequence(files: Any, refused: Any) -> None:
     told = refused(with_path(files.learning(out="told"), "data.path", files.demonstrations))
     assert "steps of a sequence, the longest has" in told
-    assert "choose a shorter sequence" in told
+    assert "choose a shorter method.length than 20" in told
 
 
 def test_play_that_is_too_short_to_be_held_out(files: Any, refused: Any, room: ModuleType, tmp_path: Path) -> None:
     short = tmp_path / "short.hdf5"
     d4rl.write(short, room.play(episodes=6, steps=30))
     told = refused(with_path(files.learning(out="told"), "data.path", short))
-    assert "no episode has the 59 steps of a sequence, the longest has 30" in told
+    assert "no episode has the 59 steps of a sequence, the longest has 30; a world model is measured that far" in told
+
+
+def test_a_sequence_of_which_nothing_is_imagined(files: Any, refused: Any) -> None:
+    told = refused(files.learning("method.model.context=20", out="told"))
+    assert "method.model.context=20 leaves nothing of method.length=20 to be imagined; make it smaller" in told
 
 
 def test_a_world_model_begins_with_nothing(files: Any, refused: Any) -> None:

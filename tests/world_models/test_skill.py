@@ -73,7 +73,12 @@ def test_nothing_succeeds(demonstrations: Episodes) -> None:
 
 @pytest.mark.parametrize(("unit", "width"), [("hashed", len(TASKS)), ("", 384)])
 def test_sentences_are_no_task(play: Episodes, unit: str, width: int) -> None:
-    said = windows(play, ["open_drawer"] * 24)
-    spec = replace(said.spec, observation=said.spec.observation | {"instruction": Feature((width,), unit=unit)})
+    seen, last = (np.ones((rows, width), np.float32) for rows in (len(play), play.num_episodes))
+    said = replace(
+        play,
+        observation=play.observation | {"instruction": seen},
+        final_observation=play.final_observation | {"instruction": last},
+        spec=replace(play.spec, observation=play.spec.observation | {"instruction": Feature((width,), unit=unit)}),
+    )
     with pytest.raises(LaminarError, match=r"the instruction is made of sentences .*give data.instruction=task"):
-        of_skill(replace(said, spec=spec), "open_drawer")
+        of_skill(said, "open_drawer")
