@@ -102,8 +102,22 @@ class Sequences(Sampler):
     no window and are counted in `skipped`.
     """
 
-    def __init__(self, episodes: Episodes, length: int, stride: int = 1, device: str | torch.device = "cpu") -> None:
-        """Pack the episodes; windows start every `stride` steps of each episode.
+    def __init__(
+        self,
+        episodes: Episodes,
+        length: int,
+        stride: int = 1,
+        device: str | torch.device = "cpu",
+        remedy: str = "choose a shorter sequence",
+    ) -> None:
+        """Pack the episodes.
+
+        Args:
+            episodes: to cut.
+            length: L, steps of a window.
+            stride: steps between the starts of windows in an episode.
+            device: where they lie.
+            remedy: what to do where no episode is long enough, for the message.
 
         Raises:
             LaminarError: when no episode is long enough.
@@ -113,7 +127,7 @@ class Sequences(Sampler):
         if lengths.max() < length:
             raise LaminarError(
                 f"{episodes.source}: no episode has the {length} steps of a sequence, "
-                f"the longest has {lengths.max()}; choose a shorter sequence"
+                f"the longest has {lengths.max()}; {remedy}"
             )
         self.length = length
         self.skipped = int((lengths < length).sum())

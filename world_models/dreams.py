@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from ..data.episodes import Episodes
@@ -65,36 +66,56 @@ def open_dreams(
     generator = torch.Generator(device).manual_seed(seed)
     skill = of_skill(recorded, task)
     others = beside_skill(recorded, task, _OTHERS * skill.num_episodes, seed)
-    success, found = (None, {}) if model.rewards else _success(model, skill, others, config.success, generator)
+    success, told = (None, []) if model.rewards else _success(model, skill, others, config.success, generator)
     begin = starts(model, skill, config.success.margin, generator)
     if success is not None:
         begin = begin.kept(~success(model.evidence(begin.features, begin.features)))
     world = Imagination(model, begin, success, config.slots, config.horizon, seed, compiled)
-    world.remarks = [f"dreams of {skill.num_episodes} recordings begin at {len(begin)} moments", *_told(found)]
+    world.remarks = [f"dreams of {skill.num_episodes} recordings begin at {len(begin)} moments", *told]
     return world
 
 
 def _success(
     model: WorldModel, skill: Episodes, others: Episodes | None, config: SuccessConfig, generator: torch.Generator
-) -> tuple[Success, dict[str, Scores]]:
-    """Learn the classifier on most of the recordings, and measure it on the rest."""
-    if skill.num_episodes < 2:
-        raise LaminarError(f"{skill.source}: one recording of the skill is too few to learn what a success is from")
+) -> tuple[Success, list[str]]:
+    """Learn the classifier on most of the recordings, measure it on the rest, and tell what was found."""
+    if _apart(skill) < 2:
+        what = "one recording" if skill.num_episodes == 1 else f"{skill.num_episodes} recordings that all share steps"
+        few = "is" if skill.num_episodes == 1 else "are"
+        raise LaminarError(f"{skill.source}: {what} of the skill {few} too few to learn what a success is from")
 
     def rows(part: int, wholly: bool = False) -> Labelled:
-        sides = [(skill, True), *([(others, False)] if others is not None and others.num_episodes > 1 else [])]
+        sides = [(skill, True), *([(others, False)] if others is not None and _apart(others) > 1 else [])]
         parts = [(split(one, held_out(one, config.held_out))[part], done) for one, done in sides]
         found = [labelled(model, one, config, generator, done, wholly) for one, done in parts]
         return Labelled(*(torch.cat(pieces) for pieces in zip(*found, strict=True)))
 
     learned, tested, dreamed = rows(0), rows(1), rows(1, wholly=True)
+    for part in (learned, tested):
+        if part.success.all():
+            raise LaminarError(
+                f"{skill.source}: the recordings are too short to show what is no success; give longer ones, or a "
+                "world that predicts rewards"
+            )
     success = learn(learned, tested, config, generator)
     sides = {
         "recorded": tested.part(~tested.imagined),
         f"{config.ahead} steps imagined": tested.part(tested.imagined),
         "wholly imagined": dreamed.part(dreamed.imagined),
     }
-    return success, {name: scores(success, part) for name, part in sides.items()}
+    told = _told({name: scores(success, part) for name, part in sides.items()})
+    reached = scores(success, tested).precision
+    if not reached >= config.precision:  # NaN: nothing counts as success
+        told.append(
+            f"no threshold reaches world.success.precision={config.precision:g} on held-out recordings (the last one: "
+            f"{reached:.3f}), so that dreams may end in successes that are none; give more recordings of the skill"
+        )
+    return success, told
+
+
+def _apart(episodes: Episodes) -> int:
+    """Return how many parts episodes have that share no steps."""
+    return episodes.num_episodes if episodes.group is None else len(np.unique(episodes.group))
 
 
 def _told(found: Mapping[str, Scores]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..envs.world import Array, Observations, Outcome
 from ..errors import LaminarError
+from ..policies.storage import weights_hash
 from .model import WorldModel
 from .starts import Starts
 from .success import Success
@@ -89,6 +90,7 @@ class Imagination:
         self.remarks: list[str] = []
         self._age = np.zeros(slots, np.int64)
         self._running = np.zeros(slots, bool)
+        self._identity = np.frombuffer(bytes.fromhex(weights_hash(model.state_dict())), np.uint8)
         self._dream: Any = torch.compile(self.dream, fullgraph=True) if compiled else self.dream
 
     @property
@@ -191,6 +193,7 @@ class Imagination:
             "age": self._age.copy(),
             "running": self._running.copy(),
             "generator": self._generator.get_state().cpu().numpy(),
+            "model": self._identity,
         }
         return own | {f"seen.{key}": value.copy() for key, value in self._seen.items()}
 
@@ -203,6 +206,11 @@ class Imagination:
         if state.keys() != self.state().keys() or state["features"].shape != tuple(self.features.shape):
             raise LaminarError(
                 "the saved dreams are of another world model, or of other slots; resume with those of then"
+            )
+        if not np.array_equal(state["model"], self._identity):
+            raise LaminarError(
+                "the world model has been trained on since this run began to dream in it; resume with its weights of "
+                "then, or begin a new run in another out="
             )
         self.features = torch.from_numpy(state["features"].copy()).to(self.model.device)
         self._begun = torch.from_numpy(state["begun"].copy()).to(self.model.device)

@@ -73,8 +73,6 @@ class WorldModel(nn.Module):
     pace: Tensor
     reach: Tensor
 
-    pace: Tensor
-
     def __init__(
         self,
         config: WorldConfig,

@@ -107,7 +107,8 @@ class OpenLoop:
         Raises:
             LaminarError: no held-out episode is long enough.
         """
-        self.windows = Sequences(held_out, SEEN + HORIZON - 1, STRIDE, model.device)
+        more = "a world model is measured that far: give longer recordings, or others"
+        self.windows = Sequences(held_out, SEEN + HORIZON - 1, STRIDE, model.device, more)
         count = min(most or len(self.windows), len(self.windows))
         self.index = torch.linspace(0, len(self.windows) - 1, count, dtype=torch.float64).round().long()
         self.keys = [key for key in model.spec.observation if key in model.values]

@@ -25,6 +25,7 @@ def of_skill(episodes: Episodes, task: str | None) -> Episodes:
         LaminarError: no such skill, it was never done, or nothing tells what was.
     """
     if INSTRUCTION in episodes.observation:
+        _check_numbered(episodes)
         return _windows(episodes, task)
     if episodes.success is None:
         raise LaminarError(
@@ -64,6 +65,15 @@ def without_instruction(episodes: Episodes) -> Episodes:
         for one in (episodes.observation, episodes.final_observation)
     )
     return replace(episodes, observation=observation, final_observation=final, spec=spec)
+
+
+def _check_numbered(episodes: Episodes) -> None:
+    told = episodes.spec.observation[INSTRUCTION]
+    if told.unit not in ("", "task") or told.width != len(TASKS):
+        raise LaminarError(
+            f"{episodes.source}: dreams find a skill by its number, and the instruction is made of sentences "
+            f"({told.unit or told.width}); leave out data.instruction, or give data.instruction=task"
+        )
 
 
 def _is_of(episodes: Episodes, task: str) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -150,6 +151,7 @@ def test_policies_are_improved_in_dreams(
     assert policy.checkpoint_hash() != load_policy(files.clone).checkpoint_hash()
     told = capsys.readouterr().err
     assert "what counts as success, wholly imagined, of held-out recordings: precision" in told
+    assert f"learns from dreams in {files.world} that begin in some of 20 episodes" in told
     again = cut(run, files.folder / f"{method}_cut")
     assert main(files.dreaming(method, "resume=true", out=again.name)) == 0
     assert_same(final(run), final(again))
@@ -191,3 +193,15 @@ def test_a_classifier_that_is_wrong_shows(
     real = [row["eval/success_rate"] for row in seen if "eval/success_rate" in row][-1]
     assert real == 0
     assert dreamed == (1 if wrong else pytest.approx(0, abs=0.1))
+
+
+def test_what_a_policy_never_meets_is_not_held_against_its_range(
+    files: Any, room: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recordings of dreams show other skills too; a dream begins only in those of its own."""
+    wider, shown = files.folder / "wider.hdf5", room.demonstrations()
+    d4rl.write(wider, replace(shown, action=np.clip(3 * shown.action, -1, 1)))
+    words = [word for word in files.dreaming("diwa", "method.iterations=1", out="wider") if "data.path" not in word]
+    capsys.readouterr()
+    assert main([*words, f"data.path={wider}"]) == 0
+    assert "is normalized by" not in capsys.readouterr().err

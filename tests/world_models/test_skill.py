@@ -69,3 +69,16 @@ def test_nothing_succeeds(demonstrations: Episodes) -> None:
     failed = replace(demonstrations, success=np.zeros(demonstrations.num_episodes, bool))
     with pytest.raises(LaminarError, match="no episode succeeds; dreams need some at whose end the skill is done"):
         of_skill(failed, None)
+
+
+@pytest.mark.parametrize(("unit", "width"), [("hashed", len(TASKS)), ("", 384)])
+def test_sentences_are_no_task(play: Episodes, unit: str, width: int) -> None:
+    seen, last = (np.ones((rows, width), np.float32) for rows in (len(play), play.num_episodes))
+    said = replace(
+        play,
+        observation=play.observation | {"instruction": seen},
+        final_observation=play.final_observation | {"instruction": last},
+        spec=replace(play.spec, observation=play.spec.observation | {"instruction": Feature((width,), unit=unit)}),
+    )
+    with pytest.raises(LaminarError, match=r"the instruction is made of sentences .*give data.instruction=task"):
+        of_skill(said, "open_drawer")

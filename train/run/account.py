@@ -36,7 +36,8 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
     if data.fingerprint is not None:
         every, steps = data.fingerprint["episodes"], data.fingerprint["steps"]
         of_all = f"{every - len(data.held_out):,} of " if data.held_out else ""
-        what += f" learns from {of_all}{every:,} episodes ({steps:,} steps{' in all' if of_all else ''})"
+        source = "" if config.world.path is None else f"dreams in {config.world.path} that begin in some of "
+        what += f" learns from {source}{of_all}{every:,} episodes ({steps:,} steps{' in all' if of_all else ''})"
     seeds = "" if config.seeds is None else f", seeds {', '.join(map(str, config.seeds))} together"
     threads = torch.get_num_threads()
     how = f"on {config.runtime.device} with {threads} thread{'s' * (threads > 1)}"

@@ -13,7 +13,6 @@ from ...data.episodes import Episodes
 from ...data.load import Selection, as_executed, chosen_in, load_episodes
 from ...data.spec import Spec
 from ...envs.fitting import fit_env, training_remarks
-from ...envs.ids import split_id
 from ...envs.slots import Slots
 from ...envs.workers import WorkerSlots
 from ...envs.world import World
@@ -28,6 +27,7 @@ from ..improver import Context, Improver
 from ..methods import METHODS
 from ..start import opened, starting_policy
 from ..update.group import Group
+from .dreaming import check_dreams, skill_of
 
 _GLOBAL_GENERATOR = threading.Lock()  # PyTorch's, which is one for all threads of a program
 
@@ -68,7 +68,8 @@ def with_updates(config: TrainConfig, given: PolicyModule | None = None) -> Trai
     method, asked = METHODS.member_class(config.method.name), config.steps != TrainConfig.steps
     if not method.acts or (config.env.steps is None and asked):
         return config
-    updates = method.updates(config.method, config.env.steps, config.env.slots, _executed(config, given))
+    slots = config.env.slots if config.world.path is None else config.world.slots
+    updates = method.updates(config.method, config.env.steps, slots, _executed(config, given))
     if updates is None:
         return config
     if asked and config.steps != updates and not config.resume:
@@ -148,10 +149,7 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
     for setting in () if method.acts else ("steps", "slots", "processes"):
         if getattr(config.env, setting) != getattr(default, setting):
             raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
-    if config.world.path is not None and not method.acts:
-        raise LaminarError(
-            f"world={config.world.path} is for methods that act, and method={name} does not; leave it out"
-        )
+    check_dreams(config, name, method.acts)
     if method.acts and group.size > 1:
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
     if method.freezes and config.init.normalizer != "keep":
@@ -164,7 +162,7 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
 def _world(config: TrainConfig, wanted: Spec, recorded: Episodes | None) -> World:
     env = config.env
     if config.world.path is not None:
-        task = config.world.task or (split_id(env.id)[1].get("task") if env.id else None)
+        task = skill_of(config)
         device = torch.device(config.runtime.device)
         return open_dreams(config.world, recorded, wanted, task, config.seed, device, config.runtime.compiled)
     if env.id is None:

@@ -80,7 +80,8 @@ def record_of(
     policy = generative_in(product) if isinstance(product, PolicyModule) else None
     constant = None if policy is None else policy.observation_normalizer.constant
     remarks = [*alike_once(recorded.remarks, recorded.source.split(" + ")), *further]
-    if policy is not None and config.init.path is not None:
+    dreams = config.world.path is not None  # their recordings show other skills too, which the policy never meets
+    if policy is not None and config.init.path is not None and not dreams:
         remarks += _beside_init(config.init.path, recorded, policy.observation_normalizer, policy.action_normalizer)
     return DataRecord(fingerprint(recorded), remarks, problems(recorded, constant), list(held_out))
 

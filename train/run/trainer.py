@@ -151,7 +151,8 @@ class _Run:
         if self.step < config.steps:
             self._interrupted()
         elif self.group.first:
-            print("\n".join(f"trained policy in {seed.folder}" for seed in self.seeds))
+            what = "policy" if isinstance(self.seeds[0].improver.product(), PolicyModule) else "world model"
+            print("\n".join(f"trained {what} in {seed.folder}" for seed in self.seeds))
         return Path(str(config.out))
 
     def _bar(self) -> Meter:

@@ -43,7 +43,7 @@ class PolicyGradient(Improver):
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check_settings(config)
-        check_start(policy, config, context)
+        check_start(policy, recorded, config, context)
         assert context.world is not None  # the method acts
         self.config, self.world = config, context.world
         self.agent = Agent(policy.to(context.device).eval(), config).to(context.device)
@@ -178,7 +178,7 @@ class PolicyGradient(Improver):
         self.collector.load_state(acting)
 
 
-def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
+def check_start(policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
     """Refuse a start that is nothing to improve, or that acts otherwise than what is learned of it.
 
     Raises:
@@ -187,6 +187,11 @@ def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
     if context.init is None:
         raise LaminarError(
             f"method={config.recipe} improves a saved policy: give init=POLICY, clone one with method=bc"
+        )
+    if recorded is not None:
+        raise LaminarError(
+            f"method={config.recipe} learns from what it does, and not from recordings: leave data.path out, or give "
+            "world=WORLD beside it, whose dreams begin in them"
         )
     if policy.spec.ensemble is not None:
         raise LaminarError(

@@ -44,11 +44,17 @@ class WorldModelling(Improver):
         check(config, "method")
         if context.init is not None:
             raise LaminarError("method=world_model starts from recordings alone; leave out init=")
+        if config.model.blind and config.model.context >= config.length:
+            raise LaminarError(
+                f"method.model.context={config.model.context} leaves nothing of method.length={config.length} to be "
+                "imagined; make it smaller, or give longer sequences"
+            )
         self.config, episodes = config, need(recorded, "world_model")
         self.model = WorldModel.for_episodes(config.model, episodes).to(context.device)
         like = context.like
         known = like.sequences if isinstance(like, WorldModelling) else None
-        self.sequences = known or Sequences(episodes, config.length - 1, device=context.device)
+        shorter = f"choose a shorter method.length than {config.length}"
+        self.sequences = known or Sequences(episodes, config.length - 1, device=context.device, remedy=shorter)
         learner = Learner(self.model, lambda name: "model", context.group, context.runtime.autocast)
         self._learn(context, learner, self.sequences, ["model"], ["optimizer_step"], deployed=["model"])
 
@@ -73,7 +79,7 @@ class WorldModelling(Improver):
 
     def held_out(self, episodes: Episodes, learned: Episodes, method: str) -> OpenLoopValidation:
         """Return the open-loop errors, beside those of persistence and of a linear model."""
-        return OpenLoopValidation(episodes, learned, self.model)
+        return OpenLoopValidation(episodes, learned, self.model, self.sequences.skipped)
 
     def product(self) -> WorldModel:
         """Return the world model."""

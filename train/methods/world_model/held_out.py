@@ -23,8 +23,9 @@ class OpenLoopValidation:
     metric = ERROR
     shown: Sequence[str]
 
-    def __init__(self, held_out: Episodes, learned: Episodes, model: WorldModel) -> None:
-        """Pack the episodes."""
+    def __init__(self, held_out: Episodes, learned: Episodes, model: WorldModel, skipped: int = 0) -> None:
+        """Pack the episodes; `skipped` of those to learn from are too short for that."""
+        self._skipped = (skipped, learned.num_episodes)
         self._open_loop = OpenLoop(held_out, learned, model)
         self._held_out = (held_out.num_episodes, len(held_out))
         ridge = (f"{ERROR}/{RIDGE}",) if self._open_loop.keys else ()
@@ -33,9 +34,14 @@ class OpenLoopValidation:
     def remarks(self, recorded: Episodes) -> list[str]:
         """Return what a reader of the figures must know."""
         episodes, steps = self._held_out
+        skipped, learned = self._skipped
+        short = (
+            f"{skipped} of {learned} episodes are shorter than a sequence (method.length), and nothing is learned of "
+        )
         return [
+            *([f"{short}them"] if skipped else []),
             f"{episodes} of {recorded.num_episodes} episodes, {steps} of {len(recorded)} steps, are held out; "
-            f"{len(self._open_loop.index)} windows of theirs are imagined {HORIZON} steps ahead"
+            f"{len(self._open_loop.index)} windows of theirs are imagined {HORIZON} steps ahead",
         ]
 
     def measure(self, product: nn.Module) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from laminar.cli import main
+from laminar.data.formats import d4rl
 from laminar.errors import LaminarError
 from laminar.policies.fine_tuned import FineTuned
 from laminar.policies.load import load_policy
@@ -60,6 +61,12 @@ def test_no_policy_to_improve(toy: Any, refused: Any) -> None:
 def test_no_environment(toy: Any, refused: Any) -> None:
     words = [word for word in toy.words() if not word.startswith("env.id=")]
     assert "method=dppo acts while it learns: give env.id=ENVIRONMENT" in refused(words)
+
+
+def test_recordings_are_nothing_to_act_on(toy: Any, refused: Any) -> None:
+    d4rl.write(toy.folder / "demos.hdf5", toy.recorded())
+    told = refused(toy.words(f"data.path={toy.folder / 'demos.hdf5'}"))
+    assert "method=dppo learns from what it does, and not from recordings: leave data.path out" in told
 
 
 @pytest.mark.parametrize(
