@@ -33,8 +33,8 @@ TASKS = (
     "turn_on_led",
     "turn_off_led",
 )
-DEMONSTRATIONS = 8
-PLAY, UPDATES, EPISODES = 300_000, 8_000, 100
+DEMONSTRATIONS = {task: 16 if task == "turn_off_lightbulb" else 8 for task in TASKS}  # for clones that do half of it
+PLAY, UPDATES, EPISODES = 300_000, 6_000, 100
 SEEDS = {task: (0, 1, 2) if task in TASKS[:3] else (0,) for task in TASKS}
 
 
@@ -64,7 +64,7 @@ def clone(folder: Path, task: str) -> None:
     demos, base = folder / "demonstrations.hdf5", folder / "base"
     if not demos.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        laminar(["collect", f"task=playroom/{task}", f"episodes={DEMONSTRATIONS}", "seed=0", f"out={demos}"])
+        laminar(["collect", f"task=playroom/{task}", f"episodes={DEMONSTRATIONS[task]}", "seed=0", f"out={demos}"])
     words = ["experiment=playroom-skill", "policy=diffusion", f"task=playroom/{task}", "seed=0", "evaluation.every=0"]
     train([*words, f"data.path={demos}"], base)
     measure(base, task, folder / "eval_base")
