@@ -247,6 +247,11 @@ def test_a_world_model_is_no_policy_to_evaluate(files: Any, refused: Any) -> Non
     ("words", "told"),
     [
         (("env.slots=3",), "env.slots is of simulators, and world="),
+        (
+            ("evaluation.every=4",),
+            "no env.id to evaluate in, and a dream is none: give task=TASK or env.id=ENVIRONMENT",
+        ),
+        (("world.task=close_drawer",), "world.task=close_drawer chooses from annotated windows, and"),
         (("env.processes=1",), "env.processes is of simulators, and world="),
         (("data.validation=0.5",), "data.validation=0.5 holds out what is cloned, and in dreams nothing is"),
         (
