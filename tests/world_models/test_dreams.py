@@ -201,9 +201,9 @@ def test_neither_a_world_nor_an_environment(files: Any, refused: Any) -> None:
 
 
 def test_play_that_is_shorter_than_a_sequence(files: Any, refused: Any) -> None:
-    told = refused(with_path(files.learning(out="told"), "data.path", files.demonstrations))
+    told = refused(with_path(files.learning("method.length=40", out="told"), "data.path", files.demonstrations))
     assert "steps of a sequence, the longest has" in told
-    assert "choose a shorter method.length than 20" in told
+    assert "choose a shorter method.length than 40" in told
 
 
 def test_play_that_is_too_short_to_be_held_out(files: Any, refused: Any, room: ModuleType, tmp_path: Path) -> None:
