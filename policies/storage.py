@@ -195,8 +195,12 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if path.name.startswith("step_")), key=lambda path: path.name)
 
 
-def resolve_checkpoint(folder: Path) -> Path:
+def resolve_checkpoint(folder: Path, what: str = "policy") -> Path:
     """Return the folder that holds model.safetensors: the given one, or the newest checkpoint of a run.
+
+    Args:
+        folder: the one that was given.
+        what: is looked for, for the message.
 
     Raises:
         LaminarError: there is none.
@@ -210,6 +214,6 @@ def resolve_checkpoint(folder: Path) -> Path:
     aside = aside_of(folder.absolute())
     if not folder.exists() and aside.is_dir():
         os.rename(aside, folder)
-        return resolve_checkpoint(folder)
+        return resolve_checkpoint(folder, what)
     reason = "it has no model.safetensors and no checkpoints" if folder.is_dir() else "no such folder"
-    raise LaminarError(f"no policy in {folder}: {reason}; give the out= folder of a training run or a saved policy")
+    raise LaminarError(f"no {what} in {folder}: {reason}; give the out= folder of a training run or a saved {what}")

@@ -62,6 +62,11 @@ def open_dreams(
     wanted.check_compatible(model.spec, "the policy", f"the world model of world={config.path}")
     if recorded is None:
         raise LaminarError("dreams begin at recorded moments: give data.path=PLAY")
+    if config.task is not None and INSTRUCTION not in recorded.observation:
+        raise LaminarError(
+            f"world.task={config.task} chooses from annotated windows, and {recorded.source} has none: all of its "
+            "episodes that succeed are of the skill; leave it out"
+        )
     model.spec.check_compatible(_without_instruction(recorded.spec), f"world={config.path}", recorded.source)
     generator = torch.Generator(device).manual_seed(seed)
     skill = of_skill(recorded, task)

@@ -90,7 +90,7 @@ class Imagination:
         self.remarks: list[str] = []
         self._age = np.zeros(slots, np.int64)
         self._running = np.zeros(slots, bool)
-        self._identity = np.frombuffer(bytes.fromhex(weights_hash(model.state_dict())), np.uint8)
+        self._identity = np.array([*bytes.fromhex(weights_hash(model.state_dict()))], np.uint8)
         self._dream: Any = torch.compile(self.dream, fullgraph=True) if compiled else self.dream
 
     @property

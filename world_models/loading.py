@@ -30,7 +30,7 @@ def load_world(folder: str | Path) -> WorldModel:
     Raises:
         LaminarError: a file or tensor is missing, unexpected or has another shape; or the folder holds a policy.
     """
-    place = storage.resolve_checkpoint(Path(folder))
+    place = storage.resolve_checkpoint(Path(folder), "world model")
     config = storage.read_object(place / "config.json")
     if config.get("kind") != KIND:
         raise LaminarError(

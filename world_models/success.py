@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import LaminarError
 from ..settings import number
 from .rssm import Dense
 
@@ -120,6 +121,9 @@ def learn(rows: Labelled, held_out: Labelled, config: SuccessConfig, generator: 
     """Train a classifier on labelled latents, calibrate it and set its threshold on held-out ones.
 
     Weights are drawn from PyTorch's global generator, batches from the given one.
+
+    Raises:
+        LaminarError: what it says is not finite.
     """
     success = Success(rows.features.shape[1], config).to(rows.features.device)
     optimizer = torch.optim.AdamW(success.parameters(), lr=config.lr, weight_decay=config.weight_decay)
@@ -143,6 +147,11 @@ def learn(rows: Labelled, held_out: Labelled, config: SuccessConfig, generator: 
             torch.stack(losses).sum().backward()
             optimizer.step()
     success.requires_grad_(False).eval()
+    if not success.probability(held_out.features).isfinite().all():
+        raise LaminarError(
+            f"the classifier of success is not finite after {config.updates} updates; lower world.success.lr="
+            f"{config.lr:g}, or look at the recordings with `laminar inspect`"
+        )
     _calibrate(success, held_out)
     _choose_threshold(success, held_out, config.precision)
     return success

@@ -201,9 +201,9 @@ def test_neither_a_world_nor_an_environment(files: Any, refused: Any) -> None:
 
 
 def test_play_that_is_shorter_than_a_sequence(files: Any, refused: Any) -> None:
-    told = refused(with_path(files.learning(out="told"), "data.path", files.demonstrations))
+    told = refused(with_path(files.learning("method.length=40", out="told"), "data.path", files.demonstrations))
     assert "steps of a sequence, the longest has" in told
-    assert "choose a shorter method.length than 20" in told
+    assert "choose a shorter method.length than 40" in told
 
 
 def test_play_that_is_too_short_to_be_held_out(files: Any, refused: Any, room: ModuleType, tmp_path: Path) -> None:
@@ -223,6 +223,21 @@ def test_a_world_model_begins_with_nothing(files: Any, refused: Any) -> None:
     assert "method=world_model starts from recordings alone; leave out init=" in told
 
 
+def test_a_world_that_is_not_there(files: Any, refused: Any) -> None:
+    told = refused(with_path(files.dreaming("diwa", out="told"), "world", files.folder / "nowhere"))
+    assert f"no world model in {files.folder / 'nowhere'}: no such folder; give the out= folder of a training" in told
+
+
+def test_a_classifier_that_goes_astray(files: Any, refused: Any) -> None:
+    told = refused(files.dreaming("diwa", "world.success.lr=1e20", out="told"))
+    assert "the classifier of success is not finite after 200 updates; lower world.success.lr=1e+20" in told
+
+
+def test_a_world_model_acts_nowhere(files: Any, refused: Any) -> None:
+    told = refused(files.learning("task=playroom/close_drawer", out="told"))
+    assert "method=world_model trains no policy that could act in env.id=" in told
+
+
 def test_a_world_model_is_no_policy_to_evaluate(files: Any, refused: Any) -> None:
     told = refused([*files.learning(out="told"), "evaluation.every=50", "data.validation=0.1"])
     assert "method=world_model trains no policy that could be evaluated; set evaluation.every=0" in told
@@ -232,6 +247,11 @@ def test_a_world_model_is_no_policy_to_evaluate(files: Any, refused: Any) -> Non
     ("words", "told"),
     [
         (("env.slots=3",), "env.slots is of simulators, and world="),
+        (
+            ("evaluation.every=4",),
+            "no env.id to evaluate in, and a dream is none: give task=TASK or env.id=ENVIRONMENT",
+        ),
+        (("world.task=close_drawer",), "world.task=close_drawer chooses from annotated windows, and"),
         (("env.processes=1",), "env.processes is of simulators, and world="),
         (("data.validation=0.5",), "data.validation=0.5 holds out what is cloned, and in dreams nothing is"),
         (

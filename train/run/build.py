@@ -193,6 +193,11 @@ def check_environment(config: TrainConfig, product: nn.Module, recorded: Episode
             raise LaminarError(
                 f"method={config.method.name} trains no policy that could be evaluated; set evaluation.every=0"
             )
+        if config.env.id is not None:
+            raise LaminarError(
+                f"method={config.method.name} trains no policy that could act in env.id={config.env.id}; leave out "
+                "task= and env.id="
+            )
         return []
     if config.env.id is None:
         return []

@@ -20,6 +20,11 @@ def check_settings(config: TrainConfig) -> None:
         LaminarError: names the setting and what it may be.
     """
     check(config)
+    if config.evaluation.every and config.env.id is None and config.world.path is not None:
+        raise LaminarError(
+            "evaluation.every is set, but there is no env.id to evaluate in, and a dream is none: give task=TASK or "
+            "env.id=ENVIRONMENT, or leave it out"
+        )
     if config.evaluation.every and config.env.id is None and not config.data.validation:
         raise LaminarError(
             "evaluation.every is set, but there is no env.id to evaluate in, nor data.validation: give "
