@@ -280,7 +280,7 @@ def test_another_robot_is_refused(arm: Callable[..., Selection], tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "wrong", "why"),
     [
-        ("field: position,", "field: positon,", "/arm/joints: sensor_msgs/msg/JointState has no field 'positon'"),
+        ("field: position,", "field: placement,", "/arm/joints: sensor_msgs/msg/JointState has no field 'placement'"),
         ("field: position,", "field: name,", "/arm/joints: 'name' of sensor_msgs/msg/JointState does not take 2"),
         ("field: positions", "field: points", "trajectory_msgs/msg/JointTrajectoryPoint has no field 'points'"),
     ],
