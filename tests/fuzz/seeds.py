@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -30,6 +31,7 @@ from laminar.policies.black_box import black_box
 from laminar.policies.edited import Edited, new_editor
 from laminar.policies.export.exported import Exported, open_artifact
 from laminar.policies.export.write import export
+from laminar.policies.fine_tuned import FineTuned
 from laminar.policies.guided import Guided, new_critic
 from laminar.policies.load import POLICIES, save_schedule
 from laminar.policies.networks.critics import CriticConfig
@@ -42,6 +44,8 @@ from laminar.train.run.logs import read_rows
 from laminar.train.run.seed_run import SeedRun
 from laminar.train.run.trainer import train
 from laminar.train.update.group import Group
+from laminar.world_models import WorldModel, load_world
+from laminar.world_models.config import WorldConfig
 
 Load = Callable[[Path], object]
 
@@ -214,6 +218,7 @@ def _kinds() -> dict[str, list[Any]]:
     plain = _policy("flow", "mlp", {"width": 8, "depth": 2})
     called = black_box(plain, observations=_episodes().observation)
     actor = NoiseActorConfig(width=8, depth=1)
+    steps = _policy("flow", "mlp", {"width": 8, "depth": 2})
     return {
         "generative": [
             plain,
@@ -223,6 +228,7 @@ def _kinds() -> dict[str, list[Any]]:
         "guided": [Guided(plain, new_critic(plain, CriticConfig(width=8, depth=2)))],
         "steered": [Steered(plain, new_actor(plain, actor, 1.5, False))],
         "edited": [Edited(plain, new_editor(plain, actor, 0.2, 0.1))],
+        "fine_tuned": [FineTuned(steps, deepcopy(steps.network), 2)],
         "black_box": [called, Steered(called, new_actor(called, actor, 1.5, False))],
     }
 
@@ -232,11 +238,17 @@ def _policies(folder: Path) -> list[Target]:
     missing = {*POLICIES.names()} - {*kinds}
     assert not missing, f"there is no policy of the kinds {missing}"
     made: list[Target] = []
+    torch.manual_seed(0)
+    world = WorldModel.for_episodes(WorldConfig(deter=8, groups=2, classes=2, hidden=8), _episodes())
+    place = folder / "world_model"
+    place.mkdir(parents=True)
+    world.write(place)
+    made.append(Target("world_model", place, load_world))
     for kind, policies in kinds.items():
         for number, policy in enumerate(policies):
             place = policy.save(folder / f"{kind}_{number}")
             made.append(Target(place.name, place, load_policy, 2.0 / len(policies)))
-    first = made[0].path
+    first = made[1].path  # of the policies
     save_schedule(first, "two", SolverSchedule((SolverStep(1.0), SolverStep(0.5))))
     exported = export(load_policy(first), folder / "export", "onnx")
     graph = folder / "graph"

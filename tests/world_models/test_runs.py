@@ -126,7 +126,14 @@ def test_a_world_of_pictures_is_measured(files: Any, pictured: Callable[..., Epi
     seen = files.folder / "pictured.hdf5"
     d4rl.write(seen, pictured(32, 32, steps=60, episodes=4))
     words = [word for word in files.learning(out=f"pictures_{keys}") if not word.startswith("data.path=")]
-    short = ("method.length=4", "method.batch_size=2", "steps=2", "log_every=1", f"data.observation={keys}")
+    short = (
+        "method.length=4",
+        "method.model.context=2",
+        "method.batch_size=2",
+        "steps=2",
+        "log_every=1",
+        f"data.observation={keys}",
+    )
     assert main([*words, f"data.path={seen}", *short]) == 0
     (told,) = [row for row in rows(files.folder / f"pictures_{keys}") if ERROR in row]
     assert {"validation/open_loop/rgb", "validation/open_loop/rgb/persistence", f"{ERROR}/persistence"} <= told.keys()
