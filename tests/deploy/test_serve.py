@@ -17,7 +17,14 @@ from laminar.cli import main
 from laminar.deploy.client import PolicyClient
 from laminar.policies import GenerativePolicy
 
-START = (sys.executable, "-m", "laminar.cli", "serve", "port=0")
+# The background jobs of a shell ignore Ctrl-C, and so would what they start.
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from laminar.cli import main
+sys.exit(main())
+"""
+START = (sys.executable, "-c", LISTENING, "serve", "port=0")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
 import laminar
 from laminar.cli import main
@@ -29,27 +27,9 @@ from laminar.policies.storage import checkpoints
 from laminar.world_models import load_world
 from laminar.world_models.success import Success
 
+from ..train.saved import assert_same, final, rows
+
 ERROR = "validation/open_loop_error"
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def final(run: Path) -> dict[str, Any]:
-    """Everything that the last checkpoint holds."""
-    last = checkpoints(run)[-1]
-    return {
-        f"{file.name}/{name}": value
-        for file in sorted(last.glob("*.safetensors"))
-        for name, value in load_file(file).items()
-    }
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 def cut(run: Path, copy: Path) -> Path:

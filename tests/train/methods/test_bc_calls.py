@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
@@ -20,23 +19,9 @@ from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning, Config
 from laminar.train.update.rates import ema_decay, warmup_cosine
 
+from ..calls import SYNCS, Calls
+
 BATCH = 32
-# every ATen operator whose result the host must wait for: a number, or a size that depends on values
-SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
-
-
-class Calls(TorchDispatchMode):
-    """Counts the ATen calls of a block, those of its backward pass included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self.count[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def calls_of(update: Callable[[], Any]) -> Counter[str]:

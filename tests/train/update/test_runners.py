@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from laminar import configs
@@ -36,26 +34,12 @@ from laminar.train.update.program import Feed, UpdateProgram
 from laminar.train.update.runners import CapturedUpdate, runner
 from laminar.train.update.stacked import rows, stacked
 
+from ..calls import SYNCS, Calls
+
 FOLDER = Path(configs.__file__).parent / "method"
 METHODS = [method for method in options("method") if "q_learning_schema" in (FOLDER / f"{method}.yaml").read_text()]
-# every ATen operator whose result the host must wait for: a number, or a size that depends on values
-SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
 
 Learner = Callable[..., QLearning]
-
-
-class Calls(TorchDispatchMode):
-    """Counts the ATen calls of a block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self.count[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from laminar.cli import main
 from laminar.eval.results.run_record import read_rows
@@ -24,28 +22,10 @@ from laminar.policies.fine_tuned import FineTuned
 from laminar.policies.generative import generative
 from laminar.policies.storage import checkpoints
 
+from ...saved import assert_same, final, rows
+
 RECIPES = ("dppo", "diwa", "pmpo", "reinflow", "fpo")
 each_recipe = pytest.mark.parametrize("method", RECIPES)
-
-
-def rows(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def final(run: Path) -> dict[str, Any]:
-    """Everything that the last checkpoint holds."""
-    last = checkpoints(run)[-1]
-    return {
-        f"{file.name}/{name}": value
-        for file in sorted(last.glob("*.safetensors"))
-        for name, value in load_file(file).items()
-    }
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 @each_recipe

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from laminar.train.methods.policy_gradient import PolicyGradient, losses
@@ -17,8 +14,8 @@ from laminar.train.update import adam
 from laminar.train.update import learner as learners
 from laminar.train.update.learner import Learner
 
-# ATen operators whose result the host must wait for: a number, or a size that depends on values
-SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
+from ...calls import SYNCS, Calls
+
 RECIPES = ("dppo", "diwa", "pmpo", "reinflow", "fpo")
 LEASHED = ("method.leash=0.1", "method.leash_until=0.5")
 KINDS = [
@@ -31,20 +28,6 @@ KINDS = [
 ]
 each_kind = pytest.mark.parametrize(("method", "words"), KINDS, ids=lambda value: str(value))
 each_recipe = pytest.mark.parametrize("method", RECIPES)
-
-
-class Calls(TorchDispatchMode):
-    """Counts the ATen calls of a block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self.count[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def batch_of(improver: PolicyGradient, step: int = 0) -> tuple[Any, Any, dict[str, float]]:

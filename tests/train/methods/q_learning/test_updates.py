@@ -14,14 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from laminar.train.methods.q_learning import QLearning
 
+from ...calls import SYNCS
+
 # Every trick shows within seven updates: clipping bites, the copies start, skip updates and decay, the rates fall.
 VISIBLE = (
     *("method.max_grad_norm=0.05", "method.target_rate=0.1", "method.final_lr=0.1", "method.lr=3e-3"),
     *("method.ema_start=2", "method.ema_every=2", "method.ema_decay=0.7", "method.batch_size=16"),
 )
 UPDATES = 7
-# operators whose result the host must wait for: a number, or a size that depends on values
-SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
 
 
 class Usual:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from laminar.cli import main
 from laminar.eval.rollouts.episodes import evaluate
@@ -20,25 +17,7 @@ from laminar.policies.guided import Guided
 from laminar.policies.steered import Steered
 from laminar.policies.storage import checkpoints
 
-
-def rows(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def final(run: Path) -> dict[str, Any]:
-    """Everything that the last checkpoint holds."""
-    last = checkpoints(run)[-1]
-    return {
-        f"{file.name}/{name}": value
-        for file in sorted(last.glob("*.safetensors"))
-        for name, value in load_file(file).items()
-    }
-
-
-def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
+from ...saved import assert_same, final, rows
 
 
 def test_dsrl_is_logged_saved_and_evaluated(toy: Any) -> None:

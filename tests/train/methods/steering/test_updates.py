@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from laminar.train.update import adam
 from laminar.train.update import learner as learners
 from laminar.train.update.learner import Learner
 
-# ATen operators whose result the host must wait for: a number, or a size that depends on values
-SYNCS = {"_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal", "unique", "_unique2"}
+from ...calls import SYNCS, Calls
+
 KINDS = pytest.mark.parametrize(
     "words",
     [
@@ -29,20 +26,6 @@ KINDS = pytest.mark.parametrize(
     ],
     ids=" ".join,
 )
-
-
-class Calls(TorchDispatchMode):
-    """Counts the ATen calls of a block."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        self.count[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 @KINDS
