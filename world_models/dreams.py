@@ -74,7 +74,7 @@ def open_dreams(
     success, told = (None, []) if model.rewards else _success(model, skill, others, config.success, generator)
     begin = starts(model, skill, config.success.margin, generator)
     if success is not None:
-        begin = begin.kept(~success(model.evidence(begin.features, begin.features)))
+        begin = begin.kept(~success(model.evidence(begin.features, begin.origin)))
     world = Imagination(model, begin, success, config.slots, config.horizon, seed, compiled)
     world.remarks = [f"dreams of {skill.num_episodes} recordings begin at {len(begin)} moments", *told]
     return world

@@ -109,7 +109,7 @@ class Imagination:
         self._check_slots(seeds)
         slots = list(seeds)
         moments = [int(np.random.default_rng(seed).integers(len(self._begin))) for seed in seeds.values()]
-        self.features[slots] = self._begun[slots] = self._begin.features[moments]
+        self.features[slots], self._begun[slots] = self._begin.features[moments], self._begin.origin[moments]
         for key, value in self._begin.observation.items():
             self._seen[key][slots] = value[moments].cpu().numpy()
         self._age[slots], self._running[slots] = 0, True
@@ -155,7 +155,7 @@ class Imagination:
 
         Args:
             features: (B, F) latents.
-            begun: (B, F) those at the beginning of the dreams.
+            begun: (B, F) those where their recordings began.
             actions: (B, H, A) raw.
             uniform: (B, H, groups) that codes are drawn by.
             left: (B,) steps of the chunk that can be done, at least one.

@@ -27,6 +27,7 @@ KIND = "world_model"
 _STILL = 1e-3  # least of how far numbers go, of those that hardly ever change
 _AHEAD = 25  # steps
 _FASTEST = 5.0  # deviations of changes up to which a speed is told apart
+_AWAY = 20.0  # of how far a number goes in 25 steps, up to which a change since the beginning is told apart
 _FAR = 20.0  # deviations from which on an error counts linearly: what nobody can foresee must not drown the rest
 
 
@@ -299,7 +300,7 @@ class WorldModel(nn.Module):
         if self.pictures:
             return torch.cat((features, features - begun), dim=-1)
         now, then = (one.split(self.parts, dim=-1)[2] for one in (features, begun))
-        return torch.cat((now, ((now - then) / self.reach).clamp(-_FASTEST, _FASTEST)), dim=-1)
+        return torch.cat((now, ((now - then) / self.reach).clamp(-_AWAY, _AWAY)), dim=-1)
 
     def imagine(self, latent: Latent, action: Tensor, uniform: Tensor) -> Latent:
         """One step of dreams: raw actions (B, A), uniform numbers (B, groups)."""

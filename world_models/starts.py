@@ -22,10 +22,12 @@ class Starts:
 
     Attributes:
         features: (N, F) latents after the steps before were seen.
+        origin: (N, F) latents where their recording began: a skill is done relative to there.
         observation: key -> (N, ...) what was seen then, raw.
     """
 
     features: Tensor
+    origin: Tensor
     observation: dict[str, Tensor]
 
     def __len__(self) -> int:
@@ -33,7 +35,8 @@ class Starts:
 
     def kept(self, mask: Tensor) -> Starts:
         """Return some of them."""
-        return Starts(self.features[mask], {key: value[mask] for key, value in self.observation.items()})
+        observation = {key: value[mask] for key, value in self.observation.items()}
+        return Starts(self.features[mask], self.origin[mask], observation)
 
 
 @torch.no_grad()
@@ -47,6 +50,7 @@ def starts(model: WorldModel, skill: Episodes, margin: int, generator: torch.Gen
         generator: of the codes.
     """
     found: list[Tensor] = []
+    origins: list[Tensor] = []
     seen: dict[str, list[Tensor]] = {key: [] for key in skill.observation}
     context = model.config.context
     for one in _each(model, skill):
@@ -56,9 +60,10 @@ def starts(model: WorldModel, skill: Episodes, margin: int, generator: torch.Gen
         features = _follow(model, one, never, generator)[0]
         first = min(context - 1, last)
         found.append(features[first : last + 1])
+        origins.append(features[0].expand_as(found[-1]))
         for key, value in one.observation.items():
             seen[key].append(value[first : last + 1])
-    return Starts(torch.cat(found), {key: torch.cat(parts) for key, parts in seen.items()})
+    return Starts(torch.cat(found), torch.cat(origins), {key: torch.cat(parts) for key, parts in seen.items()})
 
 
 @torch.no_grad()
@@ -95,10 +100,7 @@ def labelled(
             phase = torch.randint(config.ahead + 1, (_REPEATS - half, 1), generator=generator, device=model.device)
             blind[half:] = ((time + phase) % (config.ahead + 1) != 0) & (time > 0)
         features = _follow(model, one, blind, generator)
-        # Dreams begin anywhere in the first half, and success is relative to there.
-        begin = torch.randint(max(states // 2, 1), (_REPEATS,), generator=generator, device=model.device)
-        begun = features[torch.arange(_REPEATS, device=model.device), begin]
-        evidence = model.evidence(features, begun[:, None].expand_as(features))
+        evidence = model.evidence(features, features[:, :1].expand_as(features))
         success = (time >= states - config.tail) & done
         failure = (time < max(states - 1 - config.margin, states // 2)) | (not done)
         kept = success | (failure & (time > 0))

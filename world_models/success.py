@@ -173,13 +173,20 @@ def _calibrate(success: Success, held_out: Labelled) -> None:
 
 @torch.no_grad()
 def _choose_threshold(success: Success, held_out: Labelled, precision: float) -> None:
-    """Choose the lowest threshold, a half at least, at which enough of what counts as success is one."""
-    probability = success.probability(held_out.features)
-    for threshold in torch.linspace(0.5, 0.99, 50):
-        success.threshold.fill_(threshold)
+    """Choose the lowest threshold, a half at least, at which enough of what counts as success is one.
+
+    Where none is high enough, the best by F_0.5 is taken, which weighs precision more: one that lets hardly anything
+    count would leave nothing to learn from.
+    """
+    probability, best = success.probability(held_out.features), (-1.0, 0.5)
+    for threshold in torch.linspace(0.5, 0.99, 50).tolist():
         said = probability >= threshold
-        if said.any() and float((said & held_out.success).sum() / said.sum()) >= precision:
+        hits, claims = float((said & held_out.success).sum()), float(said.sum())
+        if claims and hits / claims >= precision:
+            success.threshold.fill_(threshold)
             return
+        best = max(best, (1.25 * hits / (0.25 * float(held_out.success.sum()) + claims), threshold))
+    success.threshold.fill_(best[1])
 
 
 @torch.no_grad()

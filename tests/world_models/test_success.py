@@ -110,13 +110,17 @@ def test_the_threshold_reaches_its_precision_and_no_more() -> None:
     assert scores(model, held_out).precision < 0.93, "a lower one would not"
 
 
-def test_a_threshold_that_is_never_precise_is_as_high_as_it_gets() -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.linspace(-4, 4, 400)[:, None]
-    held_out = Labelled(features, torch.rand(400, generator=generator) < 0.2, torch.ones(400, dtype=torch.bool))
+def test_where_no_threshold_is_precise_the_best_one_is_taken_and_not_the_highest() -> None:
+    """One failure that looks like the surest success: 0.99 would let nothing else count."""
+    logit = torch.linspace(-4, 4, 400)
+    success = torch.sigmoid(logit) > 0.7
+    success[-4:] = False
+    held_out = Labelled(logit[:, None], success, torch.ones(400, dtype=torch.bool))
     model = given()
     _choose_threshold(model, held_out, 0.99)
-    assert float(model.threshold) == pytest.approx(0.99)
+    found = scores(model, held_out)
+    assert found.precision == pytest.approx(success.sum().item() / (success.sum().item() + 4), abs=0.01)
+    assert found.recall > 0.98
 
 
 def test_a_half_is_the_lowest_threshold() -> None:

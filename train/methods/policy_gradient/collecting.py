@@ -62,7 +62,8 @@ class Collector:
             discount = self._agent.config.discount ** row["steps"]
             self._scale.add(row["reward"], discount, row["ended"])
             following = self._agent.base.encode(row["next_observation"].to(self._agent.base.device))
-            numbers = {"reward": row["reward"], "discount": discount * ~row["terminated"], "ended": row["ended"]}
+            over = row["terminated" if self._agent.config.bootstrap else "ended"]
+            numbers = {"reward": row["reward"], "discount": discount * ~over, "ended": row["ended"]}
             seen.append(self._own | {"next_cond": following} | {k: v.to(following.device) for k, v in numbers.items()})
         rows = {name: torch.stack([one[name] for one in seen]) for name in seen[0]}  # (T, B, ...)
         return self._judge(rows, high)

@@ -36,6 +36,8 @@ class Config:
     value: CriticConfig = field(default_factory=_value)  # V(s) of what the policy's encoder gives
     max_grad_norm: float = number(1.0, above=0, infinite=True)  # longer gradients of the policy are shortened to it
     discount: float = number(0.99, least=0, below=1)  # of the next control step
+    # What would follow an episode that was cut off counts as expected; false: for nothing, as where success ends one.
+    bootstrap: bool = True
     trace: float = share(0.95)  # lambda of GAE, from chunk to chunk
     scale_rewards: bool = True  # divide rewards by the running deviation of their discounted sums
     value_warm_up: int = number(1, least=0)  # iterations in which the value function alone learns

@@ -225,3 +225,15 @@ def test_only_steps_whose_turn_it_is_learn(build: Any) -> None:
     loss, _ = losses.denoising(improver.agent, batch, draws, rates)
     assert loss.abs().item() < 5, "others would be far from their old scores"
     assert 0 < last.sum() < len(last)
+
+
+def test_what_would_follow_a_cut_counts_or_not(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of two steps of a limit of ten: every fifth of a slot is cut off, and all that is seen is worth 7."""
+    targets: dict[bool, Tensor] = {}
+    for bootstrap in (True, False):
+        words = (f"method.bootstrap={str(bootstrap).lower()}", "method.scale_rewards=false", "method.discount=0.5")
+        improver = build(*words, arguments="limit=10&goal=100")
+        monkeypatch.setattr(improver.agent, "values", lambda cond: torch.full((len(cond),), 7.0))
+        improver.collect(0)
+        targets[bootstrap] = improver.rollout["target"].view(-1, 2).clone()  # (T, B)
+    assert targets[True][4] - targets[False][4] == pytest.approx([0.5**2 * 7.0] * 2, rel=1e-5)
