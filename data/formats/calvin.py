@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from ...errors import LaminarError, nearest
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
-from ..calvin.images import CACHE, read_images
+from ..calvin.images import read_images
 from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
+from ..packed import CACHE
 from ..recording import Recording
 from ..selection import EVERYTHING, EXECUTED, Selection
 from ..spec import Feature, Spec
