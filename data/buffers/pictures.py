@@ -1,0 +1,100 @@
+"""Pictures of a replay buffer: bytes, height first and channels last, on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LaminarError
+from ..packed import Source, packed
+
+Array = NDArray[Any]
+_CHANNELS = (1, 3, 4)
+_SMALLEST = 8  # pixels of a side; less are other numbers, in four axes for another reason
+_BLOCK = 1 << 24  # bytes that are read at once
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file.
+
+    Attributes:
+        path: the file, for messages.
+        key: of the observation.
+        shape: (N, ...).
+        dtype: as it is stored.
+        fingerprint: differs when the data do.
+        blocks: reads about so many rows at once, all in their order.
+    """
+
+    path: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: Any
+    fingerprint: str
+    blocks: Callable[[int], Iterator[Array]]
+
+
+def is_pictures(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Tell whether an array of this shape and type holds pictures, channels first or last."""
+    if len(shape) != 4 or not (dtype == np.uint8 or dtype.kind == "f") or shape[0] == 0:
+        return False
+    sides = shape[2:] if _channels_first(shape) else shape[1:3]
+    return (_channels_first(shape) or shape[3] in _CHANNELS) and (dtype == np.uint8 or min(sides) >= _SMALLEST)
+
+
+def read_pictures(stored: Stored, remarks: list[str]) -> Array:
+    """Return (N, height, width, channels) on disk: bytes, or floating point where it has other values than a picture.
+
+    Raises:
+        LaminarError: a value is not finite, or the disk is full.
+    """
+    where = f"'{stored.key}'"
+    source = Source(
+        stored.path.parent,
+        f"{stored.path.name}.{stored.key}",
+        stored.key,
+        stored.shape[0],
+        stored.fingerprint,
+        lambda: _converted(stored),
+    )
+    pictures = packed(source, remarks)
+    if pictures.dtype == np.uint8 and stored.dtype != np.uint8:
+        remarks.append(f"pictures {where} are {stored.dtype} in the file and are read as bytes, 0 to 255")
+    if _channels_first(stored.shape):
+        remarks.append(f"pictures {where} have their channels first in the file and are turned")
+    return pictures
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    return shape[1] in _CHANNELS and shape[3] not in _CHANNELS
+
+
+def _converted(stored: Stored) -> Iterator[Array]:
+    rows = max(1, _BLOCK // max(1, int(np.prod(stored.shape[1:])) * stored.dtype.itemsize))
+    scale = None if stored.dtype == np.uint8 else _scale(stored, rows)
+    for block in stored.blocks(rows):
+        turned = block.transpose(0, 2, 3, 1) if _channels_first(stored.shape) else block
+        if stored.dtype == np.uint8:
+            yield turned
+        elif scale is None:
+            yield turned.astype(np.float32)
+        else:
+            yield np.rint(turned * scale).astype(np.uint8)
+
+
+def _scale(stored: Stored, rows: int) -> float | None:
+    """Return what makes bytes of floating point: 255 for values of 0 to 1, 1 for 0 to 255, None for others."""
+    low, high = np.inf, -np.inf
+    for block in stored.blocks(rows):
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise LaminarError(f"{stored.path}: '{stored.key}' is not finite; repair or remove these rows")
+    if low < 0 or high > 255:
+        return None
+    return 255.0 if high <= 1 else 1.0
