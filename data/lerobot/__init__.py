@@ -1,0 +1,1 @@
+"""LeRobot's data sets: parquet and MP4, described in `meta/`."""
