@@ -65,7 +65,9 @@ class Store:
                 f"{array.fill_value} in them; copy them again, or write them (write_empty_chunks=True)"
             )
         if lacking:
-            self.notes.append(f"'{name}': {lacking} of {array.nchunks} chunks are not there and count as {array.fill_value}")
+            self.notes.append(
+                f"'{name}': {lacking} of {array.nchunks} chunks are not there and count as {array.fill_value}"
+            )
         self._known.update([name, *_parents(name)])
         return array
 
@@ -123,7 +125,9 @@ class Store:
             raise LaminarError(f"{self.path}: '{name}' does not fit into memory") from error
         except Exception as error:  # codecs have errors of their own, and no class in common
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise LaminarError(f"{self.path}: '{name}' cannot be read, it is damaged ({reason}); copy it again") from error
+            raise LaminarError(
+                f"{self.path}: '{name}' cannot be read, it is damaged ({reason}); copy it again"
+            ) from error
 
 
 @contextmanager
@@ -167,7 +171,9 @@ def _check_codecs(path: Path, name: str, description: dict[str, Any]) -> None:
         return
     if find_spec(_JPEG_XL) is None:
         codec = next(word for word in text.split('"') if word.startswith(_JPEG_XL))
-        raise LaminarError(f"{path}: '{name}' is compressed by {codec}, which needs imagecodecs: pip install imagecodecs")
+        raise LaminarError(
+            f"{path}: '{name}' is compressed by {codec}, which needs imagecodecs: pip install imagecodecs"
+        )
     from imagecodecs.numcodecs import register_codecs  # pyright: ignore[reportMissingImports]
 
     register_codecs(verbose=False)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..buffers.files import find_store
 from ..buffers.layout import INFOS, REWARD, Buffer, to_episodes
 from ..buffers.ours import read_ours
-from ..buffers.pictures import Stored, is_pictures, read_pictures
 from ..buffers.store import Store, open_store
 from ..episodes import Episodes
 from ..packed import fingerprint
+from ..pictures import Stored, is_pictures, read_pictures
 
 Array = NDArray[Any]
 _SPARSE = (REWARD, *INFOS)  # written only where there is something to say
@@ -53,7 +53,10 @@ def _read(store: Store, key: str, remarks: list[str]) -> Array:
     array: Any = store.stored(name, sparse=key in _SPARSE)
     if is_pictures(array.shape, array.dtype):
         digest = fingerprint(key, store.files_of(name))
-        blocks = lambda rows: store.blocks(name, array, rows)  # noqa: E731
-        return read_pictures(Stored(store.path, key, array.shape, array.dtype, digest, blocks), remarks)
+        packed = f"{store.path.name}.{key}"
+        stored = Stored(
+            store.path, key, packed, array.shape, array.dtype, digest, lambda rows: store.blocks(name, array, rows)
+        )
+        return read_pictures(stored, remarks)
     values = store.read(name, sparse=key in _SPARSE)
     return values[:, None] if values.ndim == 1 else values

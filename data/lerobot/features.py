@@ -68,7 +68,9 @@ def columns_of(episodes: Episodes, video: bool, remarks: list[str]) -> list[Colu
     names = [column.name for column in columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise LaminarError(f"{episodes.source}: two columns would be called '{twice}'; choose others: data.observation=[…]")
+        raise LaminarError(
+            f"{episodes.source}: two columns would be called '{twice}'; choose others: data.observation=[…]"
+        )
     return sorted(columns, key=lambda column: column.is_picture)
 
 

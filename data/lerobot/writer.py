@@ -40,14 +40,10 @@ class Options:
     Attributes:
         video: pictures become video, not one PNG a row.
         codec: of the video, one of `CODECS`.
-        task: what the episodes do, in words, where they do not tell.
-        rate_hz: of episodes that do not tell theirs.
     """
 
     video: bool = True
     codec: str = "av1"
-    task: str | None = None
-    rate_hz: float | None = None
 
 
 def write(target: Path, episodes: Episodes, options: Options, progress: Progress = silent) -> list[str]:
@@ -67,10 +63,10 @@ def write(target: Path, episodes: Episodes, options: Options, progress: Progress
             have, frames cannot be encoded, or the folder cannot be written.
     """
     _check_libraries(options.video)
-    rate = _rate(episodes, options)
+    rate = _rate(episodes)
     remarks = _lost(episodes)
     columns = columns_of(episodes, options.video, remarks)
-    tasks = _tasks(episodes, options.task, remarks)
+    tasks = _tasks(episodes, remarks)
     named = list(dict.fromkeys(tasks))
     films = sum(column.is_video for column in columns)
     total = episodes.num_episodes * (films + 1)
@@ -92,13 +88,10 @@ def _check_libraries(video: bool) -> None:
         raise LaminarError(f"writing LeRobot data needs {' and '.join(missing)}: pip install 'laminar[lerobot]'")
 
 
-def _rate(episodes: Episodes, options: Options) -> Fraction:
-    known, given = episodes.spec.rate_hz, options.rate_hz
-    if known is None and given is None:
+def _rate(episodes: Episodes) -> Fraction:
+    if episodes.spec.rate_hz is None:
         raise LaminarError(f"{episodes.source}: does not tell its control rate, which LeRobot needs; give rate_hz=HZ")
-    if known and given and known != given:
-        raise LaminarError(f"{episodes.source}: was recorded at {known:g} Hz, rate_hz={given:g} differs; leave it out")
-    return Fraction(known or given or 0).limit_denominator(1001)
+    return Fraction(episodes.spec.rate_hz).limit_denominator(1001)
 
 
 def _lost(episodes: Episodes) -> list[str]:
@@ -113,13 +106,12 @@ def _lost(episodes: Episodes) -> list[str]:
     return remarks
 
 
-def _tasks(episodes: Episodes, given: str | None, remarks: list[str]) -> list[str]:
+def _tasks(episodes: Episodes, remarks: list[str]) -> list[str]:
     """Return what each episode was to do."""
-    if episodes.tasks is not None and given is None:
+    if episodes.tasks is not None:
         return [str(task) for task in episodes.tasks]
-    if given is None:
-        remarks.append("nobody tells the task in words: it is empty; task='…' gives it")
-    return [given or ""] * episodes.num_episodes
+    remarks.append("nobody tells the task in words: it is empty; task='…' gives it")
+    return [""] * episodes.num_episodes
 
 
 def _write_rows(
@@ -182,11 +174,16 @@ def _film(
         for first in range(row["dataset_from_index"], row["dataset_to_index"], _AT_ONCE):
             film.add(np.asarray(column.values[first : min(first + _AT_ONCE, row["dataset_to_index"])]))
         row |= {f"{place_of}/chunk_index": chunk, f"{place_of}/file_index": file}
-        row |= {f"{place_of}/from_timestamp": begin / float(rate), f"{place_of}/to_timestamp": film.frames / float(rate)}
+        row |= {
+            f"{place_of}/from_timestamp": begin / float(rate),
+            f"{place_of}/to_timestamp": film.frames / float(rate),
+        }
         watch(Finished())
     worst = min(worst, film.close()) if film is not None else worst
     if worst < _GOOD:
-        remarks.append(f"video of '{column.name}' is within {worst:.0f} dB of its pictures; video=false keeps them exactly")
+        remarks.append(
+            f"video of '{column.name}' is within {worst:.0f} dB of its pictures; video=false keeps them exactly"
+        )
     column.feature["info"] = _about(column, rate, codec)
 
 
@@ -242,7 +239,9 @@ def _write_meta(
 def _whole_indices(rows: Sequence[dict[str, Any]], tasks: Sequence[str], rate: Fraction) -> list[Column]:
     """Return LeRobot's own columns of all episodes."""
     parts = [
-        _indices(row["episode_index"], row["dataset_from_index"], row["dataset_to_index"], tasks.index(row["tasks"][0]), rate)
+        _indices(
+            row["episode_index"], row["dataset_from_index"], row["dataset_to_index"], tasks.index(row["tasks"][0]), rate
+        )
         for row in rows
     ]
     return [

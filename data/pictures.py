@@ -1,4 +1,4 @@
-"""Pictures of a replay buffer: bytes, height first and channels last, on disk."""
+"""Pictures that a file keeps pixel by pixel: bytes, height first and channels last, on disk whatever the file has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LaminarError
-from ..packed import Source, packed
+from ..errors import LaminarError
+from .packed import Source, packed
 
 Array = NDArray[Any]
 _CHANNELS = (1, 3, 4)
+_COLORS = (3, 4)  # channels of floating point that may be bytes; depth and masks have one
 _SMALLEST = 8  # pixels of a side; less are other numbers, in four axes for another reason
 _BLOCK = 1 << 24  # bytes that are read at once
 
@@ -26,6 +27,7 @@ class Stored:
     Attributes:
         path: the file, for messages.
         key: of the observation.
+        name: begins the name of the packed file.
         shape: (N, ...).
         dtype: as it is stored.
         fingerprint: differs when the data do.
@@ -34,6 +36,7 @@ class Stored:
 
     path: Path
     key: str
+    name: str
     shape: tuple[int, ...]
     dtype: Any
     fingerprint: str
@@ -48,6 +51,11 @@ def is_pictures(shape: tuple[int, ...], dtype: Any) -> bool:
     return (_channels_first(shape) or shape[3] in _CHANNELS) and (dtype == np.uint8 or min(sides) >= _SMALLEST)
 
 
+def is_plain(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Tell whether they are pictures as they are handed on: bytes, channels last."""
+    return dtype == np.uint8 and is_pictures(shape, dtype) and not _channels_first(shape)
+
+
 def read_pictures(stored: Stored, remarks: list[str]) -> Array:
     """Return (N, height, width, channels) on disk: bytes, or floating point where it has other values than a picture.
 
@@ -57,7 +65,7 @@ def read_pictures(stored: Stored, remarks: list[str]) -> Array:
     where = f"'{stored.key}'"
     source = Source(
         stored.path.parent,
-        f"{stored.path.name}.{stored.key}",
+        stored.name,
         stored.key,
         stored.shape[0],
         stored.fingerprint,
@@ -89,12 +97,13 @@ def _converted(stored: Stored) -> Iterator[Array]:
 
 
 def _scale(stored: Stored, rows: int) -> float | None:
-    """Return what makes bytes of floating point: 255 for values of 0 to 1, 1 for 0 to 255, None for others."""
+    """Return what makes bytes of floating point: 255 for colours of 0 to 1, 1 for 0 to 255, None for all else."""
     low, high = np.inf, -np.inf
     for block in stored.blocks(rows):
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         if not (np.isfinite(low) and np.isfinite(high)):
             raise LaminarError(f"{stored.path}: '{stored.key}' is not finite; repair or remove these rows")
-    if low < 0 or high > 255:
+    channels = stored.shape[1] if _channels_first(stored.shape) else stored.shape[3]
+    if low < 0 or high > 255 or channels not in _COLORS:
         return None
     return 255.0 if high <= 1 else 1.0
