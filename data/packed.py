@@ -1,7 +1,7 @@
 """Arrays of pictures, packed once into one memory-mapped file a key, so that training reads only what it needs.
 
-What is compressed takes far longer to inflate than its bare pixels take to read. A packed file lies in `.laminar` beside
-the data. Its name carries a digest of what it was made from, so that changed data are packed anew.
+What is compressed takes far longer to inflate than its bare pixels take to read. A packed file lies in `.laminar`
+beside the data. Its name carries a digest of what it was made from, so that changed data are packed anew.
 """
 
 from __future__ import annotations

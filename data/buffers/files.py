@@ -1,7 +1,7 @@
 """What lies in a zarr store, without zarr: the arrays and groups, their metadata, and the files that they are made of.
 
-A store is a folder or a zip archive of one. Version 2 describes an array in `.zarray` and a group in `.zgroup`, version 3
-both in `zarr.json`.
+A store is a folder or a zip archive of one. Version 2 describes an array in `.zarray` and a group in `.zgroup`,
+version 3 both in `zarr.json`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,20 @@ class Files:
         v2 = {name[: -len(".zattrs")].rstrip("/"): self.json(name) for name in self.names if _is_v2(name)}
         v3 = {name: one.get("attributes") or {} for name, one in self._nodes.items()}
         return {name: found for name, found in (v2 | v3).items() if found}
+
+    def beginnings(self, array: str, count: int) -> Iterator[tuple[str, bytes, int]]:
+        """Yield name, first bytes and size of every chunk of an array."""
+        begin = f"{array}/"
+        names = [name for name in self.names if name.startswith(begin) and not name.endswith((_V2, _V3, ".zattrs"))]
+        if self.path.is_dir():
+            for name in names:
+                with (self.path / name).open("rb") as file:
+                    yield name, file.read(count), os.fstat(file.fileno()).st_size
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            for name in names:
+                with archive.open(self.top + name) as file:
+                    yield name, file.read(count), archive.getinfo(self.top + name).file_size
 
     def of(self, array: str) -> list[Path]:
         """Return the files that an array is made of; of an archive, the archive."""

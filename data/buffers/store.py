@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
+from .blosc import check_blosc
 from .files import Files
 
 Array = NDArray[Any]
@@ -42,12 +44,13 @@ class Store:
         """Tell whether there is an array of this name."""
         return name in self._names
 
-    def stored(self, name: str, sparse: bool = False) -> Any:
-        """Return an array of zarr, whose rows are read where they are used (`rows`).
+    def stored(self, name: str, sparse: int = 0) -> Any:
+        """Return an array of zarr, whose rows are read where they are used.
 
         Args:
             name: of the array.
-            sparse: chunks that are not there count as the fill value, with a note.
+            sparse: of an array of at most so many numbers a row, chunks that are not there count as the fill value,
+                with a note.
 
         Raises:
             LaminarError: it is missing, of no numbers, or lacks chunks.
@@ -59,7 +62,7 @@ class Store:
             raise LaminarError(f"{self.path}: '{name}' holds {array.dtype} {array.shape}, expected rows of numbers")
         with self.reading(name):
             lacking = int(array.nchunks) - int(array.nchunks_initialized)
-        if lacking and not sparse:
+        if lacking and math.prod(array.shape[1:]) > sparse:
             raise LaminarError(
                 f"{self.path}: '{name}': {lacking} of {array.nchunks} chunks are not there, and zarr makes up "
                 f"{array.fill_value} in them; copy them again, or write them (write_empty_chunks=True)"
@@ -71,14 +74,17 @@ class Store:
         self._known.update([name, *_parents(name)])
         return array
 
-    def read(self, name: str, sparse: bool = False) -> Array:
+    def read(self, name: str, sparse: int = 0) -> Array:
         """Return a whole array."""
         array = self.stored(name, sparse)
         with self.reading(name):
+            check_blosc(self._files, name)
             return np.asarray(array[...])
 
     def blocks(self, name: str, array: Any, rows: int) -> Iterator[Array]:
         """Yield the rows of an array that `stored` returned, about so many at once and whole chunks."""
+        with self.reading(name):
+            check_blosc(self._files, name)
         step = max(1, rows // array.chunks[0]) * array.chunks[0]
         for first in range(0, array.shape[0], step):
             with self.reading(name):

@@ -5,14 +5,14 @@ Pictures are packed once beside the data and read from there.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..buffers.files import find_store
-from ..buffers.layout import INFOS, REWARD, Buffer, to_episodes
+from ..buffers.layout import Buffer, to_episodes
 from ..buffers.ours import read_ours
 from ..buffers.store import Store, open_store
 from ..episodes import Episodes
@@ -20,7 +20,7 @@ from ..packed import fingerprint
 from ..pictures import Stored, is_pictures, read_pictures
 
 Array = NDArray[Any]
-_SPARSE = (REWARD, *INFOS)  # written only where there is something to say
+_SPARSE = 1  # numbers a step of rewards and flags, which are written only where there is something to say
 
 
 def sniff(path: Path) -> bool:
@@ -50,13 +50,10 @@ def read(path: Path) -> Episodes:
 def _read(store: Store, key: str, remarks: list[str]) -> Array:
     """Return (N, ...) of at least two axes, pictures on disk."""
     name = f"data/{key}"
-    array: Any = store.stored(name, sparse=key in _SPARSE)
+    array: Any = store.stored(name, _SPARSE)
     if is_pictures(array.shape, array.dtype):
-        digest = fingerprint(key, store.files_of(name))
-        packed = f"{store.path.name}.{key}"
-        stored = Stored(
-            store.path, key, packed, array.shape, array.dtype, digest, lambda rows: store.blocks(name, array, rows)
-        )
-        return read_pictures(stored, remarks)
-    values = store.read(name, sparse=key in _SPARSE)
+        digest, packed = fingerprint(key, store.files_of(name)), f"{store.path.name}.{key}"
+        read = partial(store.blocks, name, array)
+        return read_pictures(Stored(store.path, key, packed, array.shape, array.dtype, digest, read), remarks)
+    values = store.read(name, _SPARSE)
     return values[:, None] if values.ndim == 1 else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,78 @@ def diffusion_policy(folder: Path, **changes: Any) -> Path:
     rows = steps(12)
     arrays = {"data/state": rows["obs"][:-1], "data/action": rows["action"], "meta/episode_ends": np.array([5, 12])}
     return write_hdf5(folder / "replay.hdf5", arrays | changes)
+
+
+def write_zarr(path: Path, arrays: Arrays, attributes: Arrays | None = None) -> Path:
+    """Write a store of version 2 without zarr: one chunk an array, not compressed; an array None is left out."""
+    path.mkdir(parents=True, exist_ok=True)
+    for group in {"", *(key.rpartition("/")[0] for key in arrays)}:
+        (path / group).mkdir(exist_ok=True)
+        (path / group / ".zgroup").write_text('{"zarr_format": 2}')
+    for key, value in arrays.items():
+        if value is not None:
+            value = np.ascontiguousarray(value)
+            about = {"zarr_format": 2, "shape": value.shape, "chunks": value.shape, "dtype": value.dtype.str}
+            about |= {"compressor": None, "filters": None, "fill_value": 0, "order": "C"}
+            (path / key).mkdir()
+            (path / key / ".zarray").write_text(json.dumps(about))
+            (path / key / ".".join("0" * value.ndim)).write_bytes(value.tobytes())
+    for key, value in (attributes or {}).items():
+        (path / key / ".zattrs").write_text(json.dumps(value))
+    return path
+
+
+def zarr(folder: Path, **changes: Any) -> Path:
+    """Write a replay buffer of two episodes of 5 and 7 steps."""
+    rows = steps(12)
+    arrays = {"data/state": rows["obs"][:-1], "data/action": rows["action"], "meta/episode_ends": np.array([5, 12])}
+    return write_zarr(folder / "replay.zarr", arrays | changes)
+
+
+def _zarr_key(path: Path) -> str:
+    write_zarr(path, {"meta/seed": np.arange(2)})
+    return "meta/seed"
+
+
+def _zarr_attribute(path: Path) -> str:
+    write_zarr(path, {}, {"data": {"rate": 10}})
+    return "rate"
+
+
+def _zarr_lengths(path: Path) -> tuple[str, str]:
+    write_zarr(path, {"meta/episode_lengths": np.array([6, 6])})
+    return "meta/episode_lengths", "meta/episode_ends"
+
+
+def ogbench(folder: Path, **changes: Any) -> Path:
+    """Write a file as OGBench publishes them: trajectories of 5 and 7 steps, a row more each."""
+    rows = [steps(5), steps(7, 1)]
+    arrays = {
+        "observations": np.concatenate([one["obs"] for one in rows]),
+        "actions": np.concatenate([one["action"][[*range(len(one["action"])), -1]] for one in rows]),
+        "terminals": np.isin(np.arange(14), (5, 13)),
+        "qpos": np.random.default_rng(2).normal(size=(14, 4)),
+    }
+    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "play-v0.npz", **arrays)
+    return folder / "play-v0.npz"
+
+
+def _ogbench_key(path: Path) -> str:
+    ogbench(path.parent, tactile=np.zeros((14, 3)))
+    return "tactile"
+
+
+def _ogbench_file(path: Path) -> str:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "the camera was moved")
+    return "notes.txt"
+
+
+def _ogbench_valids(path: Path) -> tuple[str, str]:
+    ogbench(path.parent, valids=~np.isin(np.arange(14), (3, 13)))
+    return "valids", "terminals"
 
 
 def calvin(folder: Path) -> Path:
@@ -292,6 +365,7 @@ SAMPLES = {
         lambda path: add(main_data(path), "episode_0@operator", "somebody"),
         _early_flag,
     ),
+    "ogbench": Sample(ogbench, _ogbench_key, _ogbench_file, _ogbench_valids),
     "rosbag": Sample(bag, _bag_topic, _bag_attachment, _bag_types),
     "robomimic": Sample(
         robomimic,
@@ -299,4 +373,5 @@ SAMPLES = {
         lambda path: add(path, "data/demo_1@model_file", "<mujoco/>"),
         _num_samples,
     ),
+    "zarr": Sample(zarr, _zarr_key, _zarr_attribute, _zarr_lengths),
 }
