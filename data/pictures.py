@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ..errors import LaminarError
-from .packed import Source, packed
+from .on_disk import on_disk
+from .packing import CACHE, is_writable, open_packed, pack, packed_name
 
 Array = NDArray[Any]
 _CHANNELS = (1, 3, 4)
@@ -30,7 +32,7 @@ class Stored:
         name: begins the name of the packed file.
         shape: (N, ...).
         dtype: as it is stored.
-        fingerprint: differs when the data do.
+        digest: differs when the data do.
         blocks: reads about so many rows at once, all in their order.
     """
 
@@ -39,7 +41,7 @@ class Stored:
     name: str
     shape: tuple[int, ...]
     dtype: Any
-    fingerprint: str
+    digest: str
     blocks: Callable[[int], Iterator[Array]]
 
 
@@ -59,47 +61,65 @@ def is_plain(shape: tuple[int, ...], dtype: Any) -> bool:
 def read_pictures(stored: Stored, remarks: list[str]) -> Array:
     """Return (N, height, width, channels) on disk: bytes, or floating point where it has other values than a picture.
 
+    They are packed into one file beside the data, once; where the folder is read-only they are held in memory.
+
     Raises:
         LaminarError: a value is not finite, or the disk is full.
     """
     where = f"'{stored.key}'"
-    source = Source(
-        stored.path.parent,
-        stored.name,
-        stored.key,
-        stored.shape[0],
-        stored.fingerprint,
-        lambda: _converted(stored),
-    )
-    pictures = packed(source, remarks)
+    file = stored.path.parent / CACHE / packed_name(stored.name, stored.digest)
+    pictures = open_packed(file)
+    if pictures is None:
+        scale = _scale(stored)
+        dtype = np.dtype(np.float32 if scale is None else np.uint8)
+        if is_writable(file.parent):
+            pictures = pack(file, stored.key, _turned(stored.shape), dtype, lambda: _shown(stored, scale))
+        else:
+            remarks.append(f"the folder is read-only: {where} cannot be packed beside it and is held in memory")
+            pictures = np.concatenate(list(_converted(stored, scale)))
     if pictures.dtype == np.uint8 and stored.dtype != np.uint8:
         remarks.append(f"pictures {where} are {stored.dtype} in the file and are read as bytes, 0 to 255")
     if _channels_first(stored.shape):
         remarks.append(f"pictures {where} have their channels first in the file and are turned")
-    return pictures
+    return on_disk([pictures]) if isinstance(pictures, np.memmap) else pictures
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
     return shape[1] in _CHANNELS and shape[3] not in _CHANNELS
 
 
-def _converted(stored: Stored) -> Iterator[Array]:
-    rows = max(1, _BLOCK // max(1, int(np.prod(stored.shape[1:])) * stored.dtype.itemsize))
-    scale = None if stored.dtype == np.uint8 else _scale(stored, rows)
-    for block in stored.blocks(rows):
+def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], *shape[2:], shape[1]) if _channels_first(shape) else shape
+
+
+def _rows(stored: Stored) -> int:
+    """Return how many rows are read at once."""
+    return max(1, _BLOCK // max(1, int(np.prod(stored.shape[1:])) * stored.dtype.itemsize))
+
+
+def _shown(stored: Stored, scale: float | None) -> Iterator[Array]:
+    """Yield what `_converted` does, with a bar on a terminal."""
+    with tqdm(total=stored.shape[0], desc=f"packing {stored.key}", unit="frame", mininterval=1.0, disable=None) as bar:
+        for block in _converted(stored, scale):
+            yield block
+            bar.update(len(block))
+
+
+def _converted(stored: Stored, scale: float | None) -> Iterator[Array]:
+    for block in stored.blocks(_rows(stored)):
         turned = block.transpose(0, 2, 3, 1) if _channels_first(stored.shape) else block
         if stored.dtype == np.uint8:
             yield turned
-        elif scale is None:
-            yield turned.astype(np.float32)
         else:
-            yield np.rint(turned * scale).astype(np.uint8)
+            yield turned.astype(np.float32) if scale is None else np.rint(turned * scale).astype(np.uint8)
 
 
-def _scale(stored: Stored, rows: int) -> float | None:
-    """Return what makes bytes of floating point: 255 for colours of 0 to 1, 1 for 0 to 255, None for all else."""
+def _scale(stored: Stored) -> float | None:
+    """Return what makes bytes of numbers: 255 for colours of 0 to 1, 1 for 0 to 255, None where they are none."""
+    if stored.dtype == np.uint8:
+        return 1.0
     low, high = np.inf, -np.inf
-    for block in stored.blocks(rows):
+    for block in stored.blocks(_rows(stored)):
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         if not (np.isfinite(low) and np.isfinite(high)):
             raise LaminarError(f"{stored.path}: '{stored.key}' is not finite; repair or remove these rows")

@@ -146,9 +146,10 @@ def open_store(files: Files) -> Generator[Store]:
     if find_spec("zarr") is None:
         raise LaminarError(f"{files.path}: reading zarr needs zarr: {_INSTALL}")
     import zarr
-    import zarr.storage
+    from zarr import storage
 
     library: Any = zarr
+    stores: Any = storage
     if files.version == 3 and int(library.__version__.split(".")[0]) < 3:
         raise LaminarError(
             f"{files.path}: a store of zarr's format 3, and zarr {library.__version__} is installed; it needs zarr 3, "
@@ -158,7 +159,7 @@ def open_store(files: Files) -> Generator[Store]:
         yield Store(files, str(files.path))
         return
     try:
-        backing: Any = library.storage.ZipStore(str(files.path), mode="r")
+        backing: Any = stores.ZipStore(str(files.path), mode="r")
     except Exception as error:  # of zipfile or the system
         raise LaminarError(f"{files.path}: cut off or damaged zip archive ({error}); copy it again") from error
     try:

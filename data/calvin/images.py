@@ -1,16 +1,24 @@
-"""Images of a split, packed once into one memory-mapped file a key: see `packed`."""
+"""Images of a split, packed once into one memory-mapped file a key, so that training reads only what it needs.
+
+An image in a frame's file is compressed, and inflating it takes far longer than reading its bare pixels. The packed
+file lies in `.laminar` beside the frames. Its name carries a digest of the names, sizes and times of all frames, so
+that changed data are packed anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ...errors import LaminarError
 from .. import npz
-from ..packed import Source, fingerprint, packed
+from ..on_disk import on_disk
+from ..packing import CACHE, digest_of, is_writable, open_packed, pack, packed_name
 from .frames import Frames
 
 Array = NDArray[Any]
@@ -24,15 +32,22 @@ def read_images(frames: Frames, key: str, remarks: list[str]) -> Array:
     Raises:
         LaminarError: a frame is missing or damaged or has another shape, a value is not finite, or the disk is full.
     """
-    files = (frames.path(number) for number in frames.numbers.tolist())
-    count, digest = len(frames.numbers), fingerprint(key, files)
-    return packed(Source(frames.folder, key, key, count, digest, lambda: _images(frames, key)), remarks)
+    paths = (frames.path(number) for number in frames.numbers.tolist())
+    file = frames.folder / CACHE / packed_name(key, digest_of(key, paths))
+    packed = open_packed(file)
+    if packed is None:
+        if not is_writable(file.parent):
+            remarks.append(f"the folder is read-only: '{key}' cannot be packed beside it and is held in memory")
+            return np.stack(list(_images(frames, key)))
+        images = _images(frames, key)
+        first = next(images)
+        packed = pack(file, key, (len(frames.numbers), *first.shape), first.dtype, lambda: chain([first], images))
+    return on_disk([packed])
 
 
 def _images(frames: Frames, key: str) -> Iterator[Array]:
-    """Yield the frames one by one (1, ...)."""
     first: Array | None = None
-    for number in frames.numbers.tolist():
+    for number in tqdm(frames.numbers.tolist(), desc=f"packing {key}", unit="frame", mininterval=1.0, disable=None):
         path = frames.path(number)
         image = npz.read(path, [key])[key]
         image = image.astype(np.float32) if image.dtype.kind == "f" else image
@@ -44,4 +59,4 @@ def _images(frames: Frames, key: str) -> Iterator[Array]:
             raise LaminarError(f"{path}: '{key}' is {image.dtype} of shape {image.shape}, expected {expected}")
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise LaminarError(f"{path}: '{key}' is not finite; repair or remove the frame")
-        yield image[None]
+        yield image

@@ -25,7 +25,7 @@ from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_
 from ..calvin.images import read_images
 from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
-from ..packed import CACHE
+from ..packing import CACHE
 from ..recording import Recording
 from ..selection import EVERYTHING, EXECUTED, Selection
 from ..spec import Feature, Spec

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..buffers.layout import Buffer, to_episodes
 from ..episodes import Episodes
 from ..hdf5.file import Kept, has_signature, open_hdf5
-from ..packed import fingerprint
+from ..packing import digest_of
 from ..pictures import Stored, is_pictures, read_pictures
 
 Array = NDArray[Any]
@@ -51,5 +51,5 @@ def _pictures(path: Path, key: str, kept: Kept, remarks: list[str]) -> Array:
         for first in range(0, kept.shape[0], rows):
             yield kept.rows(first, min(first + rows, kept.shape[0]))
 
-    digest, name = fingerprint(key, [path]), f"{path.name}.{key}"
+    digest, name = digest_of(key, [path]), f"{path.name}.{key}"
     return read_pictures(Stored(path, key, name, kept.shape, kept.dtype, digest, blocks), remarks)

@@ -25,7 +25,7 @@ from ...errors import LaminarError
 from ..columns import as_actions, as_column, as_flags, as_rows
 from ..episodes import Episodes
 from ..npz_members import Member, holds, members
-from ..packed import fingerprint
+from ..packing import digest_of
 from ..pictures import Stored, is_pictures, read_pictures
 from ..recording import Recording
 
@@ -93,7 +93,7 @@ def _array(member: Member, remarks: list[str]) -> Array:
     """Return all rows, pictures on disk."""
     if not is_pictures(member.shape, member.dtype):
         return member.read()
-    name, digest = f"{member.path.name}.{member.key}", fingerprint(member.key, [member.path])
+    name, digest = f"{member.path.name}.{member.key}", digest_of(member.key, [member.path])
     stored = Stored(member.path, member.key, name, member.shape, member.dtype, digest, member.blocks)
     return read_pictures(stored, remarks)
 
@@ -107,10 +107,7 @@ def _steps(flags: Mapping[str, Array], own_next: bool, path: Path, remarks: list
     if own_next:
         return np.arange(len(terminals)), terminals
     leading = flags.get(_VALIDS, ~terminals)
-    if not leading[-1:].any():
-        wrong = np.flatnonzero(~leading & ~terminals)
-    else:
-        wrong = np.array([len(leading) - 1])
+    wrong = np.flatnonzero((~leading & ~terminals) | (leading & (np.arange(len(leading)) == len(leading) - 1)))
     if len(wrong):
         raise LaminarError(
             f"{path}: 'valids' and 'terminals' contradict each other in {len(wrong)} rows, first in row {wrong[0]}"

@@ -16,7 +16,7 @@ from ..buffers.layout import Buffer, to_episodes
 from ..buffers.ours import read_ours
 from ..buffers.store import Store, open_store
 from ..episodes import Episodes
-from ..packed import fingerprint
+from ..packing import digest_of
 from ..pictures import Stored, is_pictures, read_pictures
 
 Array = NDArray[Any]
@@ -52,7 +52,7 @@ def _read(store: Store, key: str, remarks: list[str]) -> Array:
     name = f"data/{key}"
     array: Any = store.stored(name, _SPARSE)
     if is_pictures(array.shape, array.dtype):
-        digest, packed = fingerprint(key, store.files_of(name)), f"{store.path.name}.{key}"
+        digest, packed = digest_of(key, store.files_of(name)), f"{store.path.name}.{key}"
         read = partial(store.blocks, name, array)
         return read_pictures(Stored(store.path, key, packed, array.shape, array.dtype, digest, read), remarks)
     values = store.read(name, _SPARSE)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from ..packed import fingerprint
+from ..packing import digest_of
 from ..pictures import Stored, read_pictures
 from .file import Kept
 
@@ -57,7 +57,7 @@ def _pack(parts: Sequence[Part], key: str, path: Path, chosen: str | None, remar
 
     first, count = parts[0][2][_SEEN + key], sum(steps for _, steps, _ in parts)
     name = ".".join([path.name, *([chosen] if chosen else []), key])
-    digest = fingerprint(f"{key} {[(name, steps) for name, steps, _ in parts]}", [path])
+    digest = digest_of(f"{key} {[(name, steps) for name, steps, _ in parts]}", [path])
     return read_pictures(Stored(path, key, name, (count, *first.shape[1:]), first.dtype, digest, blocks), remarks)
 
 

@@ -107,10 +107,10 @@ def _numbers(name: str, values: Array, names: tuple[str, ...]) -> Column:
 
 
 def _outcome(episodes: Episodes) -> list[Column]:
-    """Return rewards, and flags in the last row of an episode that terminated or succeeded."""
+    """Return rewards, and flags in the last row of an episode that terminated, was cut off, or succeeded."""
     last = episodes.ends - 1
     columns = [_numbers("next.reward", episodes.reward, ())] if episodes.has_reward else []
-    columns.append(_numbers("next.done", episodes.terminated, ()))
+    columns += [_numbers("next.done", episodes.terminated, ()), _numbers("next.truncated", episodes.truncated, ())]
     if episodes.success is not None:
         succeeded = np.zeros(len(episodes), np.bool_)
         succeeded[last] = episodes.success
