@@ -90,7 +90,7 @@ bench: $(READY)
 # build does without, are pinned by its own metadata.
 lock:
 	{ sed -n '/^#/p' requirements.lock; \
-	  echo "torch==2.13.0" | uv pip compile setup.cfg - --extra dev --extra export --extra deploy --extra lerobot --extra zarr --universal --python-version 3.10 --upgrade \
+	  echo "torch==2.13.0" | uv pip compile setup.cfg - --extra dev --extra export --extra deploy --universal --python-version 3.10 --upgrade \
 	    --no-annotate --no-header --quiet | grep -vE '^(nvidia-|cuda-|triton)'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 

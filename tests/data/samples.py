@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -196,7 +196,7 @@ def _ogbench_key(path: Path) -> str:
 
 
 def _ogbench_file(path: Path) -> str:
-    with zipfile.ZipFile(path, "a") as archive:
+    with ZipFile(path, "a") as archive:
         archive.writestr("notes.txt", "the camera was moved")
     return "notes.txt"
 
