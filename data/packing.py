@@ -61,7 +61,9 @@ def room(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def pack(file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], parts: Callable[[], Iterable[Array]]) -> Array:
+def pack(
+    file: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any], parts: Callable[[], Iterable[Array]]
+) -> Array:
     """Write the parts of an array one after the other, whole or not at all, and remove packed files of older data.
 
     Returns:

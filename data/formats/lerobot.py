@@ -1,9 +1,11 @@
-"""LeRobotDataset v2.0, v2.1 and v3.0: a folder with `meta/info.json`; see `data/lerobot/`. What is read:
+"""LeRobotDataset v2.0, v2.1 and v3.0: a folder with `meta/info.json`; see `data/lerobot/`.
+
+What is read:
 
 - `action`, and every feature `observation.*`, under the name that the data set gives it; names of joints come along.
 - Pictures are RGB (H, W, 3) whatever the order of their axes; distances (depth) and gray films are left out.
 - `next.reward`, `next.done` and `next.success`, or the same without `next.`, where there are any.
-- Episodes end where `episode_index` changes. The frame of a row is the one at `frame_index / fps` after its clip's start.
+- Episodes end where `episode_index` changes. A row's frame is the one at `frame_index / fps` after its clip's start.
 """
 
 from __future__ import annotations
@@ -96,7 +98,9 @@ def _is_further(stored: Stored) -> bool:
 def _observed(info: Info, selection: Selection, remarks: list[str]) -> list[str]:
     """Return the observations to read, "instruction" last unless its place is given."""
     if ACTION not in info.features:
-        raise LaminarError(f"{info.file}: no feature '{ACTION}' (there are {sorted(info.features)}); record it with actions")
+        raise LaminarError(
+            f"{info.file}: no feature '{ACTION}' (there are {sorted(info.features)}); record it with actions"
+        )
     there = [one for one in info.features.values() if one.key.split(".")[0] == _OBSERVED]
     unfit = {one.key: reason for one in there if (reason := _unfit(one))}
     known = [one.key for one in there if one.key not in unfit]
@@ -184,8 +188,8 @@ def _add_outcomes(recording: Recording, rows: Rows) -> None:
     early = np.setdiff1d(np.flatnonzero(flags), last)
     if len(early):
         raise LaminarError(
-            f"{path}: '{done}' is set in row {early[0]}, but 'episode_index' goes on there ({len(early)} such rows): they "
-            "contradict each other; remove the wrong one"
+            f"{path}: '{done}' is set in row {early[0]}, but 'episode_index' goes on there ({len(early)} such rows): "
+            "they contradict each other; remove the wrong one"
         )
     if success is None:
         recording.terminated = flags[last]

@@ -72,7 +72,8 @@ def decode_one(content: bytes, row: int, where: str, path: Path) -> Array:
     Args:
         content: of a JPEG or PNG file.
         row: of the picture, for messages.
-        where: it is from, in the file `path`, for messages.
+        where: it is from, for messages.
+        path: the file that it is in, for messages.
 
     Raises:
         LaminarError: it is damaged, or of a kind that is not read.

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 _SHOWN = 12
 _DRIFT = 1e-3  # seconds between a timestamp and frame_index / fps that rounding does not explain
 _TOP = {"meta", "data", "videos", "images", "README.md", ".gitattributes", ".gitignore", ".git", ".cache", CACHE}
-_META = {"info.json", "stats.json", "tasks.jsonl", "episodes.jsonl", "episodes_stats.jsonl", "tasks.parquet", "episodes"}
+_META = {
+    "info.json",
+    "stats.json",
+    "tasks.jsonl",
+    "episodes.jsonl",
+    "episodes_stats.jsonl",
+    "tasks.parquet",
+    "episodes",
+}
 
 
 def account(info: Info, listing: Listing, rows: Rows, used: Sequence[str]) -> list[str]:

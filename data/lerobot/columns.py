@@ -108,15 +108,15 @@ def _check_same(numbers: Array, lengths: Array, listing: Listing) -> None:
     stranger = np.setdiff1d(numbers, listing.numbers)
     if len(stranger):
         raise LaminarError(
-            f"{listing.source}: rows are of episode {stranger[0]}, which is not listed ({len(stranger)} such episodes); "
-            "copy the folder meta again, with all of its files"
+            f"{listing.source}: rows are of episode {stranger[0]}, which is not listed ({len(stranger)} such "
+            "episodes); copy the folder meta again, with all of its files"
         )
     stated = listing.lengths[np.argsort(listing.numbers)]
     odd = np.flatnonzero(stated != lengths)
     if len(odd):
         raise LaminarError(
-            f"{listing.source} says 'length' {stated[odd[0]]} of episode {numbers[odd[0]]}, whose 'episode_index' is in "
-            f"{lengths[odd[0]]} rows: they contradict each other; copy the data set again"
+            f"{listing.source} says 'length' {stated[odd[0]]} of episode {numbers[odd[0]]}, whose 'episode_index' is "
+            f"in {lengths[odd[0]]} rows: they contradict each other; copy the data set again"
         )
 
 

@@ -63,14 +63,16 @@ def read_listing(info: Info, films: Sequence[str]) -> Listing:
     for name, found in (("total_episodes", len(listing.numbers)), ("total_frames", int(listing.lengths.sum()))):
         if info.totals.get(name, found) != found:
             raise LaminarError(
-                f"{info.file} says '{name}' {info.totals[name]}, and {listing.source} comes to {found}: they contradict "
-                "each other; copy the folder meta again, with all of its files"
+                f"{info.file} says '{name}' {info.totals[name]}, and {listing.source} comes to {found}: they "
+                "contradict each other; copy the folder meta again, with all of its files"
             )
     if len(listing.numbers) == 0:
         raise LaminarError(f"{info.folder}: no episodes, {listing.source.name} lists none; record some first")
     twice = np.flatnonzero(np.diff(np.sort(listing.numbers)) == 0)
     if len(twice) or (listing.lengths < 1).any():
-        raise LaminarError(f"{listing.source}: an episode is listed twice, or has no frames; copy the folder meta again")
+        raise LaminarError(
+            f"{listing.source}: an episode is listed twice, or has no frames; copy the folder meta again"
+        )
     return listing
 
 
@@ -85,9 +87,7 @@ def _version_2(info: Info, films: Sequence[str]) -> Listing:
         return info.place(which, episode_chunk=number // info.chunks_size, episode_index=number, **more)
 
     data = tuple(place("data_path", number) for number in numbers.tolist())
-    clips = {
-        key: [Clip(place("video_path", number, video_key=key)) for number in numbers.tolist()] for key in films
-    }
+    clips = {key: [Clip(place("video_path", number, video_key=key)) for number in numbers.tolist()] for key in films}
     return Listing(numbers, lengths, None, data, clips, tasks, source)
 
 

@@ -45,7 +45,9 @@ class Pictures:
     digest: bytes
 
 
-def find_pictures(info: Info, stored: Stored, listing: Listing, rows: Rows, recent: Recent, remarks: list[str]) -> Pictures:
+def find_pictures(
+    info: Info, stored: Stored, listing: Listing, rows: Rows, recent: Recent, remarks: list[str]
+) -> Pictures:
     """Return the pictures of a feature, with all that can be checked without decoding.
 
     Raises:
@@ -74,7 +76,9 @@ def _places(names: Sequence[Path], clips: Sequence[Clip]) -> list[int]:
 def _check_films(films: Sequence[Film], needed: Array, key: str, remarks: list[str]) -> None:
     more = sum(film.check(count) > count for film, count in zip(films, needed.tolist(), strict=True))
     if more:
-        remarks.append(f"'{key}': {more} of {len(films)} films have more frames than there are rows, which are not read")
+        remarks.append(
+            f"'{key}': {more} of {len(films)} films have more frames than there are rows, which are not read"
+        )
 
 
 def read_pictures(pictures: Pictures, folder: Path, how: str | None, remarks: list[str]) -> Array:
@@ -101,8 +105,8 @@ def read_pictures(pictures: Pictures, folder: Path, how: str | None, remarks: li
     place = next((one for one in places if is_writable(one) and room(one) > needed), None)
     if place is None and how is None:
         remarks.append(
-            f"'{pictures.key}' is decoded again and again, which is slower: there are no {needed / 1e9:.1f} GB to unpack "
-            f"it in {places[0]} or {places[1]}"
+            f"'{pictures.key}' is decoded again and again, which is slower: there are no {needed / 1e9:.1f} GB to "
+            f"unpack it in {places[0]} or {places[1]}"
         )
         return on_disk([pictures.source])
     if place is None:

@@ -38,7 +38,7 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     Args:
         tasks: `task_index` -> the task in words.
         index: (N,) `task_index` of each row.
-        how: "task" for one number a task, 1 for the wanted one; "hashed" or "sentence-transformers:MODEL" for its words.
+        how: "task" for one number a task, 1 for the wanted one; "hashed" or "sentence-transformers:MODEL" for words.
         source: for messages.
 
     Raises:
@@ -46,8 +46,8 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     """
     if not has_own_sentences(how):
         raise LaminarError(
-            f"{source}: data.instruction={how} is none of task, hashed and sentence-transformers:MODEL, which LeRobot data "
-            "can have"
+            f"{source}: data.instruction={how} is none of task, hashed and sentence-transformers:MODEL, which LeRobot "
+            "data can have"
         )
     check_listed(tasks, index, source)
     known = sorted(tasks)
@@ -55,7 +55,9 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     if how != TASK:
         encode = sentence_encoder(how)
         vectors, label, names = np.stack([encode(task) for task in words]), how, ()
-    elif set(words) <= set(TASKS):  # the playroom's and CALVIN's: in their order, so that all of these data fit together
+    elif set(words) <= set(
+        TASKS
+    ):  # the playroom's and CALVIN's: in their order, so that all of these data fit together
         vectors, label, names = task_vectors()[[TASKS.index(task) for task in words]], TASK, ()
     else:
         digest = hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()[:8]

@@ -2,8 +2,8 @@
 
     PYTHON record.py OUT [video|image]
 
-PYTHON is the interpreter of an environment with lerobot in it. What is in the sets is told by the functions below, which
-the tests import as well.
+PYTHON is the interpreter of an environment with lerobot in it. What is in the sets is told by the functions below,
+which the tests import as well.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main(out: Path, dtype: str) -> None:
     pictures = {"dtype": dtype, "shape": (SIZE, SIZE, 3), "names": ["height", "width", "channels"]}
     features = {"observation.state": numbers, "action": numbers}
     features |= {f"observation.images.{camera}": pictures for camera in CAMERAS}
-    data = LeRobotDataset.create("laminar/small", FPS, features, root=out, robot_type="arm", use_videos=dtype == "video")
+    data = LeRobotDataset.create(
+        "laminar/small", FPS, features, root=out, robot_type="arm", use_videos=dtype == "video"
+    )
     for episode, (length, task) in enumerate(zip(LENGTHS, TASKS, strict=True)):
         for frame in range(length):
             row = {"observation.state": state(episode, frame), "action": action(episode, frame)}
