@@ -116,9 +116,9 @@ def _snapshot(name: str, caches: Sequence[Path | None]) -> Path | None:
     """Return the newest copy that the hub's package has in one of its caches."""
     from huggingface_hub import snapshot_download
 
-    for cache in caches:
+    for folder in caches:
         try:
-            return Path(snapshot_download(name, repo_type="dataset", cache_dir=cache, local_files_only=True))
+            return Path(snapshot_download(name, repo_type="dataset", cache_dir=folder, local_files_only=True))
         except (OSError, ValueError):  # it is not there
             continue
     return None
