@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -261,6 +263,22 @@ def bag(folder: Path, name: str = "arm.mcap", description: str = ARM) -> Path:
     return path
 
 
+def lerobot_sets() -> Any:
+    """Return `lerobot_sets.py` beside this file, which needs the extra 'lerobot'."""
+    if "lerobot_sets" not in sys.modules:
+        spec = spec_from_file_location("lerobot_sets", Path(__file__).with_name("lerobot_sets.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["lerobot_sets"] = module_from_spec(spec)  # dataclasses look it up there
+        spec.loader.exec_module(module)
+    return sys.modules["lerobot_sets"]
+
+
+def lerobot(folder: Path) -> Path:
+    """Write a data set (v3.0) of two episodes of 5 and 7 steps, with a film."""
+    return lerobot_sets().write(folder / "set")
+
+
 def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
     """Copy a recording, and let something be added before its end."""
     from mcap.records import Channel, Message, Metadata, Schema
@@ -325,6 +343,22 @@ def _calvin_lengths(path: Path) -> tuple[str, str]:
     return "ep_lens.npy", "ep_start_end_ids.npy"
 
 
+def _lerobot_column(path: Path) -> str:
+    file = next(path.glob("data/**/*.parquet"))
+    lerobot_sets().rewrite(file, tactile=np.zeros(12))
+    return "tactile"
+
+
+def _lerobot_entry(path: Path) -> str:
+    lerobot_sets().change_info(path, operator="somebody")
+    return "operator"
+
+
+def _lerobot_totals(path: Path) -> tuple[str, str]:
+    lerobot_sets().change_info(path, total_episodes=3)
+    return "info.json", "episodes comes to 2"
+
+
 def _masks(path: Path) -> tuple[str, str]:
     add(path, "masks", np.ones(12))
     return "masks", "terminals"
@@ -359,6 +393,7 @@ SAMPLES = {
         lambda path: add(path, "data@rate", 10),
         _lengths,
     ),
+    "lerobot": Sample(lerobot, _lerobot_column, _lerobot_entry, _lerobot_totals),
     "minari": Sample(
         minari,
         lambda path: add(main_data(path), "episode_1/tactile", np.zeros((7, 3))) and "tactile",
