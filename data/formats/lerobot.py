@@ -37,6 +37,7 @@ SELECTS = ("observation", "instruction", "video")
 ACTION, INSTRUCTION = "action", "instruction"
 _OBSERVED = "observation"
 _REWARD, _DONE, _SUCCESS = (("next.reward", "reward"), ("next.done", "done"), ("next.success", "success"))
+_TRUNCATED = "next.truncated"  # laminar writes it, so that `next.done` is sure to be the end of the task
 
 
 def sniff(path: Path) -> bool:
@@ -78,11 +79,21 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     )
     recording.remarks = remarks
     _add_outcomes(recording, rows)
-    used = {name for names in (_REWARD, _DONE, _SUCCESS) for name in names}
+    used = {name for names in (_REWARD, _DONE, _SUCCESS, (_TRUNCATED,)) for name in names}
     recording.infos = {key: rows.values[key] for key in further if key not in used}
     recording.infos |= {key: rows.values[key] for key in ("timestamp", "task_index") if key in rows.values}
+    recording.tasks = _tasks(listing, rows)
     _add_spec(recording, info, told)
     return recording.episodes()
+
+
+def _tasks(listing: Listing, rows: Rows) -> Array | None:
+    """Return (E,) what each episode was to do, by its first row; None where no task has words."""
+    index = rows.values.get("task_index")
+    if index is None or not any(listing.tasks.values()):
+        return None
+    starts = np.concatenate([np.zeros(1, np.int64), rows.ends[:-1]])
+    return np.array([listing.tasks.get(number, "") for number in index[starts].tolist()])
 
 
 def _check_installed(path: Path, packages: tuple[str, ...]) -> None:
@@ -191,7 +202,9 @@ def _add_outcomes(recording: Recording, rows: Rows) -> None:
             f"{path}: '{done}' is set in row {early[0]}, but 'episode_index' goes on there ({len(early)} such rows): "
             "they contradict each other; remove the wrong one"
         )
-    if success is None:
+    if _TRUNCATED in rows.values:
+        recording.terminated = flags[last] & ~as_flags(rows.values[_TRUNCATED], _TRUNCATED, path)[last]
+    elif success is None:
         recording.terminated = flags[last]
         recording.remarks.append(f"'{done}' counts as the end of the task, not of its time: no 'next.success' tells")
 
