@@ -111,7 +111,7 @@ def test_a_choice_of_demonstrations_is_packed_for_itself(tmp_path: Path) -> None
 def test_next_pictures_give_the_final_ones(tmp_path: Path) -> None:
     path = mimicgen(tmp_path / "a.hdf5")
     with h5py.File(path, "a") as file:
-        for number, demo in enumerate(file["data"].values()):
+        for demo in file["data"].values():
             for key in list(demo["obs"]):
                 seen = demo[f"obs/{key}"][()]
                 demo[f"next_obs/{key}"] = np.concatenate([seen[1:], seen[:1] // 2 if "image" in key else seen[:1]])
