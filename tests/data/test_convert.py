@@ -232,7 +232,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_data(tmp_path: Path, monkeypatc
         ("convert", "usage: laminar convert IN OUT format=lerobot|d4rl|zarr, got nothing"),
         ("convert IN format=zarr", "usage: laminar convert IN OUT"),
         ("convert IN OUT", "laminar convert needs format=lerobot, format=d4rl or format=zarr"),
-        ("convert IN OUT format=zar", "did you mean 'zarr'?"),
+        ("convert IN OUT format=zarrr", "did you mean 'zarr'?"),
         ("convert IN OUT format=zarr video=false", "video does not apply to format=zarr; leave it out"),
         ("convert IN OUT format=zarr rate_hz=20", "was recorded at 10 Hz, not at rate_hz=20; leave it out"),
         ("convert IN OUT format=zarr data.filter=x", "chooses from the lists of robomimic files"),
