@@ -55,7 +55,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     Raises:
         LaminarError: pyarrow or av is missing, a file is missing or damaged, or two of them contradict each other.
     """
-    _check_installed(path, ("pyarrow",))
+    _check_installed(path, "pyarrow")
     from ..lerobot.columns import read_rows
     from ..lerobot.listing import read_listing
 
@@ -64,8 +64,8 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     keys = _observed(info, selection, remarks)
     seen = [info.features[key] for key in keys if key != INSTRUCTION]
     films = [stored.key for stored in seen if stored.dtype == "video"]
-    if films:
-        _check_installed(path, ("av",))
+    if any(stored.is_picture for stored in seen):
+        _check_installed(path, "av")
     listing = read_listing(info, films)
     further = [one.key for one in info.features.values() if _is_further(one) and not one.key.startswith(_OBSERVED)]
     numeric = [stored.key for stored in seen if not stored.is_picture] + [ACTION, *further]
@@ -96,10 +96,9 @@ def _tasks(listing: Listing, rows: Rows) -> Array | None:
     return np.array([listing.tasks.get(number, "") for number in index[starts].tolist()])
 
 
-def _check_installed(path: Path, packages: tuple[str, ...]) -> None:
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise LaminarError(f"{path}: reading LeRobot data needs {missing[0]}: pip install 'laminar[lerobot]'")
+def _check_installed(path: Path, package: str) -> None:
+    if find_spec(package) is None:
+        raise LaminarError(f"{path}: reading LeRobot data needs {package}: pip install 'laminar[lerobot]'")
 
 
 def _is_further(stored: Stored) -> bool:
@@ -161,7 +160,6 @@ def _pictures(
 ) -> dict[str, Array]:
     if not any(stored.is_picture for stored in seen):
         return {}
-    _check_installed(info.folder, ("av",))
     from ..lerobot.pictures import find_pictures, read_pictures
     from ..lerobot.recent import Recent
 

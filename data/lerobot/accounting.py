@@ -46,6 +46,8 @@ def account(info: Info, listing: Listing, rows: Rows, used: Sequence[str]) -> li
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         remarks.append(f"not read, files: {', '.join(others[:_SHOWN])}{more}")
+    if info.robot:
+        remarks.append(f"recorded with the robot '{info.robot}'")
     if len(info.splits) > 1:
         remarks.append(f"the splits {', '.join(info.splits)} are read together; data.validation holds episodes back")
     return remarks + _disagreements(info, listing, rows)

@@ -14,13 +14,14 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
 
 Array = NDArray[Any]
-DAMAGE = (av.FFmpegError, OSError, ValueError, OverflowError, EOFError, IndexError)
+DAMAGE = (FFmpegError, OSError, ValueError, OverflowError, EOFError, IndexError)
 _APART = 0.25  # of a frame's duration: further away from the time that was asked for is another frame
 
 

@@ -61,7 +61,7 @@ def find_pictures(
     height, width, channels = stored.shape
     names = list(dict.fromkeys(clip.file for clip in clips))
     films = [Film(file, (height, width, channels), info.rate_hz) for file in names]
-    which = np.repeat([names.index(clip.file) for clip in clips] if len(names) < 2 else _places(names, clips), lengths)
+    which = np.repeat(_places(names, clips), lengths)
     _check_films(films, np.bincount(which, minlength=len(films)), stored.key, remarks)
     seconds = np.repeat([clip.start for clip in clips], lengths) + rows.frame / info.rate_hz
     digest = hashlib.sha256(which.tobytes() + seconds.tobytes()).digest()

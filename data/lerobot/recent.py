@@ -17,10 +17,10 @@ class Recent:
         held: bytes at present.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
-        """Hold nothing yet, and never more than `budget` bytes."""
+    def __init__(self, budget: int | None = None) -> None:
+        """Hold nothing yet, and never more than `budget` bytes; None is `BUDGET`."""
         self.held = 0
-        self._budget = budget
+        self._budget = BUDGET if budget is None else budget
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._lock = Lock()
 

@@ -12,14 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar.data.batches import Chunks
 from laminar.data.episodes import Episodes
-from laminar.data.inspect import inspect_file
 from laminar.data.instructions import TASKS
 from laminar.data.language import hashed_embedding
 from laminar.data.load import load_episodes
-from laminar.data.named import named_data
-from laminar.data.on_disk import OnDisk
 from laminar.data.selection import Selection
 from laminar.errors import LaminarError
 
@@ -329,40 +325,3 @@ def test_tasks_of_the_playroom_keep_their_order(sets: ModuleType, tmp_path: Path
 def test_choices_that_are_none(sets: ModuleType, selection: Selection, message: str, tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=message):
         load_episodes(sets.write(tmp_path / "a", sets.Made(pictures=None)), selection)
-
-
-# --- batches, inspection, names ----------------------------------------------------------------------------------
-
-
-def test_batches_are_the_same_from_stream_cache_and_memory(sets: ModuleType, tmp_path: Path) -> None:
-    import torch
-
-    path = sets.write(tmp_path / "a", sets.Made(lengths=(9, 12), together=1))
-    stream, packed = load_episodes(path, STREAM), load_episodes(path, PACK)
-    assert isinstance(stream.observation[CAMERA], OnDisk)
-    index = torch.arange(21)
-    batches = [Chunks(one, history=2, chunk=3).gather(index) for one in (stream, packed)]
-    assert batches[0]["observation"][CAMERA].dtype == torch.uint8
-    assert batches[0]["observation"][CAMERA].shape == (21, 2, 32, 48, 3)
-    assert all(torch.equal(batches[0]["observation"][key], value) for key, value in batches[1]["observation"].items())
-    both = load_episodes([path, path], STREAM)
-    np.testing.assert_array_equal(np.asarray(both.observation[CAMERA][30]), np.asarray(stream.observation[CAMERA][9]))
-
-
-def test_inspecting_unpacks_nothing(sets: ModuleType, tmp_path: Path) -> None:
-    path = sets.write(tmp_path / "a")
-    found = inspect_file(path)
-    assert found["format"] == "lerobot"
-    assert found["observation"][CAMERA]["dtype"] == "uint8"
-    assert not (path / ".laminar").exists()
-
-
-def test_names_of_the_hub(sets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked up where lerobot and the hub's own package keep data; nothing is downloaded."""
-    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    sets.write(tmp_path / "somebody" / "cubes", sets.Made(pictures=None))
-    assert load_episodes("hf:somebody/cubes").num_episodes == 2
-    with pytest.raises(LaminarError, match=r"hf download somebody/nothing --repo-type dataset --local-dir"):
-        load_episodes("hf:somebody/nothing")
-    assert named_data("hf:../etc") is None

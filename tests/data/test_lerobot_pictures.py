@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from laminar.data.batches import Chunks
+from laminar.data.inspect import inspect_file
 from laminar.data.load import load_episodes
+from laminar.data.on_disk import OnDisk
 from laminar.data.selection import Selection
 from laminar.errors import LaminarError
 
@@ -189,3 +193,24 @@ def test_threads_read_side_by_side(sets: ModuleType, tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong
+
+
+def test_batches_are_the_same_from_stream_cache_and_memory(sets: ModuleType, tmp_path: Path) -> None:
+    path = sets.write(tmp_path / "a", sets.Made(lengths=(9, 12), together=1))
+    stream, packed = (load_episodes(path, Selection(video=video)) for video in ("stream", "cache"))
+    assert isinstance(stream.observation[CAMERA], OnDisk)
+    index = torch.arange(21)
+    batches = [Chunks(one, history=2, chunk=3).gather(index) for one in (stream, packed)]
+    assert batches[0]["observation"][CAMERA].dtype == torch.uint8
+    assert batches[0]["observation"][CAMERA].shape == (21, 2, 32, 48, 3)
+    assert all(torch.equal(batches[0]["observation"][key], value) for key, value in batches[1]["observation"].items())
+    both = load_episodes([path, path], Selection(video="stream"))
+    np.testing.assert_array_equal(np.asarray(both.observation[CAMERA][30]), np.asarray(stream.observation[CAMERA][9]))
+
+
+def test_inspecting_unpacks_nothing(sets: ModuleType, tmp_path: Path) -> None:
+    path = sets.write(tmp_path / "a")
+    found = inspect_file(path)
+    assert found["format"] == "lerobot"
+    assert found["observation"][CAMERA]["dtype"] == "uint8"
+    assert not (path / ".laminar").exists()
