@@ -83,7 +83,7 @@ settings: $(READY)
 
 # All of them run, then a claim that is not met fails the target. The harness is what they share, the usual U-Net what one of them compares with.
 bench: $(READY)
-	failed=0; for script in $(filter-out benchmarks/harness.py benchmarks/usual_unet.py,$(sort $(wildcard benchmarks/*.py))); do \
+	failed=0; for script in $(filter-out benchmarks/harness.py benchmarks/usual_unet.py benchmarks/lerobot_peer.py benchmarks/picture_supply.py,$(sort $(wildcard benchmarks/*.py))); do \
 		$(BIN)/python $$script || failed=1; done; exit $$failed
 
 # Resolves anew for every supported Python; needs `uv`. torch is pinned alone: its CUDA libraries, which the CPU

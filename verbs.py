@@ -243,6 +243,23 @@ def collect(words: list[str]) -> None:
     print(run(config, {word.partition("=")[0] for word in words}, bar))
 
 
+def convert(words: list[str]) -> None:
+    """Write demonstrations of one format in another: laminar convert IN OUT format=lerobot|d4rl|zarr.
+
+    IN is a file, a folder or the name of a data set, of any format that is read. What is written reads back equal, and
+    what a format cannot keep is told. format=lerobot needs the extra "lerobot": pip install 'laminar[lerobot]'.
+    """
+    from .configs.compose import compose, is_setting
+    from .data.converting import convert as run
+    from .progress import bar
+
+    paths, settings = _paths(words, lambda word: is_setting("convert", word))
+    config = compose("convert", settings)
+    if len(paths) != 2:
+        raise _usage_of("convert", "IN OUT format=lerobot|d4rl|zarr", words)
+    print(run(paths[0], paths[1], config, {word.partition("=")[0] for word in settings}, bar))
+
+
 def inspect(words: list[str]) -> None:
     """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
 
@@ -328,6 +345,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "deploy": deploy,
     "simulate": simulate,
     "collect": collect,
+    "convert": convert,
     "inspect": inspect,
     "doctor": doctor,
 }

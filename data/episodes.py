@@ -36,6 +36,7 @@ class Episodes:
         source: where the data came from, for messages.
         remarks: what a reader had to decide, shown by `laminar inspect`.
         group: (E,) int from 0, the same for episodes that share steps; None where none do.
+        tasks: (E,) text, what each episode was to do; None where the file does not tell.
     """
 
     observation: dict[str, Array]
@@ -52,6 +53,7 @@ class Episodes:
     source: str = "memory"
     remarks: list[str] = field(default_factory=lambda: [])
     group: Array | None = None
+    tasks: Array | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays agree.
@@ -73,6 +75,9 @@ class Episodes:
         if np.any(self.lengths <= 0):
             empty = int(np.flatnonzero(self.lengths <= 0)[0])
             raise LaminarError(f"{self.source}: episode {empty} has no steps; remove it from the file")
+        for name, value in {"success": self.success, "tasks": self.tasks}.items():
+            if value is not None and len(value) != len(self.ends):
+                raise LaminarError(f"{self.source}: {name} has {len(value)} rows for {len(self.ends)} episodes")
         self._check_shapes()
         self._check_finite(rows)
 
@@ -172,6 +177,7 @@ class Episodes:
             success=None if self.success is None else self.success[chosen],
             infos={key: value[rows] for key, value in self.infos.items()},
             group=None if self.group is None else self.group[chosen],
+            tasks=None if self.tasks is None else self.tasks[chosen],
         )
 
     @staticmethod
@@ -195,6 +201,7 @@ class Episodes:
         spec = _join_specs([part.spec for part in parts], remarks)
         lengths = np.concatenate([part.lengths for part in parts])
         successes = [part.success for part in parts if part.success is not None]
+        tasks = [part.tasks for part in parts if part.tasks is not None]
 
         def join_all(field_name: str) -> Array:
             return join([getattr(part, field_name) for part in parts])
@@ -217,6 +224,7 @@ class Episodes:
             source=" + ".join(part.source for part in parts),
             remarks=remarks,
             group=_join_groups(parts),
+            tasks=np.concatenate(tasks) if len(tasks) == len(parts) else None,
         )
 
 

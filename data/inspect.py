@@ -34,7 +34,10 @@ def inspect_file(path: str | Path, robot: str | None = None) -> dict[str, Any]:
     file = existing_file(path)
     module = find_format(file)
     name = FORMATS.name_of(module)
-    return {"path": str(file), "format": name, **describe(load_episodes(file, Selection(robot=robot)))}
+    video = (
+        "stream" if "video" in getattr(module, "SELECTS", ()) else None
+    )  # looking at some is no reason to unpack all
+    return {"path": str(file), "format": name, **describe(load_episodes(file, Selection(robot=robot, video=video)))}
 
 
 def describe(episodes: Episodes) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
     """Read one file, or several of the same robot that are joined in the given order.
 
     Args:
-        path: a file, a data set's folder, its D4RL or Minari id (see `named`), or a list of them.
+        path: a file, a data set's folder, its D4RL or Minari id or name on the hub (see `named`), or a list of them.
         selection: which parts to read.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Data sets by name: ids of D4RL and of Minari, found where their own packages keep them. Nothing is downloaded.
+"""Data sets by name: ids of D4RL, of Minari and of the Hugging Face hub, found where their own packages keep them.
+
+Nothing is downloaded.
 
 The file names are those of D4RL's registration calls and of its `infos.py` (github.com/Farama-Foundation/D4RL).
 """
@@ -8,13 +10,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from ..errors import LaminarError, nearest
 
 SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
+_HUB = re.compile(r"hf:([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)")  # hf:OWNER/NAME
 _MINARI = re.compile(r"([A-Za-z0-9_][\w-]*/)+[\w-]+-v\d+")  # NAMESPACE/…/NAME-vN
 
 _MAZES = {"umaze": ("u-maze", "umaze"), "medium": ("big-maze", "medium"), "large": ("hardest-maze", "large")}
@@ -40,14 +43,18 @@ def named_data(name: str) -> Path | None:
     """Return the file or folder of a data set's name, None if it is no such name.
 
     Args:
-        name: a D4RL id such as "hopper-medium-v2", looked up in D4RL_DATASET_DIR or else ~/.d4rl/datasets; or a Minari
-            id such as "D4RL/door/human-v2", looked up in MINARI_DATASETS_PATH or else ~/.minari/datasets.
+        name: a D4RL id such as "hopper-medium-v2", looked up in D4RL_DATASET_DIR or else ~/.d4rl/datasets; a Minari
+            id such as "D4RL/door/human-v2", looked up in MINARI_DATASETS_PATH or else ~/.minari/datasets; or a data set
+            of the hub such as "hf:lerobot/pusht", looked up in HF_LEROBOT_HOME and in the hub's own cache.
 
     Raises:
         LaminarError: it is a name, but the data are not there; the message has the command that gets them.
     """
     if name in d4rl_urls():
         return _d4rl(name, d4rl_urls()[name])
+    hub = _HUB.fullmatch(name)
+    if hub is not None:
+        return _hub(hub[1], hub[2])
     return _minari(name) if _MINARI.fullmatch(name) else None
 
 
@@ -87,6 +94,34 @@ def _minari(name: str) -> Path:
             f"{install}minari download {name}, or set MINARI_DATASETS_PATH to the folder that has it"
         )
     return folder
+
+
+def _hub(owner: str, name: str) -> Path:
+    home = _folder("HF_LEROBOT_HOME", str(_folder("HF_HOME", "~/.cache/huggingface") / "lerobot"))
+    folder = home / owner / name
+    if (folder / "meta").is_dir():
+        return folder
+    installed = importlib.util.find_spec("huggingface_hub") is not None
+    found = _snapshot(f"{owner}/{name}", (None, home / "hub")) if installed else None
+    if found is None:
+        install = "" if installed else "pip install 'laminar[lerobot]' && "
+        raise LaminarError(
+            f"hf:{owner}/{name}: no such data set in {home} or the hub's cache; download it with {install}hf download "
+            f"{owner}/{name} --repo-type dataset --local-dir {_for_the_shell(folder)}"
+        )
+    return found
+
+
+def _snapshot(name: str, caches: Sequence[Path | None]) -> Path | None:
+    """Return the newest copy that the hub's package has in one of its caches."""
+    from huggingface_hub import snapshot_download
+
+    for folder in caches:
+        try:
+            return Path(snapshot_download(name, repo_type="dataset", cache_dir=folder, local_files_only=True))
+        except (OSError, ValueError):  # it is not there
+            continue
+    return None
 
 
 def _folder(variable: str, default: str) -> Path:

@@ -1,9 +1,9 @@
-"""Arrays that stay on disk: chosen rows of memory-mapped files, read where they are used and not before."""
+"""Arrays that stay on disk: chosen rows of memory-mapped files or films, read where they are used and not before."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,35 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+class Source(Protocol):
+    """What rows are read from: a memory-mapped array, or whatever makes rows when it is asked for some.
+
+    Attributes:
+        shape: (N, ...).
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Array, /) -> Array:
+        """Return (R, ...) for the numbers of R rows, in any order and maybe some of them twice."""
+        ...
+
+
 class OnDisk:
-    """Rows of memory-mapped arrays, used like one array (N, ...).
+    """Rows of sources, used like one array (N, ...).
 
     An index along the first axis gives another `OnDisk` without reading anything; `read`, a single number as index, or
     numpy itself (`np.asarray`) reads. Sources are laid end to end, and `rows` counts through them.
     """
 
-    def __init__(self, sources: Sequence[Array], rows: Array | None = None) -> None:
-        """Take arrays of the same type and shape a row, and the rows (N,) of them; None is all rows."""
+    def __init__(self, sources: Sequence[Source], rows: Array | None = None) -> None:
+        """Take sources of the same type and shape a row, and the rows (N,) of them; None is all rows."""
         self.sources = list(sources)
         self._bounds = np.cumsum([0, *(len(source) for source in self.sources)])
         self.rows = np.arange(self._bounds[-1]) if rows is None else rows
@@ -47,7 +67,7 @@ class OnDisk:
         source_of = np.searchsorted(self._bounds, rows, side="right") - 1
         for number, source in enumerate(self.sources):
             mine = np.flatnonzero(source_of == number)
-            if len(mine) == len(rows):
+            if len(mine) == len(rows) and isinstance(source, np.ndarray):
                 np.take(source, rows - self._bounds[number], axis=0, out=values, mode="clip")  # in place, unbuffered
             elif len(mine):
                 values[mine] = source[rows[mine] - self._bounds[number]]
@@ -59,7 +79,7 @@ def is_on_disk(value: Array) -> bool:
     return isinstance(value, OnDisk)
 
 
-def on_disk(sources: Sequence[Array], rows: Array | None = None) -> Array:
+def on_disk(sources: Sequence[Source], rows: Array | None = None) -> Array:
     """Return an `OnDisk` under the type of what it stands in for."""
     return cast(Array, OnDisk(sources, rows))
 
@@ -74,7 +94,7 @@ def join(parts: Sequence[Array]) -> Array:
     """Return the rows of all parts, one part after the other; on disk if any part is."""
     if not any(isinstance(part, OnDisk) for part in parts):
         return np.concatenate(parts)
-    sources: list[Array] = []
+    sources: list[Source] = []
     rows: list[Array] = []
     for part in parts:
         first = sum(len(source) for source in sources)

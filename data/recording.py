@@ -37,6 +37,7 @@ class Recording:
         success: (E,) bool or None.
         has_reward: False where `reward` only fills a gap in the file.
         infos: key -> (N, ...).
+        tasks: (E,) text, what each episode was to do, or None.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Recording:
     has_reward: bool = True
     infos: dict[str, Array] = field(default_factory=lambda: {})
     remarks: list[str] = field(default_factory=lambda: [])
+    tasks: Array | None = None
 
     def episodes(self) -> Episodes:
         """Return the checked episodes.
@@ -90,6 +92,7 @@ class Recording:
             infos=self.infos,
             source=str(self.path),
             remarks=self.remarks,
+            tasks=self.tasks,
         )
 
     def _settle_types(self) -> None:
@@ -129,6 +132,7 @@ class Recording:
         self.action, self.reward = self.action[kept_row], self.reward[kept_row]
         self.terminated, self.ends = self.terminated[kept], np.cumsum(lengths[kept])
         self.success = None if self.success is None else self.success[kept]
+        self.tasks = None if self.tasks is None else self.tasks[kept]
 
     def _remark_closing(self, unknown: list[str], kept: Array, stands_in: Array) -> None:
         names = ", ".join(f"'{key}'" for key in unknown)

@@ -20,9 +20,12 @@ class Selection:
         observation: keys to keep, in this order.
         action: which of the recorded actions (CALVIN: "rel_actions", "actions" or "executed").
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
-            "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
+            "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations"); of
+            LeRobot data it tells the task of each step ("task", "hashed" or "sentence-transformers:MODEL").
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
+        video: how pictures of LeRobot data are read: "cache" unpacks them once into a file, "stream" decodes them when
+            they are used.
     """
 
     observation: tuple[str, ...] | None = None
@@ -30,6 +33,7 @@ class Selection:
     instruction: str | None = None
     filter: str | None = None
     robot: str | None = None
+    video: str | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
@@ -96,8 +100,9 @@ class Selection:
 
 _HOMES = {
     "action": "CALVIN data",
-    "instruction": "CALVIN data",
+    "instruction": "CALVIN data and LeRobot's",
     "filter": "the lists of robomimic files",
     "robot": "descriptions of robots, for bags",
+    "video": "ways to read LeRobot's pictures",
 }
 EVERYTHING = Selection()

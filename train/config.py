@@ -16,9 +16,14 @@ class DataConfig:
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files that are concatenated
     observation: Any = names()  # noqa: RUF009  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default), actions or executed
-    instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
+    # CALVIN data: task or a language folder; annotated windows become the episodes. LeRobot data: task, hashed or
+    # sentence-transformers:MODEL
+    instruction: str | None = None
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it
+    # LeRobot data: cache unpacks pictures once into a file, stream decodes them when they are used; null is cache where
+    # there is room.
+    video: str | None = choice(None, "cache", "stream", null=True)
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
     # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
     # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.

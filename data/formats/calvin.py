@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from ...errors import LaminarError, nearest
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
-from ..calvin.images import CACHE, read_images
+from ..calvin.images import read_images
 from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
+from ..packing import CACHE
 from ..recording import Recording
 from ..selection import EVERYTHING, EXECUTED, Selection
 from ..spec import Feature, Spec
@@ -56,12 +57,14 @@ class _Cut:
         final: (E,) the frame after the last step, which only gives the final observation.
         instruction: (E, width) or None.
         label: what encoded the instruction.
+        tasks: (E,) text, what was said, or None.
     """
 
     first: Array
     final: Array
     instruction: Array | None = None
     label: str = ""
+    tasks: Array | None = None
 
     @property
     def lengths(self) -> Array:
@@ -120,6 +123,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         success=np.full(len(ends), done) if done else None,
         has_reward=done,
         remarks=remarks,
+        tasks=cut.tasks,
     )
     _add_spec(recording, action_key, units)
     return replace(recording.episodes(), group=overlapping(cut.first, cut.final) if done else None)
@@ -181,14 +185,14 @@ def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cu
         found = read_annotations(frames.folder / name, frames)
         vectors, label = (found.task_vectors(), "task") if instruction == "task" else (found.vectors, found.label)
         cut = _Cut(found.windows[:, 0], np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1]))
-        cut = replace(cut, instruction=vectors, label=label)
+        cut = replace(cut, instruction=vectors, label=label, tasks=np.array(found.sentences))
     kept = cut.lengths > 0
     if not kept.any():
         raise LaminarError(f"{frames.folder}: no episodes, none has two frames; record some first")
     if not kept.all():
         remarks.append(f"{int((~kept).sum())} episodes of a single frame have no step and are left out")
-        vectors = None if cut.instruction is None else cut.instruction[kept]
-        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors)
+        vectors, tasks = (None if value is None else value[kept] for value in (cut.instruction, cut.tasks))
+        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors, tasks=tasks)
     return cut
 
 

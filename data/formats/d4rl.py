@@ -8,7 +8,8 @@ A second statement about ends is held against the first: `masks` (0 where the ta
 Where rows state a next observation that is not the next row's, an episode ends; a buffer of several environments that
 were stepped together is taken apart first. Rewards are optional, and terminals beside another statement of ends.
 Beyond D4RL: a group `observations/` is a dictionary observation, `metadata/spec` is the Spec as JSON and
-`metadata/success` one flag an episode; `write` adds them, `read` does without.
+`metadata/success` one flag an episode, `metadata/tasks` what it was to do in words; `write` adds them, `read` does
+without.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ HORIZONS = {
 KITCHEN = ("kitchen", "mini_kitchen")
 ANTMAZE = ("antmaze", "ant_maze")
 ANT_STEP = 1.0  # m; at 5 m/s an ant gets half as far in a control step of 0.1 s
+_BLOCK = 1 << 24  # bytes that are written at once
 DOOR_HINGE, DOOR_OPEN = 28, 1.35  # observation index and angle in rad of the Adroit door's success
 
 
@@ -101,6 +103,7 @@ def read(path: Path, max_episode_steps: int | None = None) -> Episodes:
         )
         _add_spec(recording, file.text("metadata/spec"))
         _add_success(recording, file, name)
+        _add_tasks(recording, file)
         remarks += file.account.unread()
     return recording.episodes()
 
@@ -205,6 +208,14 @@ def _add_success(recording: Recording, file: Group, name: str) -> None:
         _add_door_success(recording)
 
 
+def _add_tasks(recording: Recording, file: Group) -> None:
+    tasks = file.texts("metadata/tasks")
+    if tasks and len(tasks) != len(recording.ends):
+        counts = f"{len(tasks)} rows for {len(recording.ends)} episodes"
+        raise LaminarError(f"{recording.path}: 'metadata/tasks' has {counts}")
+    recording.tasks = np.array(tasks) if tasks else None
+
+
 def _add_door_success(recording: Recording) -> None:
     values = recording.observation.get("observation")
     if values is None or values.shape[1:] != (39,):
@@ -236,10 +247,13 @@ def write(path: str | Path, episodes: Episodes, metadata: Mapping[str, str | flo
         with h5py.File(partial, "w") as file:
             for key, value in _columns(episodes).items():
                 file.create_dataset(key, data=value, compression="gzip", compression_opts=1)
+            _write_observations(file, episodes)
             for key, value in ({"spec": json.dumps(episodes.spec.to_json())} | dict(metadata or {})).items():
                 file[f"metadata/{key}"] = value
             if episodes.success is not None:
                 file["metadata/success"] = episodes.success
+            if episodes.tasks is not None:
+                file["metadata/tasks"] = [str(task) for task in episodes.tasks]
         os.replace(partial, target)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
@@ -249,16 +263,30 @@ def write(path: str | Path, episodes: Episodes, metadata: Mapping[str, str | flo
 
 
 def _columns(episodes: Episodes) -> dict[str, Array]:
-    flat = list(episodes.observation) == ["observation"]
     timeouts = np.zeros(len(episodes), np.bool_)
     timeouts[episodes.ends - 1] = ~episodes.terminated[episodes.ends - 1]
-    columns: dict[str, Array] = {}
-    for key, value in episodes.observation.items():
-        suffix = "" if flat else f"/{key}"
-        columns[f"observations{suffix}"] = value
-        columns[f"next_observations{suffix}"] = episodes.next_observation(key)
-    columns["actions"] = episodes.action
+    columns: dict[str, Array] = {"actions": episodes.action}
     if episodes.has_reward:
         columns["rewards"] = episodes.reward
     columns |= {"terminals": episodes.terminated, "timeouts": timeouts}
     return columns | {f"infos/{key}": value for key, value in episodes.infos.items()}
+
+
+def _write_observations(file: Any, episodes: Episodes) -> None:
+    """Write observations and next observations block by block: pictures may be more than memory holds."""
+    flat = list(episodes.observation) == ["observation"]
+    for key, value in episodes.observation.items():
+        suffix, last = "" if flat else f"/{key}", np.asarray(episodes.final_observation[key])
+        options = {"shape": value.shape, "dtype": value.dtype, "compression": "gzip", "compression_opts": 1}
+        if value.ndim > 2:  # a picture a chunk, as they are read
+            options["chunks"] = (1, *value.shape[1:])
+        seen = file.create_dataset(f"observations{suffix}", **options)
+        following = file.create_dataset(f"next_observations{suffix}", **options)
+        rows = max(1, _BLOCK // max(1, int(np.prod(value.shape[1:])) * value.dtype.itemsize))
+        for first in range(0, len(value), rows):
+            block = np.asarray(value[first : first + rows + 1])  # with the one after
+            count = min(rows, len(value) - first)
+            after = np.concatenate([block[1:], last[-1:]])[:count]
+            ending = np.flatnonzero((episodes.ends > first) & (episodes.ends <= first + count))
+            after[episodes.ends[ending] - 1 - first] = last[ending]
+            seen[first : first + count], following[first : first + count] = block[:count], after

@@ -1,25 +1,23 @@
 """Diffusion Policy's replay buffer in HDF5: `data/<key>` over all steps and `meta/episode_ends`.
 
-Layout after Chi et al. 2023 (arXiv:2303.04137), whose own files are zarr with the same names.
+Layout after Chi et al. 2023 (arXiv:2303.04137), whose own files are zarr with the same names: see `data/buffers/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LaminarError
-from ..columns import as_actions, as_column, check_rows
+from ..buffers.layout import Buffer, to_episodes
 from ..episodes import Episodes
-from ..hdf5.file import has_signature, open_hdf5
-from ..recording import Recording, success_by_flag
+from ..hdf5.file import Kept, has_signature, open_hdf5
+from ..packing import digest_of
+from ..pictures import Stored, is_pictures, read_pictures
 
 Array = NDArray[Any]
-_NOT_OBSERVED = ("action", "reward", "coverage", "n_contacts")
-PUSHT_LIMITS = (0.0, 512.0)  # target position of the pusher in pixels
 
 
 def sniff(path: Path) -> bool:
@@ -37,61 +35,21 @@ def read(path: Path) -> Episodes:
         LaminarError: a missing key, unequal lengths, episode ends that do not fit, non-finite values.
     """
     with open_hdf5(path) as file:
-        arrays = file.observations("data")
-        ends = as_column(file.array("meta/episode_ends"), "meta/episode_ends", path)
+        remarks: list[str] = []
+        kept = file.kept("data", is_pictures)
+        arrays = file.observations("data", skip=kept)
+        arrays |= {key: _pictures(path, key, pictures, remarks) for key, pictures in kept.items()}
+        ends = file.array("meta/episode_ends")
         name = (file.text("metadata/env_id") or path.name).lower()
         lengths = file.array("meta/episode_lengths") if "meta/episode_lengths" in file else None
-        unread = file.account.unread()
-    if "action" not in arrays:
-        raise LaminarError(f"{path}: missing 'data/action' (there are {sorted(arrays)})")
-    steps = check_rows({f"data/{key}": value for key, value in arrays.items()}, path)
-    ends = _checked_ends(ends, steps, path)
-    if lengths is not None and not np.array_equal(lengths.reshape(-1), np.diff(ends, prepend=0)):
-        raise LaminarError(
-            f"{path}: 'meta/episode_lengths' and 'meta/episode_ends' contradict each other; remove the wrong one"
-        )
-    observed = [key for key in arrays if key not in _NOT_OBSERVED]
-    if not observed:
-        raise LaminarError(f"{path}: 'data' holds no observation, only {sorted(arrays)}")
-    names = {key: "observation" if len(observed) == 1 else key for key in observed}
-    known_reward = "reward" in arrays
-    reward = as_column(arrays["reward"], "data/reward", path) if known_reward else np.zeros(steps, np.float32)
-    recording = Recording(
-        path,
-        {names[key]: arrays[key] for key in observed},
-        {},
-        as_actions(arrays["action"], "data/action", path),
-        reward,
-        np.zeros(len(ends), np.bool_),
-        ends,
-        has_reward=known_reward,
-        infos={key: as_column(arrays[key], f"data/{key}", path) for key in _NOT_OBSERVED[2:] if key in arrays},
-        remarks=unread,
-    )
-    if not known_reward:
-        recording.remarks.append("no 'data/reward': rewards are 0")
-    if "pusht" in name:
-        _add_pusht(recording, known_reward)
-    return recording.episodes()
+        remarks += file.account.unread()
+    return to_episodes(Buffer(path, dict(sorted(arrays.items())), ends, name, lengths, remarks))
 
 
-def _checked_ends(ends: Array, steps: int, path: Path) -> Array:
-    if len(ends) == 0 or steps == 0:
-        raise LaminarError(f"{path}: no episodes, 'meta/episode_ends' has {len(ends)} rows; record some first")
-    if ends.dtype.kind not in "iu" or ends[0] < 1 or (np.diff(ends.astype(np.int64)) < 1).any():
-        raise LaminarError(f"{path}: 'meta/episode_ends' must be increasing whole numbers above 0")
-    if ends[-1] != steps:
-        raise LaminarError(
-            f"{path}: 'meta/episode_ends' ends at {ends[-1]}, but 'data/action' has {steps} rows; cut the longer one"
-        )
-    return ends.astype(np.int64)
+def _pictures(path: Path, key: str, kept: Kept, remarks: list[str]) -> Array:
+    def blocks(rows: int) -> Iterator[Array]:
+        for first in range(0, kept.shape[0], rows):
+            yield kept.rows(first, min(first + rows, kept.shape[0]))
 
-
-def _add_pusht(recording: Recording, known_reward: bool) -> None:
-    """PushT: actions are pixels, and reward 1 (95 % of the target covered) ends an episode with success."""
-    width = recording.action.shape[1]
-    recording.action_low, recording.action_high = (PUSHT_LIMITS[0],) * width, (PUSHT_LIMITS[1],) * width
-    if known_reward:
-        recording.success = success_by_flag(recording.reward >= 1.0, recording.ends)
-        recording.terminated = recording.reward[recording.ends - 1] >= 1.0
-        recording.remarks.append("PushT: reward 1 counts as success and, in the last row, as termination")
+    digest, name = digest_of(key, [path]), f"{path.name}.{key}"
+    return read_pictures(Stored(path, key, name, kept.shape, kept.dtype, digest, blocks), remarks)

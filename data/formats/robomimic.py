@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from ...errors import LaminarError, nearest
 from ..columns import as_actions, as_column, check_rows
 from ..episodes import Episodes
-from ..hdf5.file import Group, has_signature, open_hdf5
+from ..hdf5.file import Group, Kept, has_signature, open_hdf5
+from ..hdf5.kept import read_pictures_of
+from ..pictures import is_plain
 from ..recording import Recording, jumps
 from ..selection import EVERYTHING, Selection
 
@@ -39,6 +41,7 @@ class _Demo:
     arrays: dict[str, Array]
     states: Array | None
     cut: int  # rows of padding that were cut off
+    pictures: dict[str, Kept]  # "obs/<key>", "next_obs/<key>": too many to be held in memory
 
     def __len__(self) -> int:
         return len(self.arrays["actions"])
@@ -69,10 +72,15 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         chosen = _chosen(file, tasks, selection.filter, remarks)
         demos = {task: _read_demos(group, chosen[task]) for task, group in tasks.items()}
         arguments = [group.attribute("env_args") for group in tasks.values()]
+        together = [demo for group in demos.values() for demo in group]
+        _check_same(together, path)
+        recording = _join(together, path, remarks)
+        pictures, final = read_pictures_of(
+            [(demo.name, len(demo), demo.pictures) for demo in together], path, selection.filter, remarks
+        )
+        recording.observation = dict(sorted((recording.observation | pictures).items()))
+        recording.final_observation |= final
         remarks += file.account.unread()
-    together = [demo for group in demos.values() for demo in group]
-    _check_same(together, path)
-    recording = _join(together, path, remarks)
     if len(tasks) > 1:
         counts = [sum(len(demo) for demo in group) for group in demos.values()]
         recording.infos["task"] = np.repeat(np.arange(len(tasks)), counts)
@@ -152,16 +160,22 @@ def _read_demo(group: Group) -> _Demo:
         raise LaminarError(f"{path}: '{name}' has no steps; remove it from the file")
     real = _real_rows(group, arrays, steps)
     some = None if real == steps else real  # of pictures padding cannot even be decoded
+    pictures: dict[str, Kept] = {}
     for key in ("obs", "next_obs"):
         if key in group:
-            arrays |= {f"{key}/{name}": value for name, value in group.observations(key, some).items()}
+            kept = group.kept(key, is_plain)
+            pictures |= {f"{key}/{name}": value for name, value in kept.items()}
+            arrays |= {f"{key}/{name}": value for name, value in group.observations(key, some, kept).items()}
     arrays = {key: value[:real] for key, value in arrays.items()} if some else arrays
     check_rows({f"{name}/{key}": value for key, value in arrays.items()}, path)
     _check_continues(arrays, name, path)
     states = group.array("states") if "states" in group and not group.has_group("states") else None
     if states is not None and states.ndim and len(states) == steps:
         states = states[:real]
-    return _Demo(name, arrays, states, steps - real)
+    for key, value in pictures.items():
+        if value.shape[0] < real or (real == steps and value.shape[0] > real):
+            raise LaminarError(f"{path}: '{name}/{key}' has {value.shape[0]} rows but '{name}/actions' has {steps}")
+    return _Demo(name, arrays, states, steps - real, pictures)
 
 
 def _real_rows(group: Group, arrays: Mapping[str, Array], steps: int) -> int:
@@ -205,9 +219,9 @@ def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _check_same(demos: Sequence[_Demo], path: Path) -> None:
-    expected = {key: value.shape[1:] for key, value in demos[0].arrays.items()}
+    expected = {key: value.shape[1:] for key, value in (demos[0].arrays | demos[0].pictures).items()}
     for demo in demos:
-        got = {key: value.shape[1:] for key, value in demo.arrays.items()}
+        got = {key: value.shape[1:] for key, value in (demo.arrays | demo.pictures).items()}
         if got != expected:
             key = next(key for key in [*expected, *got] if got.get(key) != expected.get(key))
             shapes = f"{got.get(key, 'missing')}, in the first demonstration {expected.get(key, 'missing')}"

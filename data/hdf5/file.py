@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...errors import LaminarError, nearest
 from .account import Account
 from .causes import missing_filter, one_line, plugins_loaded, why_not_opened, why_not_read
 from .heaps import endless_heap
+from .nodes import is_array, is_group, is_numeric
 from .pictures import decode, holds_pictures, may_hold_pictures
 from .storage import Unwritten, unwritten
 
@@ -62,6 +64,21 @@ def open_hdf5(path: Path) -> Generator[Group]:
                 raise
             message = f"{path}: damaged HDF5 file or a broken link inside it ({one_line(error)}); copy it again"
             raise LaminarError(message) from error
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An array in an open file.
+
+    Attributes:
+        shape: (N, ...).
+        dtype: as it is stored.
+        rows: reads those from a first one up to an end, exclusive.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    rows: Callable[[int, int], Array]
 
 
 class Group:
@@ -113,7 +130,7 @@ class Group:
 
     def has_group(self, key: str) -> bool:
         """Tell whether a group of this name is there."""
-        return key in self and _is_group(self._open(key))
+        return key in self and is_group(self._open(key))
 
     def group(self, key: str) -> Group:
         """Return the group of this name, which must be there."""
@@ -137,7 +154,7 @@ class Group:
             LaminarError: the key is missing, a group, not numeric, was never written, or its bytes are damaged.
         """
         node, where = self._dataset(key), self.where(key)
-        lacking = unwritten(node, self.path) if sparse and _is_numeric(node) else None
+        lacking = unwritten(node, self.path) if sparse and is_numeric(node) else None
         if lacking is None or (rows is not None and lacking.first >= rows):
             return self._numbers(node, where, rows)
         self.account.note(f"'{where}': {lacking} and count as {node.fillvalue}")
@@ -154,11 +171,39 @@ class Group:
         if not self.has_group(key):
             return {"": self.array(key, rows)}
         inside = self.group(key)
-        numeric = {name: node for name, node in inside._leaves().items() if _is_numeric(node) and name not in skip}
+        numeric = {name: node for name, node in inside._leaves().items() if is_numeric(node) and name not in skip}
         return {name: inside._numbers(node, inside.where(name), rows) for name, node in numeric.items()}
 
-    def observations(self, key: str, rows: int | None = None) -> dict[str, Array]:
+    def kept(self, key: str, wanted: Callable[[tuple[int, ...], Any], bool]) -> dict[str, Kept]:
+        """Return those arrays below a group that are not to be read at once, by name.
+
+        Args:
+            key: of the group.
+            wanted: tells by shape and type which they are.
+
+        Raises:
+            LaminarError: one was never written.
+        """
+        group = self.group(key)
+        found: dict[str, Kept] = {}
+        for name, node in group._leaves().items():
+            if is_numeric(node) and wanted(node.shape, node.dtype):
+                where = group.where(name)
+                found[name] = Kept(node.shape, node.dtype, partial(group._rows, node, where))
+                self.account.saw_array(node, where)
+        return found
+
+    def _rows(self, node: Any, where: str, first: int, end: int) -> Array:
+        self._check_written(node, where, end)
+        return self._read(node, where, slice(first, end))
+
+    def observations(self, key: str, rows: int | None = None, skip: Collection[str] = ()) -> dict[str, Array]:
         """Read one array of observations as the key "observation", or a group's arrays by name: numbers and pictures.
+
+        Args:
+            key: of the array or group.
+            rows: see `array`.
+            skip: names below the group that are left out.
 
         Returns:
             Key -> (N, ...) of at least two axes.
@@ -172,12 +217,12 @@ class Group:
             nodes = {
                 name: node
                 for name, node in leaves
-                if _is_numeric(node) or group._holds_pictures(node, group.where(name))
+                if name not in skip and (is_numeric(node) or group._holds_pictures(node, group.where(name)))
             }
             found = {name: group._values(node, group.where(name), rows) for name, node in nodes.items()}
         else:
             found = {"observation": self._values(self._dataset(key), self.where(key), rows)}
-        if not found:
+        if not found and not skip:
             raise LaminarError(f"{self.path}: '{self.where(key)}' holds no arrays of numbers and no pictures")
         return found
 
@@ -188,7 +233,7 @@ class Group:
 
     def texts(self, key: str) -> list[str]:
         """Read a dataset of strings; none when it is absent."""
-        if key not in self or not _is_array(self._open(key)):
+        if key not in self or not is_array(self._open(key)):
             return []
         values = np.atleast_1d(self._read(self._dataset(key), self.where(key)))
         return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values.flat]
@@ -222,7 +267,7 @@ class Group:
         nodes: dict[str, Any] = {}
         for key in keys:
             nodes |= self.group(key)._leaves(f"{key}/") if self.has_group(key) else {key: self._open(key)}
-        found = {name: unwritten(node, self.path) for name, node in nodes.items() if _is_array(node)}
+        found = {name: unwritten(node, self.path) for name, node in nodes.items() if is_array(node)}
         return {name: lacking for name, lacking in found.items() if lacking is not None}
 
     def _dataset(self, key: str) -> Any:
@@ -230,7 +275,7 @@ class Group:
         if key not in self:
             raise LaminarError(f"{self.path}: missing '{where}' (there are {self.names()}){nearest(key, self.names())}")
         node = self._open(key)
-        if not _is_array(node):
+        if not is_array(node):
             raise LaminarError(f"{self.path}: '{where}' is a group, expected an array")
         for parent in _parents(key):
             self.group(parent)  # its other arrays are accounted for one by one
@@ -241,9 +286,9 @@ class Group:
         found: dict[str, Any] = {}
         for name in self.names():
             node = self._open(name)
-            if _is_group(node):
+            if is_group(node):
                 found |= self.group(name)._leaves(f"{prefix}{name}/")
-            elif _is_array(node):
+            elif is_array(node):
                 found[f"{prefix}{name}"] = node
         return found
 
@@ -253,7 +298,7 @@ class Group:
             self.account.saw_array(node, where)
             with self._reading(node, where):
                 return decode(node, rows, self.path, where)
-        if not _is_numeric(node):
+        if not is_numeric(node):
             raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers or pictures")
         value = self._numbers(node, where, rows)
         if value.ndim == 0:
@@ -267,7 +312,7 @@ class Group:
             return holds_pictures(node)
 
     def _numbers(self, node: Any, where: str, rows: int | None = None) -> Array:
-        if not _is_numeric(node):
+        if not is_numeric(node):
             raise LaminarError(f"{self.path}: '{where}' holds {node.dtype}, expected numbers")
         self._check_written(node, where, rows)
         return self._read(node, where) if rows is None or not node.shape else self._read(node, where, slice(rows))
@@ -304,22 +349,3 @@ class Group:
 def _parents(key: str) -> list[str]:
     parts = key.split("/")[:-1]
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
-
-
-def _is_array(node: Any) -> bool:
-    import h5py
-
-    return isinstance(node, h5py.Dataset)
-
-
-def _is_group(node: Any) -> bool:
-    import h5py
-
-    return isinstance(node, h5py.Group)
-
-
-def _is_numeric(node: Any) -> bool:
-    try:
-        return node.dtype.kind in "biuf"
-    except (ValueError, TypeError) as error:
-        raise RuntimeError(f"a type is damaged or not known here: {error}") from error  # `open_hdf5` reports it

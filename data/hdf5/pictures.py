@@ -53,7 +53,7 @@ def decode(dataset: Any, rows: int | None, path: Path, where: str) -> Array:
     pictures: Array | None = None
     stored = dataset[:rows]
     for row, value in enumerate(stored):
-        picture = _decode(_bytes(value), row, where, path)
+        picture = decode_one(_bytes(value), row, where, path)
         if pictures is None:
             pictures = np.empty((len(stored), *picture.shape), picture.dtype)
         if picture.shape != pictures.shape[1:] or picture.dtype != pictures.dtype:
@@ -66,7 +66,18 @@ def decode(dataset: Any, rows: int | None, path: Path, where: str) -> Array:
     return pictures
 
 
-def _decode(content: bytes, row: int, where: str, path: Path) -> Array:
+def decode_one(content: bytes, row: int, where: str, path: Path) -> Array:
+    """Return one picture (height, width, channels), as `decode` does.
+
+    Args:
+        content: of a JPEG or PNG file.
+        row: of the picture, for messages.
+        where: it is from, for messages.
+        path: the file that it is in, for messages.
+
+    Raises:
+        LaminarError: it is damaged, or of a kind that is not read.
+    """
     from PIL import Image
 
     try:

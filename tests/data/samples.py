@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -133,6 +136,78 @@ def diffusion_policy(folder: Path, **changes: Any) -> Path:
     return write_hdf5(folder / "replay.hdf5", arrays | changes)
 
 
+def write_zarr(path: Path, arrays: Arrays, attributes: Arrays | None = None) -> Path:
+    """Write a store of version 2 without zarr: one chunk an array, not compressed; an array None is left out."""
+    path.mkdir(parents=True, exist_ok=True)
+    for group in {"", *(key.rpartition("/")[0] for key in arrays)}:
+        (path / group).mkdir(exist_ok=True)
+        (path / group / ".zgroup").write_text('{"zarr_format": 2}')
+    for key, value in arrays.items():
+        if value is not None:
+            value = np.ascontiguousarray(value)
+            about = {"zarr_format": 2, "shape": value.shape, "chunks": value.shape, "dtype": value.dtype.str}
+            about |= {"compressor": None, "filters": None, "fill_value": 0, "order": "C"}
+            (path / key).mkdir()
+            (path / key / ".zarray").write_text(json.dumps(about))
+            (path / key / ".".join("0" * value.ndim)).write_bytes(value.tobytes())
+    for key, value in (attributes or {}).items():
+        (path / key / ".zattrs").write_text(json.dumps(value))
+    return path
+
+
+def zarr(folder: Path, **changes: Any) -> Path:
+    """Write a replay buffer of two episodes of 5 and 7 steps."""
+    rows = steps(12)
+    arrays = {"data/state": rows["obs"][:-1], "data/action": rows["action"], "meta/episode_ends": np.array([5, 12])}
+    return write_zarr(folder / "replay.zarr", arrays | changes)
+
+
+def _zarr_key(path: Path) -> str:
+    write_zarr(path, {"meta/seed": np.arange(2)})
+    return "meta/seed"
+
+
+def _zarr_attribute(path: Path) -> str:
+    write_zarr(path, {}, {"data": {"rate": 10}})
+    return "rate"
+
+
+def _zarr_lengths(path: Path) -> tuple[str, str]:
+    write_zarr(path, {"meta/episode_lengths": np.array([6, 6])})
+    return "meta/episode_lengths", "meta/episode_ends"
+
+
+def ogbench(folder: Path, **changes: Any) -> Path:
+    """Write a file as OGBench publishes them: trajectories of 5 and 7 steps, a row more each."""
+    rows = [steps(5), steps(7, 1)]
+    arrays = {
+        "observations": np.concatenate([one["obs"] for one in rows]),
+        "actions": np.concatenate([one["action"][[*range(len(one["action"])), -1]] for one in rows]),
+        "terminals": np.isin(np.arange(14), (5, 13)),
+        "qpos": np.random.default_rng(2).normal(size=(14, 4)),
+    }
+    arrays = {key: value for key, value in (arrays | changes).items() if value is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "play-v0.npz", **arrays)
+    return folder / "play-v0.npz"
+
+
+def _ogbench_key(path: Path) -> str:
+    ogbench(path.parent, tactile=np.zeros((14, 3)))
+    return "tactile"
+
+
+def _ogbench_file(path: Path) -> str:
+    with ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "the camera was moved")
+    return "notes.txt"
+
+
+def _ogbench_valids(path: Path) -> tuple[str, str]:
+    ogbench(path.parent, valids=~np.isin(np.arange(14), (3, 13)))
+    return "valids", "terminals"
+
+
 def calvin(folder: Path) -> Path:
     """Write a split of two recordings of five frames."""
     rng = np.random.default_rng(0)
@@ -186,6 +261,22 @@ def bag(folder: Path, name: str = "arm.mcap", description: str = ARM) -> Path:
             recorder.mark(outcome, now + 0.003)
             now += 2.0
     return path
+
+
+def lerobot_sets() -> Any:
+    """Return `lerobot_sets.py` beside this file, which needs the extra 'lerobot'."""
+    if "lerobot_sets" not in sys.modules:
+        spec = spec_from_file_location("lerobot_sets", Path(__file__).with_name("lerobot_sets.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["lerobot_sets"] = module_from_spec(spec)  # dataclasses look it up there
+        spec.loader.exec_module(module)
+    return sys.modules["lerobot_sets"]
+
+
+def lerobot(folder: Path) -> Path:
+    """Write a data set (v3.0) of two episodes of 5 and 7 steps, with a film."""
+    return lerobot_sets().write(folder / "set")
 
 
 def _rewrite(path: Path, change: Callable[[Any], object]) -> None:
@@ -252,6 +343,22 @@ def _calvin_lengths(path: Path) -> tuple[str, str]:
     return "ep_lens.npy", "ep_start_end_ids.npy"
 
 
+def _lerobot_column(path: Path) -> str:
+    file = next(path.glob("data/**/*.parquet"))
+    lerobot_sets().rewrite(file, tactile=np.zeros(12))
+    return "tactile"
+
+
+def _lerobot_entry(path: Path) -> str:
+    lerobot_sets().change_info(path, operator="somebody")
+    return "operator"
+
+
+def _lerobot_totals(path: Path) -> tuple[str, str]:
+    lerobot_sets().change_info(path, total_episodes=3)
+    return "info.json", "episodes comes to 2"
+
+
 def _masks(path: Path) -> tuple[str, str]:
     add(path, "masks", np.ones(12))
     return "masks", "terminals"
@@ -286,12 +393,14 @@ SAMPLES = {
         lambda path: add(path, "data@rate", 10),
         _lengths,
     ),
+    "lerobot": Sample(lerobot, _lerobot_column, _lerobot_entry, _lerobot_totals),
     "minari": Sample(
         minari,
         lambda path: add(main_data(path), "episode_1/tactile", np.zeros((7, 3))) and "tactile",
         lambda path: add(main_data(path), "episode_0@operator", "somebody"),
         _early_flag,
     ),
+    "ogbench": Sample(ogbench, _ogbench_key, _ogbench_file, _ogbench_valids),
     "rosbag": Sample(bag, _bag_topic, _bag_attachment, _bag_types),
     "robomimic": Sample(
         robomimic,
@@ -299,4 +408,5 @@ SAMPLES = {
         lambda path: add(path, "data/demo_1@model_file", "<mujoco/>"),
         _num_samples,
     ),
+    "zarr": Sample(zarr, _zarr_key, _zarr_attribute, _zarr_lengths),
 }

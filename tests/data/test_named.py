@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -159,3 +160,17 @@ def test_inspect_takes_a_name(home: Path) -> None:
     )
     assert done.returncode == 2
     assert "hand_dapg_v1/pen-human-v1.hdf5" in done.stderr
+
+
+def test_names_of_the_hub(samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked up where lerobot and the hub's own package keep data; nothing is downloaded."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("av")
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    sets = samples.lerobot_sets()
+    sets.write(tmp_path / "somebody" / "cubes", sets.Made(pictures=None))
+    assert load_episodes("hf:somebody/cubes").num_episodes == 2
+    with pytest.raises(LaminarError, match=r"hf download somebody/nothing --repo-type dataset --local-dir"):
+        load_episodes("hf:somebody/nothing")
+    assert named_data("hf:../etc") is None

@@ -1,0 +1,34 @@
+"""Settings of `laminar convert`."""
+
+# Hydra reads these classes and needs real types: no postponed annotations here.
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..settings import choice, names, number
+
+
+@dataclass
+class ChosenParts:
+    """What is taken of the demonstrations."""
+
+    observation: Any = names()  # noqa: RUF009  # list of the observations; null takes all, or what the format takes by default
+    action: str | None = None  # CALVIN data: as in training
+    instruction: str | None = None  # CALVIN data: as in training
+    filter: str | None = None  # robomimic data: as in training
+    robot: str | None = None  # bags: as in training
+
+
+@dataclass
+class ConvertConfig:
+    """Demonstrations of one format written in another."""
+
+    data: ChosenParts = field(default_factory=ChosenParts)
+    # What is written: a folder of LeRobotDataset v3.0, an HDF5 file of D4RL's layout, or a folder of zarr with
+    # Diffusion Policy's replay buffer.
+    format: str | None = choice(None, "lerobot", "d4rl", "zarr", null=True)
+    video: bool = True  # lerobot: pictures become video, not one PNG a step
+    # lerobot: av1 is what LeRobot itself writes; h264 is larger, with colour at full resolution
+    video_codec: str = choice("av1", "av1", "h264")
+    task: str | None = None  # what the episodes do, in words; null is what the file tells
+    rate_hz: float | None = number(None, above=0, null=True)  # control rate, where the file does not tell
+    overwrite: bool = False  # replace what is at OUT, if it is of the same kind
