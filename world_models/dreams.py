@@ -30,7 +30,7 @@ class DreamConfig:
     path: str | None = path()  # run or checkpoint of method=world_model; null acts in the simulator
     task: str | None = None  # skill of play that is dreamed of; null is that of task=
     slots: int = number(64, least=1)  # dreams side by side
-    horizon: int = number(180, least=1)  # control steps after which a dream is cut off
+    horizon: int = number(120, least=1)  # control steps after which a dream is cut off
     success: SuccessConfig = field(default_factory=SuccessConfig)  # the classifier that ends them
 
 
