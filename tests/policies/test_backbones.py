@@ -92,9 +92,7 @@ def test_every_backbone_learns_is_saved_and_counts_its_cells(kind: str, pictured
     loss, _ = policy.loss(batch, torch.Generator().manual_seed(1))
     loss.backward()
     dead = [name for name, p in policy.encoder.named_parameters() if p.grad is None or not p.grad.any()]
-    # With history 2 only the norm of a resnet's map of one cell can be without effect; 32 pixels are its least.
-    assert not [name for name in dead if not kind.startswith("resnet")], dead
-    assert len(dead) < 10
+    assert not dead
     noise = torch.randn(3, *policy.noise_shape)
     chunk = policy.eval().sample(batch["observation"], noise)
     restored = load_policy(policy.save(tmp_path / kind))
