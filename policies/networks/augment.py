@@ -1,8 +1,8 @@
 """Pictures changed at random while a policy learns, on the device, inside the update; never when it acts.
 
-    policy.augment.shift=4        DrQ (Kostrikov et al. 2021): up to 4 pixels, the border repeated
-    policy.augment.crop=0.9       Diffusion Policy (Chi et al. 2023): a window of 0.9 of each side; the middle when acting
-    policy.augment.jitter=0.1     brightness, contrast and saturation of color pictures, up to 10 % each
+    policy.augment.shift=4      DrQ (Kostrikov et al. 2021): up to 4 pixels, the border repeated
+    policy.augment.crop=0.9     Diffusion Policy (Chi et al. 2023): a window of 0.9 of each side; when acting its middle
+    policy.augment.jitter=0.1   brightness, contrast and saturation of color pictures, up to 10 % each
 
 All randomness of a loss is one tensor of uniform numbers, a *look*, drawn like the noise: the same code is then
 compiled, captured and stacked over seeds. All frames of one sample are changed alike, each camera in its own way.

@@ -15,9 +15,8 @@ from ...data.spec import Feature, Spec
 from ...errors import LaminarError
 from ...settings import check
 from . import vision
-from .augment import NO_CHANGE, AugmentConfig, Augmentation
+from .augment import NO_CHANGE, Augmentation, AugmentConfig
 from .backbones import EncoderConfig
-
 
 TOKEN = 128  # width of a token, of an encoder that gives one for each observation
 
@@ -105,9 +104,7 @@ class Encoder(nn.Module):
         augmentation: changes pictures while a policy learns.
     """
 
-    def __init__(
-        self, spec: Spec, config: EncoderConfig | None = None, augment: AugmentConfig = NO_CHANGE
-    ) -> None:
+    def __init__(self, spec: Spec, config: EncoderConfig | None = None, augment: AugmentConfig = NO_CHANGE) -> None:
         """Build one encoder a key.
 
         Raises:

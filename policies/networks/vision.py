@@ -82,6 +82,7 @@ class Picture(nn.Module):
                 f"of {self.plane}; leave policy.encoder.shared out"
             )
         *backbone, readout, softmax = self.layers
+        assert isinstance(readout, nn.Conv2d)
         own = nn.Conv2d(readout.in_channels, _KEYPOINTS, 1)
         return Layers(*backbone, own, softmax)
 

@@ -264,9 +264,7 @@ def test_a_timm_backbone_from_a_file(
     assert all(one["name"] == name for one in fake_timm)
 
 
-def test_weights_that_do_not_fit_are_named(
-    fake_timm: list[dict[str, Any]], pictured: Episodes, tmp_path: Path
-) -> None:
+def test_weights_that_do_not_fit_are_named(fake_timm: list[dict[str, Any]], pictured: Episodes, tmp_path: Path) -> None:
     save_file({"norm.bias": torch.zeros(6)}, tmp_path / "w.safetensors")
     with pytest.raises(LaminarError, match=r"w\.safetensors.*convolution"):
         build(pictured, kind="timm:resnet18", weights=str(tmp_path / "w.safetensors"))

@@ -41,11 +41,12 @@ class Told(nn.Module):
 class Layers(nn.Sequential):
     """Layers one after the other; those that are `Told` hear the instruction as well."""
 
-    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, told: Tensor | None = None) -> Tensor:  # noqa: A002
         """Map (N, C, H, W), and an instruction (N, told) where there is one."""
+        found = input
         for layer in self:
-            x = layer(x, told) if isinstance(layer, Told) else layer(x)
-        return x
+            found = layer(found, told) if isinstance(layer, Told) else layer(found)
+        return found
 
 
 BACKBONES: Family[Any] = Family("encoder", __name__, required=("layers",))

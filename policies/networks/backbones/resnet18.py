@@ -1,5 +1,6 @@
-"""ResNet-18 (He et al. 2016) as Diffusion Policy has it (Chi et al. 2023): from random weights, with group
-normalization of 16 channels a group in place of batch normalization, and a spatial softmax in place of pooling.
+"""ResNet-18 (He et al. 2016) as Diffusion Policy has it (Chi et al. 2023), from random weights.
+
+Group normalization of 16 channels a group stands in for batch normalization, a spatial softmax for pooling.
 
 With FiLM (Perez et al. 2018) the instruction scales and shifts each block before its sum; blocks start unmodulated.
 """

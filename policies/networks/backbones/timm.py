@@ -8,6 +8,7 @@ weights of a frozen backbone are buffers, so that no optimizer sees them, and ar
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def freeze(network: nn.Module) -> None:
 
 def _create(name: str, plane: Plane) -> nn.Module:
     try:
-        import timm
+        timm: Any = import_module("timm")
     except ImportError as error:
         raise LaminarError(f"policy.encoder=timm:{name} needs timm; pip install 'laminar[vision]'") from error
     sized = {"img_size": plane[:2]} if "vit" in name or "deit" in name else {}

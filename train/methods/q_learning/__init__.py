@@ -69,7 +69,7 @@ class QLearning(Improver):
         return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta), step % c.actor_every == 0
 
     def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, variant: bool) -> Metrics:
-        """One update: critic and encoder, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
+        """One update: critic, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
         lr, critic_lr, renewed, eta = rates
         trained, shared = self._present("encoder"), self.config.encoder == "critic"
         critic = self._present("critic", "value") + (trained if shared else [])

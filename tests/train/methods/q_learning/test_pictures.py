@@ -26,9 +26,7 @@ def pictured(q_toys: Any) -> Episodes:
         plain,
         observation={**plain.observation, "rgb": pixels},
         final_observation={**plain.final_observation, "rgb": pixels[plain.ends - 1]},
-        spec=replace(
-            plain.spec, observation={**plain.spec.observation, "rgb": Feature((32, 32, 3), "uint8")}
-        ),
+        spec=replace(plain.spec, observation={**plain.spec.observation, "rgb": Feature((32, 32, 3), "uint8")}),
     )
 
 
@@ -55,7 +53,9 @@ def test_every_method_learns_from_pictures(q_toys: Any, method: str, pictured: E
     assert chunk.isfinite().all()
 
 
-@pytest.mark.parametrize(("recipe", "online", "averaged"), [("ofql", 1, 1), ("dql", 1, 1), ("fql", 1, 1), ("iql", 2, 0)])
+@pytest.mark.parametrize(
+    ("recipe", "online", "averaged"), [("ofql", 1, 1), ("dql", 1, 1), ("fql", 1, 1), ("iql", 2, 0)]
+)
 def test_an_update_encodes_each_picture_once(
     q_toys: Any, recipe: str, online: int, averaged: int, pictured: Episodes
 ) -> None:
