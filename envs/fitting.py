@@ -21,7 +21,13 @@ from .room import as_room
 from .spec import env_spec, no_array, no_arrays
 from .step_cap import assumed_cap, cap_remark
 
-_OF_POLICY = ("instruction", "cameras", "action", "static_size", "gripper_size")  # arguments of a room that follow from the policy
+_OF_POLICY = (
+    "instruction",
+    "cameras",
+    "action",
+    "static_size",
+    "gripper_size",
+)  # arguments of a room that follow from the policy
 
 
 @dataclass(frozen=True)
