@@ -56,7 +56,7 @@ def fit_env(
 
     An environment may show more than the policy sees. Of a room (an environment that takes instructions) what `env_id`
     leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures and their sizes
-    where the room has a choice (`picture_sizes`: key -> its argument), absolute actions.
+    where the room has a choice (`picture_sizes`: key -> its argument and default), absolute actions.
 
     Args:
         env_id: see `make_env`; or an environment that is there already, which is taken as it is.
@@ -71,7 +71,7 @@ def fit_env(
     env, env_id = (make_env(env_id, render), env_id) if made else (adopt_env(env_id), name_of(env_id))
     try:
         if made and as_room(env) is not None:
-            sizes: dict[str, str] = getattr(env.unwrapped, "picture_sizes", {})
+            sizes: dict[str, tuple[str, int]] = getattr(env.unwrapped, "picture_sizes", {})
             added = {key: text for key, text in _arguments(wanted, sizes).items() if key not in split_id(env_id)[1]}
             if added:
                 env.close()
@@ -134,7 +134,7 @@ def place(env_id: str) -> tuple[str, dict[str, Any]]:
     return name, {key: value for key, value in arguments.items() if key not in _OF_POLICY}
 
 
-def _arguments(wanted: Spec, sizes: Mapping[str, str]) -> dict[str, str]:
+def _arguments(wanted: Spec, sizes: Mapping[str, tuple[str, int]]) -> dict[str, str]:
     """Return the arguments of a room that follow from what a policy sees and does; `sizes` are those of pictures."""
     told = wanted.observation.get("instruction")
     pictures = any(key.startswith("rgb_") for key in wanted.observation)
@@ -143,9 +143,9 @@ def _arguments(wanted: Spec, sizes: Mapping[str, str]) -> dict[str, str]:
         "cameras": "true" if pictures else "",
         "action": "absolute" if wanted.action.unit == "absolute" else "",
     }
-    for key, argument in sizes.items():
+    for key, (argument, usual) in sizes.items():
         shape = wanted.observation[key].shape if key in wanted.observation else ()
-        arguments[argument] = str(shape[0]) if len(shape) == 3 and shape[0] == shape[1] else ""
+        arguments[argument] = str(shape[0]) if len(shape) == 3 and usual != shape[0] == shape[1] else ""
     return {key: text for key, text in arguments.items() if text}
 
 
