@@ -201,7 +201,7 @@ class GenerativePolicy(PolicyModule):
         draws = self.draw(batch, generator) if draws is None else draws
         look = draws[-1] if self.augments else None
         draws = draws if look is None else draws[:-1]
-        cond = self.encode(batch["observation"], look)
+        cond = self.encode(self.changed(batch["observation"], look))
         if self.prefix:
             cond, mask = self._told(cond, action, mask, draws[-1])
             draws = draws[:-1]
@@ -215,10 +215,13 @@ class GenerativePolicy(PolicyModule):
         first = slice(self.prefix)
         return holding(cond, action[:, first], given[:, first]), mask & ~given
 
-    def encode(self, observation: Mapping[str, Tensor], look: Tensor | None = None) -> Tensor:
-        """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D); pictures as a look changes them."""
-        seen = self.observation_normalizer(observation)
-        return self.encoder(seen if look is None else self.encoder.augmentation(seen, look))
+    def changed(self, observation: Mapping[str, Tensor], look: Tensor | None) -> Mapping[str, Tensor]:
+        """Return raw windows with their pictures changed as a look says, if there is one."""
+        return observation if look is None else self.encoder.augmentation(observation, look)
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
+        return self.encoder(self.observation_normalizer(observation))
 
     def calls(self, steps: Steps = None) -> Calls:
         """Return the network calls of one sample."""

@@ -52,7 +52,7 @@ class Augmentation:
         return torch.rand(size, len(self.pictures), _NUMBERS, device=device, generator=generator)
 
     def __call__(self, observation: Mapping[str, Tensor], look: Tensor) -> dict[str, Tensor]:
-        """Return the windows {key: (B, h, ...)} with their pictures changed, cut to what is seen."""
+        """Return the windows {key: (B, h, ...)} with their pictures changed; their sizes stay."""
         changed = dict(observation)
         for (key, feature), numbers in zip(self.pictures.items(), look.unbind(1), strict=True):
             place, color = numbers[:, :2], 2.0 * numbers[:, 2:] - 1.0
@@ -62,7 +62,7 @@ class Augmentation:
         return changed
 
     def _moved(self, pixels: Tensor, place: Tensor) -> Tensor:
-        """Cut windows out of (B, h, H, W, ...) at random places, the border repeated outside; dtypes stay."""
+        """Move (B, h, H, W, ...) so that a random window is in the middle, the border repeated outside."""
         down = self._lines(pixels.shape[2], place[:, 0])
         across = self._lines(pixels.shape[3], place[:, 1])
         rows = torch.arange(len(pixels), device=pixels.device)[:, None, None]
@@ -70,10 +70,11 @@ class Augmentation:
         return found[rows, down[:, :, None], across[:, None, :]].transpose(2, 3).transpose(1, 2)
 
     def _lines(self, side: int, uniform: Tensor) -> Tensor:
-        """Return (B, seen) numbers of the lines of a side that are seen, for uniform numbers (B,)."""
+        """Return (B, side) numbers of the lines that take the places of those of a side, for uniform numbers (B,)."""
         seen, shift = cropped(side, self.config.crop), self.config.shift
         first = torch.floor(uniform * (side - seen + 2 * shift + 1)).long() - shift
-        return (first[:, None] + torch.arange(seen, device=uniform.device)).clamp(0, side - 1)
+        moved = first - (side - seen) // 2
+        return (moved[:, None] + torch.arange(side, device=uniform.device)).clamp(0, side - 1)
 
 
 def jittered(pixels: Tensor, change: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Agent(nn.Module):
 
     def encode(self, observation: Mapping[str, Tensor], look: Tensor | None = None) -> Tensor:
         """Encoded observations (B, h D) as the critics see them, pictures as a look changes them."""
-        return self.actor.encode(observation, look).flatten(1)
+        return self.actor.encode(self.actor.changed(observation, look)).flatten(1)
 
     def normalized(self, action: Tensor) -> Tensor:
         """Raw chunks (B, H, A) in the actor's units."""

@@ -59,7 +59,8 @@ def actor_loss(
     alone trains the encoder; None encodes, so that this loss trains it.
     """
     config = agent.config
-    cond = agent.actor.encode(batch["observation"], draws.get("look")) if cond is None else cond  # (B, h, D)
+    if cond is None:
+        cond = agent.actor.encode(agent.actor.changed(batch["observation"], draws.get("look")))  # (B, h, D)
     near = behavior(agent, cond, batch, draws)
     loss = config.behavior_weight * near.loss
     metrics = {"behavior_loss": near.loss.detach(), **{k: v for k, v in near.metrics.items() if k != "loss"}}

@@ -29,9 +29,10 @@ def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue)
 
     Beside the metrics is "cond" (B, h, D), the encoded observations, with which the actor's loss goes on.
     """
-    cond, a = agent.actor.encode(batch["observation"], draws.get("look")), agent.normalized(batch["action"])
+    cond = agent.actor.encode(agent.actor.changed(batch["observation"], draws.get("look")))  # (B, h, D)
+    a = agent.normalized(batch["action"])  # (B, H, A)
     cond = cond if agent.config.encoder == "critic" else cond.detach()
-    s = cond.flatten(1)  # (B, h D), and the chunks are (B, H, A)
+    s = cond.flatten(1)  # (B, h D)
     with torch.no_grad():
         next_q = next_value(agent, batch, draws)  # (B,)
         y = batch["reward"] + batch["discount"] * next_q  # (B,)
@@ -49,7 +50,7 @@ def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue)
 def sampled_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
     """Q_target(s', a') with a' from the averaged actor; of several a' each head takes its best (max-Q backup)."""
     config, count = agent.config, agent.config.backup_actions
-    cond = agent.averaged.encode(batch["next_observation"], draws.get("next_look"))  # (B, h, D)
+    cond = agent.averaged.encode(agent.actor.changed(batch["next_observation"], draws.get("next_look")))  # (B, h, D)
     cond = cond.repeat_interleave(count, dim=0) if count > 1 else cond
     a = agent.bounded(agent.sample(agent.averaged, draws["next_noise"], cond, draws["next_chain"]))  # (B count, H, A)
     if config.target_noise > 0:
