@@ -68,7 +68,10 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]
-_SHORT = {"train": {"init": "init.path", "world": "world.path"}, "replay": {"world": "world.path"}}  # a path alone
+_SHORT = {  # a path or a name alone
+    "train": {"init": "init.path", "world": "world.path", "policy.encoder": "policy.encoder.kind"},
+    "replay": {"world": "world.path"},
+}
 _LOCK = threading.Lock()
 
 

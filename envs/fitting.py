@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,13 @@ from .room import as_room
 from .spec import env_spec, no_array, no_arrays
 from .step_cap import assumed_cap, cap_remark
 
-_OF_POLICY = ("instruction", "cameras", "action")  # arguments of a room that follow from the policy
+_OF_POLICY = (
+    "instruction",
+    "cameras",
+    "action",
+    "static_size",
+    "gripper_size",
+)  # arguments of a room that follow from the policy
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ def fit_env(
     """Make an environment for what a policy sees and does.
 
     An environment may show more than the policy sees. Of a room (an environment that takes instructions) what `env_id`
-    leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures, absolute
-    actions.
+    leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures and their sizes
+    where the room has a choice (`picture_sizes`: key -> its argument and default), absolute actions.
 
     Args:
         env_id: see `make_env`; or an environment that is there already, which is taken as it is.
@@ -65,7 +71,8 @@ def fit_env(
     env, env_id = (make_env(env_id, render), env_id) if made else (adopt_env(env_id), name_of(env_id))
     try:
         if made and as_room(env) is not None:
-            added = {key: text for key, text in _arguments(wanted).items() if key not in split_id(env_id)[1]}
+            sizes: dict[str, tuple[str, int]] = getattr(env.unwrapped, "picture_sizes", {})
+            added = {key: text for key, text in _arguments(wanted, sizes).items() if key not in split_id(env_id)[1]}
             if added:
                 env.close()
                 env_id, env = _make_with(env_id, added, render)
@@ -127,8 +134,8 @@ def place(env_id: str) -> tuple[str, dict[str, Any]]:
     return name, {key: value for key, value in arguments.items() if key not in _OF_POLICY}
 
 
-def _arguments(wanted: Spec) -> dict[str, str]:
-    """Return the arguments of a room that follow from what a policy sees and does."""
+def _arguments(wanted: Spec, sizes: Mapping[str, tuple[str, int]]) -> dict[str, str]:
+    """Return the arguments of a room that follow from what a policy sees and does; `sizes` are those of pictures."""
     told = wanted.observation.get("instruction")
     pictures = any(key.startswith("rgb_") for key in wanted.observation)
     arguments = {
@@ -136,6 +143,9 @@ def _arguments(wanted: Spec) -> dict[str, str]:
         "cameras": "true" if pictures else "",
         "action": "absolute" if wanted.action.unit == "absolute" else "",
     }
+    for key, (argument, usual) in sizes.items():
+        shape = wanted.observation[key].shape if key in wanted.observation else ()
+        arguments[argument] = str(shape[0]) if len(shape) == 3 and usual != shape[0] == shape[1] else ""
     return {key: text for key, text in arguments.items() if text}
 
 

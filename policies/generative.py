@@ -15,8 +15,11 @@ from ..errors import LaminarError
 from ..settings import check, choice, number
 from .module import PolicyModule, limits_of
 from .networks import NETWORKS, Network
+from .networks.augment import NO_CHANGE, AugmentConfig
+from .networks.backbones import EncoderConfig
 from .networks.encoders import Encoder, takes_raw
 from .networks.prefixed import Prefixed, holding
+from .pretrained import load_backbones
 from .processes import PROCESSES, Draws, Metrics
 from .processes.guides import Guide
 from .processes.meanflow import Config as MeanFlowConfig
@@ -40,9 +43,16 @@ class PolicyConfig:
     # Share of half its range in the data by which a state may lie outside of it; further out it is seen at that bound.
     observation_bound: float | None = number(1.0, least=0, null=True)  # null sees it wherever it is
     observation_floor: bool = True  # states that vary by no more than a sensor's noise are constants
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)  # how pictures become numbers
+    augment: AugmentConfig = field(default_factory=AugmentConfig)  # random changes of pictures while learning
 
 
-EARLIER: dict[str, Any] = {"observation_bound": None, "observation_floor": False}
+EARLIER: dict[str, Any] = {
+    "observation_bound": None,
+    "observation_floor": False,
+    "encoder": asdict(EncoderConfig()),
+    "augment": asdict(NO_CHANGE),
+}
 """Settings that policies of earlier versions do not name, as they behave."""
 
 
@@ -68,10 +78,10 @@ class GenerativePolicy(PolicyModule):
         self.spec = replace(spec, **executed)
         self.policy_config, self.network_config = config, network_config
         self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec, config.encoder, config.augment)
         self.process = PROCESSES.member_class(config.process.name)(config.process)
         network: Any = NETWORKS.member_class(network_config.name)  # built by name, see `Network`
-        history, width = config.history, self.encoder.output_dim
+        history, width = config.history * self.encoder.rows, self.encoder.output_dim
         self.network: Network = network(
             network_config,
             horizon=config.chunk,
@@ -96,7 +106,9 @@ class GenerativePolicy(PolicyModule):
         Raises:
             LaminarError: whatever does not fit together.
         """
-        return cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes), prefix=prefix)
+        policy = cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes), prefix=prefix)
+        load_backbones(policy.encoder, config.encoder.weights)
+        return policy
 
     @property
     def device(self) -> torch.device:
@@ -122,8 +134,13 @@ class GenerativePolicy(PolicyModule):
 
     @property
     def condition_dim(self) -> int:
-        """D, the width of what `encode` gives for one time step."""
-        return self.encoder.output_dim
+        """Numbers that `encode` gives for one time step."""
+        return self.encoder.rows * self.encoder.output_dim
+
+    @property
+    def augments(self) -> bool:
+        """Whether pictures are changed at random: while it learns, where the settings say so."""
+        return self.training and self.encoder.augmentation.active
 
     def normalized(self, action: Tensor) -> Tensor:
         """Return raw actions (..., A) in the units in which they are learned."""
@@ -157,12 +174,20 @@ class GenerativePolicy(PolicyModule):
         }
 
     def draw(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Draws:
-        """Draw the randomness of one `loss`, shaped after the batch's actions; the lengths (B,) of prefixes last."""
+        """Draw the randomness of one `loss`, shaped after the batch's actions.
+
+        Last the lengths (B,) of prefixes, if there are any, and the `look` of the pictures, if it augments them.
+        """
         action = batch["action"]
         draws = self.process.draw(action, generator)
-        if not self.prefix:
-            return draws
-        return *draws, torch.randint(self.prefix + 1, (len(action),), device=action.device, generator=generator)
+        if self.prefix:
+            lengths = torch.randint(self.prefix + 1, (len(action),), device=action.device, generator=generator)
+            draws = *draws, lengths
+        return (*draws, self.look(len(action), generator)) if self.augments else draws
+
+    def look(self, size: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw how the pictures of `size` samples are changed, see `networks/augment.py`."""
+        return self.encoder.augmentation.draw(size, self.device, generator)
 
     def loss(
         self, batch: Mapping[str, Any], generator: torch.Generator | None = None, *, draws: Draws | None = None
@@ -173,8 +198,10 @@ class GenerativePolicy(PolicyModule):
         as were drawn, and what it was told does not count either.
         """
         action, mask = self.normalized(batch["action"]), batch.get("mask")
-        cond = self.encode(batch["observation"])
         draws = self.draw(batch, generator) if draws is None else draws
+        look = draws[-1] if self.augments else None
+        draws = draws if look is None else draws[:-1]
+        cond = self.encode(self.changed(batch["observation"], look))
         if self.prefix:
             cond, mask = self._told(cond, action, mask, draws[-1])
             draws = draws[:-1]
@@ -187,6 +214,10 @@ class GenerativePolicy(PolicyModule):
         given = torch.arange(action.shape[1], device=action.device) < length[:, None]  # (B, H)
         first = slice(self.prefix)
         return holding(cond, action[:, first], given[:, first]), mask & ~given
+
+    def changed(self, observation: Mapping[str, Tensor], look: Tensor | None) -> Mapping[str, Tensor]:
+        """Return raw windows with their pictures changed as a look says, if there is one."""
+        return observation if look is None else self.encoder.augmentation(observation, look)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
@@ -247,6 +278,8 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     """Build a policy without its weights from its `config`."""
     settings = EARLIER | config["policy"]
     settings["process"] = PROCESSES.config_from_json(settings["process"])
+    settings["encoder"] = EncoderConfig(**settings["encoder"])
+    settings["augment"] = AugmentConfig(**settings["augment"])
     return GenerativePolicy(
         PolicyConfig(**settings),
         NETWORKS.config_from_json(config["network"]),

@@ -46,6 +46,7 @@ class Playroom(gymnasium.Env[Any, Array]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": int(RATE_HZ)}  # noqa: RUF012 (gymnasium's own declaration)
     action_names = ACTION_NAMES
+    picture_sizes = {"rgb_static": ("static_size", 200), "rgb_gripper": ("gripper_size", 84)}  # noqa: RUF012
     simulator_name = f"laminar Playroom (MuJoCo {version('mujoco')})"
 
     def __init__(

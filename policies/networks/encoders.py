@@ -1,4 +1,4 @@
-"""Observation encoders: a dictionary of normalized observations to one vector per time step.
+"""Observation encoders: a dictionary of normalized observations to one vector, or some tokens, per time step.
 
 Mean flow's forward-mode derivative does not come through here, as the condition is fixed along it.
 """
@@ -6,14 +6,19 @@ Mean flow's forward-mode derivative does not come through here, as the condition
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ...data.spec import Feature, Spec
 from ...errors import LaminarError
+from ...settings import check
 from . import vision
+from .augment import NO_CHANGE, Augmentation, AugmentConfig
+from .backbones import EncoderConfig
+
+TOKEN = 128  # width of a token, of an encoder that gives one for each observation
 
 
 class Vector(nn.Module):
@@ -37,10 +42,12 @@ class Instruction(nn.Module):
     carries no meaning; and a vector of length one would be faint beside normalized states, 384 numbers of 0.05 each.
     """
 
+    WIDTH = 64
+
     def __init__(self, feature: Feature) -> None:
         """Project values of the feature's shape."""
         super().__init__()
-        self.output_dim = 64
+        self.output_dim = self.WIDTH
         self.projection = nn.Linear(feature.width, self.output_dim)
 
     def forward(self, value: Tensor) -> Tensor:
@@ -64,25 +71,40 @@ def _is_picture(feature: Feature) -> bool:
     return axes >= 3 or (axes == 2 and (feature.dtype == "uint8" or min(feature.shape) >= vision.SMALLEST))
 
 
-def encoder_for(key: str, feature: Feature) -> Vector | Instruction | vision.Picture:
+def pictures_of(spec: Spec) -> dict[str, Feature]:
+    """Return the features of all pictures among the observations of a Spec, by their keys."""
+    return {key: one for key, one in spec.observation.items() if key != "instruction" and _is_picture(one)}
+
+
+def encoder_for(key: str, feature: Feature, **picture: Any) -> Vector | Instruction | vision.Picture:
     """Choose the module that encodes one observation key: the key "instruction", pictures, all else as it is.
+
+    Args:
+        key: of the observation.
+        feature: its shape and type.
+        picture: what `vision.Picture` takes besides.
 
     Raises:
         LaminarError: for a picture of a shape that cannot be encoded, naming the key.
     """
     if key == "instruction":
         return Instruction(feature)
-    return vision.Picture(key, feature) if _is_picture(feature) else Vector(feature)
+    return vision.Picture(key, feature, **picture) if _is_picture(feature) else Vector(feature)
 
 
 class Encoder(nn.Module):
-    """Encodes every key of a Spec and concatenates them in the Spec's order: {key: (B, h, ...)} -> (B, h, D).
+    """Encodes every key of a Spec: {key: (B, h, ...)} -> (B, h, D), the keys side by side in the Spec's order.
+
+    With `tokens` each key becomes a token of its own, of one width, and the steps' tokens lie one after the other:
+    (B, h k, D) for k keys. Whoever takes a condition does not ask which it is: it has `rows` for one step.
 
     Attributes:
-        output_dim: D, the width for one time step.
+        output_dim: D, the width of a row.
+        rows: of one time step: 1, or k.
+        augmentation: changes pictures while a policy learns.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, config: EncoderConfig | None = None, augment: AugmentConfig = NO_CHANGE) -> None:
         """Build one encoder a key.
 
         Raises:
@@ -91,16 +113,36 @@ class Encoder(nn.Module):
         super().__init__()
         if not spec.observation:
             raise LaminarError("the spec has no observation keys to encode; check the data file")
+        config = config or EncoderConfig()
+        check(config, "policy.encoder")
+        check(augment, "policy.augment")
         self.keys = list(spec.observation)
+        told = Instruction.WIDTH if config.film and "instruction" in self.keys else 0
+        parts: list[Vector | Instruction | vision.Picture] = []
+        first: vision.Picture | None = None
+        for key, feature in spec.observation.items():
+            like = first if config.shared else None
+            parts.append(encoder_for(key, feature, config=config, crop=augment.crop, told=told, like=like))
+            first = first or (parts[-1] if isinstance(parts[-1], vision.Picture) else None)
         # A list, not a ModuleDict: keys may contain dots, which parameter names may not.
-        parts = [encoder_for(key, feature) for key, feature in spec.observation.items()]
         self.parts = nn.ModuleList(parts)
-        self.output_dim = sum(part.output_dim for part in parts)
+        self.augmentation = Augmentation(augment, pictures_of(spec))
+        self._told = self.keys.index("instruction") if told else None
+        widths = [part.output_dim for part in parts]
+        self.projections = nn.ModuleList(nn.Linear(width, TOKEN) for width in widths) if config.tokens else None
+        self.output_dim, self.rows = (TOKEN, len(parts)) if config.tokens else (sum(widths), 1)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Map {key: (B, h, ...)} to (B, h, D)."""
-        encoded = [part(observation[key]) for key, part in zip(self.keys, self.parts, strict=True)]
-        return encoded[0] if len(encoded) == 1 else torch.cat(encoded, dim=-1)
+        """Map {key: (B, h, ...)} to (B, h rows, D)."""
+        told = None if self._told is None else self.parts[self._told](observation["instruction"])
+        encoded: list[Tensor] = []
+        for key, part in zip(self.keys, self.parts, strict=True):
+            seen = observation[key]
+            encoded.append(part(seen, told) if isinstance(part, vision.Picture) else part(seen))
+        if self.projections is None:
+            return encoded[0] if len(encoded) == 1 else torch.cat(encoded, dim=-1)
+        tokens = [project(one) for project, one in zip(self.projections, encoded, strict=True)]
+        return torch.stack(tokens, dim=2).flatten(1, 2)
 
     if TYPE_CHECKING:
 

@@ -1,36 +1,56 @@
-"""Pictures to vectors: a small residual convolutional network that tells what is where."""
+"""Pictures to vectors: a backbone makes a map of features, a spatial softmax tells what is where in it."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...data.spec import Feature
 from ...errors import LaminarError
+from .augment import centered, cropped
+from .backbones import EncoderConfig, Layers, layers_of
+from .pixels import GroupNorm2d, SpatialSoftmax
+
+__all__ = ["SMALLEST", "WIDTH", "GroupNorm2d", "Picture", "SpatialSoftmax"]
 
 WIDTH = 64  # numbers that stand for one picture
 SMALLEST = 32  # pixels a side
-_STEM, _CHANNELS, _GROUPS, _KEYPOINTS = 32, 64, 8, 32
+_KEYPOINTS = 32
 
 
 class Picture(nn.Module):
     """Encodes color pictures (H, W, C) or single-channel ones (H, W): (B, h, *shape) -> (B, h, output_dim).
 
-    uint8 values are scaled to [-0.5, 0.5]; floats, such as depth in meters, are taken as they are. The picture is
-    halved until its shorter side has 8 to 15 cells. As usual for cloning from pictures (Chi et al. 2023), residual
-    blocks have group normalization, which works with averaged weights and batches of any size, and a spatial
-    softmax instead of pooling. Nothing is random: training does not shift or crop.
+    uint8 values are scaled to [-0.5, 0.5]; floats, such as depth in meters, are taken as they are. Of larger pictures
+    than `plane` the middle is seen. As usual for cloning from pictures (Chi et al. 2023) a spatial softmax follows the
+    backbone instead of pooling. Nothing is random: who trains changes the pictures before, see `augment`.
+
+    Attributes:
+        plane: (H, W, C) of what is seen.
     """
 
-    def __init__(self, key: str, feature: Feature) -> None:
+    def __init__(
+        self,
+        key: str,
+        feature: Feature,
+        config: EncoderConfig | None = None,
+        crop: float = 1.0,
+        told: int = 0,
+        like: Picture | None = None,
+    ) -> None:
         """Build for pictures of the feature's shape.
 
+        Args:
+            key: of the observation.
+            feature: its shape and type.
+            config: which backbone.
+            crop: share of each side that is seen.
+            told: width of an instruction that modulates the backbone; 0 without.
+            like: another camera's, whose backbone this one shares.
+
         Raises:
-            LaminarError: the shape is not (H, W) or (H, W, C) with at least 32 x 32 pixels; names the key.
+            LaminarError: the shape is not (H, W) or (H, W, C) with at least 32 x 32 pixels, or not that of the picture
+                whose backbone it is to share; names the key.
         """
         super().__init__()
         shape = feature.shape
@@ -41,81 +61,38 @@ class Picture(nn.Module):
             )
         self.output_dim = WIDTH
         self.bytes = feature.dtype == "uint8"
-        self.plane = shape if len(shape) == 3 else (*shape, 1)  # (H, W, C)
-        halvings = int(math.log2(min(shape[:2]) / 8))
-        widths = [_STEM, *[_CHANNELS] * (halvings - 1)]
-        self.layers = nn.Sequential(
-            nn.Conv2d(self.plane[2], _STEM, 5, stride=2, padding=2, bias=False),
-            GroupNorm2d(_GROUPS, _STEM),
-            nn.SiLU(),
-            *[HalvingBlock(*pair) for pair in pairwise(widths)],
-            nn.Conv2d(widths[-1], _KEYPOINTS, 1),
-            SpatialSoftmax(),
-        )
+        self.plane = (cropped(shape[0], crop), cropped(shape[1], crop), shape[2] if len(shape) == 3 else 1)
+        config = config or EncoderConfig()
+        if like is None:
+            backbone, channels = layers_of(self.plane, config, told)
+            self.layers = Layers(*backbone, nn.Conv2d(channels, _KEYPOINTS, 1), SpatialSoftmax())
+        else:
+            self.layers = like.shared_with(key, self.plane, config)
         self.head = nn.Linear(3 * _KEYPOINTS, WIDTH)
 
-    def forward(self, value: Tensor) -> Tensor:
-        """Map (B, h, *shape) to (B, h, output_dim)."""
+    def shared_with(self, key: str, plane: tuple[int, int, int], config: EncoderConfig) -> Layers:
+        """Return the layers for another camera: the same backbone, and a readout of its own.
+
+        Raises:
+            LaminarError: its pictures do not fit the backbone.
+        """
+        if plane[2] != self.plane[2] or (plane != self.plane and not config.kind.startswith(("small", "resnet"))):
+            raise LaminarError(
+                f"policy.encoder.shared: observation '{key}' of {plane} pixels and channels does not fit the backbone "
+                f"of {self.plane}; leave policy.encoder.shared out"
+            )
+        *backbone, readout, softmax = self.layers
+        assert isinstance(readout, nn.Conv2d)
+        own = nn.Conv2d(readout.in_channels, _KEYPOINTS, 1)
+        return Layers(*backbone, own, softmax)
+
+    def forward(self, value: Tensor, told: Tensor | None = None) -> Tensor:
+        """Map (B, h, *shape), and an instruction (B, h, told) if it was built for one, to (B, h, output_dim)."""
+        value = centered(value, self.plane)
         pixels = value.reshape(-1, *self.plane).permute(0, 3, 1, 2)
-        encoded = self.layers(pixels.to(self.head.weight.dtype) / 255 - 0.5 if self.bytes else pixels)
+        # Bytes become floats with their channels last in memory, where convolutions and norms are fastest on a CPU.
+        # Floats are laid out plainly, for which alone the norm has a derivative in forward mode.
+        plain = torch.contiguous_format
+        scaled = pixels.to(self.head.weight.dtype) / 255 - 0.5 if self.bytes else pixels.clone(memory_format=plain)
+        encoded = self.layers(scaled, None if told is None else told.flatten(0, 1))
         return self.head(encoded).view(*value.shape[:2], WIDTH)
-
-
-class HalvingBlock(nn.Module):
-    """Two convolutions with a skip (He et al. 2016), the first of stride 2."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        """Build; sides are rounded up."""
-        super().__init__()
-        self.branch = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
-            GroupNorm2d(_GROUPS, outputs),
-            nn.SiLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            GroupNorm2d(_GROUPS, outputs),
-        )
-        self.skip = nn.Conv2d(inputs, outputs, 1, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, ceil(H / 2), ceil(W / 2))."""
-        return F.silu(self.branch(x) + self.skip(x))
-
-
-class GroupNorm2d(nn.Module):
-    """Group normalization (Wu and He 2018) of pictures: (N, C, H, W) to the same, for any layout in memory.
-
-    In plain operations, because the fused one has no forward-mode derivative where the channels are last in memory, as
-    they are in data. Only two sums and one product touch the pixels, which keeps it near the fused one in speed.
-    """
-
-    def __init__(self, groups: int, channels: int) -> None:
-        """Start as the plain normalization of `groups` groups of channels."""
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(groups, channels // groups))
-        self.bias = nn.Parameter(torch.zeros(groups, channels // groups))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, H, W)."""
-        moments = (x.mean(dim=(2, 3)), x.square().mean(dim=(2, 3)))  # (N, C) each
-        mean, square = (m.view(-1, *self.weight.shape).mean(dim=2, keepdim=True) for m in moments)  # (N, groups, 1)
-        variance = (square - mean.square()).clamp(min=0.0)
-        scale = torch.rsqrt(variance + 1e-5) * self.weight  # (N, groups, C / groups)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift.view(*x.shape[:2], 1, 1), x, scale.view(*x.shape[:2], 1, 1))
-
-
-class SpatialSoftmax(nn.Module):
-    """Mean position and mean strength of each channel under its own softmax: (N, C, H, W) -> (N, 3 C).
-
-    The positions (Levine et al. 2016, eq. 5), x and y in [-1, 1], tell where a thing is, and the strength whether it is
-    there at all: a lamp that is on or off does not move.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, 3 C): all x, all y, all strengths."""
-        height, width = x.shape[2:]
-        weight = x.flatten(2).softmax(dim=2).view_as(x)
-        across = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device)
-        down = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device)
-        parts = (weight.sum(dim=2) @ across, weight.sum(dim=3) @ down, (weight * x).sum(dim=(2, 3)))
-        return torch.cat(parts, dim=1)

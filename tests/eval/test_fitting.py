@@ -49,6 +49,8 @@ def test_a_room_is_asked_for_what_a_policy_sees_and_does(states: Spec) -> None:
     told = {"instruction": Feature((34,), unit="task")}
     wanted = replace(states, observation=states.observation | told | pictures)
     assert fitted(f"{ROOM}?scene=D", wanted)[0] == f"{ROOM}?scene=D&instruction=task&cameras=true"
+    small = replace(wanted, observation=wanted.observation | {"rgb_static": Feature((80, 80, 3), "uint8")})
+    assert fitted(f"{ROOM}?scene=D", small)[0] == f"{ROOM}?scene=D&instruction=task&cameras=true&static_size=80"
     with pytest.raises(LaminarError, match="needs observation 'rgb_static'"):
         fit_env(f"{ROOM}?cameras=false", wanted)
 

@@ -218,9 +218,6 @@ def stored_settings(run: Path) -> dict[str, Any]:
         return _of_today(settings | {"policy": policy})
 
 
-_EARLIER = {f"policy.{name}": value for name, value in generative.EARLIER.items()}
-
-
 def _of_today(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings of a run with the start as it is named today; of old it was a path alone."""
     start = settings.get("init")
@@ -247,3 +244,6 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
+
+
+_EARLIER = flatten({"policy": generative.EARLIER})

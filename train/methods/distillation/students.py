@@ -47,7 +47,14 @@ def student_of(teacher: GenerativePolicy, policy: GenerativePolicy, config: Conf
     return student
 
 
-_NORMALIZED = ("observation_normalizer", "action_normalizer", "observation_bound", "observation_floor")
+_NORMALIZED = (
+    "observation_normalizer",
+    "action_normalizer",
+    "observation_bound",
+    "observation_floor",
+    "encoder",
+    "augment",
+)
 
 
 def _with_schedule(process: CTMConfig, teacher: GenerativePolicy) -> CTMConfig:

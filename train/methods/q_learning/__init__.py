@@ -49,7 +49,7 @@ class QLearning(Improver):
             self.transitions = _transitions(start, need(recorded, config.recipe), config, context)
         self._next_value, self._behavior = next_value_of(config), behavior_of(config)
         learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
-        slow = ["averaged", "target"]
+        slow = [part for part in ("averaged", "averaged_encoder", "target") if part in learner.layouts]
         learned = [part for part in learner.layouts if part not in slow]
         self._learn(context, learner, self.transitions, learned, ["actor_step", "critic_step"], deployed=slow)
         self._product = Guided(self.agent.averaged, self.agent.target)
@@ -71,12 +71,17 @@ class QLearning(Improver):
     def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, variant: bool) -> Metrics:
         """One update: critic, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
         lr, critic_lr, renewed, eta = rates
-        critic = self._present("critic", "value")
+        trained, shared = self._present("encoder"), self.config.encoder == "critic"
+        critic = self._present("critic", "value") + (trained if shared else [])
         found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value), critic_lr)
+        cond = found.pop("cond")
         if variant:
-            actor = self._present("actor", "teacher")
-            found |= self._descend(state, actor, actor_loss, (batch, draws, self._behavior, eta), lr)
-            average(state, "averaged", "actor", renewed)
+            actor = self._present("actor", "teacher") + ([] if shared else trained)
+            inputs = (batch, draws, self._behavior, eta, cond if shared else None)
+            found |= self._descend(state, actor, actor_loss, inputs, lr)
+            for slow, fast in (("averaged", "actor"), ("averaged_encoder", "encoder")):
+                if slow in self.learner.layouts:
+                    average(state, slow, fast, renewed)
             average(state, "target", "critic", self.config.target_rate)
         return found
 
@@ -94,8 +99,11 @@ class QLearning(Improver):
 
 
 def _part(name: str) -> str:
-    """Part that a parameter of the agent belongs to."""
-    return name.split(".")[0]
+    """Part that a parameter of the agent belongs to; the encoders are parts of their own."""
+    part, inside = name.split(".")[:2]
+    if inside != "encoder":
+        return part
+    return {"actor": "encoder", "averaged": "averaged_encoder"}.get(part, part)
 
 
 def _transitions(policy: PolicyModule, episodes: Episodes, config: Config, context: Context) -> Transitions:

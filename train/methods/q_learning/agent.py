@@ -21,7 +21,7 @@ class Agent(nn.Module):
     """Everything that learns, as one module; its children are the parts of an update's state.
 
     Attributes:
-        actor: the policy that learns.
+        actor: the policy that learns; its encoder is the critic's too, see `Config.encoder`.
         averaged: its slow copy, which gives the targets' actions and is deployed.
         critic: Q(s, a) of normalized chunks.
         target: the critic's slow copy.
@@ -33,11 +33,11 @@ class Agent(nn.Module):
         """Build untrained critics around a policy."""
         super().__init__()
         self.config = config
-        self.actor = policy
-        self.averaged = deepcopy(policy)
+        self.actor = policy.train()
+        self.averaged = deepcopy(policy).eval()
         self.critic = new_critic(policy, config.critic)
         self.target = deepcopy(self.critic)
-        width = policy.spec.history * policy.encoder.output_dim
+        width = policy.spec.history * policy.condition_dim
         self.value = Critic(replace(config.critic, heads=1), width, 0) if config.expectile is not None else None
         self.teacher = teacher
         self.low: Tensor
@@ -50,9 +50,9 @@ class Agent(nn.Module):
         self.register_buffer("times", call_times(policy.process), persistent=False)
         self.register_buffer("teacher_times", call_times((teacher or policy).process), persistent=False)
 
-    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encoded observations (B, h D) as the critics see them; they do not train the encoder."""
-        return self.actor.encode(observation).detach().flatten(1)
+    def encode(self, observation: Mapping[str, Tensor], look: Tensor | None = None) -> Tensor:
+        """Encoded observations (B, h D) as the critics see them, pictures as a look changes them."""
+        return self.actor.encode(self.actor.changed(observation, look)).flatten(1)
 
     def normalized(self, action: Tensor) -> Tensor:
         """Raw chunks (B, H, A) in the actor's units."""

@@ -44,6 +44,9 @@ class Config:
     behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)
+    # Whose gradient trains the encoder of pictures and instructions: the critic's, with which the actor's stops at what
+    # was encoded, once an update (DrQ), or the actor's.
+    encoder: str = choice("critic", "critic", "actor")
     actor_every: int = number(1, least=1)  # critic updates for each of the actor and of the slow copies (TD3)
     # longer gradients are shortened to it
     max_grad_norm: float | None = number(None, above=0, null=True, infinite=True)

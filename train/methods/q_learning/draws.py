@@ -35,6 +35,9 @@ def draw(agent: Agent, size: int, generator: torch.Generator, group: Group | Non
     draws["chain"] = normal(inner, size, rows=1) if inner else None
     draws["next_chain"] = several(inner) if inner else None
     draws["coin"] = torch.randint(2, (), generator=generator, device=device).float()
+    if agent.actor.augments:
+        for name in ("look", "next_look"):
+            draws[name] = share(agent.actor.look(size, generator))
     if config.target_noise > 0:
         draws["smoothing"] = several()
     return draws

@@ -51,11 +51,16 @@ def behavior_of(config: Config) -> BehaviorTerm:
 
 
 def actor_loss(
-    agent: Agent, batch: Batch, draws: Draws, behavior: BehaviorTerm, eta: Any = None
+    agent: Agent, batch: Batch, draws: Draws, behavior: BehaviorTerm, eta: Any = None, cond: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
-    """L = w L_behavior - eta E[Q(s, a_pi)] / scale; `eta` is the weight of this update, None is the configured one."""
+    """L = w L_behavior - eta E[Q(s, a_pi)] / scale.
+
+    `eta` is the weight of this update, None is the configured one. `cond` (B, h, D) is what the critic saw, where that
+    alone trains the encoder; None encodes, so that this loss trains it.
+    """
     config = agent.config
-    cond = agent.actor.encode(batch["observation"])  # (B, h, D)
+    if cond is None:
+        cond = agent.actor.encode(agent.actor.changed(batch["observation"], draws.get("look")))  # (B, h, D)
     near = behavior(agent, cond, batch, draws)
     loss = config.behavior_weight * near.loss
     metrics = {"behavior_loss": near.loss.detach(), **{k: v for k, v in near.metrics.items() if k != "loss"}}

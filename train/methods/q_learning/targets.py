@@ -25,8 +25,14 @@ def next_value_of(config: Config) -> NextValue:
 
 
 def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue) -> tuple[Tensor, Metrics]:
-    """L_Q = sum_i mean (Q_i(s, a) - y)^2 over the heads, with y = r + gamma^n (1 - done) V'(s')."""
-    s, a = agent.encode(batch["observation"]), agent.normalized(batch["action"])  # (B, h D), (B, H, A)
+    """L_Q = sum_i mean (Q_i(s, a) - y)^2 over the heads, with y = r + gamma^n (1 - done) V'(s').
+
+    Beside the metrics is "cond" (B, h, D), the encoded observations, with which the actor's loss goes on.
+    """
+    cond = agent.actor.encode(agent.actor.changed(batch["observation"], draws.get("look")))  # (B, h, D)
+    a = agent.normalized(batch["action"])  # (B, H, A)
+    cond = cond if agent.config.encoder == "critic" else cond.detach()
+    s = cond.flatten(1)  # (B, h D)
     with torch.no_grad():
         next_q = next_value(agent, batch, draws)  # (B,)
         y = batch["reward"] + batch["discount"] * next_q  # (B,)
@@ -38,13 +44,13 @@ def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue)
     if agent.value is not None:
         value_loss = expectile_loss(agent, s, a)
         loss, metrics["value_loss"] = loss + value_loss, value_loss.detach()
-    return loss, metrics
+    return loss, metrics | {"cond": cond.detach()}
 
 
 def sampled_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
     """Q_target(s', a') with a' from the averaged actor; of several a' each head takes its best (max-Q backup)."""
     config, count = agent.config, agent.config.backup_actions
-    cond = agent.averaged.encode(batch["next_observation"])  # (B, h, D)
+    cond = agent.averaged.encode(agent.actor.changed(batch["next_observation"], draws.get("next_look")))  # (B, h, D)
     cond = cond.repeat_interleave(count, dim=0) if count > 1 else cond
     a = agent.bounded(agent.sample(agent.averaged, draws["next_noise"], cond, draws["next_chain"]))  # (B count, H, A)
     if config.target_noise > 0:
@@ -60,7 +66,7 @@ def sampled_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
 
 def implicit_value(agent: Agent, batch: Batch, draws: Draws) -> Tensor:
     """V(s'), which no action of a policy enters (Kostrikov et al. 2022, eq. 6)."""
-    return agent.values(agent.encode(batch["next_observation"]))
+    return agent.values(agent.encode(batch["next_observation"], draws.get("next_look")))
 
 
 def expectile_loss(agent: Agent, s: Tensor, a: Tensor) -> Tensor:
