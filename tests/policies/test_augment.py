@@ -14,7 +14,7 @@ from torch import Tensor
 from laminar.data.episodes import Episodes
 from laminar.data.spec import Feature, Spec
 from laminar.policies import GenerativePolicy, PolicyConfig, load_policy
-from laminar.policies.networks.augment import AugmentConfig, Augmentation, centered, jittered
+from laminar.policies.networks.augment import Augmentation, AugmentConfig, centered, jittered
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -173,8 +172,6 @@ def test_pictures_are_encoded_once_a_chunk_and_once_a_loss(process: str, picture
 @pytest.mark.parametrize("kind", ["resnet18", "tiny", "vit_small"])
 def test_exported_a_backbone_sees_the_same(kind: str, pictured: Episodes) -> None:
     policy = settled(build(pictured, kind=kind, history=1)).eval()
-    from laminar import accelerate
-
     fast = accelerate(policy, runtime="onnx")
     seen = {key: value[:1, :1] for key, value in batch_of(pictured, 1)["observation"].items()}
     noise = torch.randn(1, *policy.noise_shape)
@@ -223,7 +220,7 @@ class FakeNetwork(nn.Module):
 
 
 @pytest.fixture
-def fake_timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+def fake_timm(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A module `timm` whose `create_model` is recorded; it refuses to download."""
     asked: list[dict[str, Any]] = []
     module: Any = ModuleType("timm")
@@ -238,7 +235,7 @@ def fake_timm(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]
 
     module.create_model = create_model
     monkeypatch.setitem(sys.modules, "timm", module)
-    yield asked
+    return asked
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny"])
