@@ -8,7 +8,8 @@ import pytest
 
 import laminar
 from laminar.cli import main
-from laminar.eval.results.run_record import read_rows
+
+from ..train.saved import rows
 
 ROOM = "env.id=laminar/Playroom-v0?task=open_drawer&cameras=true&static_size=64&gripper_size=64"
 KEYS = ("robot_obs", "rgb_static", "rgb_gripper")
@@ -26,9 +27,9 @@ def test_a_policy_that_sees_is_improved_in_imagined_pictures(tmp_path: Path) -> 
     run("collect", ROOM, "episodes=8", f"out={recorded}")
 
     small = ("method.model.hidden=64", "method.model.deter=64", "method.batch_size=4", "method.length=24")
-    held_out = ("data.validation=0.25", "steps=60", "checkpoint_every=60")
+    held_out = ("data.validation=0.25", "steps=12", "checkpoint_every=12")
     run("train", "method=world_model", f"data.path={recorded}", SEEN, *small, *held_out, f"out={world}")
-    (measured,) = [row for row in read_rows(world) if "validation/open_loop/rgb_static" in row]
+    (measured,) = [row for row in rows(world) if "validation/open_loop/rgb_static" in row]
     assert 0 < measured["validation/open_loop/rgb_static"] < 0.3, "a share of the range of pixels"
     run("replay", f"world={world}", f"out={tmp_path / 'report'}")
     (page,) = (tmp_path / "report").glob("*.html")
