@@ -33,7 +33,13 @@ TASKS = (
     "turn_on_led",
     "turn_off_led",
 )
-DEMONSTRATIONS = {task: 16 if task == "turn_off_lightbulb" else 8 for task in TASKS}  # for clones that do half of it
+DEMONSTRATIONS = dict.fromkeys(TASKS, 8) | {  # for clones that do half of it
+    "turn_off_lightbulb": 16,
+    "move_slider_right": 2,
+    "turn_on_led": 1,
+    "turn_off_led": 1,
+}
+RECORDED = dict.fromkeys(TASKS, 0) | {"move_slider_right": 1}  # seeds of the demonstrations
 PLAY, UPDATES, EPISODES = 300_000, 6_000, 100
 SEEDS = {task: (0, 1, 2) if task in TASKS[:3] else (0,) for task in TASKS}
 
@@ -64,7 +70,8 @@ def clone(folder: Path, task: str) -> None:
     demos, base = folder / "demonstrations.hdf5", folder / "base"
     if not demos.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        laminar(["collect", f"task=playroom/{task}", f"episodes={DEMONSTRATIONS[task]}", "seed=0", f"out={demos}"])
+        few = [f"episodes={DEMONSTRATIONS[task]}", f"seed={RECORDED[task]}"]
+        laminar(["collect", f"task=playroom/{task}", *few, f"out={demos}"])
     words = ["experiment=playroom-skill", "policy=diffusion", f"task=playroom/{task}", "seed=0", "evaluation.every=0"]
     train([*words, f"data.path={demos}"], base)
     measure(base, task, folder / "eval_base")
