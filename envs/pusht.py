@@ -69,4 +69,6 @@ class PushT(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._inner.agent.position = state[:2].tolist()
         self._inner.block.angle = float(state[4])
         self._inner.block.position = state[2:4].tolist()
+        for body in (self._inner.agent, self._inner.block):  # what is drawn is where shapes were last seen to be
+            self._inner.space.reindex_shapes_for_body(body)
         return np.asarray(self._inner._render(), np.uint8)
