@@ -166,7 +166,7 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def _check_types(name: str, arguments: dict[str, Any]) -> None:
-    """Raise LaminarError for an argument of another type than one of laminar's own environments takes, or a fixed one."""
+    """Raise LaminarError for an argument of laminar's own environments that is fixed, or of another type."""
     parameters = _parameters(name, evaluate=True)
     for key, value in arguments.items():
         if key in gymnasium.registry[name].kwargs:

@@ -1,4 +1,4 @@
-"""Packages that an environment needs beyond laminar's own, and their versions: a line where they are not as it needs."""
+"""Packages that an environment needs beyond laminar's own, and in which versions."""
 
 from __future__ import annotations
 

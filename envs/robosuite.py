@@ -22,9 +22,9 @@ Observation = dict[str, Array]
 class Robosuite(gymnasium.Env[Any, Any]):
     """One task of robosuite; an episode ends with success, as robomimic's evaluations do, or after `horizon` steps.
 
-    Observations (all float64): what the robots feel, "robot0_eef_pos" (3,) and so on, and "object" (n,), the coordinates
-    of the task's objects, which robosuite itself calls "object-state". Actions are those of the robots' controllers, in
-    [-1, 1]. The reward is robosuite's, 1 in a step with success unless the recording says otherwise.
+    Observations (all float64): what the robots feel, "robot0_eef_pos" (3,) and so on, and "object" (n,), the
+    coordinates of the task's objects, which robosuite itself calls "object-state". Actions are those of the robots'
+    controllers, in [-1, 1]. The reward is robosuite's, 1 in a step with success unless the recording says otherwise.
 
     Attributes:
         dt: seconds a control step.

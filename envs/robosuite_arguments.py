@@ -14,7 +14,7 @@ from ..errors import LaminarError, nearest
 from ..progress import tell
 from .packages import named
 
-_DEFAULTS = {"robots": "Panda", "control_freq": 20, "horizon": 400}
+_DEFAULTS: Mapping[str, Any] = {"robots": "Panda", "control_freq": 20, "horizon": 400}
 # of the recording's process, not of its task
 _NOT_TAKEN = re.compile(r"(has_|use_camera|camera_|render|ignore_done|hard_reset|seed|env_name|env_version|type)")
 
@@ -47,7 +47,9 @@ def arguments_of(task: str, data: str | None, own: Mapping[str, Any]) -> dict[st
 
 def _recorded(task: str, path: Path) -> dict[str, Any]:
     if not path.is_file() or not has_signature(path):
-        raise LaminarError(f"data={path} of env.id is no HDF5 file; it has to be the robomimic file of the demonstrations")
+        raise LaminarError(
+            f"data={path} of env.id is no HDF5 file; it has to be the robomimic file of the demonstrations"
+        )
     with open_hdf5(path) as file:
         text = file.group("data").attribute("env_args") if file.has_group("data") else None
     try:
@@ -55,15 +57,17 @@ def _recorded(task: str, path: Path) -> dict[str, Any]:
         name, arguments = str(stored["env_name"]), dict(stored["env_kwargs"])
     except (KeyError, TypeError, ValueError) as error:
         raise LaminarError(
-            f"{path}: 'data' has no attribute 'env_args' that says how its environment is made ({error!r}); leave data= "
-            "out of env.id and give robots, controller and control_freq"
+            f"{path}: 'data' has no attribute 'env_args' that says how its environment is made ({error!r}); leave "
+            "data= out of env.id and give robots, controller and control_freq"
         ) from error
     if name != task:
         raise LaminarError(f"{path}: recorded in '{name}', not in '{task}'; use env.id='robosuite/{name}?data=…'")
     version = stored.get("env_version")
     here = named("robosuite").removeprefix("robosuite ")
     if version is not None and str(version).split(".")[:2] != here.split(".")[:2]:
-        tell(f"{path} was recorded in robosuite {version}, and {here} is installed: the same actions may lead elsewhere")
+        tell(
+            f"{path} was recorded in robosuite {version}, and {here} is installed: the same actions may lead elsewhere"
+        )
     return {key: value for key, value in arguments.items() if not _NOT_TAKEN.match(key)}
 
 
@@ -84,9 +88,10 @@ def _controller(config: Any, name: str | None, robot: str) -> dict[str, Any]:
     if word is not None and word.endswith(".json") and not Path(word).exists():
         raise LaminarError(f"there is no file '{word}' with a controller of robosuite")
     found: dict[str, Any] = composite.load_composite_controller_config(controller=word, robot=robot)
-    kinds = {str(one.get("type")) for one in found.get("body_parts", {}).values()}
+    parts = found.get("body_parts", {})
+    kinds = {str(parts[arm].get("type")) for arm in ("right", "left") if arm in parts}
     if part is not None and part not in kinds:
-        raise LaminarError(f"controller '{name}' of the recording is none of {robot}'s, whose parts are {sorted(kinds)}")
+        raise LaminarError(f"controller '{name}' of the recording is not that of {robot}'s arms, {sorted(kinds)}")
     return found
 
 

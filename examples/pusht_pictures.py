@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from laminar.envs.make import make_env
 from laminar.errors import LaminarError
 

@@ -1,4 +1,4 @@
-"""PushT of gym-pusht: the recording and the environment are of one kind, and coverage is in the record of an evaluation."""
+"""PushT of gym-pusht: recording and environment are of one kind, and coverage is in the record of an evaluation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def test_a_package_that_is_missing_or_too_new_is_named(
     monkeypatch.setattr(packages, "_installed", found.get)
     with pytest.raises(LaminarError) as raised:
         make_env(ENV_ID)
-    assert told in str(raised.value) and "\n" not in str(raised.value)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.usefixtures("pusht")
@@ -155,5 +156,6 @@ def test_an_evaluation_records_coverage() -> None:
     assert "max coverage" in result.summary()
     stored = result.to_json()
     assert stored["figures"]["max coverage"]["mean"] == pytest.approx(np.mean(largest))
-    assert "pymunk" in stored["simulator"] and "gym-pusht" in stored["versions"]
+    assert "pymunk" in stored["simulator"]
+    assert "gym-pusht" in stored["versions"]
     assert Result.from_json(stored).to_json()["figures"] == stored["figures"]

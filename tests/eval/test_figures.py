@@ -33,7 +33,9 @@ def test_numbers_are_taken() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "much", None])
 def test_what_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(LaminarError, match="'some' says that 'share' of an episode is .*; it has to be a finite number"):
+    with pytest.raises(
+        LaminarError, match=r"'some' says that 'share' of an episode is .*; it has to be a finite number"
+    ):
         episode_figures(_Measures({"share": value}), "some")
 
 
