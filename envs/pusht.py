@@ -43,7 +43,7 @@ class PushT(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self
 
     @property
-    def _np_random(self) -> np.random.Generator | None:
+    def _np_random(self) -> Any:
         """The generator inside: gymnasium's checker looks for it in what is unwrapped."""
         return self._inner._np_random
 
