@@ -7,7 +7,7 @@ episode so far, always the same names.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 
@@ -21,7 +21,7 @@ def episode_figures(env: gymnasium.Env[Any, Any], env_id: str) -> dict[str, floa
         LaminarError: one is not a finite number.
     """
     told: Any = getattr(env.unwrapped, "episode_figures", None)
-    figures: dict[str, Any] = told() if callable(told) else {}
+    figures = cast(dict[str, Any], told() if callable(told) else {})
     for name, value in figures.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise LaminarError(

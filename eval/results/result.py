@@ -57,10 +57,10 @@ class Episode:
     trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return seed, return, length, success, success_steps, success_at_end, mean_squared_jerk and figures."""
+        """Return seed, return, length, success, success_steps, success_at_end, mean_squared_jerk; figures, if any."""
         figures = {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
         figures |= {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
-        return figures | {"mean_squared_jerk": self.jerk, "figures": self.figures}
+        return figures | {"mean_squared_jerk": self.jerk} | ({"figures": self.figures} if self.figures else {})
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Episode:
