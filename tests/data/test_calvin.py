@@ -11,7 +11,8 @@ import pytest
 
 from laminar.data.calvin.scenes import ORDERS, columns
 from laminar.data.calvin.writer import CalvinWriter
-from laminar.data.inspect import inspect_file, render
+from laminar.data.inspect import inspect_file
+from laminar.data.inspection.text import render
 from laminar.data.instructions import TASKS
 from laminar.data.load import Selection, as_executed, load_episodes
 from laminar.envs.playroom.layout import LAYOUTS
