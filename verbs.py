@@ -291,6 +291,24 @@ def _look_at(path: str, config: Any) -> tuple[dict[str, Any], str]:
     return found, render(found)
 
 
+def view(words: list[str]) -> None:
+    """Write a page to look at demonstrations with: laminar view DATA [out=page.html] [episodes=20].
+
+    Pictures of all cameras with a slider, curves of states, actions and rewards beside them, and a list of the episodes
+    with what looks wrong. It is one file that needs no network; megabytes=24 is how large it may become.
+    """
+    from .configs.compose import compose, is_setting
+    from .eval.viewing.page import view as run
+    from .progress import bar
+
+    paths, settings = _paths(words, lambda word: is_setting("view", word))
+    if paths and any(word.startswith("data.path=") for word in settings):
+        raise LaminarError("view takes the data as a word, view DATA, or as data.path=; not both")
+    config = compose("view", settings, {"data.path": paths} if paths else {})
+    _need(config.data.path, "view", "data: laminar view DATA [out=page.html]")
+    print(f"page in {run(config, bar)}")
+
+
 def doctor(words: list[str]) -> None:
     """Show what is installed here, what is missing and how to get it: laminar doctor [--json].
 
@@ -345,6 +363,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "simulate": simulate,
     "collect": collect,
     "inspect": inspect,
+    "view": view,
     "doctor": doctor,
 }
 

@@ -38,6 +38,8 @@ class Episodes:
         source: where the data came from, for messages.
         remarks: what a reader had to decide, shown by `laminar inspect`.
         group: (E,) int from 0, the same for episodes that share steps; None where none do.
+        sentences: E instructions in words, "" where there was none; None where nobody tells. For people to read: what a
+            policy is told is the observation "instruction".
     """
 
     observation: dict[str, Array]
@@ -54,6 +56,7 @@ class Episodes:
     source: str = "memory"
     remarks: list[str] = field(default_factory=lambda: [])
     group: Array | None = None
+    sentences: list[str] | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays agree.
@@ -174,6 +177,7 @@ class Episodes:
             success=None if self.success is None else self.success[chosen],
             infos={key: value[rows] for key, value in self.infos.items()},
             group=None if self.group is None else self.group[chosen],
+            sentences=None if self.sentences is None else [self.sentences[int(one)] for one in chosen],
         )
 
     @staticmethod
@@ -219,6 +223,7 @@ class Episodes:
             source=" + ".join(part.source for part in parts),
             remarks=remarks,
             group=_join_groups(parts),
+            sentences=_join_sentences(parts),
         )
 
 
@@ -231,6 +236,12 @@ def _join_groups(parts: Sequence[Episodes]) -> Array | None:
         own = np.arange(part.num_episodes) if part.group is None else part.group
         groups.append(own + sum(int(group.max()) + 1 for group in groups[-1:]))
     return np.concatenate(groups)
+
+
+def _join_sentences(parts: Sequence[Episodes]) -> list[str] | None:
+    if all(part.sentences is None for part in parts):
+        return None
+    return [sentence for part in parts for sentence in part.sentences or [""] * part.num_episodes]
 
 
 def _join_specs(specs: Sequence[Spec], remarks: list[str]) -> Spec:

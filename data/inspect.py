@@ -16,7 +16,7 @@ from .inspection import lag, repeats
 from .inspection.lag import Lag, lags
 from .inspection.repeats import Repeated, copies, ending_in_zeros, repeated_pictures
 from .inspection.sheet import check_sheet, write_sheet
-from .inspection.statistics import describe_array
+from .inspection.statistics import describe_array, labels
 from .inspection.timing import Timing, timing
 from .load import existing_file, find_format, load_episodes
 from .on_disk import is_on_disk
@@ -86,9 +86,9 @@ def describe(episodes: Episodes) -> dict[str, Any]:
         "terminated": int(episodes.terminated[last].sum()),
         "truncated": int(episodes.truncated[last].sum()),
         "observation": {
-            key: describe_array(value) | _labels(spec.observation[key], f"{key}[{{}}]") for key, value in seen.items()
+            key: describe_array(value) | _named(key, spec.observation[key]) for key, value in seen.items()
         },
-        "action": describe_array(episodes.action) | _labels(spec.action, "action[{}]") | {"limits": limits},
+        "action": describe_array(episodes.action) | _named("action", spec.action) | {"limits": limits},
         "reward": _range(episodes.reward) if episodes.has_reward else None,
         "return": _range(episodes.returns()) if episodes.has_reward else None,
         "success": None if episodes.success is None else _share(episodes.success),
@@ -190,12 +190,10 @@ def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:
     }
 
 
-def _labels(feature: Feature, form: str) -> dict[str, Any]:
-    """Return unit and names of a feature; names by a form where it has none of its own."""
-    own = len(feature.names) == feature.width
-    vector = len(feature.shape) == 1
-    names = list(feature.names) if own else [form.format(at) for at in range(feature.width)] if vector else []
-    return {"unit": feature.unit, "names": names}
+def _named(name: str, feature: Feature) -> dict[str, Any]:
+    """Return unit and names of a feature; matrices, pictures and instructions have no names."""
+    plain = len(feature.shape) == 1 and name != "instruction"
+    return {"unit": feature.unit, "names": labels(name, feature) if plain else []}
 
 
 def _range(value: Array) -> dict[str, float]:

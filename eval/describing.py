@@ -58,7 +58,7 @@ def _policy(policy: PolicyModule) -> dict[str, Any]:
         "process": _named(own, "process"),
         "network": _named(own, "network"),
         "parameters": sum(one.numel() for one in policy.parameters()),
-        "calls": policy.calls().steps,
+        "calls": policy.calls().count,
         "observation": {key: asdict(feature) for key, feature in spec.observation.items()},
         "action": asdict(spec.action) | {"low": spec.action_low, "high": spec.action_high},
         "history": spec.history,

@@ -56,12 +56,14 @@ class _Cut:
         final: (E,) the frame after the last step, which only gives the final observation.
         instruction: (E, width) or None.
         label: what encoded the instruction.
+        sentences: E of them, in words, or None.
     """
 
     first: Array
     final: Array
     instruction: Array | None = None
     label: str = ""
+    sentences: list[str] | None = None
 
     @property
     def lengths(self) -> Array:
@@ -122,7 +124,8 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         remarks=remarks,
     )
     _add_spec(recording, action_key, units)
-    return replace(recording.episodes(), group=overlapping(cut.first, cut.final) if done else None)
+    group = overlapping(cut.first, cut.final) if done else None
+    return replace(recording.episodes(), group=group, sentences=cut.sentences)
 
 
 def _action(wanted: str, frames: Frames) -> str:
@@ -181,14 +184,15 @@ def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cu
         found = read_annotations(frames.folder / name, frames)
         vectors, label = (found.task_vectors(), "task") if instruction == "task" else (found.vectors, found.label)
         cut = _Cut(found.windows[:, 0], np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1]))
-        cut = replace(cut, instruction=vectors, label=label)
+        cut = replace(cut, instruction=vectors, label=label, sentences=found.sentences)
     kept = cut.lengths > 0
     if not kept.any():
         raise LaminarError(f"{frames.folder}: no episodes, none has two frames; record some first")
     if not kept.all():
         remarks.append(f"{int((~kept).sum())} episodes of a single frame have no step and are left out")
         vectors = None if cut.instruction is None else cut.instruction[kept]
-        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors)
+        said = None if cut.sentences is None else [cut.sentences[one] for one in np.flatnonzero(kept)]
+        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors, sentences=said)
     return cut
 
 

@@ -3,7 +3,8 @@
 An action may be a target (where the state is to go) or a rate (how it is to change). So the changes of each state are
 correlated with the changes of each action, and with the actions themselves, at every shift. An action that is seen at
 the next observation has a lag of one step. At 0 it is there before it was told, and below it only repeats what the
-state did: then actions and observations are recorded against each other.
+state did: then actions and observations are recorded against each other. A change of an action that goes against the
+change of a state is none of these: so looks a controller, which asks for less the closer it is.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _best(action: int, found: dict[str, Array], places: Sequence[tuple[str, int]
     """Return what follows an action most closely."""
     peaks: list[tuple[float, str, int, int]] = []
     for kind, table in found.items():  # (shifts, actions, states)
-        size = np.abs(table[:, action])
+        size = table[:, action] if kind == TARGET else np.abs(table[:, action])
         at, state = np.unravel_index(int(size.argmax()), size.shape)
         beside = size[[one for one in (at - 2, at + 2) if 0 <= one < len(size)], state].max()
         if 0 < at < len(size) - 1 and size[at, state] >= max(_CONVINCING, beside + _PEAK):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..spec import Feature
+
 Array = NDArray[Any]
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 """Name -> share of the values that lie below."""
@@ -31,6 +33,13 @@ def describe_array(value: Array) -> dict[str, Any]:
         "std": _numbers(_deviation(flat)),
         **{name: _numbers(row) for name, row in zip(QUANTILES, quantiles, strict=True)},
     }
+
+
+def labels(name: str, feature: Feature) -> list[str]:
+    """Return a name for each number of a feature: its own, or "name[0]", "name[1]", …; the name alone of a single one."""
+    if len(feature.names) == feature.width:
+        return list(feature.names)
+    return [f"{name}[{at}]" for at in range(feature.width)] if feature.width > 1 else [name]
 
 
 def _deviation(flat: Array) -> Array:

@@ -77,6 +77,8 @@ def _lags(description: dict[str, Any]) -> list[str]:
 def _table(array: dict[str, Any]) -> list[str]:
     """Return the statistics of each number under a head, its columns aligned."""
     names = array["names"] or ["all"]
+    if len(names) != len(array["min"]):  # an instruction
+        return []
     rows = [["", *(_HEADS.get(name, name) for name in _STATISTICS)]]
     for at, name in enumerate(names[:_DIMENSIONS]):
         rows.append([name, *(_number(array[statistic][at]) for statistic in _STATISTICS)])
