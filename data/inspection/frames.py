@@ -45,7 +45,8 @@ def picture(frame: Array, longest: int | None = None) -> Image.Image:
     from PIL import Image
 
     values = frame if frame.dtype == np.uint8 else _spread(frame)
-    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values[..., :3]
+    if values.ndim == 3:
+        values = values[..., 0] if values.shape[-1] == 1 else values[..., :3]
     shown = Image.fromarray(np.ascontiguousarray(values)).convert("RGB")
     if longest is not None and max(shown.size) > longest:
         scale = longest / max(shown.size)

@@ -30,7 +30,7 @@ def check_sheet(file: Path, overwrite: bool = False) -> Path:
     """
     if file.suffix.lower() != ".png":
         raise LaminarError(f"sheet={file}: a contact sheet is a PNG file; call it {file.name}.png")
-    check_files([file], overwrite)
+    check_files([file], overwrite, setting="sheet")
     return file
 
 
