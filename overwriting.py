@@ -64,7 +64,9 @@ def check_files(files: Iterable[Path], may: bool, why: str = "", setting: str = 
             raise LaminarError(f"{file} is a folder, and a file is to be written; choose another {setting}=")
         if not may:
             reason = f", and {why}" if why else " already"
-            raise LaminarError(f"{file} exists{reason}; choose another {setting}=, or give overwrite=true to replace it")
+            raise LaminarError(
+                f"{file} exists{reason}; choose another {setting}=, or give overwrite=true to replace it"
+            )
         if not file.is_symlink() and not file.stat().st_mode & stat.S_IWUSR:
             raise LaminarError(f"{file} is read-only and stays as it is; remove it, or choose another {setting}=")
 

@@ -244,7 +244,7 @@ def collect(words: list[str]) -> None:
 
 
 def inspect(words: list[str]) -> None:
-    """Show what is in demonstrations and what looks wrong: laminar inspect FILE [sheet=FILE.png] [data.robot=NAME] [--json].
+    """Show what is in demonstrations and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
 
     Statistics of every number, time stamps, which state follows which action, pictures and episodes that are there
     twice. sheet=FILE.png writes pictures of some episodes, data.observation=[KEY,KEY] chooses what is read.

@@ -85,9 +85,7 @@ def describe(episodes: Episodes) -> dict[str, Any]:
         "length": _range(episodes.lengths),
         "terminated": int(episodes.terminated[last].sum()),
         "truncated": int(episodes.truncated[last].sum()),
-        "observation": {
-            key: describe_array(value) | _named(key, spec.observation[key]) for key, value in seen.items()
-        },
+        "observation": {key: describe_array(value) | _named(key, spec.observation[key]) for key, value in seen.items()},
         "action": describe_array(episodes.action) | _named("action", spec.action) | {"limits": limits},
         "reward": _range(episodes.reward) if episodes.has_reward else None,
         "return": _range(episodes.returns()) if episodes.has_reward else None,

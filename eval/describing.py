@@ -13,6 +13,7 @@ from ..errors import LaminarError
 from ..policies import load_policy
 from ..policies.module import PolicyModule
 from ..policies.storage import checkpoints, read_object, rebuilding
+from ..progress import duration
 from .reports.evaluations import read_evaluation
 from .results.origin import Origin
 from .results.run_record import METRICS, read_rows, run_around
@@ -46,7 +47,8 @@ def describe(folder: str | Path) -> dict[str, Any]:
         with rebuilding(run / "run.json"):
             found["training"] = _training(run, settings)
         found["evaluations"] = [_evaluation(file) for file in sorted(run.rglob("eval.json"))]
-    return found | {"next": _commands(str(folder), settings, begun)}
+    short = run is not None and place.absolute() == run and found["training"]["short"]
+    return found | {"next": _commands(str(folder), settings, begun, short)}
 
 
 def _policy(policy: PolicyModule) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _policy(policy: PolicyModule) -> dict[str, Any]:
     own = parts[-1]
     return {
         "parts": [str(part["kind"]) for part in parts],
-        "process": _named(own, "process"),
+        "process": _named(own.get("policy") or {}, "process"),
         "network": _named(own, "network"),
         "parameters": sum(one.numel() for one in policy.parameters()),
         "calls": policy.calls().count,
@@ -89,7 +91,8 @@ def _training(run: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for row in rows:  # evaluations are rows of their own
         last |= row
-    start = settings.get("init")
+    start, saved = settings.get("init"), checkpoints(run)
+    steps = int(saved[-1].name.removeprefix("step_")) if saved else 0
     return {
         "run": str(run),
         "method": method.get("recipe") or method.get("name"),
@@ -100,10 +103,11 @@ def _training(run: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         "world": (settings.get("world") or {}).get("path"),
         "env": (settings.get("env") or {}).get("id"),
         "seed": settings.get("seed"),
-        "steps": last.get("step", 0),
+        "steps": steps,
         "of": settings.get("steps"),
+        "short": bool(settings.get("steps")) and steps < settings["steps"],
         "seconds": last.get("wall_seconds"),
-        "checkpoints": [folder.name for folder in checkpoints(run)],
+        "checkpoints": [folder.name for folder in saved],
         "last": {name: value for name, value in last.items() if name not in _CLOCKS},
         "remarks": list(record.get("remarks", [])),
         "problems": list(record.get("problems", [])),
@@ -122,17 +126,18 @@ def _evaluation(file: Path) -> dict[str, Any]:
     return {"path": str(file.parent), "env": found.result.env_id, "count": found.count, "figures": figures}
 
 
-def _commands(path: str, settings: Mapping[str, Any], begun: bool) -> list[str]:
-    """Return what one would do next."""
+def _commands(path: str, settings: Mapping[str, Any], begun: bool, short: bool) -> list[str]:
+    """Return what one would do next: with a policy, and to train one to the end."""
     policy = shlex.quote(path)
+    resume = [f"laminar train out={policy} resume=true"] if short or begun else []
     if begun:
-        return [f"laminar train out={policy} resume=true"]
+        return resume
     env = (settings.get("env") or {}).get("id")
     data = (settings.get("data") or {}).get("path")
     where = shlex.quote(str(env)) if env else "ENVIRONMENT"
     lines = [f"laminar eval policy.path={policy} env.id={where} out={shlex.quote(f'{path}/eval')}"]
     lines += [f"laminar replay policy.path={policy}" + ("" if data else " data.path=FILE")]
-    return [*lines, f"laminar bench policy.path={policy}", f"laminar export policy.path={policy} out=FOLDER"]
+    return [*resume, *lines, f"laminar bench policy.path={policy}", f"laminar export policy.path={policy} out=FOLDER"]
 
 
 def render(found: dict[str, Any]) -> str:
@@ -161,9 +166,7 @@ def _policy_lines(found: dict[str, Any]) -> list[str]:
     bounds = f", limits {min(action['low']):g} to {max(action['high']):g}" if action["low"] else ""
     rate = f" at {found['rate_hz']:g} Hz" if found["rate_hz"] else ""
     lines.append(f"  does       {_feature(action)}{bounds}{rate}")
-    lines.append(
-        f"  chunks     {found['chunk']} actions are planned, {found['execute']} executed; history of {found['history']}"
-    )
+    lines.append(f"  chunks     of {found['chunk']}, {found['execute']} executed; history of {found['history']}")
     return lines + ([f"  schedules  {', '.join(found['schedules'])}"] if found["schedules"] else [])
 
 
@@ -178,7 +181,7 @@ def _training_lines(told: dict[str, Any]) -> list[str]:
     parts = [f"method {told['method']}", *([f"data {', '.join(map(str, data))}"] if data else [])]
     parts += [f"{what} {told[what]}" for what in ("instruction", "init", "world", "env") if told[what]]
     of = f" of {told['of']}" if told["of"] else ""
-    took = f", {told['seconds'] / 60:.1f} minutes" if told["seconds"] else ""
+    took = f" in {duration(told['seconds'])}" if told["seconds"] else ""
     lines = [
         f"  training   {', '.join(parts)}, seed {told['seed']}",
         f"  updates    {told['steps']}{of}{took}; checkpoints: {', '.join(told['checkpoints']) or 'none'}",

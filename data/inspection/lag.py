@@ -64,7 +64,8 @@ def lags(episodes: Episodes) -> list[Lag]:
         RATE: _correlations([one[:-1] for one in actions], changes, 1),
     }
     moving = sum((np.diff(one, axis=0) != 0).sum(axis=0) for one in actions)
-    best = (_best(number, found, places) for number in np.flatnonzero(np.asarray(moving) >= _MOVING))
+    chosen = np.flatnonzero(np.asarray(moving) >= _MOVING).tolist()
+    best = (_best(number, found, places) for number in chosen)
     return [one for one in best if one is not None]
 
 

@@ -38,7 +38,9 @@ class Shown:
         return Shown(2 * self.every, self.pictures[::2])
 
 
-def film(sources: dict[str, Array], moments: Sequence[Array], room: float, progress: Progress = silent) -> list[dict[str, Shown]]:
+def film(
+    sources: dict[str, Array], moments: Sequence[Array], room: float, progress: Progress = silent
+) -> list[dict[str, Shown]]:
     """Return camera -> pictures, for each episode.
 
     Args:

@@ -183,6 +183,9 @@ def test_annotated_windows_become_episodes(split: Path) -> None:
     assert episodes.final_observation["instruction"].argmax(1).tolist() == told[[0, 4, 17]].argmax(1).tolist()
     assert list(episodes.spec.observation) == ["robot_obs", "scene_obs", "instruction"]
     assert episodes.spec.observation["instruction"].unit == "task"
+    assert episodes.sentences is not None
+    assert len(episodes.sentences) == episodes.num_episodes
+    assert load_episodes(split).sentences is None
 
 
 def test_a_window_of_the_last_frame_alone_is_left_out_with_its_instruction(calvin: Any, split: Path) -> None:
@@ -191,6 +194,8 @@ def test_a_window_of_the_last_frame_alone_is_left_out_with_its_instruction(calvi
     assert episodes.lengths.tolist() == [4]
     np.testing.assert_array_equal(episodes.observation["instruction"], vectors[[1] * 4])
     np.testing.assert_array_equal(episodes.final_observation["instruction"], vectors[[1]])
+    assert episodes.sentences is not None
+    assert len(episodes.sentences) == 1
     assert any("2 episodes of a single frame have no step" in remark for remark in episodes.remarks)
 
 

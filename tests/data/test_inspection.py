@@ -1,4 +1,4 @@
-"""What recordings show when one looks at them: time stamps, lags, pictures and episodes that are there twice, a sheet."""
+"""What recordings show when one looks at them: time stamps, lags, what is there twice, a contact sheet."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_statistics_are_those_of_numpy() -> None:
 
 def test_the_text_has_a_row_a_number() -> None:
     lengths = [30, 30]
-    found = {"path": "a", "format": "b"} | json.loads(json.dumps(describe(recorded(walk(lengths), walk(lengths), lengths))))
+    found = {"path": "a", "format": "b"} | json.loads(
+        json.dumps(describe(recorded(walk(lengths), walk(lengths), lengths)))
+    )
     lines = render(found).splitlines()
     assert sum(line.split()[:1] == ["min"] for line in lines) == 2, "a head for the state, and one for the action"
     for name in ("state[0]", "state[1]", "action[0]", "action[1]"):
@@ -119,7 +121,9 @@ def test_dropped_rows_jitter_and_clocks_that_go_back() -> None:
     assert [one.split(":")[1].split()[0] for one in found.problems] == ["does", "5"]
     assert "3 rows are missing" in flags(episodes)[0][0]
     problems = describe(episodes)["problems"]
-    assert any("5 rows are missing in 3 gaps, the longest of 400 ms where a step takes 100 ms" in one for one in problems)
+    assert any(
+        "5 rows are missing in 3 gaps, the longest of 400 ms where a step takes 100 ms" in one for one in problems
+    )
     shaken = np.arange(200) * 0.1 + np.random.default_rng(0).uniform(-0.04, 0.04, 200)
     assert "vary by" in " ".join(timing(stamped([200], shaken)).problems)  # type: ignore[union-attr]
 
@@ -230,7 +234,9 @@ def test_what_is_a_picture() -> None:
     assert not is_number("mask", Feature((5,), "uint8"))
 
 
-@pytest.mark.parametrize("frame", [np.full((4, 6), np.nan, "f"), np.arange(24.0).reshape(4, 6, 1), np.zeros((4, 6, 4), "u1")])
+@pytest.mark.parametrize(
+    "frame", [np.full((4, 6), np.nan, "f"), np.arange(24.0).reshape(4, 6, 1), np.zeros((4, 6, 4), "u1")]
+)
 def test_any_frame_becomes_a_picture(frame: Array) -> None:
     assert picture(frame).size == (6, 4)
     assert picture(frame, 3).size == (3, 2)
