@@ -55,8 +55,8 @@ def inspect_file(
         overwrite: it may exist.
 
     Raises:
-        LaminarError: the file cannot be read as episodes; the message is what looks wrong. Or the sheet exists, or there
-            are no pictures to put on it.
+        LaminarError: the file cannot be read as episodes; the message is what looks wrong. Or the sheet exists, or
+            there are no pictures to put on it.
     """
     if sheet is not None:
         check_sheet(sheet, overwrite)

@@ -155,11 +155,12 @@ def render(found: dict[str, Any]) -> str:
 
 
 def _policy_lines(found: dict[str, Any]) -> list[str]:
-    made = [f"{what} {found[what]}" for what in ("process", "network") if found[what]]
+    made = [" around ".join(found["parts"])]
+    made += [f"{what} {found[what]}" for what in ("process", "network") if found[what]]
     calls = f"{found['calls']} network call{'s' * (found['calls'] != 1)} a chunk"
     lines = [
         f"  weights    {found['origin']}",
-        f"  policy     {', '.join([' around '.join(found['parts']), *made])}; {found['parameters']:,} parameters, {calls}",
+        f"  policy     {', '.join(made)}; {found['parameters']:,} parameters, {calls}",
     ]
     lines += [f"  sees       '{key}' {_feature(one)}" for key, one in found["observation"].items()]
     action = found["action"]

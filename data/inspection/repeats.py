@@ -88,8 +88,8 @@ def problems_of(found: dict[str, Repeated]) -> list[str]:
             sentences.append(f"{key}: episodes {listed} show one picture throughout, while the robot moves")
         elif one.compared and one.equal > _SLOW * one.compared:
             sentences.append(
-                f"{key}: {one.equal} of {one.compared} pictures that were compared equal the one before, while the robot "
-                "moves; the camera is slower than the control rate, or hangs"
+                f"{key}: {one.equal} of {one.compared} pictures that were compared equal the one before, while the "
+                "robot moves; the camera is slower than the control rate, or hangs"
             )
     return sentences
 

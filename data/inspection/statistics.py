@@ -36,7 +36,7 @@ def describe_array(value: Array) -> dict[str, Any]:
 
 
 def labels(name: str, feature: Feature) -> list[str]:
-    """Return a name for each number of a feature: its own, or "name[0]", "name[1]", …; the name alone of a single one."""
+    """Return a name for each number of a feature: its own, or "name[0]", "name[1]", …; "name" of a single one."""
     if len(feature.names) == feature.width:
         return list(feature.names)
     return [f"{name}[{at}]" for at in range(feature.width)] if feature.width > 1 else [name]

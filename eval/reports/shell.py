@@ -25,8 +25,8 @@ def document(title: str, style: str, body: str, head: str = "") -> str:
 
     Args:
         title: plain text.
-        style: CSS that comes after colours and font: `--paper`, `--ink`, `--soft`, `--line`, `--wash`, `--good`, `--bad`,
-            `--accent`.
+        style: CSS that comes after the font and the colours: `--paper`, `--ink`, `--soft`, `--line`, `--wash`,
+            `--good`, `--bad` and `--accent`.
         body: HTML, escaped already.
         head: further elements of the head.
     """

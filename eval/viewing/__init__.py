@@ -4,5 +4,6 @@
     film       pictures, as small and as many as the page may hold
     page       the page, put together of these and of viewer.html, viewer.css and viewer.js
 
-The page needs no network and no server. What comes from the data is JSON, and the script shows it as text, never as HTML.
+The page needs no network and no server. What comes from the data is JSON, and the script shows it as text, never as
+HTML.
 """
