@@ -250,6 +250,7 @@ function list() {
     some((one) => one.sentence) && ["instruction", "words", (one) => one.sentence],
     some((one) => one.flags.length) && ["looks wrong", "words bad", (one) => one.flags.join("; ")],
   ].filter(Boolean);
+  $("layout").classList.toggle("worded", columns.some(([, kind]) => kind.startsWith("words")));
   $("heads").append(...columns.map(([head, kind]) => Object.assign(make("th", kind === "n" ? kind : "", head), { scope: "col" })));
   data.episodes.forEach((one, index) => {
     const row = make("tr");
