@@ -261,35 +261,69 @@ def convert(words: list[str]) -> None:
 
 
 def inspect(words: list[str]) -> None:
-    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
+    """Show what is in demonstrations and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
 
-    Of a robot's description, a YAML file, it shows what a policy sees and tells; of a world model what it knows.
+    Statistics of every number, time stamps, which state follows which action, pictures and episodes that are there
+    twice. sheet=FILE.png writes pictures of some episodes, data.observation=[KEY,KEY] chooses what is read.
+
+    Of a run or policy it shows what it does, learned from and scored, and what to do next; of a robot's description, a
+    YAML file, what a policy sees and tells; of a world model what it knows.
     """
-    from dataclasses import asdict
+    from .configs.compose import compose, is_setting
 
-    from .data.inspect import inspect_file, render
-    from .data.robots.describing import describe
-    from .data.robots.reading import load_robot
-
-    files, rest = _paths(words, lambda word: word == "--json" or word.startswith("data.robot="))
-    robots = [word.partition("=")[2] for word in rest if word != "--json"]
-    if len(files) != 1 or len(robots) > 1 or any(word[:1] == "-" and word != "--json" for word in rest):
-        form = "FILE [data.robot=NAME] [--json]"
+    as_json = "--json" in words
+    files, settings = _paths([word for word in words if word != "--json"], lambda word: is_setting("inspect", word))
+    dashed = [word for word in settings if word[:1] == "-"]
+    if len(files) != 1 or dashed:
+        form = "FILE [sheet=FILE.png] [data.robot=NAME] [--json]"
         raise _usage_of("inspect", form, [word for word in words if word != "--json"])
-    if files[0].endswith((".yaml", ".yml")):
-        robot = load_robot(files[0])
-        print(json.dumps(asdict(robot), indent=2) if "--json" in rest else describe(robot))
-        return
-    if os.path.isdir(files[0]):
-        from . import world_models
-        from .world_models import describing
+    found, text = _look_at(files[0], compose("inspect", settings))
+    print(json.dumps(found, indent=2) if as_json else text)
 
-        if world_models.is_world(files[0]):
-            known = describing.describe(files[0])
-            print(json.dumps(known, indent=2) if "--json" in rest else describing.render(known))
-            return
-    found = inspect_file(files[0], robots[0] if robots else None)
-    print(json.dumps(found, indent=2) if "--json" in rest else render(found))
+
+def _look_at(path: str, config: Any) -> tuple[dict[str, Any], str]:
+    """Return what is known of a file or folder, as plain values and as text."""
+    if path.endswith((".yaml", ".yml")):
+        from dataclasses import asdict
+
+        from .data.robots.describing import describe
+        from .data.robots.reading import load_robot
+
+        robot = load_robot(path)
+        return asdict(robot), describe(robot)
+    if os.path.isdir(path):
+        from .eval import describing as policy
+        from .world_models import describing as world
+        from .world_models import is_world
+
+        if is_world(path):
+            return (known := world.describe(path)), world.render(known)
+        if policy.is_policy(path):
+            return (known := policy.describe(path)), policy.render(known)
+    from .data.inspect import inspect_file
+    from .data.inspection.text import render
+
+    sheet = Path(config.sheet) if config.sheet else None
+    found = inspect_file(path, config.data.selection, sheet, config.overwrite)
+    return found, render(found)
+
+
+def view(words: list[str]) -> None:
+    """Write a page to look at demonstrations with: laminar view DATA [out=page.html] [episodes=20].
+
+    Pictures of all cameras with a slider, curves of states, actions and rewards beside them, and a list of the episodes
+    with what looks wrong. It is one file that needs no network; megabytes=24 is how large it may become.
+    """
+    from .configs.compose import compose, is_setting
+    from .eval.viewing.page import view as run
+    from .progress import bar
+
+    paths, settings = _paths(words, lambda word: is_setting("view", word))
+    if paths and any(word.startswith("data.path=") for word in settings):
+        raise LaminarError("view takes the data as a word, view DATA, or as data.path=; not both")
+    config = compose("view", settings, {"data.path": paths} if paths else {})
+    _need(config.data.path, "view", "data: laminar view DATA [out=page.html]")
+    print(f"page in {run(config, bar)}")
 
 
 def doctor(words: list[str]) -> None:
@@ -347,6 +381,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "collect": collect,
     "convert": convert,
     "inspect": inspect,
+    "view": view,
     "doctor": doctor,
 }
 
