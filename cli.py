@@ -3,6 +3,7 @@
     laminar collect task=pointmaze episodes=200 out=demos.hdf5
     laminar collect task=playroom/play steps=100000 out=play
     laminar inspect demos.hdf5
+    laminar view demos.hdf5 out=demos.html
     laminar train method=bc policy=meanflow data.path=demos.hdf5 out=runs/maze
     laminar eval policy.path=runs/maze env.id=laminar/PointMaze-v0 out=runs/maze/eval
     laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains

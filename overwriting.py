@@ -45,13 +45,14 @@ def check_folder(folder: str | Path, verb: str, written: Written, overwrite: boo
     return folder
 
 
-def check_files(files: Iterable[Path], may: bool, why: str = "") -> None:
+def check_files(files: Iterable[Path], may: bool, why: str = "", setting: str = "out") -> None:
     """Refuse to write over files that exist.
 
     Args:
         files: that are to be written.
         may: they may be written over; read-only ones and folders never are.
         why: else.
+        setting: what names them.
 
     Raises:
         LaminarError: names the first such file.
@@ -60,12 +61,14 @@ def check_files(files: Iterable[Path], may: bool, why: str = "") -> None:
         if not os.path.lexists(file):
             continue
         if file.is_dir():
-            raise LaminarError(f"{file} is a folder, and a file is to be written; choose another out=")
+            raise LaminarError(f"{file} is a folder, and a file is to be written; choose another {setting}=")
         if not may:
             reason = f", and {why}" if why else " already"
-            raise LaminarError(f"{file} exists{reason}; choose another out=, or give overwrite=true to replace it")
+            raise LaminarError(
+                f"{file} exists{reason}; choose another {setting}=, or give overwrite=true to replace it"
+            )
         if not file.is_symlink() and not file.stat().st_mode & stat.S_IWUSR:
-            raise LaminarError(f"{file} is read-only and stays as it is; remove it, or choose another out=")
+            raise LaminarError(f"{file} is read-only and stays as it is; remove it, or choose another {setting}=")
 
 
 def check_replaced(folder: Path, own: Collection[str], what: str) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .configs.command_line import need, paths_in, usage_of
 from .errors import LaminarError
 
 
@@ -39,8 +39,8 @@ def evaluate(words: list[str]) -> None:
     from .eval.command import run
 
     config = compose("eval", words)
-    _need(config.policy.path, "eval", "policy.path=FOLDER")
-    _need(config.env.id, "eval", "env.id=ENVIRONMENT")
+    need(config.policy.path, "eval", "policy.path=FOLDER")
+    need(config.env.id, "eval", "env.id=ENVIRONMENT")
     given = {word.partition("=")[0] for word in words}
     run(config, given, _folder(config, "eval"))
 
@@ -54,15 +54,15 @@ def compare(words: list[str]) -> None:
     from .configs.compose import compose, is_setting
     from .eval.command import compare as run
 
-    paths, settings = _paths(words, lambda word: is_setting("compare", word))
+    paths, settings = paths_in(words, lambda word: is_setting("compare", word))
     if paths and any(word.startswith(("a.path=", "b.path=")) for word in settings):
         raise LaminarError(
             "compare takes all policies as words, compare A B …, or two as a.path= and b.path=; not both"
         )
     config = compose("compare", settings, {f"{key}.path": path for key, path in zip("ab", paths, strict=False)})
     how = "two policies: laminar compare A B env.id=… (./ in front of a folder that is called like a setting)"
-    _need(config.a.path and config.b.path, "compare", how)
-    _need(config.env.id, "compare", "env.id=ENVIRONMENT")
+    need(config.a.path and config.b.path, "compare", how)
+    need(config.env.id, "compare", "env.id=ENVIRONMENT")
     run(config, paths[2:], _folder(config, "compare"))
 
 
@@ -76,7 +76,7 @@ def replay(words: list[str]) -> None:
     from .progress import bar
 
     config = compose("replay", words)
-    _need(config.policy.path or config.world.path, "replay", "policy.path=FOLDER, or world=WORLD")
+    need(config.policy.path or config.world.path, "replay", "policy.path=FOLDER, or world=WORLD")
     out = _folder(config, "replay")
     if config.world.path:
         from .eval.imagined.page import write_imagined
@@ -112,10 +112,12 @@ def table(words: list[str]) -> None:
     from .eval.reports.table_report import check_stem, markdown, save_table
     from .settings import Text
 
-    folders, rest = _paths(words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false"))
+    folders, rest = paths_in(
+        words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false")
+    )
     given = dict(word.split("=", 1) for word in rest if "=" in word)
     if not folders or len(given) < len(rest) or not given.keys() <= {"out", "overwrite"}:
-        raise _usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
+        raise usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
     stem = read_text("out", given["out"], Text(path=True)) if "out" in given else None
     if stem:
         check_stem(str(stem), given.get("overwrite") == "true")
@@ -145,7 +147,7 @@ def bench(words: list[str]) -> None:
     from .progress import bar
 
     config = compose("bench", words)
-    _need(config.policy.path, "bench", "policy.path=FOLDER")
+    need(config.policy.path, "bench", "policy.path=FOLDER")
     given = {word.partition("=")[0] for word in words}
     acting = acting_told(config, given)
     refuse_unused(config, given, acting is None or acting.candidates == 1)
@@ -173,8 +175,8 @@ def export(words: list[str]) -> None:
     from .progress import bar
 
     config = compose("export", words)
-    _need(config.policy.path, "export", "policy.path=FOLDER")
-    _need(config.out, "export", "out=FOLDER")
+    need(config.policy.path, "export", "policy.path=FOLDER")
+    need(config.out, "export", "out=FOLDER")
     policy = load_policy(config.policy.path)
     given = {word.partition("=")[0] for word in words}
     acting = acting_told(config, given)
@@ -198,7 +200,7 @@ def serve(words: list[str]) -> None:
     from .configs.compose import compose
 
     config = compose("serve", words)
-    _need(config.policy.path, "serve", "policy.path=FOLDER")
+    need(config.policy.path, "serve", "policy.path=FOLDER")
     from .deploy.serve import serve as run
 
     run(config, {word.partition("=")[0] for word in words})
@@ -213,7 +215,7 @@ def deploy(words: list[str]) -> None:
     from .configs.compose import compose
 
     config = compose("deploy", words)
-    _need(config.policy.path, "deploy", "policy.path=FOLDER")
+    need(config.policy.path, "deploy", "policy.path=FOLDER")
     from .deploy.run import deploy as run
 
     run(config)
@@ -253,43 +255,77 @@ def convert(words: list[str]) -> None:
     from .data.converting import convert as run
     from .progress import bar
 
-    paths, settings = _paths(words, lambda word: is_setting("convert", word))
+    paths, settings = paths_in(words, lambda word: is_setting("convert", word))
     config = compose("convert", settings)
     if len(paths) != 2:
-        raise _usage_of("convert", "IN OUT format=lerobot|d4rl|zarr", words)
+        raise usage_of("convert", "IN OUT format=lerobot|d4rl|zarr", words)
     print(run(paths[0], paths[1], config, {word.partition("=")[0] for word in settings}, bar))
 
 
 def inspect(words: list[str]) -> None:
-    """Show what is in a demonstration file and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
+    """Show what is in demonstrations and what looks wrong: laminar inspect FILE [data.robot=NAME] [--json].
 
-    Of a robot's description, a YAML file, it shows what a policy sees and tells; of a world model what it knows.
+    Statistics of every number, time stamps, which state follows which action, pictures and episodes that are there
+    twice. sheet=FILE.png writes pictures of some episodes, data.observation=[KEY,KEY] chooses what is read.
+
+    Of a run or policy it shows what it does, learned from and scored, and what to do next; of a robot's description, a
+    YAML file, what a policy sees and tells; of a world model what it knows.
     """
-    from dataclasses import asdict
+    from .configs.compose import compose, is_setting
 
-    from .data.inspect import inspect_file, render
-    from .data.robots.describing import describe
-    from .data.robots.reading import load_robot
+    as_json = "--json" in words
+    files, settings = paths_in([word for word in words if word != "--json"], lambda word: is_setting("inspect", word))
+    dashed = [word for word in settings if word[:1] == "-"]
+    if len(files) != 1 or dashed:
+        form = "FILE [sheet=FILE.png] [data.robot=NAME] [--json]"
+        raise usage_of("inspect", form, [word for word in words if word != "--json"])
+    found, text = _look_at(files[0], compose("inspect", settings))
+    print(json.dumps(found, indent=2) if as_json else text)
 
-    files, rest = _paths(words, lambda word: word == "--json" or word.startswith("data.robot="))
-    robots = [word.partition("=")[2] for word in rest if word != "--json"]
-    if len(files) != 1 or len(robots) > 1 or any(word[:1] == "-" and word != "--json" for word in rest):
-        form = "FILE [data.robot=NAME] [--json]"
-        raise _usage_of("inspect", form, [word for word in words if word != "--json"])
-    if files[0].endswith((".yaml", ".yml")):
-        robot = load_robot(files[0])
-        print(json.dumps(asdict(robot), indent=2) if "--json" in rest else describe(robot))
-        return
-    if os.path.isdir(files[0]):
-        from . import world_models
-        from .world_models import describing
 
-        if world_models.is_world(files[0]):
-            known = describing.describe(files[0])
-            print(json.dumps(known, indent=2) if "--json" in rest else describing.render(known))
-            return
-    found = inspect_file(files[0], robots[0] if robots else None)
-    print(json.dumps(found, indent=2) if "--json" in rest else render(found))
+def _look_at(path: str, config: Any) -> tuple[dict[str, Any], str]:
+    """Return what is known of a file or folder, as plain values and as text."""
+    if path.endswith((".yaml", ".yml")):
+        from dataclasses import asdict
+
+        from .data.robots.describing import describe
+        from .data.robots.reading import load_robot
+
+        robot = load_robot(path)
+        return asdict(robot), describe(robot)
+    if os.path.isdir(path):
+        from .eval import describing as policy
+        from .world_models import describing as world
+        from .world_models import is_world
+
+        if is_world(path):
+            return (known := world.describe(path)), world.render(known)
+        if policy.is_policy(path):
+            return (known := policy.describe(path)), policy.render(known)
+    from .data.inspect import inspect_file
+    from .data.inspection.text import render
+
+    sheet = Path(config.sheet) if config.sheet else None
+    found = inspect_file(path, config.data.selection, sheet, config.overwrite)
+    return found, render(found)
+
+
+def view(words: list[str]) -> None:
+    """Write a page to look at demonstrations with: laminar view DATA [out=page.html] [episodes=20].
+
+    Pictures of all cameras with a slider, curves of states, actions and rewards beside them, and a list of the episodes
+    with what looks wrong. It is one file that needs no network; megabytes=24 is how large it may become.
+    """
+    from .configs.compose import compose, is_setting
+    from .eval.viewing.page import view as run
+    from .progress import bar
+
+    paths, settings = paths_in(words, lambda word: is_setting("view", word))
+    if paths and any(word.startswith("data.path=") for word in settings):
+        raise LaminarError("view takes the data as a word, view DATA, or as data.path=; not both")
+    config = compose("view", settings, {"data.path": paths} if paths else {})
+    need(config.data.path, "view", "data: laminar view DATA [out=page.html]")
+    print(f"page in {run(config, bar)}")
 
 
 def doctor(words: list[str]) -> None:
@@ -320,8 +356,8 @@ def schedule(words: list[str]) -> None:
     from .progress import bar
 
     config = compose("schedule", words)
-    _need(config.policy.path, "schedule", "policy.path=FOLDER")
-    _need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
+    need(config.policy.path, "schedule", "policy.path=FOLDER")
+    need(config.data.path, "schedule", "data.path=FILE, with observations like those of the policy's training")
     out = _folder(config, "schedule")
     found = []
     for one in search_schedules(config, bar):
@@ -347,24 +383,9 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "collect": collect,
     "convert": convert,
     "inspect": inspect,
+    "view": view,
     "doctor": doctor,
 }
-
-
-def _paths(words: list[str], is_setting: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """Return the words that are paths, `-new` too where there is something of that name, and the others."""
-    paths = [word for word in words if not is_setting(word) and (word[:1] != "-" or os.path.lexists(word))]
-    return paths, [word for word in words if word not in paths]
-
-
-def _usage_of(verb: str, form: str, words: list[str]) -> LaminarError:
-    dashed = [f"; a path with '-' in front is written {shlex.quote(f'./{word}')}" for word in words if word[:1] == "-"]
-    return LaminarError(f"usage: laminar {verb} {form}, got {shlex.join(words) or 'nothing'}{''.join(dashed[:1])}")
-
-
-def _need(value: object, verb: str, what: str) -> None:
-    if not value:
-        raise LaminarError(f"laminar {verb} needs {what}")
 
 
 def _folder(config: Any, verb: str) -> Path | None:

@@ -1,10 +1,11 @@
-"""Settings of `laminar convert`."""
+"""Settings of `laminar convert` and `laminar inspect`, and which parts of recordings such verbs take."""
 
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..settings import choice, names, number
+from ..settings import choice, names, number, path, paths
+from .selection import Selection
 
 
 @dataclass
@@ -12,10 +13,23 @@ class ChosenParts:
     """What is taken of the demonstrations."""
 
     observation: Any = names()  # noqa: RUF009  # list of the observations; null takes all, or what the format takes by default
-    action: str | None = None  # CALVIN data: as in training
-    instruction: str | None = None  # CALVIN data: as in training
-    filter: str | None = None  # robomimic data: as in training
-    robot: str | None = None  # bags: as in training
+    action: str | None = None  # CALVIN data: rel_actions, actions or executed
+    # CALVIN data: task or a language folder; annotated windows become the episodes. LeRobot data: as in training.
+    instruction: str | None = None
+    filter: str | None = None  # robomimic data: a list of the file
+    robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml
+
+    @property
+    def selection(self) -> Selection:
+        """The parts to read."""
+        return Selection(self.observation, self.action, self.instruction, self.filter, self.robot)
+
+
+@dataclass
+class LookedAt(ChosenParts):
+    """Recorded episodes."""
+
+    path: Any = paths()  # noqa: RUF009  # a file or folder, or a list of them
 
 
 @dataclass
@@ -32,3 +46,12 @@ class ConvertConfig:
     task: str | None = None  # what the episodes do, in words; null is what the file tells
     rate_hz: float | None = number(None, above=0, null=True)  # control rate, where the file does not tell
     overwrite: bool = False  # replace what is at OUT, if it is of the same kind
+
+
+@dataclass
+class InspectConfig:
+    """What is in recordings, and what looks wrong with them."""
+
+    data: LookedAt = field(default_factory=LookedAt)
+    sheet: str | None = path()  # PNG file for pictures of some episodes, all cameras; null writes nothing
+    overwrite: bool = False  # the file of sheet= may exist

@@ -14,6 +14,8 @@ from .on_disk import is_on_disk, join, leave_on_disk
 from .spec import Feature, Spec
 
 Array = NDArray[Any]
+TIMESTAMP = "timestamp"
+"""Key of `Episodes.infos` for the time of each row, (N,) in seconds; from where they count does not matter."""
 
 
 @dataclass(repr=False)
@@ -32,7 +34,7 @@ class Episodes:
         spec: keys, shapes, units, limits.
         success: (E,) bool, or None when the file does not tell.
         has_reward: False where the file holds no rewards; `reward` is 0 then.
-        infos: further arrays of N rows that readers keep (simulator states, goals).
+        infos: further arrays of N rows that readers keep (simulator states, goals, times by the key `TIMESTAMP`).
         source: where the data came from, for messages.
         remarks: what a reader had to decide, shown by `laminar inspect`.
         group: (E,) int from 0, the same for episodes that share steps; None where none do.

@@ -1,9 +1,9 @@
-"""What is in a demonstration file, and what looks wrong with it."""
+"""What is in a demonstration file, and what looks wrong with it; `inspection/` has a file for each question."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,62 +12,104 @@ from numpy.typing import NDArray
 
 from .episodes import Episodes
 from .formats import FORMATS
-from .load import existing_file, find_format, load_episodes
+from .inspection import lag, repeats
+from .inspection.lag import Lag, lags
+from .inspection.repeats import Repeated, copies, ending_in_zeros, repeated_pictures
+from .inspection.sheet import check_sheet, write_sheet
+from .inspection.statistics import describe_array, labels
+from .inspection.timing import Timing, timing
+from .load import existing_file, find_format, for_looking, load_episodes
 from .on_disk import is_on_disk
-from .selection import Selection
+from .selection import EVERYTHING, Selection
+from .spec import Feature
 from .variation import Range, hardly_varies, range_of, still_dimensions, told
 
 Array = NDArray[Any]
 _IMAGES = 256  # of those on disk, evenly spread ones stand for all
 
 
-def inspect_file(path: str | Path, robot: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Motion:
+    """How rows follow each other.
+
+    Attributes:
+        timing: by their time stamps; None where there are none.
+        lags: which states follow which actions.
+        repeated: camera -> pictures that equal the one before.
+    """
+
+    timing: Timing | None
+    lags: list[Lag]
+    repeated: dict[str, Repeated]
+
+
+def inspect_file(
+    path: str | Path, selection: Selection = EVERYTHING, sheet: Path | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Read a file and describe it in plain JSON values.
 
     Args:
         path: the file.
-        robot: that a bag shows, as in `Selection`.
+        selection: which parts of it.
+        sheet: PNG file to write pictures of some episodes to.
+        overwrite: it may exist.
 
     Raises:
-        LaminarError: the file cannot be read as episodes; the message is what looks wrong.
+        LaminarError: the file cannot be read as episodes; the message is what looks wrong. Or the sheet exists, or
+            there are no pictures to put on it.
     """
+    if sheet is not None:
+        check_sheet(sheet, overwrite)
     file = existing_file(path)
     module = find_format(file)
-    name = FORMATS.name_of(module)
-    video = (
-        "stream" if "video" in getattr(module, "SELECTS", ()) else None
-    )  # looking at some is no reason to unpack all
-    return {"path": str(file), "format": name, **describe(load_episodes(file, Selection(robot=robot, video=video)))}
+    episodes = load_episodes(file, for_looking(file, selection))
+    found = {"path": str(file), "format": FORMATS.name_of(module), **describe(episodes)}
+    return found if sheet is None else found | {"sheet": str(write_sheet(episodes, sheet))}
+
+
+def motion(episodes: Episodes) -> Motion:
+    """Return how the rows of episodes follow each other."""
+    return Motion(timing(episodes), lags(episodes), repeated_pictures(episodes))
 
 
 def describe(episodes: Episodes) -> dict[str, Any]:
-    """Return counts, ranges, returns, success, remarks and problems of episodes, JSON-able."""
+    """Return counts, statistics, returns, success, timing, lags, remarks and problems of episodes, JSON-able."""
     spec, last = episodes.spec, episodes.ends - 1
     limits = None if spec.action_low is None else {"low": spec.action_low, "high": spec.action_high}
+    moved = motion(episodes)
+    seen = _in_memory(episodes.observation)
+    failed = [] if episodes.success is None else np.flatnonzero(~episodes.success).tolist()
     return {
         "episodes": episodes.num_episodes,
         "steps": len(episodes),
         "length": _range(episodes.lengths),
         "terminated": int(episodes.terminated[last].sum()),
         "truncated": int(episodes.truncated[last].sum()),
-        "observation": {key: _describe_array(value) for key, value in _in_memory(episodes.observation).items()},
-        "action": _describe_array(episodes.action) | {"limits": limits},
+        "observation": {key: describe_array(value) | _named(key, spec.observation[key]) for key, value in seen.items()},
+        "action": describe_array(episodes.action) | _named("action", spec.action) | {"limits": limits},
         "reward": _range(episodes.reward) if episodes.has_reward else None,
         "return": _range(episodes.returns()) if episodes.has_reward else None,
         "success": None if episodes.success is None else _share(episodes.success),
+        "without_success": failed,
         "rate_hz": spec.rate_hz,
+        "timing": None if moved.timing is None else moved.timing.to_json(),
+        "lags": [asdict(one) for one in moved.lags],
+        "repeated": {key: asdict(one) for key, one in moved.repeated.items()},
         "infos": {key: list(value.shape[1:]) for key, value in episodes.infos.items()},
         "remarks": list(episodes.remarks),
-        "problems": problems(episodes),
+        "problems": problems(episodes, moved=moved),
     }
 
 
-def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None = None) -> list[str]:
+def problems(
+    episodes: Episodes, constant: Mapping[str, Collection[int]] | None = None, moved: Motion | None = None
+) -> list[str]:
     """Return one sentence for each thing that looks wrong.
 
     Args:
         episodes: where to look.
         constant: key -> dimensions of observations that a policy takes as constant; None: those that it would.
+        moved: `motion` of the episodes, where it is known.
     """
     found: list[str] = []
     observed, acted = _ranges(episodes)
@@ -90,7 +132,13 @@ def problems(episodes: Episodes, constant: Mapping[str, Collection[int]] | None 
     for key, value in episodes.infos.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             found.append(f"infos {key}: NaN or infinite values")
-    return found
+    return found + _motion_problems(episodes, motion(episodes) if moved is None else moved)
+
+
+def _motion_problems(episodes: Episodes, moved: Motion) -> list[str]:
+    found = [] if moved.timing is None else moved.timing.problems
+    found = found + repeats.problems_of(moved.repeated)
+    return found + lag.problems_of(moved.lags, episodes.spec.action_labels)
 
 
 def _ranges(episodes: Episodes) -> tuple[dict[str, Range], Range]:
@@ -124,44 +172,13 @@ def _episode_problems(episodes: Episodes) -> list[str]:
     single = int((episodes.lengths == 1).sum())
     if single:
         found.append(f"episodes: {single} of {episodes.num_episodes} have a single step")
-    copies = _copies(episodes)
-    if copies:
-        found.append(f"episodes: {_some(np.array(copies))} repeat earlier ones exactly")
-    empty = _ending_in_zeros(episodes)
+    twice = copies(episodes)
+    if twice:
+        found.append(f"episodes: {_some(np.array(list(twice)))} repeat earlier ones exactly")
+    empty = ending_in_zeros(episodes)
     if len(empty):
         found.append(f"episodes: {_some(empty)} end in rows of zeros in all states and actions, as padding does")
     return found
-
-
-def _copies(episodes: Episodes) -> list[int]:
-    """Return the episodes that are earlier ones again; all rows are compared only where the first ones are alike."""
-    arrays = [episodes.action, *(value for value in episodes.observation.values() if not is_on_disk(value))]
-    alike: dict[bytes, list[int]] = {}
-    for episode, (start, length) in enumerate(zip(episodes.starts, episodes.lengths, strict=True)):
-        alike.setdefault(b"".join([length.tobytes(), *(value[start].tobytes() for value in arrays)]), []).append(
-            episode
-        )
-    copies: list[int] = []
-    for group in alike.values():
-        seen: dict[bytes, int] = {}
-        for episode in group if group[1:] else []:
-            rows = slice(int(episodes.starts[episode]), int(episodes.ends[episode]))
-            digest = hashlib.blake2b(b"".join(np.ascontiguousarray(value[rows]).tobytes() for value in arrays))
-            if seen.setdefault(digest.digest(), episode) != episode:
-                copies.append(episode)
-    return sorted(copies)
-
-
-def _ending_in_zeros(episodes: Episodes) -> Array:
-    """Return the episodes whose last two rows are zero, but not the first one."""
-    last = episodes.ends - 1
-    states = [value for value in episodes.observation.values() if not is_on_disk(value)]
-
-    def zero(rows: Array) -> Array:
-        values = [value[rows].reshape(len(rows), -1) for value in (*states, episodes.action)]
-        return np.logical_and.reduce([~value.any(axis=1) for value in values])
-
-    return np.flatnonzero((episodes.lengths > 2) & zero(last) & zero(np.maximum(last - 1, 0)) & ~zero(episodes.starts))
 
 
 def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -171,12 +188,10 @@ def _in_memory(arrays: dict[str, Array]) -> dict[str, Array]:
     }
 
 
-def _describe_array(value: Array) -> dict[str, Any]:
-    low, high = value.min(axis=0).reshape(-1), value.max(axis=0).reshape(-1)
-    described: dict[str, Any] = {"shape": list(value.shape[1:]), "dtype": str(value.dtype)}
-    if value.ndim > 2:  # images: one range for all pixels
-        low, high = low.min(keepdims=True), high.max(keepdims=True)
-    return described | {"min": [float(x) for x in low], "max": [float(x) for x in high]}
+def _named(name: str, feature: Feature) -> dict[str, Any]:
+    """Return unit and names of a feature; matrices, pictures and instructions have no names."""
+    plain = len(feature.shape) == 1 and name != "instruction"
+    return {"unit": feature.unit, "names": labels(name, feature) if plain else []}
 
 
 def _range(value: Array) -> dict[str, float]:
@@ -190,43 +205,3 @@ def _share(flags: Array) -> dict[str, float]:
 def _some(numbers: Array, shown: int = 8) -> str:
     listed = ", ".join(str(number) for number in numbers[:shown])
     return f"{len(numbers)} ({listed}{', …' if len(numbers) > shown else ''})"
-
-
-def render(description: dict[str, Any]) -> str:
-    """Return what `inspect_file` found as text for a terminal."""
-    success = description["success"]
-    shown = "not in the file" if success is None else f"{success['episodes']} ({success['rate']:.1%})"
-    ended = f"{description['terminated']} terminated, {description['truncated']} truncated"
-    lines = [
-        f"{description['path']} ({description['format']})",
-        f"  episodes   {description['episodes']} ({ended}), {description['steps']} steps",
-        f"  length     {_render_range(description['length'])}",
-        f"  return     {_render_range(description['return'])}",
-        f"  reward     {_render_range(description['reward'])}",
-        f"  success    {shown}",
-    ]
-    if description["rate_hz"]:
-        lines.append(f"  rate       {description['rate_hz']:g} Hz")
-    for key, array in description["observation"].items():
-        lines.append(f"  observation '{key}' {_render_array(array)}")
-    limits = description["action"]["limits"]
-    bounds = "no limits known" if limits is None else f"limits {min(limits['low']):g} to {max(limits['high']):g}"
-    lines.append(f"  action {_render_array(description['action'])}, {bounds}")
-    if description["infos"]:
-        infos = ", ".join(f"{key} {tuple(shape)}" for key, shape in description["infos"].items())
-        lines.append(f"  infos      {infos}")
-    lines += [f"  note: {remark}" for remark in description["remarks"]]
-    lines += [f"  looks wrong: {problem}" for problem in description["problems"]]
-    return "\n".join(lines)
-
-
-def _render_range(numbers: dict[str, float] | None) -> str:
-    if numbers is None:
-        return "not in the file"
-    return f"{numbers['min']:.6g} to {numbers['max']:.6g}, mean {numbers['mean']:.6g}"
-
-
-def _render_array(array: dict[str, Any]) -> str:
-    digits = 10 if array["dtype"] == "float64" else 4  # such numbers differ late
-    low, high = min(array["min"]), max(array["max"])
-    return f"{tuple(array['shape'])} {array['dtype']}, {low:.{digits}g} to {high:.{digits}g}"

@@ -65,6 +65,11 @@ def as_executed(path: str | Path | Sequence[str | Path], selection: Selection) -
     )
 
 
+def for_looking(path: str | Path | Sequence[str | Path], selection: Selection) -> Selection:
+    """Return a selection whose pictures are decoded when they are used: looking at some is no reason to unpack all."""
+    return replace(selection, video="stream") if selection.video is None and "video" in chosen_in(path) else selection
+
+
 def existing_file(path: str | Path) -> Path:
     """Return the path of a readable, non-empty file (or of a dataset folder); what is no path may be a data set's name.
 

@@ -22,16 +22,17 @@ from .ids import split_id
 from .rendering import load_mujoco
 
 
-def register_own(env_id: str, creator: str, max_steps: int | None = None) -> None:
+def register_own(env_id: str, creator: str, max_steps: int | None = None, **fixed: Any) -> None:
     """Register one of laminar's own environments with gymnasium, once.
 
     Args:
         env_id: what `gymnasium.make` is to know it by.
         creator: "module:Class" below `laminar.envs`; imported when the environment is made.
         max_steps: time limit in control steps; None: the environment's own.
+        fixed: arguments of the class that the id decides.
     """
     if env_id not in gymnasium.registry:
-        gymnasium.register(env_id, f"{__package__}.{creator}", max_episode_steps=max_steps)
+        gymnasium.register(env_id, f"{__package__}.{creator}", max_episode_steps=max_steps, kwargs=fixed)
 
 
 def register_robotics() -> None:
@@ -145,10 +146,11 @@ def _unknown_argument(gymnasium_id: str, error: TypeError) -> str:
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if unknown is None:
         return f"environment '{gymnasium_id}' cannot be made: {error}"
+    fixed = gymnasium.registry[gymnasium_id].kwargs if _entry(gymnasium_id).startswith(f"{__package__}.") else {}
     known = [
         p.name
         for p in _parameters(gymnasium_id.rpartition(":")[2]).values()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "render_mode"
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in {"render_mode", *fixed}
     ]
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     return f"environment '{gymnasium_id}' has no argument '{unknown[1]}' ({takes}){nearest(unknown[1], known)}"
@@ -164,9 +166,11 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def _check_types(name: str, arguments: dict[str, Any]) -> None:
-    """Raise LaminarError for an argument of another type than one of laminar's own environments takes."""
+    """Raise LaminarError for an argument of laminar's own environments that is fixed, or of another type."""
     parameters = _parameters(name, evaluate=True)
     for key, value in arguments.items():
+        if key in gymnasium.registry[name].kwargs:
+            raise LaminarError(f"environment '{name}' has a fixed '{key}', which its id says; choose by the id")
         annotation = parameters[key].annotation if key in parameters else type(value)
         kinds = get_args(annotation) or (annotation,)
         if type(value) not in kinds and not (float in kinds and type(value) is int):

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.config import LookedAt
 from ..envs.config import EnvConfig
 from ..settings import choice, names, number, path, paths, seed_number, share
 
@@ -203,6 +204,17 @@ class ReplayConfig:
     seed: int = seed_number()  # of the noise, or of what is imagined
     out: str | None = path()  # folder for replay.json, the pictures and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
+
+
+@dataclass
+class ViewConfig:
+    """A page to look at recordings with."""
+
+    data: LookedAt = field(default_factory=LookedAt)
+    episodes: int = number(20, least=1)  # at most so many, evenly spread
+    megabytes: float = number(24.0, above=0)  # of the page, at most: pictures become smaller, then fewer
+    out: str | None = path()  # HTML file; null is the name of the data, in the folder where one is
+    overwrite: bool = False  # replace a file that the verb did not write itself; read-only ones never
 
 
 @dataclass

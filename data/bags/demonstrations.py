@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from ...errors import LaminarError
+from ..episodes import TIMESTAMP
 from ..recording import Recording
 from ..robots.description import Robot
 from .actions import assemble, at_rate
@@ -76,6 +77,7 @@ def _recording(
         spec=robot.spec,
         success=success if judged.any() else None,
         has_reward=bool(judged.any()),
+        infos={TIMESTAMP: np.array([act.seconds for one in shown for act in one.acts])},
         remarks=[*_accounted(bag, robot, told), *remarks],
     )
 

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 ACTION, REWARD = "action", "reward"
 INFOS = ("coverage", "n_contacts")  # PushT's
 PUSHT_LIMITS = (0.0, 512.0)  # target position of the pusher in pixels
+PUSHT_RATE = 10.0  # Hz, of its environment and its published recordings
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def _add_pusht(recording: Recording) -> None:
     """PushT: actions are pixels, and reward 1 (95 % of the target covered) ends an episode with success."""
     width = recording.action.shape[1]
     recording.action_low, recording.action_high = (PUSHT_LIMITS[0],) * width, (PUSHT_LIMITS[1],) * width
+    recording.rate_hz = PUSHT_RATE
     if recording.has_reward:
         recording.success = success_by_flag(recording.reward >= 1.0, recording.ends)
         recording.terminated = recording.reward[recording.ends - 1] >= 1.0

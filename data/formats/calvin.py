@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError, nearest
+from ..buffers.files import find_store
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
 from ..calvin.images import read_images
 from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
 from ..episodes import Episodes
+from ..lerobot.info import is_data_set
 from ..packing import CACHE
 from ..recording import Recording
 from ..selection import EVERYTHING, EXECUTED, Selection
@@ -79,8 +81,13 @@ class _Cut:
 
 
 def sniff(path: Path) -> bool:
-    """Tell whether the path is a folder of frames, or has `training` or `validation` inside."""
-    return path.is_dir() and ((path / SPLITS[1]).is_dir() or find_split(path) is not None)
+    """Tell whether the path is a folder of frames, or has `training` or `validation` inside.
+
+    LeRobot's folders and zarr stores may be called `training` as well.
+    """
+    if not path.is_dir() or is_data_set(path) or find_store(path) is not None:
+        return False
+    return (path / SPLITS[1]).is_dir() or find_split(path) is not None
 
 
 def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Collection, Sequence
-from html import escape
 from urllib.parse import quote
 
 from .page import (
@@ -26,21 +25,13 @@ from .page import (
     Video,
     Words,
     pieces,
-    plain,
 )
+from .shell import document, escaped
 
-# Light and dark as the reader's system is. In the dark a plot's white paper is turned over, and its hues turned back.
+# In the dark a plot's white paper is turned over, and its hues turned back.
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2330; --soft: #5b6675; --line: #dfe4ea; --wash: #f4f6f9;
-  --good: #1a7f4b; --bad: #c0392b; --accent: #2563c9; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #14181f; --ink: #e4e8ee; --soft: #9aa5b4; --line: #2d3542; --wash: #1c222c;
-    --good: #4cc38a; --bad: #ff7b6b; --accent: #7aa7ff; }
-  img { filter: invert(0.9) hue-rotate(180deg); }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 2.5rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+@media (prefers-color-scheme: dark) { img { filter: invert(0.9) hue-rotate(180deg); } }
+body { margin: 0 auto; max-width: 72rem; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.75rem; line-height: 1.25; margin: 0 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 0.75rem; padding-top: 1rem; border-top: 1px solid var(--line); }
 p, li { max-width: 46rem; overflow-wrap: anywhere; }
@@ -79,20 +70,14 @@ def as_html(page: Page) -> str:
     Raises:
         OSError: a picture cannot be read.
     """
-    title = _escaped(page.title)
     body = "\n".join(_block(block) for block in page.blocks)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        f"{body}\n</main>\n</body>\n</html>\n"
-    )
+    return document(page.title, _STYLE, f"<main>\n<h1>{escaped(page.title)}</h1>\n{body}\n</main>")
 
 
 def _block(block: Block) -> str:
     match block:
         case Heading(text):
-            return f"<h2>{_escaped(text)}</h2>"
+            return f"<h2>{escaped(text)}</h2>"
         case Paragraph(words):
             return f"<p>{_text(words)}</p>"
         case Note(words):
@@ -100,7 +85,7 @@ def _block(block: Block) -> str:
         case Bullets(items):
             return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
         case Facts(facts):
-            listed = (f"<dt>{_escaped(name)}</dt><dd>{_text(words)}</dd>" for name, words in facts.items())
+            listed = (f"<dt>{escaped(name)}</dt><dd>{_text(words)}</dd>" for name, words in facts.items())
             return f"<dl>{''.join(listed)}</dl>"
         case Table():
             return _table(block)
@@ -131,24 +116,24 @@ def _row(cells: Sequence[Words], texts: Collection[int], tag: str) -> str:
 def _picture(picture: Picture) -> str:
     data = b64encode(picture.file.read_bytes()).decode("ascii")
     caption = f"<figcaption>{_text(picture.caption)}</figcaption>" if picture.caption else ""
-    title = _escaped(picture.title)
+    title = escaped(picture.title)
     return f'<h2>{title}</h2>\n<figure><img alt="{title}" src="data:image/png;base64,{data}">{caption}</figure>'
 
 
 def _video(video: Video) -> str:
     """Return the film with its controls; who mails the page alone is told what is missing by the link."""
-    title, link = _escaped(video.title), quote(video.file.name)
+    title, link = escaped(video.title), quote(video.file.name)
     film = f'<video controls preload="metadata" src="{link}"></video>'
-    return f'<figure>{film}<figcaption>{title}: <a href="{link}">{_escaped(video.file.name)}</a></figcaption></figure>'
+    return f'<figure>{film}<figcaption>{title}: <a href="{link}">{escaped(video.file.name)}</a></figcaption></figure>'
 
 
 def _outcomes(block: Outcomes) -> str:
     rows: list[str] = []
     for name, told in block.rows.items():
         marks = "".join(_mark(good, f"seed {seed}") for seed, good in zip(block.seeds, told, strict=True))
-        rows.append(f'<tr><td>{_escaped(name)}</td><td class="marks">{marks}</td></tr>')
+        rows.append(f'<tr><td>{escaped(name)}</td><td class="marks">{marks}</td></tr>')
     seeds = f"seeds {block.seeds[0]} to {block.seeds[-1]}" if len(block.seeds) > 1 else f"seed {block.seeds[0]}"
-    head = f"<tr><th>{_escaped(block.head)}</th><th>{seeds}</th></tr>"
+    head = f"<tr><th>{escaped(block.head)}</th><th>{seeds}</th></tr>"
     return f'<div class="wide"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
@@ -158,7 +143,7 @@ def _mark(good: bool | None, what: str = "") -> str:
         False: ("bad", "✗", "no success"),
         None: ("unknown", "–", "not known"),
     }[good]
-    title = f' title="{_escaped(f"{what}: {word}")}"' if what else ""
+    title = f' title="{escaped(f"{what}: {word}")}"' if what else ""
     return f'<span class="{kind}"{title}>{letter}</span>'
 
 
@@ -169,15 +154,15 @@ def _text(words: Words) -> str:
 def _piece(piece: Inline) -> str:
     match piece:
         case Strong(text):
-            return f"<strong>{_escaped(text)}</strong>"
+            return f"<strong>{escaped(text)}</strong>"
         case Code(text):
-            return f"<code>{_escaped(text)}</code>"
+            return f"<code>{escaped(text)}</code>"
         case Mark(good):
             return _mark(good)
         case Gauge():
             return _gauge(piece)
         case _:
-            return _escaped(piece)
+            return escaped(piece)
 
 
 def _gauge(gauge: Gauge) -> str:
@@ -188,10 +173,6 @@ def _gauge(gauge: Gauge) -> str:
     bar = "" if rate.none else f'<rect x="{rate.low * 100:.2f}" y="4" width="{span:.2f}" height="10" rx="2"/>'
     dot = f'<circle cx="{rate.mean * 100:.2f}" cy="9" r="3.2"/>'
     ends = '<text x="-11" y="12.5">0</text><text x="106" y="12.5">1</text>'
-    label = f'role="img" aria-label="{_escaped(str(rate))} on an axis from 0 to 1"'
+    label = f'role="img" aria-label="{escaped(str(rate))} on an axis from 0 to 1"'
     axis = f'<line x1="0" x2="100" y1="9" y2="9"/>{ticks}'
     return f'<svg class="gauge" viewBox="-14 0 128 18" {label}>{axis}{bar}{dot}{ends}</svg>'
-
-
-def _escaped(text: str) -> str:
-    return escape(plain(text), quote=True)

@@ -105,6 +105,7 @@ def _figures(result: Result) -> list[Block]:
     named["normalized score"] = result.normalized_score, ""
     if not result.return_is_success:
         named["return"] = result.mean_return, RATE if result.return_is_rate else ""
+    named |= {name: (interval, "") for name, interval in result.figures.items()}
     named[JERK] = result.jerk, unit(result.rate_hz)
     lengths = [episode.length for episode in result.episodes]
     what = "s, one a seed; mean and 95 % interval" if count > 1 else "; a single one has no interval"

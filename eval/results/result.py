@@ -41,6 +41,7 @@ class Episode:
         success_at_end: whether at the last one.
         jerk: mean squared jerk of the executed actions; None of fewer than four steps, and in records of before. It
             shows the last digit of every action, in which batch sizes differ, so that equal episodes may differ in it.
+        figures: what the environment measured of it besides, name -> number, see `envs.figures`.
         trace: check sum of the first observation, and sum of the last one, to tell whether episodes are the same; not
             kept in records.
     """
@@ -52,19 +53,21 @@ class Episode:
     success_steps: int | None = None
     success_at_end: bool | None = None
     jerk: float | None = field(default=None, compare=False)
+    figures: dict[str, float] = field(default_factory=dict[str, float])
     trace: tuple[int, float] = field(default=(0, 0.0), compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return seed, return, length, success, success_steps, success_at_end and mean_squared_jerk."""
+        """Return seed, return, length, success, success_steps, success_at_end, mean_squared_jerk; figures, if any."""
         figures = {"seed": self.seed, "return": self.total, "length": self.length, "success": self.success}
         figures |= {"success_steps": self.success_steps, "success_at_end": self.success_at_end}
-        return figures | {"mean_squared_jerk": self.jerk}
+        return figures | {"mean_squared_jerk": self.jerk} | ({"figures": self.figures} if self.figures else {})
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Episode:
         """Rebuild what `to_json` wrote."""
         about_success = (row["success"], row.get("success_steps"), row.get("success_at_end"))  # older records have one
-        return cls(row["seed"], row["return"], row["length"], *about_success, row.get("mean_squared_jerk"))
+        measured = (row.get("mean_squared_jerk"), row.get("figures", {}))
+        return cls(row["seed"], row["return"], row["length"], *about_success, *measured)
 
     def same_as(self, other: Episode) -> bool:
         """Tell whether two episodes start, go and end alike, up to rounding."""
@@ -129,6 +132,12 @@ class Result:
         """Mean squared jerk over the episodes that have one, with a bootstrap interval; None: there is none."""
         told = [episode.jerk for episode in self.episodes if episode.jerk is not None]
         return bootstrap(told) if told else None
+
+    @property
+    def figures(self) -> dict[str, Interval]:
+        """Means, with bootstrap intervals, of what the environment measured of every episode besides."""
+        names = [name for name in self.episodes[0].figures if all(name in one.figures for one in self.episodes)]
+        return {name: bootstrap([one.figures[name] for one in self.episodes]) for name in names}
 
     @property
     def success_rate(self) -> Interval | None:
@@ -214,6 +223,7 @@ class Result:
             "return": self.mean_return.to_json(),
             "normalized_score": score.to_json() if score else None,
             "mean_squared_jerk": jerk.to_json() | {"unit": unit(self.rate_hz)} if jerk else None,
+            "figures": {name: value.to_json() for name, value in self.figures.items()},
             "rate_hz": self.rate_hz,
             "confidence": 0.95,
             "same_episodes": self.same,
@@ -263,6 +273,7 @@ class Result:
         parts = [f"{self.env_id}: {count} episode{'s' * (count > 1)}", f"return {self.mean_return}"]
         if self.success_rate:
             parts.append(f"success {self.success_rate}")
+        parts += [f"{name} {value}" for name, value in self.figures.items()]
         if self.normalized_score:
             parts.append(f"normalized score {self.normalized_score}")
         if self.jerk:
@@ -338,7 +349,10 @@ def load_as(build: Callable[[Mapping[str, Any]], Kind], path: str | Path) -> Kin
         raise LaminarError(f"{path}: not an evaluation ({type(error).__name__}: {error})") from error
 
 
-PACKAGES = ("laminar", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "pybullet", "calvin-env")
+PACKAGES = (
+    *("laminar", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "pybullet", "calvin-env"),
+    *("gym-pusht", "pymunk", "robosuite"),
+)
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

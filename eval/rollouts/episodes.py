@@ -16,6 +16,7 @@ from zlib import crc32
 import gymnasium
 import numpy as np
 
+from ...envs.figures import episode_figures
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
@@ -91,6 +92,7 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
         last = (rows[slot] for rows in lockstep.world.observations.values())
         episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
         episode.jerk = lockstep.jerk(slot)
+        episode.figures = episode_figures(lockstep.world.envs[slot], lockstep.env_id)
         told = {} if episode.success is None else {"success": float(episode.success)}
         return Finished(told | {"return": episode.total})
 

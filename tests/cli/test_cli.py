@@ -287,8 +287,8 @@ def test_mistakes_in_train(
         ("collect task=pointmass out=OUT", "did you mean 'pointmaze'?"),
         ("collect task=pointmaze", "laminar collect needs out=FILE.hdf5"),
         ("collect task=pointmaze episodes=0 out=OUT", "episodes must be at least 1"),
-        ("inspect", "usage: laminar inspect FILE [data.robot=NAME] [--json]"),
-        ("inspect FILE --jsno", "usage: laminar inspect FILE [data.robot=NAME] [--json]"),
+        ("inspect", "usage: laminar inspect FILE [sheet=FILE.png] [data.robot=NAME] [--json]"),
+        ("inspect FILE --jsno", "usage: laminar inspect FILE [sheet=FILE.png] [data.robot=NAME] [--json]"),
         ("inspect OUT", "no such file"),
     ],
 )

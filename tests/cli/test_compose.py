@@ -111,7 +111,8 @@ def loaded_after(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("verb", [verb for verb in SCHEMAS if verb != "train"])
 def test_only_training_imports_training(verb: str) -> None:
-    word = {"serve": "port=0", "simulate": "port=0", "convert": "format=zarr"}.get(verb, "out=x")
+    words = {"serve": "port=0", "simulate": "port=0", "convert": "format=zarr", "inspect": "sheet=x.png"}
+    word = words.get(verb, "out=x")
     loaded = loaded_after(f"from laminar.configs.compose import compose; compose('{verb}', ['{word}'])")
     assert "laminar.settings" in loaded
     assert not {name for name in loaded if name.startswith("laminar.train")}

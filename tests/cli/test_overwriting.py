@@ -39,8 +39,9 @@ LINES = {  # of each verb, short ones, and a file that it would write
         "report.json",
     ),
     "table": ("table MEASURED out=OUT/scores", "scores.csv"),
+    "view": ("view DATA out=OUT/page.html", "page.html"),
 }
-REPEATED = {"eval", "compare", "replay", "bench", "table"}
+REPEATED = {"eval", "compare", "replay", "bench", "table", "view"}
 
 
 def run(line: str, places: dict[str, str], out: Path, *more: str) -> int:

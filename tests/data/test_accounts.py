@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from laminar.data.formats import FORMATS
-from laminar.data.load import load_episodes
+from laminar.data.load import find_format, load_episodes
 from laminar.data.selection import EVERYTHING, Selection
 from laminar.errors import LaminarError
 
@@ -39,6 +39,14 @@ def test_the_sample_is_read_whole(samples: Any, name: str, tmp_path: Path) -> No
     assert episodes.num_episodes == 2
     unread = [remark for remark in episodes.remarks if remark.startswith("not read")]
     assert len(unread) == (2 if name == "calvin" else 0), unread  # its absolute actions, and statistics.yaml
+
+
+@pytest.mark.parametrize("called", ["training", "validation"])
+@pytest.mark.parametrize("name", ["lerobot", "zarr"])
+def test_a_folder_that_is_called_as_a_split_of_calvin(samples: Any, name: str, called: str, tmp_path: Path) -> None:
+    folder = samples.SAMPLES[name].write(tmp_path / "made").rename(tmp_path / called)
+    assert find_format(folder) is FORMATS.module(name)
+    assert load_episodes(folder).num_episodes == 2
 
 
 @pytest.mark.parametrize("name", NAMES)

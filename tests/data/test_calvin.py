@@ -11,7 +11,8 @@ import pytest
 
 from laminar.data.calvin.scenes import ORDERS, columns
 from laminar.data.calvin.writer import CalvinWriter
-from laminar.data.inspect import inspect_file, render
+from laminar.data.inspect import inspect_file
+from laminar.data.inspection.text import render
 from laminar.data.instructions import TASKS
 from laminar.data.load import Selection, as_executed, load_episodes
 from laminar.envs.playroom.layout import LAYOUTS
@@ -182,6 +183,9 @@ def test_annotated_windows_become_episodes(split: Path) -> None:
     assert episodes.final_observation["instruction"].argmax(1).tolist() == told[[0, 4, 17]].argmax(1).tolist()
     assert list(episodes.spec.observation) == ["robot_obs", "scene_obs", "instruction"]
     assert episodes.spec.observation["instruction"].unit == "task"
+    assert episodes.tasks is not None
+    assert len(episodes.tasks) == episodes.num_episodes
+    assert load_episodes(split).tasks is None
 
 
 def test_a_window_of_the_last_frame_alone_is_left_out_with_its_instruction(calvin: Any, split: Path) -> None:
@@ -190,6 +194,8 @@ def test_a_window_of_the_last_frame_alone_is_left_out_with_its_instruction(calvi
     assert episodes.lengths.tolist() == [4]
     np.testing.assert_array_equal(episodes.observation["instruction"], vectors[[1] * 4])
     np.testing.assert_array_equal(episodes.final_observation["instruction"], vectors[[1]])
+    assert episodes.tasks is not None
+    assert len(episodes.tasks) == 1
     assert any("2 episodes of a single frame have no step" in remark for remark in episodes.remarks)
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
-from laminar.data.inspect import describe, inspect_file, render
+from laminar.data.inspect import describe, inspect_file
+from laminar.data.inspection.text import render
 from laminar.data.spec import Feature, Spec
 
 

@@ -179,6 +179,27 @@ def test_damage_within_a_film(sets: ModuleType, video: str, tmp_path: Path) -> N
     assert not list(path.glob(".laminar/*")), "whole or not at all"
 
 
+def test_a_frame_that_cannot_be_decoded_is_not_its_neighbor(sets: ModuleType, tmp_path: Path) -> None:
+    """A decoder leaves out what it cannot make sense of, and goes on with the next one."""
+    from laminar.data.lerobot.film import Decoder, Film
+
+    path = sets.write(tmp_path / "a")
+    decoder = Decoder(Film(path / FILM, (32, 48, 3), 10))
+    container, lost = decoder._container, decoder.film.frames.pts[6]
+
+    class Lossy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(container, name)
+
+        def decode(self, stream: Any) -> Any:
+            return (frame for frame in container.decode(stream) if frame.pts != lost)
+
+    decoder._container = Lossy()  # type: ignore[assignment]
+    assert len(list(decoder.read([5, 7]))) == 2
+    with pytest.raises(LaminarError, match=r"frame 6 cannot be decoded, the file is damaged"):
+        list(decoder.read([5, 6]))
+
+
 @pytest.mark.parametrize("video", BOTH)
 def test_a_clip_beyond_the_end_of_its_film(sets: ModuleType, video: str, tmp_path: Path) -> None:
     """Times of the whole data set in place of those within the file decode wrong frames, or none."""

@@ -15,6 +15,7 @@ import pytest
 
 from laminar.cli import main
 from laminar.data.episodes import Episodes
+from laminar.data.inspect import describe
 from laminar.data.load import Selection, load_episodes
 from laminar.data.on_disk import is_on_disk
 from laminar.errors import LaminarError
@@ -263,6 +264,14 @@ def test_inspect_takes_a_robot(
     path = write(tmp_path / "bag.mcap", drive(0.5))
     assert main(["inspect", str(path), f"data.robot={arm().robot}"]) == 0
     assert "episodes   1 (0 terminated, 1 truncated), 10 steps" in capsys.readouterr().out
+
+
+def test_its_rows_have_times(arm: Callable[..., Selection], tmp_path: Path) -> None:
+    """When each action was sent."""
+    path = write(tmp_path / "bag.mcap", drive(0.5))
+    times = load_episodes(path, arm()).infos["timestamp"]
+    assert np.diff(times) == pytest.approx(0.05, abs=1e-6)
+    assert describe(load_episodes(path, arm()))["timing"]["rate_hz"] == pytest.approx(20, rel=1e-4)
 
 
 def test_another_robot_is_refused(arm: Callable[..., Selection], tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ OWN = [
 ]
 ONE_EACH = {(t.gymnasium_id, t.adapter, str(t.kwargs), t.family): i for i, t in d4rl_table().items() if t.gymnasium_id}
 HANDS = ["AdroitHandDoor-v1"]
+# where their packages are installed
+OTHERS = {
+    "gym_pusht/PushT-v0": "gym_pusht",
+    "gym_pusht/PushT-v0?obs_type=pixels_agent_pos": "gym_pusht",
+    "robosuite/Lift": "robosuite",
+}
 
 
 def test_no_environment_of_ours_is_left_out() -> None:
@@ -41,6 +47,13 @@ def test_it_passes_the_checker(check: Any, env_id: str, capsys: pytest.CaptureFi
         check(env, skip_render_check=True, **further)
     assert "GoalEnv" not in capsys.readouterr().out
     env.close()
+
+
+@pytest.mark.parametrize("env_id", OTHERS)
+@pytest.mark.parametrize("check", [check_env, check_as_gymnasium], ids=["stable_baselines3", "gymnasium"])
+def test_that_of_another_package_passes_too(check: Any, env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip(OTHERS[env_id])
+    test_it_passes_the_checker(check, env_id, capsys)
 
 
 @pytest.mark.parametrize("env_id", OWN)

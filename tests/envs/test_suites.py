@@ -25,7 +25,7 @@ ENV_ID = "user/Count-v0?terminal=10&success=10"
 
 
 def test_suites_are_found_by_their_file_names() -> None:
-    assert {"calvin", "d4rl", "gymnasium_ids", "playroom", "pointmaze"} <= set(SUITES.names())
+    assert {"calvin", "d4rl", "gymnasium_ids", "playroom", "pointmaze", "pusht", "robosuite"} <= set(SUITES.names())
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,8 @@ def test_suites_are_found_by_their_file_names() -> None:
         ("laminar/PointMaze-v0", "pointmaze"),
         ("laminar/Playroom-v0", "playroom"),
         ("laminar/CALVIN-v0", "calvin"),
+        ("gym_pusht/PushT-v0", "pusht"),
+        ("robosuite/Lift", "robosuite"),
         ("hopper-medium-v2", "d4rl"),
         ("flow-ring-v0", "d4rl"),
         ("AdroitHandDoor-v1", "d4rl"),

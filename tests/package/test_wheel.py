@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 OUTSIDE = {"tests", "benchmarks", "docs", "examples", "outputs", "build", "dist", "wheels"}
+VIEWER = tuple(f"laminar/eval/viewing/viewer.{kind}" for kind in ("html", "css", "js"))
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +68,13 @@ def test_every_module_and_configuration_is_in(wheel: zipfile.ZipFile, repository
     assert sources(repository, "*.py") <= inside
     assert sources(repository, "*.yaml") <= inside
     assert "laminar/deploy/page/page.html" in inside
+    assert set(VIEWER) <= inside
 
 
 def test_nothing_else_is_in(wheel: zipfile.ZipFile, repository: Path) -> None:
     expected = sources(repository, "*.py") | sources(repository, "*.yaml")
     expected |= {"laminar/py.typed", "laminar/envs/chains.json", "laminar/configs/reference.json"}
-    expected |= {"laminar/deploy/page/page.html"}
+    expected |= {"laminar/deploy/page/page.html", *VIEWER}
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert inside - expected == set()
     assert not [name for name in inside if OUTSIDE & set(name.split("/"))]

@@ -1,0 +1,161 @@
+"""PushT of gym-pusht: recording and environment are of one kind, and coverage is in the record of an evaluation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from laminar.data.episodes import Episodes
+from laminar.data.load import load_episodes
+from laminar.envs import packages
+from laminar.envs.make import env_spec, make_env
+from laminar.envs.suites import SUITES, suite_of
+from laminar.errors import LaminarError
+from laminar.eval.results.result import Result
+from laminar.eval.rollouts.episodes import evaluate
+from laminar.policies import GenerativePolicy, PolicyConfig
+from laminar.policies.networks.mlp import Config
+
+ENV_ID = "gym_pusht/PushT-v0"
+PICTURES = f"{ENV_ID}?obs_type=pixels_agent_pos"
+
+
+@pytest.fixture
+def pusht() -> None:
+    """Skip where gym-pusht is not installed."""
+    pytest.importorskip("gym_pusht")
+
+
+def _drive(env: Any, seed: int, steps: int) -> list[Any]:
+    shown = [env.reset(seed=seed)[0]]
+    random = np.random.default_rng(0)
+    return shown + [env.step(random.uniform(100, 400, 2).astype(np.float32))[0] for _ in range(steps)]
+
+
+def _wander(steps: int = 30) -> Episodes:
+    """Return one episode of random actions."""
+    env = make_env(ENV_ID)
+    shown = np.asarray(_drive(env, 0, steps), np.float32)
+    last = np.arange(steps) == steps - 1
+    action = np.random.default_rng(0).uniform(100, 400, (steps, 2)).astype(np.float32)
+    return Episodes(
+        observation={"observation": shown[:-1]},
+        final_observation={"observation": shown[-1:]},
+        action=action,
+        reward=np.zeros(steps, np.float32),
+        terminated=np.zeros(steps, bool),
+        truncated=last,
+        ends=np.array([steps]),
+        spec=env_spec(env),
+    )
+
+
+def test_the_suite_needs_no_package_to_be_asked() -> None:
+    assert suite_of(ENV_ID) is SUITES.module("pusht")
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({}, "needs gym-pusht>=0.1.8,<0.2, which is not installed: pip install 'laminar[pusht]'"),
+        ({"gym-pusht": "0.1.8", "pymunk": "7.1.0"}, "needs pymunk<7, and 7.1.0 is installed: pip install"),
+    ],
+)
+def test_a_package_that_is_missing_or_too_new_is_named(
+    found: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "_installed", found.get)
+    with pytest.raises(LaminarError) as raised:
+        make_env(ENV_ID)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("pusht")
+def test_recording_and_environment_agree(demo_data: Callable[[str], Path]) -> None:
+    recorded = load_episodes(demo_data("pusht-scripted.hdf5")).spec
+    shown = env_spec(make_env(ENV_ID))
+    recorded.check_compatible(shown)
+    assert recorded.rate_hz == shown.rate_hz == 10.0  # not the 100 Hz of its physics
+    assert (recorded.action_low, recorded.action_high) == (shown.action_low, shown.action_high)
+
+
+@pytest.mark.usefixtures("pusht")
+def test_a_recorded_episode_repeats_itself(demo_data: Callable[[str], Path]) -> None:
+    """The seed decides the start, the actions all else: states and coverage come out as they were recorded."""
+    with h5py.File(demo_data("pusht-scripted.hdf5")) as file:
+        lengths = np.diff(np.asarray(file["meta/episode_ends"]), prepend=0)
+        shortest = int(lengths.argmin())
+        rows = slice(int(lengths[:shortest].sum()), int(lengths[: shortest + 1].sum()))
+        seed = int(np.asarray(file["meta/seed"])[shortest])
+        state, action, coverage = (np.asarray(file[f"data/{key}"])[rows] for key in ("state", "action", "coverage"))
+    env = make_env(ENV_ID)
+    shown, _ = env.reset(seed=seed)
+    for step in range(len(action)):
+        np.testing.assert_allclose(shown, state[step], atol=1e-3)
+        shown, _, terminated, _, info = env.step(action[step])
+        assert info["coverage"] == pytest.approx(float(coverage[step]), abs=1e-5)
+        assert info["success"] == terminated == (step == len(action) - 1)
+    figures = env.unwrapped.episode_figures()
+    assert figures == pytest.approx({"max coverage": coverage.max(), "final coverage": coverage[-1]}, abs=1e-5)
+
+
+@pytest.mark.usefixtures("pusht")
+def test_a_seed_decides_an_episode() -> None:
+    env, other = make_env(ENV_ID), make_env(ENV_ID)
+    first = _drive(env, 3, 5)
+    np.testing.assert_array_equal(first, _drive(env, 3, 5))  # also after an episode
+    np.testing.assert_array_equal(first, _drive(other, 3, 5))
+    assert not np.array_equal(first[0], env.reset(seed=4)[0])
+
+
+@pytest.mark.usefixtures("pusht")
+def test_pictures_are_drawn_of_states_as_the_environment_shows_them() -> None:
+    env, shows = make_env(ENV_ID), make_env(PICTURES)
+    states, shown = _drive(env, 5, 6), _drive(shows, 5, 6)
+    assert len({one["pixels"].tobytes() for one in shown}) == 7
+    for state, seen in zip(states, shown, strict=True):
+        np.testing.assert_array_equal(env.unwrapped.picture(state), seen["pixels"])
+        np.testing.assert_array_equal(state[:2], seen["agent_pos"])
+    spec = env_spec(shows)
+    assert (spec.observation["pixels"].shape, spec.observation["pixels"].dtype) == ((96, 96, 3), "uint8")
+
+
+@pytest.mark.usefixtures("pusht")
+def test_its_import_prints_nothing() -> None:
+    code = f"from laminar.envs.make import make_env; make_env('{ENV_ID}').reset(seed=0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("pusht")
+@pytest.mark.parametrize(
+    ("env_id", "told"),
+    [(f"{ENV_ID}?obs_type=state_only", "Unknown obs_type state_only"), (f"{ENV_ID}?task=push", "has no argument")],
+)
+def test_arguments_that_it_does_not_take(env_id: str, told: str) -> None:
+    with pytest.raises(LaminarError, match=told):
+        make_env(env_id)
+
+
+@pytest.mark.usefixtures("pusht")
+def test_an_evaluation_records_coverage() -> None:
+    policy = GenerativePolicy.build(PolicyConfig(history=2, chunk=16, execute=8), Config(width=8, depth=1), _wander())
+    result = evaluate(policy, f"{ENV_ID}?max_episode_steps=20", [1000, 1001, 1002], num_envs=2)
+    assert result.success_rate is not None
+    largest = [one.figures["max coverage"] for one in result.episodes]
+    assert all(one.figures["final coverage"] <= one.figures["max coverage"] <= 1.0 for one in result.episodes)
+    assert result.figures["max coverage"].mean == pytest.approx(np.mean(largest))
+    assert "max coverage" in result.summary()
+    stored = result.to_json()
+    assert stored["figures"]["max coverage"]["mean"] == pytest.approx(np.mean(largest))
+    assert "pymunk" in stored["simulator"]
+    assert "gym-pusht" in stored["versions"]
+    assert Result.from_json(stored).to_json()["figures"] == stored["figures"]
