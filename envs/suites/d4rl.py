@@ -21,12 +21,15 @@ from ..without_goal import WithoutGoal
 
 Array = NDArray[Any]
 StepResult = tuple[Any, float, bool, bool, dict[str, Any]]
+_HAND = ("Door", "Hammer", "Pen", "Relocate")
+_HAND_ID = re.compile(rf"AdroitHand({'|'.join(_HAND)})-v")
 
 
 def ids() -> Iterable[str]:
     """Yield D4RL's ids, those too that nothing runs today, and gymnasium's ids of the Adroit hand."""
     yield from d4rl_table()
-    yield from (name for name in gymnasium.registry if re.match(r"AdroitHand(Door|Hammer|Pen|Relocate)-v", name))
+    known = {f"AdroitHand{task}-v1" for task in _HAND}  # before anybody has loaded the package that registers them
+    yield from sorted(known | {name for name in gymnasium.registry if _HAND_ID.match(name)})
 
 
 def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
