@@ -46,14 +46,10 @@ def test_observations_are_kept_in_the_chosen_order(file: Path) -> None:
     [
         ({"observation": ("goals",)}, r"a\.hdf5: data.observation names 'goals', there are .*; did you mean 'goal'\?"),
         ({"action": "actions"}, r"a\.hdf5: data\.action=actions chooses from CALVIN data, and this file is d4rl"),
-<<<<<<< HEAD
-        ({"instruction": "task"}, r"data\.instruction=task chooses from CALVIN data and LeRobot's, .*; leave data\.instruction"),
-=======
         (
             {"instruction": "task"},
             r"data\.instruction=task chooses from CALVIN data and LeRobot's, .*; leave data\.instruction out",
         ),
->>>>>>> merge19
     ],
 )
 def test_what_a_file_does_not_have_is_refused(file: Path, selected: dict[str, Any], message: str) -> None:
