@@ -281,8 +281,8 @@ def round_trip(name: str, draft: Draft, data: st.DataObject) -> None:
         shutil.rmtree(folder)
 
 
-# Bags say what a robot's description makes of them (test_rosbag.py). What is written as LeRobot's and zarr is compared in
-# test_convert.py, of every other format; damaged files of these and of OGBench are in their own tests and in tests/fuzz.
+# Bags say what a robot's description makes of them (test_rosbag.py). What is written as LeRobot's and zarr is compared
+# in test_convert.py, of every other format; damaged files of these and of OGBench are in their own tests, and in fuzz.
 ELSEWHERE = {"rosbag", "lerobot", "zarr", "ogbench"}
 NAMES = sorted(name for name in FORMATS.names() if name not in {*FORMATS.registered, *ELSEWHERE})
 USUAL = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
