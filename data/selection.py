@@ -23,6 +23,7 @@ class Selection:
             "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations").
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
+        frame: what positions are relative to (PushT: "block" has all in the frame of the block, see `block_frame`).
     """
 
     observation: tuple[str, ...] | None = None
@@ -30,13 +31,16 @@ class Selection:
     instruction: str | None = None
     filter: str | None = None
     robot: str | None = None
+    frame: str | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
 
         Raises:
-            LaminarError: the keys are no list of different names.
+            LaminarError: the keys are no list of different names, or there is no such frame.
         """
+        if self.frame not in (None, "block"):
+            raise LaminarError(f"data.frame={self.frame} is unknown; data.frame=block is the one there is, for PushT")
         keys = self.observation
         if keys is None:
             return

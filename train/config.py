@@ -19,6 +19,7 @@ class DataConfig:
     instruction: str | None = None  # CALVIN data: task or a language folder; annotated windows become the episodes
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it
+    frame: str | None = None  # PushT: block, all that is seen and done in its frame, as env.id=…?frame=block has it
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
     # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
     # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.
