@@ -9,6 +9,7 @@ from types import ModuleType
 
 from ..errors import LaminarError, nearest
 from ..machine import at_home
+from .block_frame import in_block_frame
 from .episodes import Episodes
 from .formats import FORMATS
 from .hdf5.file import has_signature, open_hdf5
@@ -41,7 +42,8 @@ def load_episodes(path: str | Path | Sequence[str | Path], selection: Selection 
         selects: Sequence[str] = getattr(module, "SELECTS", ())
         selection.check_possible(str(file), FORMATS.name_of(module), selects)
         episodes = module.read(file, selection) if selects else module.read(file)
-        return episodes if "observation" in selects else selection.keep(episodes)
+        kept = episodes if "observation" in selects else selection.keep(episodes)
+        return kept if selection.frame is None else in_block_frame(kept)
     if not path:
         raise LaminarError("no demonstration file given; set data.path to a file or a list of files")
     parts = [load_episodes(one, selection) for one in path]

@@ -26,6 +26,7 @@ class Selection:
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
         video: how pictures of LeRobot data are read: "cache" unpacks them once into a file, "stream" decodes them when
             they are used.
+        frame: what positions are relative to (PushT: "block" has all in the frame of the block, see `block_frame`).
     """
 
     observation: tuple[str, ...] | None = None
@@ -34,13 +35,16 @@ class Selection:
     filter: str | None = None
     robot: str | None = None
     video: str | None = None
+    frame: str | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
 
         Raises:
-            LaminarError: the keys are no list of different names.
+            LaminarError: the keys are no list of different names, or there is no such frame.
         """
+        if self.frame not in (None, "block"):
+            raise LaminarError(f"data.frame={self.frame} is unknown; data.frame=block is the one there is, for PushT")
         keys = self.observation
         if keys is None:
             return

@@ -10,8 +10,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ..data.block_frame import REACH, SEEN, TABLE, seen_from_block, target_of
 from .packages import named
 
 Array = NDArray[Any]
@@ -77,3 +79,29 @@ class PushT(gymnasium.Wrapper[Any, Any, Any, Any]):
         for body in (self._inner.agent, self._inner.block):  # what is drawn is where shapes were last seen to be
             self._inner.space.reindex_shapes_for_body(body)
         return np.asarray(self._inner._render(), np.uint8)
+
+
+class InBlockFrame(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """PushT of which all that is seen and done is in the frame of the block, see `laminar.data.block_frame`.
+
+    Observation (6,): pusher x, y and goal x, y (px), cosine and sine of the goal's angle. Action (2,): how far from the
+    pusher the position is that it is drawn to (px), along the axes of the block where it lies now.
+    """
+
+    def __init__(self, env: PushT) -> None:
+        """Wrap an environment that shows states (5,)."""
+        super().__init__(env)
+        far = np.array([2 * TABLE] * 4 + [1.0, 1.0])
+        self.observation_space = spaces.Box(-far, far, (len(SEEN),), np.float64)
+        self.action_space = spaces.Box(-REACH, REACH, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self._state, info = self.env.reset(seed=seed, options=options)
+        return seen_from_block(self._state), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Draw the pusher to where the command leads, as far as that is on the table."""
+        target = target_of(np.asarray(action, np.float64), self._state)
+        self._state, reward, terminated, truncated, info = self.env.step(target)
+        return seen_from_block(self._state), reward, terminated, truncated, info

@@ -167,6 +167,7 @@ class RecordedPath:
     instruction: str | None = None  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
     robot: str | None = None  # bags: as in training
+    frame: str | None = None  # PushT: as in training
 
 
 @dataclass
@@ -187,6 +188,7 @@ class ReplayedData:
     instruction: str | None = None  # CALVIN data: task or a language folder
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
     robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files
+    frame: str | None = None  # PushT: block, or as it was recorded
 
 
 @dataclass

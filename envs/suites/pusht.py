@@ -9,10 +9,11 @@ from typing import Any
 
 import gymnasium
 
+from ...errors import LaminarError
 from ..creation import create
 from ..ids import split_id
 from ..packages import require
-from ..pusht import PushT
+from ..pusht import InBlockFrame, PushT
 
 ENV_ID = "gym_pusht/PushT-v0"
 # 0.1.8 is the release that was tried; pymunk 7 has no `add_collision_handler`, which it calls
@@ -25,7 +26,10 @@ def ids() -> Iterable[str]:
 
 
 def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
-    """Make PushT. Without arguments it shows a state (5,), with `?obs_type=pixels_agent_pos` pictures and the pusher.
+    """Make PushT.
+
+    Without arguments it shows a state (5,), with `?obs_type=pixels_agent_pos` pictures and the pusher, and with
+    `?frame=block` the state in the frame of the block, in which its actions are then, too.
 
     Raises:
         LaminarError: it is not installed, in another release than it needs, or has no such argument.
@@ -34,4 +38,9 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
     require(ENV_ID, "pusht", NEEDED)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # a line on the standard output of every process
     import_module("gym_pusht")  # registers itself
-    return PushT(create(ENV_ID, arguments, render))
+    frame = arguments.pop("frame", None)
+    if frame is None:
+        return PushT(create(ENV_ID, arguments, render))
+    if frame != "block" or "obs_type" in arguments:
+        raise LaminarError(f"environment '{env_id}' cannot be made: frame can only be block, and goes without obs_type")
+    return InBlockFrame(PushT(create(ENV_ID, arguments, render)))

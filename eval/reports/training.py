@@ -76,7 +76,8 @@ class Training:
         keys = [key for key in keys if not (instruction and key == "instruction")]  # it comes by itself
         selection = (data.get("action"), instruction, data.get("filter"), data.get("robot"))
         try:
-            return load_episodes(path, Selection(tuple(keys) or data.get("observation"), *selection)), ""
+            chosen = Selection(tuple(keys) or data.get("observation"), *selection, frame=data.get("frame"))
+            return load_episodes(path, chosen), ""
         except LaminarError as error:
             return None, f"the training data are not shown: {error}"
 

@@ -128,7 +128,7 @@ def search_schedules(config: ScheduleConfig, progress: Progress = silent) -> Ite
     policy = load_policy(str(config.policy.path))
     process = generative(policy).process
     data = config.data
-    selection = Selection(data.observation, None, data.instruction, data.filter, data.robot)
+    selection = Selection(data.observation, None, data.instruction, data.filter, data.robot, frame=data.frame)
     episodes = load_episodes(data.path, selection)
     searched, held_out = _halves(policy, episodes, config.seed)
 

@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
+from laminar.data.block_frame import command_of, seen_from_block, target_of
 from laminar.data.episodes import Episodes
 from laminar.data.load import load_episodes
+from laminar.data.selection import Selection
 from laminar.envs import packages
 from laminar.envs.make import env_spec, make_env
 from laminar.envs.suites import SUITES, suite_of
@@ -25,6 +27,7 @@ from laminar.policies.networks.mlp import Config
 
 ENV_ID = "gym_pusht/PushT-v0"
 PICTURES = f"{ENV_ID}?obs_type=pixels_agent_pos"
+IN_BLOCK_FRAME = f"{ENV_ID}?frame=block"
 
 
 @pytest.fixture
@@ -79,9 +82,10 @@ def test_a_package_that_is_missing_or_too_new_is_named(
 
 
 @pytest.mark.usefixtures("pusht")
-def test_recording_and_environment_agree(demo_data: Callable[[str], Path]) -> None:
-    recorded = load_episodes(demo_data("pusht-scripted.hdf5")).spec
-    shown = env_spec(make_env(ENV_ID))
+@pytest.mark.parametrize(("env_id", "frame"), [(ENV_ID, None), (IN_BLOCK_FRAME, "block")])
+def test_recording_and_environment_agree(env_id: str, frame: str | None, demo_data: Callable[[str], Path]) -> None:
+    recorded = load_episodes(demo_data("pusht-scripted.hdf5"), Selection(frame=frame)).spec
+    shown = env_spec(make_env(env_id))
     recorded.check_compatible(shown)
     assert recorded.rate_hz == shown.rate_hz == 10.0  # not the 100 Hz of its physics
     assert (recorded.action_low, recorded.action_high) == (shown.action_low, shown.action_high)
@@ -105,6 +109,53 @@ def test_a_recorded_episode_repeats_itself(demo_data: Callable[[str], Path]) -> 
         assert info["success"] == terminated == (step == len(action) - 1)
     figures = env.unwrapped.episode_figures()
     assert figures == pytest.approx({"max coverage": coverage.max(), "final coverage": coverage[-1]}, abs=1e-5)
+
+
+@pytest.mark.usefixtures("pusht")
+def test_a_recorded_episode_repeats_itself_in_the_frame_of_the_block(demo_data: Callable[[str], Path]) -> None:
+    path = demo_data("pusht-scripted.hdf5")
+    episodes = load_episodes(path, Selection(frame="block"))
+    shortest = int(episodes.lengths.argmin())
+    last = int(episodes.ends[shortest])
+    with h5py.File(path) as file:
+        seed = int(np.asarray(file["meta/seed"])[shortest])
+    env = make_env(IN_BLOCK_FRAME)
+    shown, _ = env.reset(seed=seed)
+    for row in range(last - int(episodes.lengths[shortest]), last):
+        np.testing.assert_allclose(shown, episodes.observation["observation"][row], atol=1e-2)
+        assert env.observation_space.contains(shown)
+        shown, _, terminated, _, _ = env.step(episodes.action[row])
+        assert terminated == (row == last - 1)
+
+
+def test_what_the_block_shows_is_the_same_wherever_it_lies() -> None:
+    """Turning and moving pusher, block and target together changes where the goal is, and nothing else."""
+    random = np.random.default_rng(0)
+    state = np.concatenate([random.uniform(200, 300, (9, 4)), random.uniform(0, 2 * np.pi, (9, 1))], 1)
+    target = random.uniform(200, 300, (9, 2))
+    angle, middle = 0.7, np.array([256.0, 256.0])
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return (points - middle) @ matrix.T + middle + [20.0, -10.0]
+
+    other = np.concatenate([moved(state[:, :2]), moved(state[:, 2:4]), state[:, 4:] + angle], 1)
+    np.testing.assert_allclose(seen_from_block(state)[:, :2], seen_from_block(other)[:, :2], atol=1e-9)
+    assert not np.allclose(seen_from_block(state)[:, 2:], seen_from_block(other)[:, 2:], atol=1.0)
+    np.testing.assert_allclose(command_of(target, state), command_of(moved(target), other), atol=1e-9)
+    np.testing.assert_allclose(target_of(command_of(target, state), state), target, atol=1e-9)
+    assert target_of(np.array([0.0, 9000.0]), np.array([256.0, 256.0, 0.0, 0.0, 0.0])).tolist() == [256.0, 512.0]
+
+
+def test_the_frame_of_the_block_is_of_pusht_alone(tmp_path: Path) -> None:
+    path = tmp_path / "arm.hdf5"
+    with h5py.File(path, "w") as file:
+        file["data/state"], file["data/action"] = np.zeros((4, 7)), np.zeros((4, 2))
+        file["meta/episode_ends"] = np.array([4])
+    with pytest.raises(LaminarError, match=r"arm\.hdf5: data\.frame=block is for states \(5,\)"):
+        load_episodes(path, Selection(frame="block"))
+    with pytest.raises(LaminarError, match=r"data\.frame=world is unknown"):
+        Selection(frame="world")
 
 
 @pytest.mark.usefixtures("pusht")
@@ -138,7 +189,12 @@ def test_its_import_prints_nothing() -> None:
 @pytest.mark.usefixtures("pusht")
 @pytest.mark.parametrize(
     ("env_id", "told"),
-    [(f"{ENV_ID}?obs_type=state_only", "Unknown obs_type state_only"), (f"{ENV_ID}?task=push", "has no argument")],
+    [
+        (f"{ENV_ID}?obs_type=state_only", "Unknown obs_type state_only"),
+        (f"{ENV_ID}?task=push", "has no argument"),
+        (f"{ENV_ID}?frame=world", "frame can only be block"),
+        (f"{PICTURES}&frame=block", "frame can only be block, and goes without obs_type"),
+    ],
 )
 def test_arguments_that_it_does_not_take(env_id: str, told: str) -> None:
     with pytest.raises(LaminarError, match=told):

@@ -90,7 +90,9 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    selection = Selection(data.observation, data.action, data.instruction, data.filter, data.robot, data.video)
+    selection = Selection(
+        data.observation, data.action, data.instruction, data.filter, data.robot, data.video, data.frame
+    )
     dreams = config.world.path is not None
     if dreams and data.instruction is None and "instruction" in chosen_in(data.path):
         selection = replace(selection, instruction="task")  # dreams begin at annotated windows
