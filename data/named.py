@@ -114,7 +114,7 @@ def _hub(owner: str, name: str) -> Path:
 
 def _snapshot(name: str, caches: Sequence[Path | None]) -> Path | None:
     """Return the newest copy that the hub's package has in one of its caches."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]  # an extra
 
     for folder in caches:
         try:
