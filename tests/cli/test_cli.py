@@ -153,7 +153,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
     if verb not in ("inspect", "doctor", "table"):
-        assert {"serve": "port: 8000", "simulate": "port: 9090"}.get(verb, "out: null") in text
+        assert {"serve": "port: 8000", "simulate": "port: 9090", "convert": "format:"}.get(verb, "out: null") in text
     if verb == "train":
         assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in text
         assert "batch_size: 256" in text
@@ -202,7 +202,10 @@ MISTAKES: list[tuple[str, str]] = [
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),
     ("runtime=cdua", "no runtime is called 'cdua'"),
-    ("task=pointmass", "no task is called 'pointmass' (known: playroom/…, pointmaze); did you mean 'pointmaze'?"),
+    (
+        "task=pointmass",
+        "no task is called 'pointmass' (known: playroom/…, pointmaze, pusht, pusht-block, pusht-pictures); did you mean 'pointmaze'?",
+    ),
     ("experiment=nothing", "no experiment is called 'nothing'"),
     ("policy=null", "no policy is called 'None'"),
     ("policy.process=flow", "'policy.process' is a group of settings"),
