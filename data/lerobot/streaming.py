@@ -18,11 +18,17 @@ from .recent import Recent
 Array = NDArray[Any]
 _OPEN = 32  # decoders that wait for their film to be asked for again
 _LONG = 32  # frames in a row that are worth a second thread
+_ABANDONED: list[Decoders] = []
+"""What a forked process has of its parent: to seek there would move the parent's place in the file, and to close one
+would wait for threads of FFmpeg that are not there."""
 
 
 @cache
-def _workers() -> ThreadPoolExecutor:
-    """Return the threads that decode, the same for all streams; FFmpeg lets go of the interpreter in the meantime."""
+def _workers(process: int) -> ThreadPoolExecutor:
+    """Return the threads that decode, the same for all streams of a process; FFmpeg lets go of the interpreter.
+
+    A process that is forked, as loaders of data are, has none of the threads of the one that it comes from.
+    """
     return ThreadPoolExecutor(_threads(), thread_name_prefix="decode")
 
 
@@ -69,13 +75,16 @@ class Streamed:
         self.shape = (len(which), *films[0].shape)
         self.dtype = np.dtype(np.uint8)
         self._recent = recent
-        self._decoders = Decoders()
+        self._process, self._decoders = os.getpid(), Decoders()
 
     def __len__(self) -> int:
         return len(self.which)
 
     def __getitem__(self, rows: Array) -> Array:
         """Return the frames (R, H, W, 3) of some rows (R,)."""
+        if self._process != os.getpid():
+            _ABANDONED.append(self._decoders)
+            self._process, self._decoders = os.getpid(), Decoders()
         rows = np.asarray(rows)
         pictures = np.empty((len(rows), *self.shape[1:]), np.uint8)
         which = self.which[rows]
@@ -87,7 +96,7 @@ class Streamed:
         if len(runs) == 1:
             self._decode(pictures, runs[0])
         else:
-            list(_workers().map(lambda run: self._decode(pictures, run), runs))
+            list(_workers(self._process).map(lambda run: self._decode(pictures, run), runs))
         return pictures
 
     def _decode(self, pictures: Array, run: tuple[Film, Array, Array]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -193,6 +194,23 @@ def test_threads_read_side_by_side(sets: ModuleType, tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_reads_by_itself(sets: ModuleType, tmp_path: Path) -> None:
+    """Loaders fork: the threads of their parent are not there, and its open films are not theirs to seek in."""
+    images = images_of(sets.write(tmp_path / "a", sets.Made(lengths=(40, 40, 40))), "stream")
+    expected = np.asarray(images)
+    images.sources[0]._recent._values.clear()  # they are to be decoded again
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest has its own; a child that waits must end
+        signal.alarm(30)
+        os._exit(0 if np.array_equal(np.asarray(images), expected) else 1)
+    mine = np.asarray(images)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(mine, expected)
 
 
 def test_batches_are_the_same_from_stream_cache_and_memory(sets: ModuleType, tmp_path: Path) -> None:

@@ -184,12 +184,21 @@ def _plain_samples() -> dict[str, Callable[[Path], Path]]:
     return {name: sample.write for name, sample in module.SAMPLES.items()}
 
 
+def _lerobot(folder: Path) -> Path:
+    sets = sys.modules["samples"].lerobot_sets()
+    return sets.write(folder / "set", sets.Made("v2.1", "image", size=(8, 8)))
+
+
+def _unpacked(path: Path) -> Episodes:
+    return load_episodes(path, Selection(video="cache", instruction="task"))
+
+
 MORE: dict[str, list[tuple[Callable[[Path], Path], Load]]] = {  # what writes further ones, and what reads them
     "d4rl": [(_d4rl, inspect_file), (_d4rl_packed, inspect_file)],
     "minari": [(_minari, inspect_file)],
     "diffusion_policy": [(_diffusion_policy, inspect_file)],
     "calvin": [(_calvin, inspect_file), (_calvin, _with_tasks)],
-    # LeRobot data have damage tests of their own: Arrow does not survive the fork that every try is made in.
+    "lerobot": [(_lerobot, _unpacked)],
 }
 
 
@@ -199,8 +208,6 @@ def _formats(folder: Path) -> list[Target]:
     assert not missing, f"tests/data/samples.py has no file of the formats {missing}"
     made: list[Target] = []
     for name in FORMATS.names():
-        if name == "lerobot":
-            continue
         samples = [(plain[name], inspect_file), *MORE.get(name, [])]
         for number, (write, load) in enumerate(samples):
             place = folder / f"{name}_{number}"
