@@ -43,7 +43,7 @@ def load_policy(folder: str | Path, black_box: Policy | Function | None = None) 
     folder = storage.resolve_checkpoint(Path(folder))
     with storage.rebuilding(folder / "config.json"):
         config = _of_today(storage.read_json(folder / "config.json"))
-        kind = config["kind"]
+        kind = str(config["kind"])  # damaged, it may be anything
     if kind in _NO_POLICIES:
         raise LaminarError(f"{folder} holds {_NO_POLICIES[kind].format(folder=folder)}")
     if kind not in POLICIES.names():

@@ -24,19 +24,10 @@ from laminar.data.spec import Feature, Spec
 from laminar.data.writing import write_episodes
 from laminar.errors import LaminarError
 
+from .smooth import smooth
+
 READERS = sorted(name for name in FORMATS.names() if name not in FORMATS.registered)
 NAMES = {"d4rl": "out.hdf5", "zarr": "out.zarr", "lerobot": "out"}
-
-
-def smooth(count: int, height: int = 64, width: int = 96) -> np.ndarray:
-    """Return pictures that a camera might take: nothing in them is sharp."""
-    y, x, t = np.mgrid[0:height, 0:width, 0:count]
-    waves = (
-        np.sin(x / width * 5 + t / 9),
-        np.cos(y / height * 4 - t / 7),
-        np.sin((x + y) / (height + width) * 6 + t / 5),
-    )
-    return np.moveaxis(np.stack([127 + 100 * wave for wave in waves], axis=-1), 2, 0).astype(np.uint8)
 
 
 def make(pictures: bool = True, **changes: Any) -> Episodes:

@@ -23,23 +23,14 @@ from laminar.data.load import load_episodes
 from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 
+from .smooth import smooth
+
 pq: Any = pytest.importorskip("pyarrow.parquet")
 av: Any = pytest.importorskip("av")
 
 READERS = sorted(name for name in FORMATS.names() if name not in FORMATS.registered)
 ENDS = np.array([7, 16, 20])
 TASKS = ["pick it up", "put it down", "pick it up"]
-
-
-def smooth(count: int, height: int, width: int) -> np.ndarray:
-    """Return pictures that a camera might take: nothing in them is sharp."""
-    y, x, t = np.mgrid[0:height, 0:width, 0:count]
-    waves = (
-        np.sin(x / width * 5 + t / 9),
-        np.cos(y / height * 4 - t / 7),
-        np.sin((x + y) / (height + width) * 6 + t / 5),
-    )
-    return np.moveaxis(np.stack([127 + 100 * wave for wave in waves], axis=-1), 2, 0).astype(np.uint8)
 
 
 def make(size: tuple[int, int] = (64, 96), **changes: Any) -> Episodes:

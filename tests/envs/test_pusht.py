@@ -16,9 +16,7 @@ from laminar.data.block_frame import command_of, seen_from_block, target_of
 from laminar.data.episodes import Episodes
 from laminar.data.load import load_episodes
 from laminar.data.selection import Selection
-from laminar.envs import packages
 from laminar.envs.make import env_spec, make_env
-from laminar.envs.suites import SUITES, suite_of
 from laminar.errors import LaminarError
 from laminar.eval.results.result import Result
 from laminar.eval.rollouts.episodes import evaluate
@@ -58,27 +56,6 @@ def _wander(steps: int = 30) -> Episodes:
         ends=np.array([steps]),
         spec=env_spec(env),
     )
-
-
-def test_the_suite_needs_no_package_to_be_asked() -> None:
-    assert suite_of(ENV_ID) is SUITES.module("pusht")
-
-
-@pytest.mark.parametrize(
-    ("found", "told"),
-    [
-        ({}, "needs gym-pusht>=0.1.8,<0.2, which is not installed: pip install 'laminar[pusht]'"),
-        ({"gym-pusht": "0.1.8", "pymunk": "7.1.0"}, "needs pymunk<7, and 7.1.0 is installed: pip install"),
-    ],
-)
-def test_a_package_that_is_missing_or_too_new_is_named(
-    found: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packages, "_installed", found.get)
-    with pytest.raises(LaminarError) as raised:
-        make_env(ENV_ID)
-    assert told in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.usefixtures("pusht")

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from laminar.data.load import load_episodes
-from laminar.envs import packages
 from laminar.envs.make import env_spec, make_env
-from laminar.envs.suites import SUITES, suite_of
 from laminar.errors import LaminarError
 
 ENV_ID = "robosuite/Lift"
@@ -44,28 +42,6 @@ def recorded(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def test_the_suite_needs_no_package_to_be_asked() -> None:
-    assert suite_of(ENV_ID) is SUITES.module("robosuite")
-
-
-@pytest.mark.parametrize(
-    ("found", "told"),
-    [
-        ({"mujoco": "3.8.1"}, "needs robosuite>=1.5.2,<1.6, which is not installed: pip install 'laminar[robosuite]'"),
-        ({"mujoco": "3.8.1", "robosuite": "1.4.1"}, "needs robosuite>=1.5.2,<1.6, and 1.4.1 is installed"),
-        ({"mujoco": "3.11.0", "robosuite": "1.5.2"}, "needs mujoco>=3.3,<3.9, and 3.11.0 is installed"),
-    ],
-)
-def test_a_package_that_is_missing_or_of_another_release_is_named(
-    found: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packages, "_installed", found.get)
-    with pytest.raises(LaminarError) as raised:
-        make_env(ENV_ID)
-    assert told in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.usefixtures("robosuite")

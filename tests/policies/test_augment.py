@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from laminar.data.episodes import Episodes
-from laminar.data.spec import Feature, Spec
+from laminar.data.spec import Feature
 from laminar.policies import GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks.augment import Augmentation, AugmentConfig, centered, jittered
 from laminar.policies.networks.mlp import Config as MLPConfig
@@ -21,6 +21,8 @@ from laminar.train.methods.bc import BehaviorCloning
 from laminar.train.methods.bc import Config as BCConfig
 from laminar.train.update.runners import runner
 from laminar.train.update.stacked import rows, stacked
+
+from ..recorded import recorded
 
 B, HISTORY, SIDE = 64, 2, 32
 VIEW = {"view": Feature((SIDE, SIDE, 3), "uint8")}
@@ -85,28 +87,13 @@ def test_jitter_changes_light_and_color_within_its_bounds() -> None:
 @pytest.fixture(scope="module")
 def episodes() -> Episodes:
     rng = np.random.default_rng(0)
-    steps, zeros = 24, np.zeros(24, bool)
+    steps = 24
     observation = {
         "state": rng.normal(size=(steps, 3)).astype(np.float32),
         "rgb": rng.integers(0, 256, (steps, SIDE, SIDE, 3), dtype=np.uint8),
         "wrist": rng.integers(0, 256, (steps, 40, SIDE, 3), dtype=np.uint8),
     }
-    ends = np.array([12, 24])
-    return Episodes(
-        observation=observation,
-        final_observation={key: value[ends - 1] for key, value in observation.items()},
-        action=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
-        reward=np.zeros(steps, np.float32),
-        terminated=zeros,
-        truncated=zeros,
-        ends=ends,
-        spec=Spec(
-            {key: Feature(value.shape[1:], str(value.dtype)) for key, value in observation.items()},
-            Feature((2,)),
-            (-1.0, -1.0),
-            (1.0, 1.0),
-        ),
-    )
+    return recorded(observation, [12, 12], rng)
 
 
 def cloner(episodes: Episodes, seed: int = 0, **augment: Any) -> BehaviorCloning:

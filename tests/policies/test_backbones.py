@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
-from laminar.data.spec import Feature, Spec
+from laminar.data.spec import Feature
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks.backbones import BACKBONES, EncoderConfig
 from laminar.policies.networks.vision import Picture
 from laminar.policies.runtimes.accelerate import accelerate
 from laminar.policies.runtimes.onnx import missing
+
+from ..recorded import recorded
 
 KINDS = [kind for kind in BACKBONES.names() if kind != "timm"]
 SIDE = 32
@@ -31,29 +33,14 @@ SIDE = 32
 def pictured() -> Episodes:
     """Two cameras, an instruction and a state: four episodes of five steps."""
     rng = np.random.default_rng(0)
-    rows, zeros = 20, np.zeros(20, bool)
+    rows = 20
     observation = {
         "state": rng.normal(3.0, 2.0, (rows, 4)).astype(np.float32),
         "instruction": np.eye(5, dtype=np.float32)[rng.integers(0, 5, rows)],
         "left": rng.integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8),
         "right": rng.integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8),
     }
-    ends = np.arange(5, rows + 1, 5)
-    return Episodes(
-        observation=observation,
-        final_observation={key: value[ends - 1] for key, value in observation.items()},
-        action=rng.uniform(-1, 1, (rows, 2)).astype(np.float32),
-        reward=np.zeros(rows, np.float32),
-        terminated=zeros,
-        truncated=zeros,
-        ends=ends,
-        spec=Spec(
-            {key: Feature(value.shape[1:], str(value.dtype)) for key, value in observation.items()},
-            Feature((2,)),
-            (-1.0, -1.0),
-            (1.0, 1.0),
-        ),
-    )
+    return recorded(observation, [5] * 4, rng)
 
 
 def build(

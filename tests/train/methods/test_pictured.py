@@ -11,7 +11,6 @@ import torch
 
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
-from laminar.data.spec import Feature, Spec
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.edited import Edited, new_editor
 from laminar.policies.guided import Acting, Guided, new_critic
@@ -25,6 +24,8 @@ from laminar.train.config import RuntimeConfig
 from laminar.train.improver import Context
 from laminar.train.methods.bc import BehaviorCloning
 
+from ...recorded import recorded
+
 WORDS = ("network.width=16", "network.depth=1", "method.batch_size=8", "policy.chunk=4", "policy.execute=2")
 
 
@@ -36,18 +37,7 @@ def pictured() -> Episodes:
         key: rng.integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8) for key in ("rgb_static", "rgb_gripper")
     }
     seen["robot_obs"] = rng.normal(size=(rows, 5)).astype(np.float32)
-    ends, zeros = np.array([8, 16, 24]), np.zeros(rows, bool)
-    features = {key: Feature(value.shape[1:], str(value.dtype)) for key, value in seen.items()}
-    return Episodes(
-        observation=seen,
-        final_observation={key: value[ends - 1] for key, value in seen.items()},
-        action=rng.uniform(-1, 1, (rows, 2)).astype(np.float32),
-        reward=np.zeros(rows, np.float32),
-        terminated=zeros,
-        truncated=zeros,
-        ends=ends,
-        spec=Spec(features, Feature((2,)), (-1.0, -1.0), (1.0, 1.0)),
-    )
+    return recorded(seen, [8] * 3, rng)
 
 
 def cloned(episodes: Episodes, *words: str) -> GenerativePolicy:
