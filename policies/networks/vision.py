@@ -9,9 +9,7 @@ from ...data.spec import Feature
 from ...errors import LaminarError
 from .augment import centered, cropped
 from .backbones import EncoderConfig, Layers, layers_of
-from .pixels import GroupNorm2d, SpatialSoftmax
-
-__all__ = ["SMALLEST", "WIDTH", "GroupNorm2d", "Picture", "SpatialSoftmax"]
+from .pixels import SpatialSoftmax
 
 WIDTH = 64  # numbers that stand for one picture
 SMALLEST = 32  # pixels a side

@@ -18,7 +18,7 @@ from laminar.data.spec import Feature, Spec
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.acting import Actor
-from laminar.policies.networks import vision
+from laminar.policies.networks import pixels, vision
 from laminar.policies.networks.encoders import Instruction, Vector, encoder_for, takes_raw
 from laminar.policies.networks.mlp import Config as MLPConfig
 
@@ -128,21 +128,21 @@ def test_jvp_of_encoders_agrees_with_finite_differences(key: str, shape: tuple[i
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_group_norm_is_pytorch_s(channels_last: bool) -> None:
-    layer = vision.GroupNorm2d(4, 8).double()
+    layer = pixels.GroupNorm2d(4, 8).double()
     with torch.no_grad():
         layer.weight.uniform_(-1, 1), layer.bias.uniform_(-1, 1)
     x = 3 * torch.randn(2, 8, 5, 6, dtype=torch.float64) + 2
     expected = F.group_norm(x, 4, layer.weight.flatten(), layer.bias.flatten())
     x = x.to(memory_format=torch.channels_last) if channels_last else x
     torch.testing.assert_close(layer(x), expected)
-    assert vision.GroupNorm2d(4, 8)(torch.full((1, 8, 3, 3), 1e4)).isfinite().all(), "a blank picture"
+    assert pixels.GroupNorm2d(4, 8)(torch.full((1, 8, 3, 3), 1e4)).isfinite().all(), "a blank picture"
 
 
 def test_spatial_softmax_finds_where_and_how_strong() -> None:
     x = torch.zeros(1, 3, 5, 9)
     x[0, 0, 4, 2] = 50.0
     x[0, 1, 0, 8] = 40.0
-    across, down, strength = vision.SpatialSoftmax()(x).view(3, 3)
+    across, down, strength = pixels.SpatialSoftmax()(x).view(3, 3)
     torch.testing.assert_close(across, torch.tensor([-0.5, 1.0, 0.0]))
     torch.testing.assert_close(down, torch.tensor([1.0, -1.0, 0.0]))
     torch.testing.assert_close(strength, torch.tensor([50.0, 40.0, 0.0]))
