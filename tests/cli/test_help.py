@@ -114,7 +114,7 @@ def test_lines_are_not_long() -> None:
 def test_long_lists_are_folded_by_folder() -> None:
     lines = choices("train")
     assert "task=pointmaze|pusht|pusht-block|pusht-pictures|playroom/…" in lines
-    assert next(line for line in lines if line.startswith("experiment=")).endswith("|playroom-skill|d4rl/…")
+    assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…")
     assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in lines
     assert lines[-1] == "(… is a folder: laminar train task=playroom/ --help opens it)"
     assert max(map(len, lines)) <= 120
