@@ -106,9 +106,9 @@ def _help(verb: str, words: list[str]) -> str:
     text = (VERBS[verb].__doc__ or "").strip()
     if verb in ("inspect", "doctor", "table"):
         return text
-    from .configs.description import choices, describe
+    from .configs.description import choices, describe, shown
 
-    listed = [f"  {line}" for line in choices(verb, words)]
+    listed = [part for line in choices(verb, words) for part in shown(line)]
     given = [word for word in words if not word.endswith("/")]
     heading = "Settings of these choices, with their defaults:" if listed else "Settings and defaults:"
     return "\n".join([text, "", *(["Choices:", *listed, ""] if listed else []), heading, describe(verb, given)])

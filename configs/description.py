@@ -55,6 +55,17 @@ def choices(verb: str, words: Sequence[str] = ()) -> list[str]:
     return [*lines, hint] if hint else lines
 
 
+def shown(line: str) -> list[str]:
+    """Return a line of choices as it is shown: two columns further in, broken between names where it is long."""
+    lines, begin = [""], "  "
+    for name in line.replace("|", "|\0").split("\0"):
+        if len(begin + lines[-1] + name) > _WIDTH:
+            lines[-1], begin = begin + lines[-1], " " * (line.find("=") + 3)
+            lines.append("")
+        lines[-1] += name
+    return [*lines[:-1], begin + lines[-1]]
+
+
 def _inside(folder: str, names: list[str]) -> list[str]:
     """Return the names in a folder, its own folders as "NAME/…"; all names begin in full."""
     within = [name.removeprefix(folder) for name in names if name.startswith(folder)]

@@ -117,7 +117,15 @@ def test_long_lists_are_folded_by_folder() -> None:
     assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…")
     assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in lines
     assert lines[-1] == "(… is a folder: laminar train task=playroom/ --help opens it)"
-    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("word", ["", "task=playroom/", "experiment=d4rl/"])
+def test_long_lists_are_broken_between_names(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *word.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 120
+    for line in choices("train", word.split()):
+        assert line in "".join(part.strip() for part in text.splitlines() if part.strip())
 
 
 def test_a_folder_is_opened(capsys: pytest.CaptureFixture[str]) -> None:
