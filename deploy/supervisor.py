@@ -77,6 +77,7 @@ class Supervisor:
         self._begun = self._since
         self._held = State.ARMED  # what a hold goes back to
         self._paused = False  # a person wants the hold to stay
+        self._stopping = False  # an emergency stop waits for the command that is being sent
         self._beats: dict[str, float] = {}
 
     @property
@@ -191,8 +192,10 @@ class Supervisor:
         Not to be called inside `commanding` of the same thread, nor by a signal handler, which may interrupt it there
         and cannot wait for it: let a handler set a flag, or call this in another thread.
         """
+        self._stopping = True  # first: a lock is not fair, and who commands again and again could keep it for seconds
         with self._lock:
             self._change(State.ESTOP, reason)
+            self._stopping = False
 
     def release(self, reason: str = "operator") -> None:
         """End an emergency stop, by an explicit act; the robot has to be armed again.
@@ -206,7 +209,13 @@ class Supervisor:
 
     @contextmanager
     def commanding(self) -> Generator[State]:
-        """Yield the state, which cannot change before the block ends: whether and what to send is decided inside."""
+        """Yield the state, which cannot change before the block ends: whether and what to send is decided inside.
+
+        An emergency stop that waits for another block goes first: this one is told of it already.
+        """
+        if self._stopping:
+            yield State.ESTOP
+            return
         with self._lock:
             yield self._state
 
