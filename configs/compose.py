@@ -294,7 +294,7 @@ def schemas(verb: str) -> Iterator[tuple[str, Any]]:
     yield f"{verb}_schema", _load(SCHEMAS[verb])
     if verb != "train":
         return
-    policy = _load("policies.generative:PolicyConfig")
+    policy, planner = _load("policies.generative:PolicyConfig"), _load("policies.planners.config:PlannerConfig")
     for group, place in FAMILIES.items():
         family: Family[Any] = _load(place)
         _refuse_hidden(group, family.registered)
@@ -303,6 +303,8 @@ def schemas(verb: str) -> Iterator[tuple[str, Any]]:
             node = policy(process=config()) if group == "policy" else config
             # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
             yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
+            if group == "policy" and name not in family.registered:
+                yield f"policy/planner_{name}_schema", planner(process=config())
     yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
 
 

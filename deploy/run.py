@@ -19,7 +19,7 @@ from ..data.robots.reading import load_robot
 from ..errors import LaminarError, Stopped
 from ..overwriting import check_folder
 from ..policies import Policy, load_policy
-from ..policies.acting import Actor
+from ..policies.acting import Actor, actor_for
 from ..policies.runtimes.accelerate import accelerate
 from ..policies.runtimes.pace import resolve_steps
 from ..progress import tell
@@ -125,7 +125,7 @@ def _run(
 ) -> None:
     """Run the episodes and say what came of them, also where they are stopped."""
     record: Record = NOTHING if recorder is None else recorder
-    actor = Actor(policy, torch.Generator(getattr(policy, "device", "cpu")).manual_seed(config.seed))
+    actor = actor_for(policy, torch.Generator(getattr(policy, "device", "cpu")).manual_seed(config.seed))
     planner = Planner(continuing(actor) if config.merge == "realtime" else plain(actor))
     pace, done = Pace(1.0 / robot.rate_hz), list[Episode]()
     perception = Perception(robot, transport, record)

@@ -154,6 +154,9 @@ class Actor:
         """(B, A) actions of this moment; every slot must have a chunk that is not used up."""
         return self._plans.pop()
 
+    def rewarded(self, reward: Any, slots: Any) -> None:
+        """Be told the rewards (B,) of the last actions of some slots; nothing here goes by them."""
+
     def state(self) -> dict[str, Tensor]:
         """Return history and pending chunks, for `load_state`; all slots go on as if nothing had happened."""
         parts = {"history": self._history.state(), "plans": self._plans.state()}
@@ -175,6 +178,12 @@ class Actor:
         slots = None if mask is None else _as_mask(mask, self._history.slots)
         self._history.reset(slots)
         self._plans.reset(slots)
+
+
+def actor_for(policy: Policy, generator: torch.Generator | None = None) -> Actor:
+    """Return the actor that a policy brings along, or a plain one."""
+    own = getattr(policy, "new_actor", None)
+    return Actor(policy, generator) if own is None else own(generator)
 
 
 class Acts:

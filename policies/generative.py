@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from .processes.unrolled import Calls, call_times, inner_draws
 class PolicyConfig:
     """How a policy generates and executes its chunks."""
 
+    kind: ClassVar[str] = "generative"  # of policies that are built of these settings
     process: Any = field(default_factory=MeanFlowConfig)  # how noise becomes a chunk
     history: int = number(1, least=1)  # observations seen, the current one included
     chunk: int = number(1, least=1)  # actions predicted

@@ -205,6 +205,15 @@ class PolicyModule(nn.Module, ABC):
             raise LaminarError(f"noise has shape {tuple(noise.shape)}, expected {expected}: {self.noise_axes}")
         return noise.to(self.device)
 
+    def acting_as(self, acting: Any) -> PolicyModule | None:
+        """Return this policy with what is inside of it guided as told, see `guided.guide`; None where nothing is."""
+        return None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its actor keeps more than history and chunks, so that what only samples does not act like it."""
+        return self.base is not None and self.base.remembers
+
     @property
     def schedules(self) -> dict[str, SolverSchedule]:
         """Solver schedules by name, which were searched for these weights."""
@@ -219,6 +228,10 @@ class PolicyModule(nn.Module, ABC):
             root = root.base
         vars(root)["_schedules"] = value
 
+    def new_actor(self, generator: torch.Generator | None = None) -> Actor:
+        """Return an actor for this policy; see `acting.Actor`."""
+        return Actor(self, generator)
+
     def act(self, obs: Observation, noise: Tensor | None = None) -> Any:
         """Return the actions (B, A) of this moment, or (A,) of a single observation: `acting.Actor.act`.
 
@@ -230,7 +243,7 @@ class PolicyModule(nn.Module, ABC):
     def actor(self) -> Actor:
         """The one of `act`; its `out_of_range` tells how far observations were from the training data."""
         if "_actor" not in vars(self):
-            vars(self)["_actor"] = Actor(self)
+            vars(self)["_actor"] = self.new_actor()
         return vars(self)["_actor"]
 
     def reset(self, mask: Any = None) -> None:

@@ -14,8 +14,11 @@ from ..policies.black_box import black_box
 from ..policies.generative import fit_normalizers
 from ..policies.guided import Guided
 from ..policies.module import PolicyModule
+from ..policies.planners import fitting
 from .config import TrainConfig
 
+FITTED = {"generative": GenerativePolicy.build, "planners": fitting.new}
+"""Kind of the settings `policy` -> what builds an untrained policy for some recordings."""
 GIVEN = "(a policy given in Python)"
 """What `init.path` of such a run says."""
 
@@ -69,9 +72,8 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None, given: Polic
                 "train needs data.path=FILE, or data.path=[FILE,FILE] to concatenate demonstrations, or init=POLICY: a "
                 "policy's widths and statistics come from there"
             )
-        return GenerativePolicy.build(
-            config.policy, config.network, recorded, prefix=getattr(config.method, "prefix", 0)
-        )
+        new = FITTED[config.policy.kind]
+        return new(config.policy, config.network, recorded, getattr(config.method, "prefix", 0))
     policy = opened(config, given)
     policy.schedules = {}  # searched for weights that change now
     if recorded is None:

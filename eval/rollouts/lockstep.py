@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...envs.make import control_rate
 from ...envs.slots import Slots
 from ...errors import LaminarError
-from ...policies.acting import Actor, Decision
+from ...policies.acting import Decision, actor_for
 from ...policies.policy import Policy
 from ...progress import Finished, Watch, ignore
 from ..results.smoothness import mean_squared_jerk
@@ -41,7 +41,7 @@ class Lockstep:
         self.world = Slots(env_id, policy.spec, slots, render=recorder is not None)
         self.env_id = self.world.env_id
         self.rate_hz = control_rate(self.world.envs[0])
-        self.actor = Actor(policy)
+        self.actor = actor_for(policy)
         self.seeds: list[int | None] = [None] * slots
         self.noise = EpisodeNoise(policy.noise_shape, slots)
         self._observations: dict[str, NDArray[Any]] = {}
@@ -147,6 +147,7 @@ class Lockstep:
         """Advance some slots by one control step, each with its row of the actions (B, A)."""
         slots = list(slots)
         outcome = self.world.step(actions[:, None], slots)
+        self.actor.rewarded(outcome.reward, slots)
         reward, ended, told = outcome.reward.tolist(), outcome.ended.tolist(), outcome.success.tolist()
         succeeded = {k: None if math.isnan(told[k]) else bool(told[k]) for k in slots}
         cut = outcome.truncated.tolist()

@@ -153,6 +153,16 @@ class Guided(PolicyModule):
 
     def _among(self, cond: Tensor, noise: Tensor, steps: Steps, source: Source, network: Network | None) -> Tensor:
         """Choose among finished samples."""
+        chunks, _, chosen = self.drawn(cond, noise, steps, source, network)
+        return chunks[torch.arange(len(cond), device=cond.device), chosen] if chunks.shape[1] > 1 else chunks[:, 0]
+
+    def drawn(
+        self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the finished samples (B, N, H, A) of a decision, what the critic says (B, N), and the chosen (B,).
+
+        Zeros in place of both where there is but one to choose from.
+        """
         batch, (count, _) = len(cond), self.noise_shape
         cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
         start = noise[..., :-1].reshape(-1, *self.composed_of.noise_shape)  # (B N, H, A)
@@ -162,10 +172,17 @@ class Guided(PolicyModule):
             chunks = denoised_by(self.composed_of).decode(cond, start, steps, source, network, guide)
         else:
             chunks = self.composed_of.decode(cond, start, steps, source, network)
+        split = chunks.unflatten(0, (batch, count))
         if count == 1:
-            return chunks
-        chosen = choose(self._judge.of_chunks(cond, chunks).view(batch, count), noise[..., -1], self.acting)
-        return chunks.unflatten(0, (batch, count))[torch.arange(batch, device=cond.device), chosen]
+            return split, chunks.new_zeros(batch, 1), noise.new_zeros(batch, dtype=torch.int64)
+        return split, *self.judged(cond[::count], split, noise)
+
+    def judged(self, cond: Tensor, chunks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the critic says (B, N) of chunks (B, N, H, A), whoever made them, and the chosen (B,)."""
+        batch, count = chunks.shape[:2]
+        rows = cond.repeat_interleave(count, dim=0)
+        values = self._judge.of_chunks(rows, chunks.flatten(0, 1)).view(batch, count)
+        return values, choose(values, noise[..., -1], self.acting)
 
     def _guide(self, cond: Tensor) -> Guide:
         """Return the gradient of strength * Q / temperature at the clean data, for conditions (rows, h, D)."""
@@ -275,6 +292,9 @@ def guide(policy: Policy, acting: Acting) -> Policy:
             f"{type(policy).__name__} acts as it was built, and cannot be told to act otherwise; guide the policy that "
             "it was built of: accelerate(guide(policy, acting))"
         )
+    inside = policy.acting_as(acting)
+    if inside is not None:
+        return inside
     if isinstance(policy, Guided):
         return Guided(policy.composed_of, policy.critic, acting)
     if not acting_of(policy).plain:

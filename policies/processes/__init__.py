@@ -242,6 +242,10 @@ class Process(nn.Module, ABC):
         """Return `objective` and the clean data (B, H, A) of its network call, where the process `estimates_data`."""
         raise self._lacks("one_call", "choose policy=diffusion")
 
+    def output(self, x: Tensor, times: Tensor, data: Tensor) -> Tensor:
+        """What a network says that sees the clean `data` (B, H, A) in x at times (B, n_times), where it `regresses`."""
+        raise self._lacks("output", "choose policy=meanflow, flow or diffusion")
+
     def draw_pair(self, x: Tensor, generator: torch.Generator | None = None) -> Draws:
         """Draw all the randomness of one `pair_loss`; fresh noise (B, H, A) first."""
         return self.draw(x, generator)

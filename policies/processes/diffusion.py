@@ -213,6 +213,14 @@ class Diffusion(Process):
         alpha, sigma = self.schedule.alpha_sigma(times)
         return self._data(network(x, times, cond), x, alpha, sigma)
 
+    def output(self, x: Tensor, times: Tensor, data: Tensor) -> Tensor:
+        """Return the noise, the data or v at times (B, 1) for which the network sees the data (B, H, A) in x."""
+        if self.config.prediction == "data":
+            return data
+        alpha, sigma = self.schedule.alpha_sigma(times)
+        noise = (x - alpha * data) / sigma
+        return noise if self.config.prediction == "epsilon" else alpha * noise - sigma * data
+
     def _data(self, output: Tensor, x: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """Clean data (B, H, A) that an output at x = alpha data + sigma eps means, clipped if configured."""
         if self.config.prediction == "epsilon":

@@ -67,6 +67,10 @@ class Flow(Process):
         x_t = (1 - t_) * x + t_ * noise  # (B, H, A)
         return network(x_t, t, cond), noise - x
 
+    def output(self, x: Tensor, times: Tensor, data: Tensor) -> Tensor:
+        """Return the velocity (x - data) / t that leads to the data (B, H, A) from x at times (B, 1)."""
+        return (x - data) / times[:, :, None]
+
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times (B, 1): E[x | x_t] = x_t - t v(x_t, t)."""
         return x - times[:, :, None] * network(x, times, cond)

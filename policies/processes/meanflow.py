@@ -87,6 +87,10 @@ class MeanFlow(Process):
         average = network(x_t, torch.cat([t, t - r], dim=1), cond)  # (B, H, A)
         return average, self._target(network, x_t, noise - x, t, r, cond)
 
+    def output(self, x: Tensor, times: Tensor, data: Tensor) -> Tensor:
+        """Return the velocity (x - data) / t that leads to the data (B, H, A) from x at times (B, 2), for any r."""
+        return (x - data) / times[:, :1, None]
+
     @torch.no_grad()
     def _target(self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor) -> Tensor:
         """Return v - (t - r) du/dt; du/dt is the Jacobian-vector product along (dx, dt, dr) = (v, 1, 0).

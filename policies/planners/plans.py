@@ -1,0 +1,228 @@
+"""The generative policy whose actions are the tokens of a plan: what a planner stands in front of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.normalizer import Normalizer
+from ...data.spec import Spec
+from ...errors import LaminarError
+from ..generative import GenerativePolicy, PolicyConfig
+from ..networks import Network
+from ..processes import Draws, Metrics
+from ..processes.guides import Guide
+from ..processes.solver_schedules import Steps
+from ..processes.solvers import Source
+from ..processes.unrolled import Calls
+from .config import PlannerConfig
+from .draft import Drafter
+from .inpainting import ClassifierFree, Inpainted
+from .layout import GOAL, RETURN, Layout
+from .refinement import check_refined, level_of
+
+
+class Plans(GenerativePolicy):
+    """Plans (B, T, W) that begin at the observed state, and end at the goal if there is one.
+
+    Attributes:
+        planner_config: of the planner.
+        layout: what the numbers are.
+        drafter: writes the plan that the last steps improve, or None.
+    """
+
+    def __init__(
+        self, config: PlannerConfig, network_config: Any, spec: Spec, observed: Normalizer, planned: Normalizer
+    ) -> None:
+        """Build an untrained one.
+
+        Args:
+            config: of the planner.
+            network_config: of the network.
+            spec: what the planner sees and does.
+            observed: of the observations, the return among them.
+            planned: of the tokens, as "action".
+        """
+        self.planner_config, self.layout = config, Layout.of(config, spec)
+        inner = {one.name: getattr(config, one.name) for one in fields(PolicyConfig)}
+        inner |= {"history": 1, "chunk": config.horizon, "execute": 1, "ensemble": None}
+        super().__init__(PolicyConfig(**inner), network_config, self.layout.plan_spec(spec), observed, planned)
+        if not self.process.regresses:
+            raise LaminarError(
+                f"plans are learned by a squared error, which {config.process.name} has not; choose a planner of "
+                "diffusion, flow or meanflow"
+            )
+        shape = (config.horizon, self.layout.token_dim)
+        seen = super().condition_dim
+        self.network: Network = Inpainted(self.network, self._places(), shape, seen, self.process.output)
+        self.drafter = self._new_drafter()
+        if self.drafter is not None:
+            check_refined(self.process, config.draft.steps)
+        self.return_range: Tensor  # (2,) lowest and highest return in the recordings, raw
+        self.register_buffer("return_range", torch.tensor([0.0, 1.0]))
+
+    @property
+    def condition_dim(self) -> int:
+        """Numbers that `encode` gives: of the observations, and what is known of the plan."""
+        return super().condition_dim + len(self._places())
+
+    def _places(self) -> list[int]:
+        """Where the known numbers stand in a flat plan: the first state, and the goal in the last one."""
+        width, last = self.layout.token_dim, self.layout.horizon - 1
+        return [*range(self.layout.state_dim), *(last * width + i for i in range(self.layout.goal_dim))]
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Map raw windows {key: (B, 1, ...)} to (B, 1, D): what is seen, then the known numbers of the plan."""
+        return torch.cat((super().encode(observation), self._known(observation)), dim=2)
+
+    def _known(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """(B, 1, K) the present state, and the goal if there is one, as they stand in a normalized plan."""
+        state = torch.cat([observation[key].flatten(2) for key in self.layout.shapes], dim=2)
+        known = [self._state_in_plan(state)]
+        if self.layout.goal_dim:
+            goal = observation[GOAL].flatten(2)
+            padded = torch.cat((goal, state[..., self.layout.goal_dim :]), dim=2)
+            known.append(self._state_in_plan(padded)[..., : self.layout.goal_dim])
+        return torch.cat(known, dim=2)
+
+    def _state_in_plan(self, state: Tensor) -> Tensor:
+        rest = state.new_zeros(*state.shape[:-1], self.layout.token_dim - self.layout.state_dim)
+        return self.normalized(torch.cat((state, rest), dim=-1))[..., : self.layout.state_dim]
+
+    def told(self, returns: Tensor, given: Tensor | None = None) -> Tensor:
+        """Return raw returns (...) as `RETURN`, (..., 2): from 0 to 1 and 1, or zeros where `given` (...) is false."""
+        low, high = self.return_range.unbind()
+        both = torch.stack(((returns - low) / (high - low), torch.ones_like(returns)), dim=-1)
+        return both if given is None else both * given[..., None]
+
+    def observed(self, batch: Mapping[str, Tensor], given: Tensor | None = None) -> dict[str, Tensor]:
+        """Return what is seen at the beginning of recorded windows, see `PlanWindows`, with their returns."""
+        told = self.told(batch["return"][:, 0], given) if self.layout.returns else None
+        return self.layout.observed(batch["state"], told)
+
+    def draw(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> Draws:
+        """Draw the randomness of one `loss` of windows; last (B,) numbers that decide who is told a return."""
+        state = batch["state"]
+        shape = (*state.shape[:2], self.layout.token_dim)
+        draws = self.process.draw(state.new_empty(1).expand(shape), generator)
+        return (*draws, torch.rand(len(state), device=state.device, generator=generator))
+
+    def loss(
+        self, batch: Mapping[str, Any], generator: torch.Generator | None = None, *, draws: Draws | None = None
+    ) -> tuple[Tensor, Metrics]:
+        """Return the mean squared error of the process's regression over the numbers of plans that are not known.
+
+        Args:
+            batch: of `PlanWindows`; with "weight" (T, W), how much each number counts.
+            generator: of the draws, unless these are given.
+            draws: from `draw`.
+        """
+        *drawn, chance = self.draw(batch, generator) if draws is None else draws
+        plan = self.normalized(self.layout.tokens(batch["state"], batch["action"]))
+        cond = self.encode(self.observed(batch, chance >= self.planner_config.dropout))
+        says, should = self.process.regression(self.network, plan, cond, tuple(drawn))
+        counts = self.counted(batch["acting"]) * batch.get("weight", 1.0)
+        loss = (counts * (says - should).square()).sum() / counts.sum()
+        return loss, {"loss": loss.detach()}
+
+    def counted(self, acting: Tensor) -> Tensor:
+        """(B, T, W) which numbers of windows are learned: those that are not known; actions while an episode lasts."""
+        repeated = acting[..., None].expand(*acting.shape, self.layout.action_dim).float()
+        inside: Any = self.network
+        return (
+            self.layout.tokens(
+                acting.new_ones(len(acting), *inside.known.shape)[..., : self.layout.state_dim].float(), repeated
+            )
+            * ~inside.known
+        )
+
+    def calls(self, steps: Steps = None) -> Calls:
+        """Return the network calls of one sample: of a draft the last ones alone, weighed ones of two rows each."""
+        found = super().calls(steps)
+        if self.drafter is not None:
+            last = self.planner_config.draft.steps
+            check_refined(self.process, last, steps)
+            assert found.times is not None
+            assert last is not None
+            times = found.times[-last:]
+            found = replace(found, times=times, count=len(times))
+        return replace(found, rows=2 * found.rows) if self._weighed else found
+
+    @property
+    def _weighed(self) -> bool:
+        return self.layout.returns and self.planner_config.weight != 1
+
+    def decode(
+        self,
+        cond: Tensor,
+        noise: Tensor,
+        steps: Steps = None,
+        source: Source = None,
+        network: Network | None = None,
+        guide: Guide | None = None,
+    ) -> Tensor:
+        """Map conditions (B, 1, D) and noise (B, T, W) to plans (B, T, W), raw units; see `GenerativePolicy.decode`."""
+        known: Any = self.network
+        used: Any = network or self.network
+        if self.drafter is not None:
+            check_refined(self.process, self.planner_config.draft.steps, steps, guide)
+            return self.improve(cond, noise, self.draft(cond), self.planner_config.draft.steps or 0, used)
+        plan = self.process.sample(self._weighing(used, cond), noise, cond, steps, source, guide)
+        return self.to_raw(known.keep(plan, cond))
+
+    def improve(self, cond: Tensor, noise: Tensor, plan: Tensor, steps: int, network: Network | None = None) -> Tensor:
+        """Map normalized plans (B, T, W) to better ones, raw units, by the last steps of the process.
+
+        They get the noise of the level at which these begin, unless `policy.draft.noised` says that drafts get none.
+        """
+        known: Any = self.network
+        level = level_of(self.process, steps)
+        x = level.alpha * plan + level.sigma * noise if self.planner_config.draft.noised else plan
+        used = self._weighing(network or self.network, cond)
+        for step in range(self.process.num_steps - steps, self.process.num_steps):
+            x, _ = self.process.kernel(used, x, step, cond)
+        return self.to_raw(known.keep(x, cond))
+
+    def _weighing(self, network: Any, cond: Tensor) -> Any:
+        if not self._weighed:
+            return network
+        return ClassifierFree(network, cond, self._untold(cond), self.planner_config.weight)
+
+    def _untold(self, cond: Tensor) -> Tensor:
+        """Return conditions without their return, which is the last that the encoder sees."""
+        end = super().condition_dim
+        mask = torch.ones(cond.shape[-1], device=cond.device)
+        mask[end - 2 : end] = 0
+        return cond * mask
+
+    def _new_drafter(self) -> Drafter | None:
+        config = self.planner_config.draft
+        if config.steps is None:
+            return None
+        told, goal = int(self.layout.returns), self.layout.goal_dim
+        return Drafter(config, self.layout.state_dim + told, goal, self.layout.horizon)
+
+    def drafted(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the drafter learns from: tokens (B, T, S) or, with returns, (B, T, S + 1), and goals (B, G)."""
+        state = self._state_in_plan(batch["state"])
+        goal = state[:, -1, : self.layout.goal_dim]
+        if not self.layout.returns:
+            return state, goal
+        return torch.cat((state, self.told(batch["return"])[..., :1]), dim=2), goal
+
+    def draft(self, cond: Tensor) -> Tensor:
+        """Write plans (B, T, W), normalized, state by state from the one in a condition (B, 1, D)."""
+        assert self.drafter is not None
+        width, end = self.layout.state_dim, super().condition_dim
+        state, goal = cond[:, 0, end : end + width], cond[:, 0, end + width :]
+        first = torch.cat((state, cond[:, 0, end - 2 : end - 1]), dim=1) if self.layout.returns else state
+        written = self.drafter.roll(first, goal, self.layout.horizon)
+        rest = written.new_zeros(*written.shape[:2], self.layout.token_dim - width)
+        return torch.cat((written[..., :width], rest), dim=2)
+
+
+__all__ = ["GOAL", "RETURN", "Plans"]

@@ -1,0 +1,40 @@
+"""A plan that is there already, improved by the last steps of a process: from a draft, or from the plan of before."""
+
+from __future__ import annotations
+
+from ...errors import LaminarError
+from ..processes import Process, even_times
+from ..processes.guides import Guide
+from ..processes.solver_schedules import Steps
+from ..processes.solvers import Level
+
+
+def check_refined(process: Process, last: int | None, steps: Steps = None, guide: Guide | None = None) -> None:
+    """Refuse what a drafted plan cannot be made with.
+
+    Raises:
+        LaminarError: says what to choose.
+    """
+    last, own = last or 0, process.num_steps
+    if last > own:
+        raise LaminarError(
+            f"the process has {own} step{'s' * (own > 1)}, and its last {last} are asked for; choose at most {own} for "
+            "policy.draft.steps and policy.follow.warm_start"
+        )
+    if process.inner_draws:
+        raise LaminarError(
+            "a draft is improved by steps without further noise, and this solver draws some; choose "
+            "policy.process.solver=ddim"
+        )
+    if steps not in (None, own):
+        raise LaminarError(f"a draft goes through the last {last} of {own} steps, not through others; leave steps out")
+    if guide is not None:
+        raise LaminarError("a draft is improved by plain steps; choose guidance=best_of_n, or policy.draft.steps=null")
+
+
+def level_of(process: Process, left: int) -> Level:
+    """Return the noise level from which so many of the configured steps are left."""
+    if process.predicts_data:
+        return process.noise_levels()[-1 - left]
+    time = even_times(process.num_steps)[-1 - left]
+    return Level(time, 1 - time, time)
