@@ -1,0 +1,1 @@
+"""Planners: policies that write a plan first, and act by it."""
