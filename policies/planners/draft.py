@@ -81,8 +81,8 @@ class Drafter(nn.Module):
     """What follows each token of a plan, seen from its condition and the tokens up to it alone.
 
     A token is whatever a plan says of a moment: a state, or a state and the return that is still to come. The
-    condition (a goal, a return, or nothing) is added to every token, which costs nothing when a plan is written. What is
-    predicted is the change of a token, zero at first: untrained, a plan stands still.
+    condition (a goal, a return, or nothing) is added to every token, which costs nothing when a plan is written. What
+    is predicted is the change of a token, zero at first: untrained, a plan stands still.
     """
 
     later: Tensor
@@ -155,7 +155,7 @@ class Drafter(nn.Module):
         return torch.cat(plan, dim=1)
 
     def roll_plain(self, first: Tensor, cond: Tensor, length: int) -> Tensor:
-        """Write plans as `roll` does, without a cache, `forward` on the growing plan: what `roll` is measured against."""
+        """Write plans as `roll` does, without its cache, by `forward` on all that is written: the reference."""
         plan = self._begin(first, cond, length)
         for _ in range(length - 1):
             plan = torch.cat((plan, self(plan, cond)[:, -1:]), dim=1)
@@ -212,11 +212,11 @@ class Drafter(nn.Module):
 
     def _initialize(self) -> None:
         """Xavier, biases of zero, and an output of zero."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith(".weight"):
+                nn.init.xavier_uniform_(parameter)
+            elif name.endswith(".bias"):
+                nn.init.zeros_(parameter)
         nn.init.zeros_(self.head.weight)
 
 
