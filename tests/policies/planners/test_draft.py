@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from laminar.errors import LaminarError
-from laminar.policies.planners.draft import DraftConfig, Drafter
+from laminar.policies.planners.draft import Block, DraftConfig, Drafter
 from laminar.policies.runtimes import onnx as onnx_runtime
 
 B, D, C, H = 4, 5, 3, 9
@@ -47,6 +47,20 @@ def test_tokens_that_follow_change_nothing_before_them(config: DraftConfig) -> N
         after = drafter(changed, cond)
         assert torch.equal(after[:, :place], before[:, :place])
         assert not torch.isclose(after[:, place:], before[:, place:]).any()
+
+
+def test_a_block_is_attention_and_a_perceptron() -> None:
+    """By PyTorch's own attention, with the one key and value of all heads written out a head."""
+    block, width, heads = Block(SMALL), SMALL.width, SMALL.heads
+    x = torch.randn(B, H, width, generator=torch.Generator().manual_seed(2))
+    normal = torch.nn.LayerNorm(width, elementwise_affine=False)
+    query, key, value = block.inputs(normal(x)).split((width, width // heads, width // heads), dim=2)
+    query = query.unflatten(2, (heads, -1)).transpose(1, 2)
+    key, value = (one.unsqueeze(1).expand(-1, heads, -1, -1) for one in (key, value))
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    middle = x + block.output(mixed.transpose(1, 2).flatten(2))
+    result, _ = block(x, later=torch.ones(H, H, dtype=torch.bool).triu(1))
+    torch.testing.assert_close(result, middle + block.mlp(normal(middle)))
 
 
 def test_no_gradient_comes_from_tokens_that_follow() -> None:
