@@ -33,14 +33,14 @@ class Block(nn.Module):
 
     All heads share one key and one value a token (multi-query attention, Shazeer 2019): the cache is smaller by the
     number of heads, and the queries of a token are one matrix, not a matrix a head of one row. Writing a plan takes
-    three quarters of the time that it takes otherwise.
+    four fifths of the time that it takes otherwise.
     """
 
     def __init__(self, config: DraftConfig) -> None:
         """Build; a normalization has no weights of its own, because the layer behind it has them."""
         super().__init__()
         width = config.width
-        self.each = width // config.heads
+        self.heads, self.each = config.heads, width // config.heads
         self.inputs = nn.Linear(width, width + 2 * self.each)
         self.output = nn.Linear(width, width)
         self.mlp = nn.Sequential(
@@ -72,8 +72,7 @@ class Block(nn.Module):
         rows = (query * self.each**-0.5).reshape(len(query), -1, self.each)  # (B, n heads, width / heads)
         scores = rows @ key.transpose(1, 2)  # (B, n heads, T)
         if later is not None:
-            heads = query.shape[2] // self.each
-            scores = scores.masked_fill(later.repeat_interleave(heads, dim=0), -torch.inf)
+            scores = scores.unflatten(1, (-1, self.heads)).masked_fill(later.unsqueeze(1), -torch.inf).flatten(1, 2)
         return (scores.softmax(dim=2) @ value).view(query.shape)
 
 
