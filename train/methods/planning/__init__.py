@@ -90,7 +90,7 @@ class Planning(Improver):
         losses = {
             "plans": (plan_loss, (batch, plans), c.lr),
             "inverse": (inverse_loss, (batch, inverse), c.inverse_lr),
-            "drafter": (draft_loss, (batch,), c.lr),
+            "drafter": (draft_loss, (batch, c.draft_batch), c.lr),
             "critic": (critic_loss, (batch,), c.critic_lr),
         }
         found: Metrics = {}

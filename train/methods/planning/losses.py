@@ -26,11 +26,12 @@ def inverse_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metr
     return parts.online.inverse.loss(pairs(batch), draws=draws)
 
 
-def draft_loss(parts: Parts, batch: Batch) -> tuple[Tensor, Metrics]:
-    """Return the mean squared error of what follows each recorded token (Trajectory Diffuser's generator)."""
+def draft_loss(parts: Parts, batch: Batch, size: int) -> tuple[Tensor, Metrics]:
+    """Return the squared error of what follows each recorded token, in the first `size` windows (Trajectory Diffuser)."""
     plans = parts.online.plans
     assert plans.drafter is not None
-    loss = plans.drafter.loss(*plans.drafted(batch))
+    tokens, goals = plans.drafted({name: batch[name] for name in ("state", "return")})
+    loss = plans.drafter.loss(tokens[:size], goals[:size])
     return loss, {"loss": loss.detach()}
 
 
