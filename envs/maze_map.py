@@ -171,4 +171,3 @@ class MazeMap:
             edges = np.flatnonzero(np.diff(np.concatenate([[False], line, [False]]).astype(int)))
             runs += [(row, int(first), int(last)) for first, last in edges.reshape(-1, 2)]
         return runs
-

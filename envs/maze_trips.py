@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 POSITION_GAIN = 10.0  # action per m to the point that is aimed at
 VELOCITY_GAIN = 1.0  # action per m/s; full force is 24 m/s², so that the ball stops, hardly braking too late
-AHEAD = 0.35  # m, between the ball's place on its route and the point it aims at: 3.5 m/s, which takes a corner
+AHEAD = 0.4  # m, between the ball's place on its route and the point it aims at: 4 m/s, and no bump at corners
 DISTURBANCE = 0.3  # standard deviation of what is added to the action, and is recorded with it
 ARRIVED = 0.1  # m from the goal, at which a trip ends ...
 SLOW = 0.5  # m/s ... if the ball is no faster, so that recordings know how to stop
@@ -67,7 +67,7 @@ def record(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch)
     """Record trips between random free cells; a trip begins where, and as fast as, the last one ended.
 
     With goals=many a trip's goal is the environment's; with goals=one, D4RL's task, rewards are for the fixed goal,
-    wherever a trip leads. `infos["goal"]` has where it leads to. Every trip ends truncated, as those in D4RL's files do.
+    wherever a trip leads. `infos["goal"]` has where it leads to. Every trip ends truncated, as in D4RL's files.
 
     Args:
         env: from ``make_env("laminar/Maze2d-v0?…")``.
