@@ -120,8 +120,8 @@ _KITCHEN_TASKS = {
 _CONTACT_FORCES = "contact forces come from today's MuJoCo; in D4RL's recordings most of them are zero"
 _KITCHEN_NOISE = "sensor noise is gymnasium-robotics' own, ten times smaller than D4RL's"
 _OTHER_GOALS = (
-    "goals change with the episode, as in Diffuser's Multi2D; D4RL's reference scores, which are used for them too, are "
-    "of one fixed goal"
+    "goals change with the episode, as in Diffuser's Multi2D; D4RL's reference scores, which are used for them too, "
+    "are of one fixed goal"
 )
 _SIZES = {"open": "Open", "umaze": "UMaze", "medium": "Medium", "large": "Large"}
 MAZES = tuple(_SIZES)

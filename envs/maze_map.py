@@ -20,6 +20,7 @@ Array = NDArray[Any]
 Cell = tuple[int, int]
 
 TO_MIDDLE = -0.2  # meters, from the numbers of a cell to its middle
+_SCATTER = 0.1  # meters, of drawn places along both axes
 _NEIGHBORS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
@@ -61,6 +62,18 @@ class MazeMap:
         """Return the cell that a place (2,) lies in; one beyond the map has none, and gets numbers beyond it."""
         row, column = np.floor(place - self.low).astype(int)
         return int(row), int(column)
+
+    def draw(self, random: np.random.Generator, besides: Array | None = None) -> Array:
+        """Draw a place (2,) in a free cell, as D4RL does: within 0.1 m of the cell's numbers, along both.
+
+        Args:
+            random: decides.
+            besides: (2,) a place in whose cell it is not to be.
+        """
+        cells = self.free
+        if besides is not None:
+            cells = cells[(cells != self.cell_of(besides)).any(axis=1)]
+        return cells[random.integers(len(cells))] + random.uniform(-_SCATTER, _SCATTER, size=2)
 
     def is_free(self, places: Array) -> Array:
         """Tell of places (..., 2) whether they are inside the map and in no wall, (...) bool."""

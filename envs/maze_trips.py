@@ -83,7 +83,7 @@ def record(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch)
             options = {"start": trips[-1].states[-1]} if trips else {}
             observation, _ = env.reset(seed=seed + number, options=options)
             many = env.get_wrapper_attr("goals") == "many"
-            goal = observation["goal"] if many else driver.draw_goal(observation["observation"][:2])
+            goal = observation["goal"] if many else driver.map.draw(random, besides=observation["observation"][:2])
             trips.append(driver.drive(env, observation, goal))
             watch(Finished({"success": float(trips[-1].arrived)}))
     except KeyboardInterrupt:
@@ -98,11 +98,6 @@ class _Driver:
     def __init__(self, maze_map: MazeMap, random: np.random.Generator) -> None:
         self.map, self.random = maze_map, random
         self._distances = cache(maze_map.distances)
-
-    def draw_goal(self, place: Array) -> Array:
-        """Draw a place in another cell."""
-        cells = self.map.free[(self.map.free != self.map.cell_of(place)).any(axis=1)]
-        return cells[self.random.integers(len(cells))] + self.random.uniform(-0.1, 0.1, size=2)
 
     def drive(self, env: gymnasium.Env[Any, Any], observation: dict[str, Array], goal: Array) -> _Trip:
         """Drive to a goal."""
@@ -121,11 +116,11 @@ class _Driver:
             arrived = bool(np.linalg.norm(state[:2] - goal) <= ARRIVED and np.linalg.norm(state[2:]) <= SLOW)
         return _Trip(np.array(states), np.array(actions), np.array(rewards), shown, goal, arrived)
 
-    def _corners(self, place: Array, goal: Array) -> list[Array]:
-        """Return where a trip leads along: the middles of cells, each from the last one in sight, and the goal."""
+    def _corners(self, place: Array, goal: Array) -> Array:
+        """(K, 2) what a trip leads along: the place, the middles of cells, each in sight of the last, the goal."""
         cell: Cell = self.map.cell_of(goal)
         cells = self.map.route(self.map.cell_of(place), self._distances(cell), self.random)
-        return [place, *(self.map.middle(one) for one in cells[:-1]), goal]
+        return np.array([place, *(self.map.middle(one) for one in cells[:-1]), goal])
 
 
 def _episodes(trips: list[_Trip], env: gymnasium.Env[Any, Any]) -> Episodes:

@@ -66,26 +66,17 @@ class Maze2D(WithoutGoal):
         for name in options.keys() - {"start", "goal"}:
             raise LaminarError(f"a maze has no option '{name}' (known: start, goal){nearest(name, ('start', 'goal'))}")
         _, info = self.env.reset(seed=seed)
-        start = self._draw_start() if options.get("start") is None else self._checked(options["start"])
-        drawn = self._draw_goal(start[:2]) if self._many else self._fixed
+        random = self._maze.np_random
+        if options.get("start") is None:
+            start = np.concatenate([self.maze_map.draw(random), 0.1 * random.standard_normal(2)])
+        else:
+            start = self._checked(options["start"])
+        drawn = self.maze_map.draw(random, besides=start[:2]) if self._many else self._fixed
         self.goal = drawn if options.get("goal") is None else self.maze_map.check_free(options["goal"], "goal")
         self._maze.goal = self._to_simulator(self.goal)
         self._maze.update_target_site_pos()
         self._maze.point_env.set_state(self._to_simulator(start[:2]), _turn(start[2:]))
         return self._observe(), info
-
-    def _draw_start(self) -> Array:
-        random = self._maze.np_random
-        return np.concatenate([self._near(self.maze_map.free), 0.1 * random.standard_normal(2)])
-
-    def _draw_goal(self, start: Array) -> Array:
-        """Draw a goal as D4RL does where it draws some, but never in the cell that one starts in."""
-        cells = self.maze_map.free
-        return self._near(cells[(cells != self.maze_map.cell_of(start)).any(axis=1)])
-
-    def _near(self, cells: Array) -> Array:
-        random = self._maze.np_random
-        return cells[random.integers(len(cells))] + random.uniform(-0.1, 0.1, size=2)
 
     def _checked(self, start: Any) -> Array:
         found = np.asarray(start, np.float64)

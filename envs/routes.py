@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -13,14 +13,14 @@ Array = NDArray[Any]
 class Route:
     """A line of straight legs that is followed in one direction."""
 
-    def __init__(self, corners: ArrayLike, ahead: float) -> None:
+    def __init__(self, corners: Array, ahead: float) -> None:
         """Follow a line.
 
         Args:
             corners: (K, 2), from the start to the goal.
             ahead: meters between the robot's place on the line and the point that is aimed at.
         """
-        self.corners = np.asarray(corners, np.float64)
+        self.corners = corners
         steps = np.diff(self.corners, axis=0)
         self.lengths = np.linalg.norm(steps, axis=1)
         self.directions = steps / self.lengths[:, None]

@@ -86,7 +86,12 @@ class Maze2dWithGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
         from gymnasium_robotics.envs.maze import maps
         from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
 
-        layouts = {"open": maps.OPEN, "umaze": maps.U_MAZE, "medium": maps.MEDIUM_MAZE, "large": maps.LARGE_MAZE}
+        layouts: dict[str, Any] = {
+            "open": maps.OPEN,
+            "umaze": maps.U_MAZE,
+            "medium": maps.MEDIUM_MAZE,
+            "large": maps.LARGE_MAZE,
+        }
         inner: Any = PointMazeEnv(maze_map=layouts[maze], render_mode=render_mode)
         self._inside = Maze2D(inner, maze2d_task(maze), many=goals == "many")
         super().__init__(self._inside)
@@ -103,8 +108,8 @@ class Maze2dWithGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
         """Push for 0.01 s."""
-        observation, *others = self._inside.step(action)
-        return self._shown(observation), *others
+        observation, reward, terminated, truncated, info = self._inside.step(action)
+        return self._shown(observation), reward, terminated, truncated, info
 
     def _shown(self, observation: Array) -> dict[str, Array]:
         return {"observation": observation, "goal": self._inside.goal.copy()}

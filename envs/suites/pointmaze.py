@@ -93,7 +93,7 @@ class WaypointController:
 
     def __init__(self, route: str, observation: Array) -> None:
         """Follow "over" or "under" from the start to the goal in the first observation (6,)."""
-        self.route = Route([observation[:2], *ROUTES[route], observation[4:]], _AHEAD)
+        self.route = Route(np.array([observation[:2], *ROUTES[route], observation[4:]]), _AHEAD)
 
     def act(self, observation: Array) -> Array:
         """Return the action (2,) for an observation (6,)."""
