@@ -102,6 +102,11 @@ class PlanningPolicy(PolicyModule):
             self.register_buffer(name, value, persistent=False)
 
     @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Observations that make up a state, in order."""
+        return tuple(self.layout.shapes)
+
+    @property
     def plans(self) -> Plans:
         """The policy of plans."""
         found = self.composed_of.base if isinstance(self.base, Guided) else self.base

@@ -27,7 +27,7 @@ def inverse_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metr
 
 
 def draft_loss(parts: Parts, batch: Batch, size: int) -> tuple[Tensor, Metrics]:
-    """Return the squared error of what follows each recorded token, in the first `size` windows (Trajectory Diffuser)."""
+    """Return the squared error of what follows each recorded token, in the first windows (Trajectory Diffuser)."""
     plans = parts.online.plans
     assert plans.drafter is not None
     tokens, goals = plans.drafted({name: batch[name] for name in ("state", "return")})
