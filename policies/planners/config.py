@@ -19,7 +19,7 @@ class Following:
     """How a plan is followed: a choice of acting, which evaluations can make anew."""
 
     # chunk: its first actions, without looking. inverse: at every step the actions that lead to the plan from where one
-    # is. waypoints: at every step a force towards the next planned position and velocity, of states that are both.
+    # is. waypoints: at every step a force to where the plan will be, of states that are positions and velocities.
     controller: str = choice("chunk", *CONTROLLERS)
     # control steps until the next plan; 0 makes one an episode, null is policy.execute
     replan: int | None = number(None, least=0, null=True)
