@@ -15,6 +15,6 @@ GAIN, DAMPING = 10.0, 1.0  # force per meter, and per meter a second
 
 
 def force(state: Tensor, target: Tensor) -> Tensor:
-    """Return forces (B, A) for states (B, 2 A), positions then velocities, and where they are to be `AHEAD` steps on."""
+    """Return forces (B, A) for states (B, 2 A), positions then velocities, and where to be `AHEAD` steps on."""
     position, velocity = state.chunk(2, dim=-1)
     return GAIN * (target[..., : position.shape[-1]] - position) - DAMPING * velocity
