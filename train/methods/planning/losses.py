@@ -20,10 +20,10 @@ def plan_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics
     return parts.online.plans.loss(batch, draws=draws)
 
 
-def inverse_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics]:
+def inverse_loss(parts: Parts, batch: Batch, draws: Draws, count: int) -> tuple[Tensor, Metrics]:
     """Return the cloning loss of the actions between two recorded states."""
     assert parts.online.inverse is not None
-    return parts.online.inverse.loss(pairs(batch), draws=draws)
+    return parts.online.inverse.loss(pairs(batch, count), draws=draws)
 
 
 def draft_loss(parts: Parts, batch: Batch, size: int) -> tuple[Tensor, Metrics]:
