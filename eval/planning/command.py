@@ -38,7 +38,7 @@ def run(config: PlanConfig) -> str:
     env = make_env(str(config.env.id))
     try:
         observation, _ = env.reset(seed=config.seed)
-        found = plan_from(policy, planner, observation, config.seed, config.plans)
+        found = plan_from(policy.spec, planner, observation, config.seed, config.plans)
         maze_map = _map_of(env) if PLACE in found.columns else None
         if config.drive and maze_map is None:
             raise LaminarError("drive=true draws the way over the map of a maze; leave it out for other environments")

@@ -81,8 +81,7 @@ def planner(monkeypatch: pytest.MonkeyPatch) -> Planner:
 
 
 def ask(planner: Planner, observation: Any, seed: int = 0, plans: int = 2) -> Planned:
-    policy: Any = planner
-    return plan_from(policy, policy, observation, seed, plans)
+    return plan_from(planner.spec, planner, observation, seed, plans)
 
 
 def test_a_plan_begins_with_what_is_seen_and_comes_of_the_noise_of_its_seed() -> None:
