@@ -54,13 +54,13 @@ def run(config: PlanConfig) -> str:
 def summary(found: Planned, maze_map: MazeMap | None) -> str:
     """Return how much of the plans leads through walls, and what they are expected to bring, in one line."""
     count, candidates, length = found.states.shape[:3]
-    many = f"{count} plans" if count > 1 else "a plan"
+    many = f"{count} plan{'s' * (count > 1)}"
     apart = f"{found.stride} control steps apart" if found.stride > 1 else "one a control step"
     parts = [f"{many} of {length} states, {apart}"]
     if maze_map is not None:
         places = _places(found, found.states)
-        share = maze_map.share_through_walls(found.of_chosen(places)).mean()
-        parts.append(f"{share:.1%} of the planned steps through walls")
+        share = maze_map.share_through_walls(found.of_chosen(places))
+        parts.append(f"{share.mean():.1%} of the planned steps through walls, in {(share > 0).sum()} of {many}")
         if candidates > 1:
             parts[-1] += f" ({maze_map.share_through_walls(places).mean():.1%} of those of all {candidates} candidates)"
     if found.returns is not None:
