@@ -167,7 +167,7 @@ class MazeMap:
         A box and a segment are apart if they are so along a side of the box, or across the segment.
         """
         reach = np.abs(half)
-        touched = ((middle - reach < 0) | (middle + reach > self.walls.shape)).any(axis=-1)
+        touched = np.asarray(((middle - reach < 0) | (middle + reach > self.walls.shape)).any(axis=-1))
         for row, first, last in self._wall_runs:
             box = np.array([0.5, (last - first) / 2])
             away = middle - (row + 0.5, (first + last) / 2)

@@ -38,7 +38,7 @@ def run(config: PlanConfig) -> str:
     env = make_env(str(config.env.id))
     try:
         observation, _ = env.reset(seed=config.seed)
-        found = plan_from(policy, planner, observation, config.seed, config.plans)
+        found = plan_from(policy.spec, planner, observation, config.seed, config.plans)
         maze_map = _map_of(env) if PLACE in found.columns else None
         if config.drive and maze_map is None:
             raise LaminarError("drive=true draws the way over the map of a maze; leave it out for other environments")
@@ -54,13 +54,13 @@ def run(config: PlanConfig) -> str:
 def summary(found: Planned, maze_map: MazeMap | None) -> str:
     """Return how much of the plans leads through walls, and what they are expected to bring, in one line."""
     count, candidates, length = found.states.shape[:3]
-    many = f"{count} plans" if count > 1 else "a plan"
+    many = f"{count} plan{'s' * (count > 1)}"
     apart = f"{found.stride} control steps apart" if found.stride > 1 else "one a control step"
     parts = [f"{many} of {length} states, {apart}"]
     if maze_map is not None:
         places = _places(found, found.states)
-        share = maze_map.share_through_walls(found.of_chosen(places)).mean()
-        parts.append(f"{share:.1%} of the planned steps through walls")
+        share = maze_map.share_through_walls(found.of_chosen(places))
+        parts.append(f"{share.mean():.1%} of the planned steps through walls, in {(share > 0).sum()} of {many}")
         if candidates > 1:
             parts[-1] += f" ({maze_map.share_through_walls(places).mean():.1%} of those of all {candidates} candidates)"
     if found.returns is not None:

@@ -51,13 +51,17 @@ class PlanLike(Protocol):
 
 
 class PlannerLike(Protocol):
-    """A policy that plans.
+    """A policy that plans."""
 
-    Attributes:
-        state_keys: observations that make up a state, in order.
-    """
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Observations that make up a state, in order."""
+        ...
 
-    state_keys: tuple[str, ...]
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise of one decision."""
+        ...
 
     def plan(self, obs: Any, noise: Tensor | None = None, generator: torch.Generator | None = None) -> PlanLike:
         """Return the whole plans for observation windows {key: (B, h, ...)}."""
@@ -120,12 +124,12 @@ def planner_in(policy: PolicyModule, folder: str) -> PlannerLike:
 
 
 @torch.inference_mode()
-def plan_from(policy: PolicyModule, planner: PlannerLike, observation: Any, seed: int, plans: int) -> Planned:
+def plan_from(spec: Spec, planner: PlannerLike, observation: Any, seed: int, plans: int) -> Planned:
     """Ask for plans from the first observation of an episode.
 
     Args:
-        policy: tells what it sees; its noise is that of its planner.
-        planner: in it.
+        spec: of the policy that the planner is in, tells what is seen.
+        planner: makes the plans.
         observation: from `env.reset`.
         seed: plan k is of the noise with which `laminar eval` begins the episode of seed + k.
         plans: K.
@@ -133,14 +137,12 @@ def plan_from(policy: PolicyModule, planner: PlannerLike, observation: Any, seed
     Raises:
         LaminarError: the observation does not fit.
     """
-    spec = policy.spec
     batch, _ = as_batch(spec, observation)
     known = {key: one for key, one in batch.items() if key in spec.observation} if isinstance(batch, Mapping) else batch
     seen = as_tensors(spec, known, None)
     check_values(spec, seen)
     windows = History(spec.history).push({key: value.expand(plans, *value.shape[1:]) for key, value in seen.items()})
-    shape: tuple[int, ...] = cast(Any, planner).noise_shape
-    noise = EpisodeNoise(shape, plans)
+    noise = EpisodeNoise(planner.noise_shape, plans)
     for number in range(plans):
         noise.reset(number, seed + number)
     found = planner.plan(windows, noise.next())

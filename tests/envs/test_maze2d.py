@@ -230,6 +230,20 @@ def test_collect_writes_a_file_that_reads_back(tmp_path: Path) -> None:
     found.spec.check_compatible(expected.spec)
 
 
+def test_what_is_complete_is_kept_when_somebody_interrupts() -> None:
+    seen: list[object] = []
+
+    def stop_at_the_second(done: object) -> None:
+        seen.append(done)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    trips = record(make_env(f"{ENV_ID}?goals=many"), 9, seed=0, watch=stop_at_the_second)
+    assert trips.num_episodes == 2
+    whole = record(make_env(f"{ENV_ID}?goals=many"), 2, seed=0)
+    np.testing.assert_array_equal(trips.action, whole.action)
+
+
 def test_a_planned_path_is_followed(recorded: tuple[str, Episodes]) -> None:
     """States of a recorded trip as a plan: place and velocity, three control steps ahead, are the next waypoint."""
     _, trips = recorded
