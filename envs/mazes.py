@@ -33,6 +33,7 @@ class Maze2D(WithoutGoal):
     Attributes:
         maze_map: the walls.
         goal: (2,) of this episode.
+        on_request: D4RL's observation does not tell the goal; a policy that was trained with it gets it.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], task: D4RLTask, many: bool = False) -> None:
@@ -51,6 +52,11 @@ class Maze2D(WithoutGoal):
         self.goal, self._many = self._fixed, many
         self._dense = "dense" in task.id
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
+        self.on_request = {"goal": spaces.Box(self.maze_map.low, self.maze_map.high, (2,), np.float64)}
+
+    def requested(self) -> dict[str, Array]:
+        """Return what is shown on request: where the goal is."""
+        return {"goal": self.goal.copy()}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start near a random free cell with a little speed.
