@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -99,6 +100,12 @@ class Maze2D(WithoutGoal):
         info["success"] = distance <= _GOAL_RADIUS
         reward = float(np.exp(-distance)) if self._dense else float(info["success"])
         return observation, reward, False, truncated, info
+
+    def planned_figures(self, planned: Mapping[str, Any]) -> dict[str, float]:
+        """Return the share of the steps of a plan that lead through walls."""
+        if "observation" not in planned:
+            return {}
+        return {"planned steps through walls": float(self.maze_map.share_through_walls(planned["observation"][:, :2]))}
 
     def _to_simulator(self, place: Array) -> Array:
         # the center of cell (row, column) is at (row - 0.2, column - 0.2) in D4RL's frame

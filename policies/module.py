@@ -215,6 +215,11 @@ class PolicyModule(nn.Module, ABC):
         return self.base is not None and self.base.remembers
 
     @property
+    def manner(self) -> str:
+        """How it acts beside what `guided.acting_of` says, in words for records; "" where there is nothing to say."""
+        return "" if self.base is None else self.base.manner
+
+    @property
     def schedules(self) -> dict[str, SolverSchedule]:
         """Solver schedules by name, which were searched for these weights."""
         if self.base is not None:

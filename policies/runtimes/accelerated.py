@@ -83,6 +83,11 @@ class Accelerated(Acts):
         return acting_of(self.source)
 
     @property
+    def manner(self) -> str:
+        """That of the source."""
+        return self.source.manner
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.source.device
