@@ -116,6 +116,13 @@ class PolicyModule(nn.Module, ABC):
         """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
         return self.composed_of.encode(observation)
 
+    def prepared(self, cond: Tensor) -> Tensor:
+        """Return conditions (B, h, ...) with what `decode` makes of them without noise, for many samples of each.
+
+        `decode` takes both, and gives the same for both.
+        """
+        return cond
+
     @abstractmethod
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
