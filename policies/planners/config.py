@@ -58,7 +58,8 @@ class PlannerConfig(PolicyConfig):
     # Whether a plan ends at a goal, which the observation 'goal' says: the first numbers of a state. null: where the
     # recordings have goals.
     goals: bool | None = None
-    returns: bool = False  # plans are conditioned on their return (Decision Diffuser)
+    # Whether plans are conditioned on their return (Decision Diffuser); null: unless they end at a goal.
+    returns: bool | None = False
     dropout: float = share(0.25)  # share of the samples that are not told their return
     weight: float = number(1.2, least=0)  # classifier-free weight of the return; 1 is plain conditioning
     # that is asked for, raw; null is the highest in the recordings
