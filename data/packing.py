@@ -66,7 +66,7 @@ def room(folder: Path) -> int:
 def packed_or_held(
     file: Path, key: str, count: int, blocks: Callable[[], Iterator[Array]], remarks: list[str]
 ) -> Array:
-    """Return rows that are packed into a file once and read from there, or held in memory where its folder is read-only.
+    """Return rows that are packed into a file once and read there, or held in memory where its folder is read-only.
 
     Args:
         file: where they are packed.
