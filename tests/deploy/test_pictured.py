@@ -39,8 +39,6 @@ from laminar.policies.networks.backbones import EncoderConfig
 from ..recorded import recorded
 from .toy_robot import Inline
 
-pytest.importorskip("mujoco", reason="needs the extra 'sim'")
-
 ROOM = "laminar/Playroom-v0?task=open_drawer&cameras=true"
 
 
