@@ -82,6 +82,7 @@ def test_a_picture_policy_is_steered_guided_edited_and_saved(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("runtime", ["onnx", "pt2"])
 def test_a_picture_policy_is_accelerated_whatever_stands_in_front(runtime: str, pictured: Episodes) -> None:
     windows = {key: torch.from_numpy(value[None, :1]) for key, value in pictured.observation.items()}
