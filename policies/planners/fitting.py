@@ -36,9 +36,8 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     if prefix:
         raise LaminarError("a planner's chunks follow a plan, and are not told how they begin; leave out method.prefix")
     seen = with_goals(config, episodes)
+    config = resolved(config, GOAL in seen.observation)
     layout = Layout.of(config, seen.spec)
-    goals = layout.goal_dim > 0
-    config = replace(config, goals=goals, judge=not goals if config.judge is None else config.judge)
     state = np.concatenate([seen.observation[key].reshape(len(seen), -1) for key in layout.shapes], axis=1)
     plans = Plans(
         config, network_config, seen.spec, _observed(config, layout, seen, state), _planned(config, layout, seen)
@@ -48,6 +47,12 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
         inverse = new_inverse(config, layout, seen.spec, *_of_inverse(config, layout, seen, state))
     critic = None if acting_by(config).plain else new_critic(plans, config.critic)
     return Planner(plans, seen.spec, inverse, critic)
+
+
+def resolved(config: PlannerConfig, goals: bool) -> PlannerConfig:
+    """Return settings without any that are left open: what is not known is chosen by whether plans end at a goal."""
+    own = {name: getattr(config, name) for name in ("judge", "returns", "actions")}
+    return replace(config, goals=goals, **{name: not goals if value is None else value for name, value in own.items()})
 
 
 def _observed(config: PlannerConfig, layout: Layout, episodes: Episodes, state: Array) -> Normalizer:

@@ -59,7 +59,9 @@ class Layout:
                 f"plans are made of states, numbers in single precision, and {seen}; choose others by data.observation"
             )
         goal = spec.observation[GOAL].width if GOAL in spec.observation else 0
-        found = cls(shapes, goal, spec.action_dim, config.horizon, config.stride, config.actions, config.returns)
+        found = cls(
+            shapes, goal, spec.action_dim, config.horizon, config.stride, bool(config.actions), bool(config.returns)
+        )
         if goal > found.state_dim:
             raise LaminarError(f"a goal of {goal} numbers is no part of a state of {found.state_dim}")
         return found
