@@ -313,6 +313,15 @@ def _check(config: PolicyConfig, prefix: int) -> None:
             f"a prefix of {prefix} actions leaves nothing of a chunk of {config.chunk} to learn; choose method.prefix "
             f"from 0 to {config.chunk - 1}, or a larger policy.chunk"
         )
+    check_executed(config)
+
+
+def check_executed(config: PolicyConfig) -> None:
+    """Refuse to execute what is not there, or what an ensemble plans anew.
+
+    Raises:
+        LaminarError: names the settings.
+    """
     if config.ensemble is not None and config.execute > 1:
         raise LaminarError(f"policy.ensemble plans at every step: policy.execute must be 1, got {config.execute}")
     if config.execute > config.chunk:
