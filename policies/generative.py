@@ -158,6 +158,11 @@ class GenerativePolicy(PolicyModule):
         return self.observation_normalizer.fitted_range
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        return self.action_normalizer.fitted_range.get("action")
+
+    @property
     def noise_axes(self) -> str:
         """What the axes of a batch of noise are, for messages."""
         return "(batch, chunk, action)"

@@ -102,6 +102,11 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.fitted_range
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        return None if self.base is None else self.base.fitted_actions
+
+    @property
     def composed_of(self) -> PolicyModule:
         """The base, of a policy that leaves to it what it does not do itself."""
         assert self.base is not None, "a policy without a base has all of these itself"

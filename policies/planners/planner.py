@@ -131,6 +131,14 @@ class PlanningPolicy(PolicyModule):
         return self.action_low, self.action_high
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        if self.inverse is not None:
+            return self.inverse.fitted_actions
+        first, own = self.layout.state_dim, self.plans.fitted_actions
+        return own and (own[0][first:][: self.spec.action_dim], own[1][first:][: self.spec.action_dim])
+
+    @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         plans, inverse = self.plans, self.inverse

@@ -51,6 +51,7 @@ class Plans(GenerativePolicy):
         inner = {one.name: getattr(config, one.name) for one in fields(PolicyConfig)}
         inner |= {"history": 1, "chunk": config.horizon, "execute": 1, "ensemble": None}
         super().__init__(PolicyConfig(**inner), network_config, self.layout.plan_spec(spec), observed, planned)
+        self.policy_config = config  # what it was built of, for whoever records that
         if not self.process.regresses:
             raise LaminarError(
                 f"plans are learned by a squared error, which {config.process.name} has not; choose a planner of "
