@@ -80,7 +80,7 @@ def record_of(
     constant = None if policy is None else policy.observation_normalizer.constant
     remarks = [*alike_once(recorded.remarks, recorded.source.split(" + ")), *further]
     dreams = config.world.path is not None  # their recordings show other skills too, which the policy never meets
-    if isinstance(product, PolicyModule) and config.init.path is not None and not dreams:
+    if policy is not None and isinstance(product, PolicyModule) and config.init.path is not None and not dreams:
         remarks += _beside_init(config.init.path, recorded, product)
     return DataRecord(fingerprint(recorded), remarks, problems(recorded, constant), list(held_out))
 
