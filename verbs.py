@@ -6,7 +6,6 @@ What a verb needs is imported inside it, so that `laminar --help` and short verb
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +92,21 @@ def replay(words: list[str]) -> None:
     print(found.summary())
     if written:
         print(f"report in {written}")
+
+
+def plan(words: list[str]) -> None:
+    """Draw what a planner plans at the start of an episode: laminar plan policy.path=RUN env.id=… out=plan.png.
+
+    In a maze over its map, with the share of planned steps that lead through walls, elsewhere as curves of states and
+    actions. plans=5 draws five, each of its own noise; drive=true draws where the policy drove as well.
+    """
+    from .configs.compose import compose
+    from .eval.planning.command import run
+
+    config = compose("plan", words)
+    need(config.policy.path, "plan", "policy.path=FOLDER")
+    need(config.env.id, "plan", "env.id=ENVIRONMENT")
+    print(run(config))
 
 
 def table(words: list[str]) -> None:
@@ -272,6 +286,7 @@ def inspect(words: list[str]) -> None:
     YAML file, what a policy sees and tells; of a world model what it knows.
     """
     from .configs.compose import compose, is_setting
+    from .eval.looking import look_at
 
     as_json = "--json" in words
     files, settings = paths_in([word for word in words if word != "--json"], lambda word: is_setting("inspect", word))
@@ -279,35 +294,8 @@ def inspect(words: list[str]) -> None:
     if len(files) != 1 or dashed:
         form = "FILE [sheet=FILE.png] [data.robot=NAME] [--json]"
         raise usage_of("inspect", form, [word for word in words if word != "--json"])
-    found, text = _look_at(files[0], compose("inspect", settings))
+    found, text = look_at(files[0], compose("inspect", settings))
     print(json.dumps(found, indent=2) if as_json else text)
-
-
-def _look_at(path: str, config: Any) -> tuple[dict[str, Any], str]:
-    """Return what is known of a file or folder, as plain values and as text."""
-    if path.endswith((".yaml", ".yml")):
-        from dataclasses import asdict
-
-        from .data.robots.describing import describe
-        from .data.robots.reading import load_robot
-
-        robot = load_robot(path)
-        return asdict(robot), describe(robot)
-    if os.path.isdir(path):
-        from .eval import describing as policy
-        from .world_models import describing as world
-        from .world_models import is_world
-
-        if is_world(path):
-            return (known := world.describe(path)), world.render(known)
-        if policy.is_policy(path):
-            return (known := policy.describe(path)), policy.render(known)
-    from .data.inspect import inspect_file
-    from .data.inspection.text import render
-
-    sheet = Path(config.sheet) if config.sheet else None
-    found = inspect_file(path, config.data.selection, sheet, config.overwrite)
-    return found, render(found)
 
 
 def view(words: list[str]) -> None:
@@ -373,6 +361,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "eval": evaluate,
     "compare": compare,
     "replay": replay,
+    "plan": plan,
     "table": table,
     "schedule": schedule,
     "bench": bench,

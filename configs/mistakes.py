@@ -13,6 +13,7 @@ _PLACES = {  # setting that a lone path of a verb is probably for
     "train": "data.path",
     "eval": "policy.path",
     "replay": "policy.path",
+    "plan": "policy.path",
     "bench": "policy.path",
     "export": "policy.path",
     "schedule": "policy.path",

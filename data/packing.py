@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import LaminarError
 from . import npz
+from .on_disk import on_disk
 
 Array = NDArray[Any]
 CACHE = ".laminar"
@@ -59,6 +61,32 @@ def room(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def packed_or_held(
+    file: Path, key: str, count: int, blocks: Callable[[], Iterator[Array]], remarks: list[str]
+) -> Array:
+    """Return rows that are packed into a file once and read there, or held in memory where its folder is read-only.
+
+    Args:
+        file: where they are packed.
+        key: what they are called.
+        count: N of them, at least one.
+        blocks: yields them, some (n, ...) at a time; called only where they are not packed yet.
+        remarks: says so of those that are held.
+
+    Raises:
+        LaminarError: there is no room.
+    """
+    packed = open_packed(file)
+    if packed is None:
+        made = blocks()
+        if not is_writable(file.parent):
+            remarks.append(f"the folder is read-only: '{key}' cannot be packed beside it and is held in memory")
+            return np.concatenate(list(made))
+        first = next(made)
+        packed = pack(file, key, (count, *first.shape[1:]), first.dtype, lambda: chain([first], made))
+    return on_disk([packed])
 
 
 def pack(

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..errors import LaminarError
-from .on_disk import on_disk
-from .packing import CACHE, is_writable, open_packed, pack, packed_name
+from .packing import CACHE, packed_name, packed_or_held
 
 Array = NDArray[Any]
 _CHANNELS = (1, 3, 4)
@@ -68,28 +67,16 @@ def read_pictures(stored: Stored, remarks: list[str]) -> Array:
     """
     where = f"'{stored.key}'"
     file = stored.path.parent / CACHE / packed_name(stored.name, stored.digest)
-    pictures = open_packed(file)
-    if pictures is None:
-        scale = _scale(stored)
-        dtype = np.dtype(np.float32 if scale is None else np.uint8)
-        if is_writable(file.parent):
-            pictures = pack(file, stored.key, _turned(stored.shape), dtype, lambda: _shown(stored, scale))
-        else:
-            remarks.append(f"the folder is read-only: {where} cannot be packed beside it and is held in memory")
-            pictures = np.concatenate(list(_converted(stored, scale)))
+    pictures = packed_or_held(file, stored.key, stored.shape[0], lambda: _shown(stored), remarks)
     if pictures.dtype == np.uint8 and stored.dtype != np.uint8:
         remarks.append(f"pictures {where} are {stored.dtype} in the file and are read as bytes, 0 to 255")
     if _channels_first(stored.shape):
         remarks.append(f"pictures {where} have their channels first in the file and are turned")
-    return on_disk([pictures]) if isinstance(pictures, np.memmap) else pictures
+    return pictures
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
     return shape[1] in _CHANNELS and shape[3] not in _CHANNELS
-
-
-def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], *shape[2:], shape[1]) if _channels_first(shape) else shape
 
 
 def _rows(stored: Stored) -> int:
@@ -97,21 +84,17 @@ def _rows(stored: Stored) -> int:
     return max(1, _BLOCK // max(1, int(np.prod(stored.shape[1:])) * stored.dtype.itemsize))
 
 
-def _shown(stored: Stored, scale: float | None) -> Iterator[Array]:
-    """Yield what `_converted` does, with a bar on a terminal."""
+def _shown(stored: Stored) -> Iterator[Array]:
+    """Yield blocks of pictures as they are handed on, with a bar on a terminal."""
+    scale = _scale(stored)
     with tqdm(total=stored.shape[0], desc=f"packing {stored.key}", unit="frame", mininterval=1.0, disable=None) as bar:
-        for block in _converted(stored, scale):
-            yield block
+        for block in stored.blocks(_rows(stored)):
+            turned = block.transpose(0, 2, 3, 1) if _channels_first(stored.shape) else block
+            if stored.dtype == np.uint8:
+                yield turned
+            else:
+                yield turned.astype(np.float32) if scale is None else np.rint(turned * scale).astype(np.uint8)
             bar.update(len(block))
-
-
-def _converted(stored: Stored, scale: float | None) -> Iterator[Array]:
-    for block in stored.blocks(_rows(stored)):
-        turned = block.transpose(0, 2, 3, 1) if _channels_first(stored.shape) else block
-        if stored.dtype == np.uint8:
-            yield turned
-        else:
-            yield turned.astype(np.float32) if scale is None else np.rint(turned * scale).astype(np.uint8)
 
 
 def _scale(stored: Stored) -> float | None:

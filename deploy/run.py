@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.robots.description import Robot
+from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Types
 from ..data.robots.reading import load_robot
 from ..errors import LaminarError, Stopped
@@ -59,7 +59,7 @@ def deploy(config: DeployConfig) -> None:
     folder = _folder(config)
     torch.set_num_threads(config.threads)
     policy = opened(config)
-    robot, types = load_robot(config.robot).fitting(policy.spec), Types()
+    robot, types = _fitting(load_robot(config.robot), policy), Types()
     with terminated_as_interrupted(), ExitStack() as stack:
         transport = TRANSPORTS.module(config.transport).opened(
             types, config.url, robot.dialect, token_of(config.token), _CONNECT_WITHIN
@@ -72,6 +72,15 @@ def deploy(config: DeployConfig) -> None:
             stack.callback(_leave, recorder, folder)
             stack.callback(transport.close)  # before, so that nothing comes when the file is closed
         _run(config, policy, robot, transport, types, recorder, folder)
+
+
+def _fitting(described: Robot, policy: Policy) -> Robot:
+    """Return the robot as the policy sees it, and tell which pictures are resized for it."""
+    robot = described.fitting(policy.spec)
+    for key, shown in robot.observation.items():
+        if isinstance(shown, Camera) and shown != described.observation[key]:
+            tell(f"pictures '{key}' are resized to the {shown.height} x {shown.width} that the policy was trained on")
+    return robot
 
 
 def _folder(config: DeployConfig) -> Path | None:

@@ -38,6 +38,7 @@ def simulate(config: SimulateConfig) -> None:
     film = None if config.video is None else Recorder(Path(config.video), [])
     env = make_env(environment_of(robot, config), render=film is not None)
     with ExitStack() as stack:
+        stack.callback(env.close)  # at the end of the process it is too late for what draws pictures
         transport, place = _offered(stack, config, robot, types)
         simulated = SimulatedRobot(env, robot, transport, types, config.seed, film, config.video_episodes)
         over = stack.enter_context(_until_stopped())
@@ -77,7 +78,8 @@ def environment_of(robot: Robot, config: SimulateConfig) -> str:
     pictures = any(isinstance(shown, Camera) for shown in robot.observation.values())
     arguments = [f"task={config.task.rpartition('/')[2]}"] if config.task else []
     arguments += ["cameras=True"] if config.cameras and pictures else []
-    return robot.simulator + ("?" if arguments else "") + "&".join(arguments)
+    begin = "&" if "?" in robot.simulator else "?"
+    return robot.simulator + (begin if arguments else "") + "&".join(arguments)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .ids import split_id
+
 
 @dataclass(frozen=True)
 class D4RLTask:
@@ -117,7 +119,13 @@ _KITCHEN_TASKS = {
 }
 _CONTACT_FORCES = "contact forces come from today's MuJoCo; in D4RL's recordings most of them are zero"
 _KITCHEN_NOISE = "sensor noise is gymnasium-robotics' own, ten times smaller than D4RL's"
+_OTHER_GOALS = (
+    "goals change with the episode, as in Diffuser's Multi2D; D4RL's reference scores, which are used for them too, "
+    "are of one fixed goal"
+)
 _SIZES = {"open": "Open", "umaze": "UMaze", "medium": "Medium", "large": "Large"}
+MAZES = tuple(_SIZES)
+MAZE2D_ID = "laminar/Maze2d-v0"  # laminar's own id of the same tasks, with the goal in the observation
 
 
 def _expand(pattern: str) -> Iterator[str]:
@@ -190,9 +198,28 @@ def _not_v2(env_id: str) -> str:
     return f"D4RL's reference scores were measured in {name}-v2; {env_id} has {same}"
 
 
+def maze2d_task(maze: str) -> D4RLTask:
+    """Return D4RL's newest task in one of the MAZES."""
+    return d4rl_table()[f"maze2d-{maze}-{'v0' if maze == 'open' else 'v1'}"]
+
+
+def _resolve_maze2d(env_id: str) -> D4RLTask | None:
+    """Return what runs one of laminar's mazes; its references only where the time limit is D4RL's."""
+    if env_id.partition("?")[0] != MAZE2D_ID:
+        return None
+    arguments = {"maze": "umaze", "goals": "one"} | split_id(env_id)[1]
+    if arguments["maze"] not in MAZES:
+        return None
+    task = replace(maze2d_task(arguments["maze"]), id=env_id)
+    if arguments.get("max_episode_steps", task.max_steps) != task.max_steps:
+        limit = f"D4RL's reference scores are of {task.max_steps} steps an episode"
+        return replace(task, max_steps=None, ref_min=None, ref_max=None, note=limit)
+    return replace(task, note=_OTHER_GOALS) if arguments["goals"] == "many" else task
+
+
 def resolve(env_id: str) -> D4RLTask | None:
-    """Return the task of a D4RL id, or of a gymnasium id of the same family; None for all others."""
-    return d4rl_table().get(env_id) or _resolve_gymnasium(env_id)
+    """Return the task of a D4RL id, or of an id of gymnasium's or laminar's of the same family; None for all others."""
+    return d4rl_table().get(env_id) or _resolve_gymnasium(env_id) or _resolve_maze2d(env_id)
 
 
 def normalized_score(env_id: str, returns: ArrayLike) -> NDArray[np.float64] | None:

@@ -9,7 +9,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ..errors import LaminarError, nearest
 from .d4rl import D4RLTask
+from .maze_map import MazeMap
 from .without_goal import WithoutGoal
 
 Array = NDArray[Any]
@@ -25,37 +27,69 @@ class Maze2D(WithoutGoal):
     """Point mass in a maze in D4RL's frame: observation (row - 0.2, column - 0.2, and their velocities), (4,).
 
     gymnasium-robotics has x along the columns and y against the rows, so observation and action are rotated by a
-    quarter turn. One fixed goal, never terminated; reward 1 within 0.5 m of it after the step, or exp(-distance) for
-    the dense ids. The rewards in D4RL's maze2d files are those of the observation *before* the action.
+    quarter turn. Never terminated; reward 1 within 0.5 m of the goal after the step, or exp(-distance) for the dense
+    ids. The rewards in D4RL's maze2d files are those of the observation *before* the action.
+
+    Attributes:
+        maze_map: the walls.
+        goal: (2,) of this episode.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], task: D4RLTask) -> None:
-        """Wrap PointMaze of gymnasium-robotics."""
+    def __init__(self, env: gymnasium.Env[Any, Any], task: D4RLTask, many: bool = False) -> None:
+        """Wrap PointMaze of gymnasium-robotics.
+
+        Args:
+            env: of the maze.
+            task: says which maze it is, and whether rewards are dense.
+            many: each episode draws a goal in another free cell than it starts in; else there is D4RL's fixed one.
+        """
         super().__init__(env)
         self._maze: Any = env.unwrapped
-        layout = self._maze.maze.maze_map
-        self._cells = np.argwhere([[cell != 1 for cell in row] for row in layout])
-        self._rows, self._columns = len(layout), len(layout[0])
-        self._goal = np.array(_POINT_GOALS[task.family.split("-")[-1]], np.float64)
+        self.maze_map = MazeMap.of_layout(self._maze.maze.maze_map)
+        self._rows, self._columns = self.maze_map.walls.shape
+        self._fixed = np.array(_POINT_GOALS[task.family.split("-")[-1]], np.float64)
+        self.goal, self._many = self._fixed, many
         self._dense = "dense" in task.id
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start near a random free cell with a little speed."""
+        """Start near a random free cell with a little speed.
+
+        Args:
+            seed: decides start and goal.
+            options: "start" (4,), an observation to start with; "goal" (2,), a goal of your own.
+
+        Raises:
+            LaminarError: another option, or a place that is in a wall or outside the map.
+        """
+        options = options or {}
+        for name in options.keys() - {"start", "goal"}:
+            raise LaminarError(f"a maze has no option '{name}' (known: start, goal){nearest(name, ('start', 'goal'))}")
         _, info = self.env.reset(seed=seed)
         random = self._maze.np_random
-        place = self._cells[random.integers(len(self._cells))] + random.uniform(-0.1, 0.1, size=2)
-        velocity = 0.1 * random.standard_normal(2)
-        self._maze.goal = self._to_simulator(self._goal)
+        if options.get("start") is None:
+            start = np.concatenate([self.maze_map.draw(random), 0.1 * random.standard_normal(2)])
+        else:
+            start = self._checked(options["start"])
+        drawn = self.maze_map.draw(random, besides=start[:2]) if self._many else self._fixed
+        self.goal = drawn if options.get("goal") is None else self.maze_map.check_free(options["goal"], "goal")
+        self._maze.goal = self._to_simulator(self.goal)
         self._maze.update_target_site_pos()
-        self._maze.point_env.set_state(self._to_simulator(place), _turn(velocity))
+        self._maze.point_env.set_state(self._to_simulator(start[:2]), _turn(start[2:]))
         return self._observe(), info
+
+    def _checked(self, start: Any) -> Array:
+        found = np.asarray(start, np.float64)
+        if found.shape != (4,) or not np.isfinite(found).all():
+            raise LaminarError(f"start has shape {found.shape}, expected 4 finite numbers: position and velocity")
+        self.maze_map.check_free(found[:2], "start")
+        return found
 
     def step(self, action: Any) -> StepResult:
         """Apply a force (rows, columns) in [-1, 1]."""
         _, _, _, truncated, info = self.env.step(_turn(np.asarray(action)))
         observation = self._observe()
-        distance = float(np.linalg.norm(observation[:2] - self._goal))
+        distance = float(np.linalg.norm(observation[:2] - self.goal))
         info["success"] = distance <= _GOAL_RADIUS
         reward = float(np.exp(-distance)) if self._dense else float(info["success"])
         return observation, reward, False, truncated, info

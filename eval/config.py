@@ -1,4 +1,4 @@
-"""Settings of `laminar eval`, `compare`, `replay`, `bench`, `export` and `schedule`."""
+"""Settings of `laminar eval`, `compare`, `replay`, `plan`, `bench`, `export`, `schedule` and `view`."""
 
 # Hydra reads these classes and needs real types: no postponed annotations here.
 from dataclasses import dataclass, field
@@ -217,6 +217,19 @@ class ViewConfig:
     megabytes: float = number(24.0, above=0)  # of the page, at most: pictures become smaller, then fewer
     out: str | None = path()  # HTML file; null is the name of the data, in the folder where one is
     overwrite: bool = False  # replace a file that the verb did not write itself; read-only ones never
+
+
+@dataclass
+class PlanConfig:
+    """What a planner plans at the start of an episode."""
+
+    policy: PolicyPath = field(default_factory=PolicyPath)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    seed: int = seed_number()  # of the environment's reset; plan i is of the noise of seed + i
+    plans: int = number(1, least=1)  # that are drawn, each of its own noise
+    drive: bool = False  # mazes: run the episode as well, and draw where the policy drove
+    out: str | None = path()  # PNG file; null prints the line alone
+    overwrite: bool = False  # replace the file, unless it is read-only
 
 
 @dataclass

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..data.episodes import Episodes
+from ..data.spec import Spec
 from ..errors import LaminarError
 from ..policies import GenerativePolicy, load_policy
 from ..policies.black_box import black_box
@@ -79,8 +80,24 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None, given: Polic
     if recorded is None:
         return policy
     seen = fitting.with_goals(policy.planner_config, recorded) if isinstance(policy, Planner) else recorded
-    policy.spec.check_compatible(seen.spec, f"the policy of init={config.init.path}", str(config.data.path))
+    _check_data(policy.spec, seen.spec, config)
     return refitted(_generative(policy), recorded) if config.init.normalizer == "refit" else policy
+
+
+def _check_data(spec: Spec, data: Spec, config: TrainConfig) -> None:
+    """Refuse data of other observations and actions than the policy's.
+
+    Raises:
+        LaminarError: names what differs; where the data only show more, how to leave it out.
+    """
+    whose = f"the policy of init={config.init.path}"
+    if data.observation.keys() > spec.observation.keys():
+        more = sorted(data.observation.keys() - spec.observation.keys())
+        raise LaminarError(
+            f"{config.data.path} gives observations {more} that {whose} was not trained on; read only what it sees: "
+            f"data.observation=[{','.join(spec.observation)}]"
+        )
+    spec.check_compatible(data, whose, str(config.data.path))
 
 
 def refitted(policy: GenerativePolicy, recorded: Episodes) -> GenerativePolicy:

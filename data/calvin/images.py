@@ -8,7 +8,6 @@ that changed data are packed anew.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from tqdm import tqdm
 
 from ...errors import LaminarError
 from .. import npz
-from ..on_disk import on_disk
-from ..packing import CACHE, digest_of, is_writable, open_packed, pack, packed_name
+from ..packing import CACHE, digest_of, packed_name, packed_or_held
 from .frames import Frames
 
 Array = NDArray[Any]
@@ -34,18 +32,11 @@ def read_images(frames: Frames, key: str, remarks: list[str]) -> Array:
     """
     paths = (frames.path(number) for number in frames.numbers.tolist())
     file = frames.folder / CACHE / packed_name(key, digest_of(key, paths))
-    packed = open_packed(file)
-    if packed is None:
-        if not is_writable(file.parent):
-            remarks.append(f"the folder is read-only: '{key}' cannot be packed beside it and is held in memory")
-            return np.stack(list(_images(frames, key)))
-        images = _images(frames, key)
-        first = next(images)
-        packed = pack(file, key, (len(frames.numbers), *first.shape), first.dtype, lambda: chain([first], images))
-    return on_disk([packed])
+    return packed_or_held(file, key, len(frames.numbers), lambda: _images(frames, key), remarks)
 
 
 def _images(frames: Frames, key: str) -> Iterator[Array]:
+    """Yield the image of each frame, (1, ...)."""
     first: Array | None = None
     for number in tqdm(frames.numbers.tolist(), desc=f"packing {key}", unit="frame", mininterval=1.0, disable=None):
         path = frames.path(number)
@@ -59,4 +50,4 @@ def _images(frames: Frames, key: str) -> Iterator[Array]:
             raise LaminarError(f"{path}: '{key}' is {image.dtype} of shape {image.shape}, expected {expected}")
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise LaminarError(f"{path}: '{key}' is not finite; repair or remove the frame")
-        yield image
+        yield image[None]

@@ -5,6 +5,7 @@ What is read:
 - `action`, and every feature `observation.*`, under the name that the data set gives it; names of joints come along.
 - Pictures are RGB (H, W, 3) whatever the order of their axes; distances (depth) and gray films are left out.
 - `next.reward`, `next.done` and `next.success`, or the same without `next.`, where there are any.
+- Everything else that is numbers is kept in `infos`; "info.KEY", as laminar writes it, as KEY.
 - Episodes end where `episode_index` changes. A row's frame is the one at `frame_index / fps` after its clip's start.
 """
 
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError
 from ..columns import as_actions, as_column, as_flags, as_values
-from ..episodes import Episodes
+from ..episodes import TIMESTAMP, Episodes
 from ..lerobot.accounting import account
+from ..lerobot.features import INFO, TASK_INDEX
 from ..lerobot.info import BOOKKEEPING, NUMBERS, Info, Stored, is_data_set, read_info
 from ..lerobot.tasks import Instruction, check_listed, instruct
 from ..recording import Recording, success_by_flag
@@ -80,11 +82,17 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     recording.remarks = remarks
     _add_outcomes(recording, rows)
     used = {name for names in (_REWARD, _DONE, _SUCCESS, (_TRUNCATED,)) for name in names}
-    recording.infos = {key: rows.values[key] for key in further if key not in used}
-    recording.infos |= {key: rows.values[key] for key in ("timestamp", "task_index") if key in rows.values}
+    recording.infos = {key: rows.values[key] for key in (TIMESTAMP, TASK_INDEX) if key in rows.values}
+    recording.infos |= {_plain(key, further): rows.values[key] for key in further if key not in used}
     recording.tasks = _tasks(listing, rows)
     _add_spec(recording, info, told)
     return recording.episodes()
+
+
+def _plain(key: str, keys: list[str]) -> str:
+    """Return what a feature was called before laminar has written it; "timestamp" is then when rows were recorded."""
+    plain = key.removeprefix(INFO)
+    return key if plain in keys else plain
 
 
 def _tasks(listing: Listing, rows: Rows) -> Array | None:
@@ -149,6 +157,7 @@ def _instructions(
         return instruct(listing.tasks, index, selection.instruction, source)
     if index is not None and listing.tasks:
         check_listed(listing.tasks, index, source)
+    if index is not None and any(listing.tasks.values()):
         names = [f"'{listing.tasks[number]}'" for number in np.unique(index).tolist()]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         remarks.append(f"tasks: {shown}; data.instruction=task or hashed shows them to a policy")

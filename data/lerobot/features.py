@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LaminarError
-from ..episodes import Episodes
+from ..episodes import TIMESTAMP, Episodes
 from ..spec import Feature
 
 Array = NDArray[Any]
-OBSERVATION, IMAGES, STATE, INFO = "observation.", "observation.images.", "observation.state", "info."
+OBSERVATION, IMAGES, STATE = "observation.", "observation.images.", "observation.state"
+INFO = "info."
+"""In front of what is neither seen nor done, as we write it: times that were measured are "info.timestamp"."""
+TASK_INDEX = "task_index"
 VIDEO, IMAGE = "video", "image"
 
 
@@ -60,6 +63,8 @@ def columns_of(episodes: Episodes, video: bool, remarks: list[str]) -> list[Colu
     columns.append(_column("action", episodes.action, episodes.spec.action, video, episodes.source))
     columns += _outcome(episodes)
     for key, value in episodes.infos.items():
+        if _is_told(key, value, episodes):
+            continue
         name = INFO + key.replace("/", ".")
         if value.ndim > 2 or value.dtype.kind not in "biuf" or not value.size:
             remarks.append(f"left out: infos '{key}', {value.dtype} {value.shape[1:]} a step")
@@ -72,6 +77,14 @@ def columns_of(episodes: Episodes, video: bool, remarks: list[str]) -> list[Colu
             f"{episodes.source}: two columns would be called '{twice}'; choose others: data.observation=[…]"
         )
     return sorted(columns, key=lambda column: column.is_picture)
+
+
+def _is_told(key: str, value: Array, episodes: Episodes) -> bool:
+    """Tell whether LeRobot's own columns say it: times that are steady, and numbers of tasks that have words."""
+    if key == TIMESTAMP and episodes.spec.rate_hz:
+        frame = np.arange(len(episodes)) - episodes.starts[episodes.episode_index]
+        return value.size == len(frame) and np.allclose(value.reshape(-1), frame / episodes.spec.rate_hz, atol=1e-6)
+    return key == TASK_INDEX and (episodes.tasks is not None or not value.any())
 
 
 def _observed(key: str, feature: Feature) -> str:

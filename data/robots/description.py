@@ -63,8 +63,9 @@ class Camera:
 
     Attributes:
         topic: whose messages are pictures.
-        height, width: in pixels, of what a policy sees.
-        resize: whether pictures of another size are resized; else they are refused.
+        height, width: in pixels, of what is recorded and, without `resize`, of what a policy sees.
+        resize: whether pictures of another size are resized, to that which a policy was trained on; else they are
+            refused.
     """
 
     topic: str
@@ -209,7 +210,7 @@ class Robot:
         return Spec(features, action, low if bounded else None, high if bounded else None, rate_hz=self.rate_hz)
 
     def fitting(self, spec: Spec, whose: str = "the policy") -> Robot:
-        """Return the robot with the observations that a policy sees, in its order.
+        """Return the robot with the observations that a policy sees, in its order, cameras that resize at its sizes.
 
         Args:
             spec: the policy's.
@@ -224,7 +225,9 @@ class Robot:
                 f"{whose} sees '{missing[0]}', which robot {self.name} does not show (it shows "
                 f"{sorted(self.observation)}){nearest(missing[0], self.observation)}; add it to {self.source}"
             )
-        fit = replace(self, observation={key: self.observation[key] for key in spec.observation})
+        shown = {key: _sized(self.observation[key], seen.shape) for key, seen in spec.observation.items()}
+        fit = replace(self, observation=shown)
+        self._check_pictures(fit, spec, whose)
         spec.check_compatible(fit.spec, whose, f"robot {self.name}")
         pairs = [(f"observation '{key}'", spec.observation[key], fit.spec.observation[key]) for key in spec.observation]
         for what, mine, its in [*pairs, ("action", spec.action, fit.spec.action)]:
@@ -234,6 +237,15 @@ class Robot:
                     f"{self.name}; write the names in {self.source} in the same order"
                 )
         return fit
+
+    def _check_pictures(self, fit: Robot, spec: Spec, whose: str) -> None:
+        for key, shown in fit.observation.items():
+            size = spec.observation[key].shape
+            if isinstance(shown, Camera) and len(size) == 3 and size[:2] != (shown.height, shown.width):
+                raise LaminarError(
+                    f"pictures '{key}' are {size[0]} x {size[1]} for {whose} and {shown.height} x {shown.width} for "
+                    f"robot {self.name}; give the camera `resize: true`, or another size, in {self.source}"
+                )
 
     def parts(self) -> Iterator[Part]:
         """Yield all parts that are read, those of measured commands too."""
@@ -257,6 +269,13 @@ class Robot:
     def command_topics(self) -> list[str]:
         """Return the topics that an action is told to, in its order."""
         return list(dict.fromkeys(output.topic for output in self.action))
+
+
+def _sized(shown: tuple[Part, ...] | Camera, shape: tuple[int, ...]) -> tuple[Part, ...] | Camera:
+    """Return a camera that resizes at the size of pictures of this shape, anything else as it is."""
+    if isinstance(shown, Camera) and shown.resize and len(shape) == 3:
+        return replace(shown, height=shape[0], width=shape[1])
+    return shown
 
 
 def _low(output: Output) -> Iterable[float]:

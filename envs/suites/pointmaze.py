@@ -17,6 +17,7 @@ from ...data.episodes import Episodes
 from ...data.spec import Spec
 from ...progress import Finished, Watch, ignore
 from ..creation import make_own, register_own, register_robotics
+from ..routes import Route
 from ..spec import env_spec
 from ..without_goal import WithoutGoal
 
@@ -92,27 +93,13 @@ class WaypointController:
 
     def __init__(self, route: str, observation: Array) -> None:
         """Follow "over" or "under" from the start to the goal in the first observation (6,)."""
-        self.corners = np.array([observation[:2], *ROUTES[route], observation[4:]])
-        steps = np.diff(self.corners, axis=0)
-        self.lengths = np.linalg.norm(steps, axis=1)
-        self.directions = steps / self.lengths[:, None]
-        self.leg = 0
+        self.route = Route(np.array([observation[:2], *ROUTES[route], observation[4:]]), _AHEAD)
 
     def act(self, observation: Array) -> Array:
         """Return the action (2,) for an observation (6,)."""
         position, velocity = observation[:2], observation[2:4]
-        aim = self._ahead(position)
-        wanted = (aim - position) * _SPEED / _AHEAD
+        wanted = (self.route.aim(position) - position) * _SPEED / _AHEAD
         return np.clip(_GAIN * (wanted - velocity), -1.0, 1.0).astype(np.float32)
-
-    def _ahead(self, position: Array) -> Array:
-        """Return the point of the route that lies `_AHEAD` beyond the nearest one; never back to an earlier leg."""
-        along = float((position - self.corners[self.leg]) @ self.directions[self.leg]) + _AHEAD
-        if along > self.lengths[self.leg] and self.leg < len(self.lengths) - 1:
-            self.leg += 1
-            along -= self.lengths[self.leg - 1]
-        along = min(max(along, 0.0), self.lengths[self.leg])
-        return self.corners[self.leg] + along * self.directions[self.leg]
 
 
 def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:

@@ -19,7 +19,7 @@ class Following:
     """How a plan is followed: a choice of acting, which evaluations can make anew."""
 
     # chunk: its first actions, without looking. inverse: at every step the actions that lead to the plan from where one
-    # is. waypoints: at every step a force towards the next planned position and velocity, of states that are both.
+    # is. waypoints: at every step a force to where the plan will be, of states that are positions and velocities.
     controller: str = choice("chunk", *CONTROLLERS)
     # control steps until the next plan; 0 makes one an episode, null is policy.execute
     replan: int | None = number(None, least=0, null=True)
@@ -58,7 +58,8 @@ class PlannerConfig(PolicyConfig):
     # Whether a plan ends at a goal, which the observation 'goal' says: the first numbers of a state. null: where the
     # recordings have goals.
     goals: bool | None = None
-    returns: bool = False  # plans are conditioned on their return (Decision Diffuser)
+    # Whether plans are conditioned on their return (Decision Diffuser); null: unless they end at a goal.
+    returns: bool | None = False
     dropout: float = share(0.25)  # share of the samples that are not told their return
     weight: float = number(1.2, least=0)  # classifier-free weight of the return; 1 is plain conditioning
     # that is asked for, raw; null is the highest in the recordings

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...data.batches import with_final
 from ...data.episodes import Episodes
 from ...data.normalizer import Normalizer
+from ...data.plan_windows import PlanWindows
 from ...errors import LaminarError
 from . import Planner
 from .config import PlannerConfig
@@ -22,6 +24,7 @@ from .planner import acting_by, check_chosen
 from .plans import Plans
 
 Array = NDArray[Any]
+_SOME = 20_000  # windows that tell the scale of plans
 
 
 def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: int = 0) -> Planner:
@@ -34,12 +37,11 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     if prefix:
         raise LaminarError("a planner's chunks follow a plan, and are not told how they begin; leave out method.prefix")
     seen = with_goals(config, episodes)
+    config = resolved(config, GOAL in seen.observation)
     layout = Layout.of(config, seen.spec)
-    goals = layout.goal_dim > 0
-    config = replace(config, goals=goals, judge=not goals if config.judge is None else config.judge)
     state = np.concatenate([seen.observation[key].reshape(len(seen), -1) for key in layout.shapes], axis=1)
     plans = Plans(
-        config, network_config, seen.spec, _observed(config, layout, seen, state), _planned(config, layout, seen, state)
+        config, network_config, seen.spec, _observed(config, layout, seen, state), _planned(config, layout, seen)
     )
     inverse = None
     if not config.actions:
@@ -49,6 +51,12 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     if planner.remembers:
         check_following(planner)
     return planner
+
+
+def resolved(config: PlannerConfig, goals: bool) -> PlannerConfig:
+    """Return settings without any that are left open: what is not known is chosen by whether plans end at a goal."""
+    own = {name: getattr(config, name) for name in ("judge", "returns")}
+    return replace(config, goals=goals, **{name: not goals if value is None else value for name, value in own.items()})
 
 
 def _observed(config: PlannerConfig, layout: Layout, episodes: Episodes, state: Array) -> Normalizer:
@@ -66,10 +74,13 @@ def _observed(config: PlannerConfig, layout: Layout, episodes: Episodes, state: 
     )
 
 
-def _planned(config: PlannerConfig, layout: Layout, episodes: Episodes, state: Array) -> Normalizer:
-    """Return the normalizer of tokens."""
-    repeated = [episodes.action] * layout.stride if layout.actions else []
-    return Normalizer.fit({"action": np.concatenate([state, *repeated], axis=1)}, config.action_normalizer)
+def _planned(config: PlannerConfig, layout: Layout, episodes: Episodes) -> Normalizer:
+    """Return the normalizer of plans (T, W), whose states are relative to the first."""
+    shape = (layout.horizon, layout.stride, config.discount)
+    windows = PlanWindows(episodes, list(layout.shapes), *shape, rest=layout.goal_dim > 0)
+    some = windows.gather(torch.linspace(0, len(windows) - 1, min(len(windows), _SOME)).long())
+    plans = layout.relative(layout.tokens(some["state"], some["action"]))
+    return Normalizer.fit({"action": plans}, config.action_normalizer)
 
 
 def _of_inverse(

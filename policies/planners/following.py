@@ -21,7 +21,7 @@ from ..observations import Windows
 from .layout import RETURN
 from .planner import PlanningPolicy, acting_by
 from .refinement import check_process
-from .waypoints import force
+from .waypoints import AHEAD, force
 
 LEAST_RETURN = 1 / 3
 """Share of the target below which what is asked for does not fall, as in Trajectory Diffuser's code."""
@@ -139,7 +139,7 @@ class PlanningActor(Actor):
         """Return what leads from where the slots are to where their plans are next."""
         policy, layout = self.policy, self._layout
         state = torch.cat([self._seen[key][:, -1].flatten(1).float() for key in layout.shapes], dim=1)
-        ahead = 1 if self._follow.controller == "waypoints" else layout.stride
+        ahead = AHEAD if self._follow.controller == "waypoints" else layout.stride
         target = layout.states(interpolated(self._tokens_now, ((age + ahead) / layout.stride)[:, None]))[:, 0]
         if self._follow.controller == "waypoints":
             low, high = (limit.to(state.device) for limit in policy.action_limits)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...data.normalizer import Normalizer
@@ -50,8 +51,16 @@ def sees(state: Tensor, following: Tensor) -> dict[str, Tensor]:
     return {STATE: state[:, None], CHANGE: (following - state)[:, None]}
 
 
-def pairs(batch: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the first pair of states of recorded windows, see `PlanWindows`, as a batch to clone from."""
-    state = batch["state"]
-    seen = sees(state[:, 0], state[:, 1])
-    return {"observation": seen, "action": batch["action"][:, 0], "mask": batch["acting"][:, 0]}
+def pairs(batch: Mapping[str, Tensor], count: int) -> dict[str, Any]:
+    """Return pairs of states of recorded windows, see `PlanWindows`, as a batch to clone from: `count` of each.
+
+    They are evenly spread over a window. Beyond the end of an episode there are none, and the first pair counts again.
+    """
+    segments = batch["action"].shape[1]
+    at = torch.linspace(0, segments - 1, min(count, segments), device=batch["state"].device).long()
+    inside = batch["acting"][:, at, 0]  # (B, count)
+    at = torch.where(inside, at, 0)
+    rows = torch.arange(len(at), device=at.device)[:, None]
+    seen = sees(batch["state"][rows, at].flatten(0, 1), batch["state"][rows, at + 1].flatten(0, 1))
+    action, mask = batch["action"][rows, at].flatten(0, 1), batch["acting"][rows, at].flatten(0, 1)
+    return {"observation": seen, "action": action, "mask": mask}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.episodes import Episodes
@@ -58,7 +59,7 @@ class Layout:
                 f"plans are made of states, numbers in single precision, and {seen}; choose others by data.observation"
             )
         goal = spec.observation[GOAL].width if GOAL in spec.observation else 0
-        found = cls(shapes, goal, spec.action_dim, config.horizon, config.stride, config.actions, config.returns)
+        found = cls(shapes, goal, spec.action_dim, config.horizon, config.stride, config.actions, bool(config.returns))
         if goal > found.state_dim:
             raise LaminarError(f"a goal of {goal} numbers is no part of a state of {found.state_dim}")
         return found
@@ -85,6 +86,19 @@ class Layout:
             return state
         rest = torch.zeros_like(action[:, :1])
         return torch.cat((state, torch.cat((action, rest), dim=1).flatten(2)), dim=2)
+
+    def relative(self, plan: Tensor) -> Tensor:
+        """Return plans (..., T, W) with states as their difference to the first, which stays as it is."""
+        return plan - self._first(plan)
+
+    def absolute(self, plan: Tensor) -> Tensor:
+        """Return what `relative` was made of."""
+        return plan + self._first(plan)
+
+    def _first(self, plan: Tensor) -> Tensor:
+        """(..., T, W) the first state in all tokens but the first, zeros elsewhere."""
+        first = F.pad(plan[..., :1, : self.state_dim], (0, self.token_dim - self.state_dim))
+        return torch.cat((torch.zeros_like(first), first.expand(*plan.shape[:-2], self.horizon - 1, -1)), dim=-2)
 
     def states(self, plan: Tensor) -> Tensor:
         """(..., T, S) of a plan (..., T, W)."""

@@ -103,6 +103,11 @@ class PlanningPolicy(PolicyModule):
             self.register_buffer(name, value, persistent=False)
 
     @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Observations that make up a state, in order."""
+        return tuple(self.layout.shapes)
+
+    @property
     def plans(self) -> Plans:
         """The policy of plans."""
         found = self.composed_of.base if isinstance(self.base, Guided) else self.base
@@ -135,8 +140,11 @@ class PlanningPolicy(PolicyModule):
         """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
         if self.inverse is not None:
             return self.inverse.fitted_actions
-        first, own = self.layout.state_dim, self.plans.fitted_actions
-        return own and (own[0][first:][: self.spec.action_dim], own[1][first:][: self.spec.action_dim])
+        found = self.plans.fitted_actions
+        if found is None:
+            return None
+        low, high = (self.layout.planned_actions(edge) for edge in found)
+        return low.amin(dim=0), high.amax(dim=0)
 
     @property
     def config(self) -> dict[str, Any]:

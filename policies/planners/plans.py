@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.normalizer import Normalizer
@@ -45,7 +46,7 @@ class Plans(GenerativePolicy):
             network_config: of the network.
             spec: what the planner sees and does.
             observed: of the observations, the return among them.
-            planned: of the tokens, as "action".
+            planned: of plans, as "action" (T, W), whose states are relative; see `normalized`.
         """
         self.planner_config, self.layout = config, Layout.of(config, spec)
         inner = {one.name: getattr(config, one.name) for one in fields(PolicyConfig)}
@@ -89,17 +90,32 @@ class Plans(GenerativePolicy):
 
     def _known(self, observation: Mapping[str, Tensor]) -> Tensor:
         """(B, 1, K) the present state, and the goal if there is one, as they stand in a normalized plan."""
-        state = torch.cat([observation[key].flatten(2) for key in self.layout.shapes], dim=2)
-        known = [self._state_in_plan(state)]
-        if self.layout.goal_dim:
-            goal = observation[GOAL].flatten(2)
-            padded = torch.cat((goal, state[..., self.layout.goal_dim :]), dim=2)
-            known.append(self._state_in_plan(padded)[..., : self.layout.goal_dim])
-        return torch.cat(known, dim=2)
+        state = torch.cat([observation[key].flatten(2) for key in self.layout.shapes], dim=2)  # (B, 1, S)
+        ends = [state, observation[GOAL].flatten(2)] if self.layout.goal_dim else [state]
+        width, horizon = self.layout.token_dim, self.layout.horizon
+        first, *last = (F.pad(one, (0, width - one.shape[2])) for one in ends)
+        between = state.new_zeros(len(state), horizon - 1 - len(last), width)
+        plan = self.normalized(torch.cat((first, between, *last), dim=1))
+        return plan.flatten(1)[:, self._places()][:, None]
 
-    def _state_in_plan(self, state: Tensor) -> Tensor:
-        rest = state.new_zeros(*state.shape[:-1], self.layout.token_dim - self.layout.state_dim)
-        return self.normalized(torch.cat((state, rest), dim=-1))[..., : self.layout.state_dim]
+    def normalized(self, action: Tensor) -> Tensor:
+        """Return raw plans (..., T, W) in the units in which they are learned, with states relative to the first.
+
+        What lies close ahead differs little, and has a scale of its own: an error that is small beside all states is
+        large beside a step, which actions are made of.
+        """
+        return super().normalized(self.layout.relative(action))
+
+    def to_raw(self, chunk: Tensor) -> Tensor:
+        """Normalized plans (B, T, W) in raw units."""
+        return self.layout.absolute(super().to_raw(chunk))
+
+    def _scaled(self, state: Tensor) -> Tensor:
+        """States (..., S) with the scale that the first of a plan has."""
+        return (state - self._first("offset")) / self._first("scale")
+
+    def _first(self, statistic: str) -> Tensor:
+        return self.action_normalizer.statistic("action", statistic)[0, : self.layout.state_dim]
 
     def told(self, returns: Tensor, given: Tensor | None = None) -> Tensor:
         """Return raw returns (...) as `RETURN`, (..., 2): from 0 to 1 and 1, or zeros where `given` (...) is false."""
@@ -213,7 +229,7 @@ class Plans(GenerativePolicy):
 
     def drafted(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return what the drafter learns from: tokens (B, T, S) or, with returns, (B, T, S + 1), and goals (B, G)."""
-        state = self._state_in_plan(batch["state"])
+        state = self._scaled(batch["state"])
         goal = state[:, -1, : self.layout.goal_dim]
         if not self.layout.returns:
             return state, goal
@@ -222,12 +238,14 @@ class Plans(GenerativePolicy):
     def draft(self, cond: Tensor) -> Tensor:
         """Write plans (B, T, W), normalized, state by state from the one in a condition (B, 1, D)."""
         assert self.drafter is not None
+        known: Any = self.network
         width, end = self.layout.state_dim, self._seen
-        state, goal = cond[:, 0, end : end + width], cond[:, 0, end + width :]
+        ends = self.to_raw(known.keep(cond.new_zeros(len(cond), *known.shape), cond))
+        state, goal = self._scaled(ends[:, 0, :width]), self._scaled(ends[:, -1, :width])[:, : self.layout.goal_dim]
         first = torch.cat((state, cond[:, 0, end - 2 : end - 1]), dim=1) if self.layout.returns else state
-        written = self.drafter.roll(first, goal, self.layout.horizon)
-        rest = written.new_zeros(*written.shape[:2], self.layout.token_dim - width)
-        return torch.cat((written[..., :width], rest), dim=2)
+        written = self.drafter.roll(first, goal, self.layout.horizon)[..., :width]
+        raw = written * self._first("scale") + self._first("offset")
+        return self.normalized(F.pad(raw, (0, self.layout.token_dim - width)))
 
 
 __all__ = ["GOAL", "RETURN", "Plans"]

@@ -259,6 +259,16 @@ def assert_same(found: Episodes, expected: Episodes) -> None:
         assert one is None or one.tolist() == other.tolist()
 
 
+@pytest.mark.skipif("lerobot" not in READERS, reason="no reader of LeRobot's data sets")
+def test_what_is_written_again_has_the_same_columns(tmp_path: Path) -> None:
+    """Steady times and numbers of tasks are LeRobot's own columns; infos are called as before."""
+    write(tmp_path / "first", make(), Options(video=False))
+    found = load_episodes(tmp_path / "first")
+    assert set(found.infos) == {"goal", "timestamp", "task_index"}
+    write(tmp_path / "second", found, Options(video=False))
+    assert info(tmp_path / "second")["features"] == info(tmp_path / "first")["features"]
+
+
 def test_the_settings(tmp_path: Path) -> None:
     zarr_writer.write(tmp_path / "in.zarr", make(tasks=None, spec=replace(make().spec, rate_hz=None)))
     config = ConvertConfig(format="lerobot", task="wipe", rate_hz=12.5, video_codec="h264")

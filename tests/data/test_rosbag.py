@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +272,37 @@ def test_its_rows_have_times(arm: Callable[..., Selection], tmp_path: Path) -> N
     times = load_episodes(path, arm()).infos["timestamp"]
     assert np.diff(times) == pytest.approx(0.05, abs=1e-6)
     assert describe(load_episodes(path, arm()))["timing"]["rate_hz"] == pytest.approx(20, rel=1e-4)
+
+
+def test_its_times_in_lerobot_are_those_of_the_format(arm: Callable[..., Selection], tmp_path: Path) -> None:
+    """`timestamp` is frame_index / fps, of each episode anew; when actions were sent is kept beside it."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines = [mark(0.0001, "begin"), *drive(0.5), mark(0.6, "success"), mark(1.0, "begin"), *drive(0.4, begin=1.01)]
+    late = 0.004 * np.random.default_rng(0).random(len(lines))
+    lines = [
+        replace(line, seconds=line.seconds + shift) if line.topic == COMMAND else line
+        for line, shift in zip(lines, late, strict=True)
+    ]
+    bag = write(tmp_path / "bag.mcap", sorted(lines, key=lambda line: line.seconds))
+    words = [f"data.robot={arm().robot}", "data.observation=[arm]", "format=lerobot"]
+    assert main(["convert", str(bag), str(tmp_path / "first"), *words]) == 0
+    table = parquet.read_table(tmp_path / "first/data/chunk-000/file-000.parquet")
+    frame, timestamp, measured = (np.array(table[key]) for key in ("frame_index", "timestamp", "info.timestamp"))
+    assert table["timestamp"].type == "float"
+    np.testing.assert_array_equal(timestamp, (frame / 20).astype(np.float32))
+    assert frame[:2].tolist() == [0, 1]
+    assert np.flatnonzero(frame == 0).tolist() == [0, 10]
+    steps = np.diff(measured)
+    assert 0.001 < np.abs(np.delete(steps, 9) - 0.05).max() < 0.01
+    told = load_episodes(bag, arm()).infos["timestamp"]
+    found = load_episodes(tmp_path / "first")
+    assert not [remark for remark in found.remarks if "timestamp" in remark or "tasks" in remark]
+    np.testing.assert_array_equal(found.infos["timestamp"].reshape(-1), told[: len(found)])
+    assert describe(found)["timing"]["jitter_ms"] > 1, "inspect looks at what was measured"
+    assert main(["convert", str(tmp_path / "first"), str(tmp_path / "second"), "format=lerobot"]) == 0
+    again = parquet.read_table(tmp_path / "second/data/chunk-000/file-000.parquet")
+    assert again.column_names == table.column_names
+    np.testing.assert_array_equal(np.array(again["info.timestamp"]), measured[: len(again)])
 
 
 def test_another_robot_is_refused(arm: Callable[..., Selection], tmp_path: Path) -> None:

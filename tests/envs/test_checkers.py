@@ -15,6 +15,8 @@ from laminar.envs.make import make_env, register
 from laminar.envs.suites import SUITES
 
 OWN = [
+    "laminar/Maze2d-v0",
+    "laminar/Maze2d-v0?maze=large&goals=many",
     "laminar/PointMaze-v0",
     "laminar/Playroom-v0",
     "laminar/Playroom-v0?scene=A&task=open_drawer&instruction=task",

@@ -25,12 +25,14 @@ ENV_ID = "user/Count-v0?terminal=10&success=10"
 
 
 def test_suites_are_found_by_their_file_names() -> None:
-    assert {"calvin", "d4rl", "gymnasium_ids", "playroom", "pointmaze", "pusht", "robosuite"} <= set(SUITES.names())
+    known = {"calvin", "d4rl", "gymnasium_ids", "maze2d", "playroom", "pointmaze", "pusht", "robosuite"}
+    assert known <= set(SUITES.names())
 
 
 @pytest.mark.parametrize(
     ("name", "suite"),
     [
+        ("laminar/Maze2d-v0", "maze2d"),
         ("laminar/PointMaze-v0", "pointmaze"),
         ("laminar/Playroom-v0", "playroom"),
         ("laminar/CALVIN-v0", "calvin"),

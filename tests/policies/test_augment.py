@@ -152,6 +152,7 @@ def test_seeds_that_train_together_see_what_each_would_alone(episodes: Episodes)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_compiled_it_is_the_same(episodes: Episodes) -> None:
     from laminar.train.config import RuntimeConfig
 

@@ -154,7 +154,35 @@ def test_a_cache_that_cannot_be_written(make_policy: Make, tmp_path: Path, monke
         accelerate(build(make_policy, "flow", "mlp"), "pt2")
 
 
+@pytest.mark.parametrize("good", [(True, True), (False, True), (False, False)], ids=str)
+def test_a_package_that_says_something_else_is_compiled_without_folding(
+    make_policy: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: tuple[bool, bool]
+) -> None:
+    """What the compiler folds of small matrices was memory of others: any actions, without a word."""
+    program, tried = SamplingProgram(build(make_policy, "flow", "mlp")), list[bool]()
+
+    def compile_(_: SamplingProgram, inputs: Inputs, path: Path, folded: bool) -> None:
+        tried.append(folded)
+        path.write_text(str(folded))
+
+    def compared(*_: object) -> Agreement:
+        return Agreement((Draw(0.0 if good[len(tried) - 1] else float("inf"), 0.0),))
+
+    monkeypatch.setattr(pt2, "_compile", compile_)
+    monkeypatch.setattr(pt2, "agreement", compared)
+    path = tmp_path / "package.pt2"
+    if any(good):
+        pt2.compile_package(program, program.example(1), path)
+        assert path.read_text() == str(good[0])
+    else:
+        with pytest.raises(LaminarError, match=r"compiled the sampler to something else .*use runtime=onnx"):
+            pt2.compile_package(program, program.example(1), path)
+    assert tried == [True, False][: 1 if good[0] else 2]
+    assert [*tmp_path.iterdir()] == ([path] if any(good) else [])
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # a U-Net takes a minute to compile on an idle core
 @pytest.mark.parametrize("runtime", BUILT)
 @pytest.mark.parametrize(("process", "network"), PAIRS)
 def test_every_pair_agrees(make_policy: Make, process: str, network: str, runtime: str) -> None:

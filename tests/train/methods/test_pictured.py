@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from laminar.cli import main
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
+from laminar.data.load import load_episodes
+from laminar.eval.rollouts.episodes import evaluate
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.edited import Edited, new_editor
+from laminar.policies.generative import generative
 from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
@@ -78,6 +82,7 @@ def test_a_picture_policy_is_steered_guided_edited_and_saved(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("runtime", ["onnx", "pt2"])
 def test_a_picture_policy_is_accelerated_whatever_stands_in_front(runtime: str, pictured: Episodes) -> None:
     windows = {key: torch.from_numpy(value[None, :1]) for key, value in pictured.observation.items()}
@@ -92,6 +97,40 @@ def test_a_picture_policy_is_accelerated_whatever_stands_in_front(runtime: str, 
 @pytest.mark.parametrize("process", ["diffusion", "flow", "direct"])
 def test_other_processes_and_autocast_clone_pictures(process: str, pictured: Episodes) -> None:
     cloned(pictured, f"policy={process}", "policy.augment.crop=0.9", "policy.augment.jitter=0.1")
+
+
+def test_a_clone_of_two_cameras_is_steered_in_the_playroom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From pictures on disk to a policy that acts: collected, cloned, steered, loaded, evaluated."""
+    room = "laminar/Playroom-v0?task=open_drawer&cameras=true&static_size=32&gripper_size=32"
+    data, clone, run = (tmp_path / name for name in ("drawer.hdf5", "clone", "steered"))
+    assert main(["collect", f"env.id='{room}'", "episodes=2", "seed=0", f"out={data}"]) == 0
+    here = ("task=playroom/open_drawer", "log_every=4", "checkpoint_every=4")
+    words = ["experiment=playroom-pictures", "policy=meanflow", *WORDS, "steps=4", f"data.path={data}", f"out={clone}"]
+    assert main(["train", *words, *here]) == 0
+    small = [f"method.{part}.{size}" for part in ("actor", "critic") for size in ("width=8", "depth=1")]
+    small += ["method.batch_size=8", "method.replay=200", "method.warm_up=20", "method.candidates=2"]
+    words = ["method=dsrl", f"init={clone}", "env.steps=40", "env.slots=2", *small, f"data.path={data}", *here]
+    assert main(["train", *words, f"out={run}"]) == 2
+    assert "was not trained on; read only what it sees: data.observation=[" in capsys.readouterr().err
+    seen = "data.observation=[robot_obs,rgb_static,rgb_gripper]"
+    assert main(["train", *words, seen, "method.demonstrations=0.5", f"out={run}"]) == 0
+    policy = load_policy(run)
+    assert isinstance(policy, Guided)
+    assert isinstance(policy.base, Steered)
+    assert generative(policy).checkpoint_hash() == load_policy(clone).checkpoint_hash(), "the base is as it was"
+    result = evaluate(policy, "laminar/Playroom-v0?task=open_drawer", [0])
+    assert len(result.episodes) == 1
+    episodes = load_episodes(data)
+    shown = {key: np.asarray(episodes.observation[key][0]) for key in policy.spec.observation}
+    actions = [policy.act(shown) for _ in range(3)]
+    assert np.isfinite(actions).all()
+    dark = {key: np.zeros_like(value) if value.dtype == np.uint8 else value for key, value in shown.items()}
+    noise = torch.zeros(1, *policy.noise_shape)
+    lit, unlit = (
+        policy.sample({key: torch.from_numpy(value)[None, None] for key, value in one.items()}, noise)
+        for one in (shown, dark)
+    )
+    assert not torch.equal(lit, unlit), "it looks"
 
 
 def test_bfloat16_trains_the_encoder(pictured: Episodes) -> None:

@@ -73,7 +73,8 @@ class Planning(Improver):
         plans = planner.plans.draw({"state": state}, generator)
         inverse: Draws = ()
         if planner.inverse is not None:
-            acted = none.expand(size, *planner.inverse.noise_shape)
+            pairs = min(self.config.pairs, layout.horizon - 1)
+            acted = none.expand(size * pairs, *planner.inverse.noise_shape)
             inverse = planner.inverse.draw({"action": acted}, generator)
         return group.share(index), (tuple(map(group.share, plans)), tuple(map(group.share, inverse)))
 
@@ -90,8 +91,8 @@ class Planning(Improver):
         batch = {**batch, "weight": self.weight}
         losses = {
             "plans": (plan_loss, (batch, plans), c.lr),
-            "inverse": (inverse_loss, (batch, inverse), c.inverse_lr),
-            "drafter": (draft_loss, (batch,), c.lr),
+            "inverse": (inverse_loss, (batch, inverse, c.pairs), c.inverse_lr),
+            "drafter": (draft_loss, (batch, c.draft_batch), c.lr),
             "critic": (critic_loss, (batch,), c.critic_lr),
         }
         found: Metrics = {}

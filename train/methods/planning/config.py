@@ -12,6 +12,8 @@ class Config:
 
     name: str = "planning"
     batch_size: int = number(64, least=1)  # windows in an update, per process
+    pairs: int = number(4, least=1)  # of states of each window that the inverse model learns from
+    draft_batch: int = number(16, least=1)  # of these, from how many a drafter learns: it takes five times as long
     lr: float = number(5e-4, above=0)  # peak learning rate of AdamW, of plans and drafts
     inverse_lr: float = number(1e-3, above=0)  # of the inverse model
     critic_lr: float = number(1e-3, above=0)  # of the critic

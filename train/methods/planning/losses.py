@@ -20,17 +20,18 @@ def plan_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics
     return parts.online.plans.loss(batch, draws=draws)
 
 
-def inverse_loss(parts: Parts, batch: Batch, draws: Draws) -> tuple[Tensor, Metrics]:
+def inverse_loss(parts: Parts, batch: Batch, draws: Draws, count: int) -> tuple[Tensor, Metrics]:
     """Return the cloning loss of the actions between two recorded states."""
     assert parts.online.inverse is not None
-    return parts.online.inverse.loss(pairs(batch), draws=draws)
+    return parts.online.inverse.loss(pairs(batch, count), draws=draws)
 
 
-def draft_loss(parts: Parts, batch: Batch) -> tuple[Tensor, Metrics]:
-    """Return the mean squared error of what follows each recorded token (Trajectory Diffuser's generator)."""
+def draft_loss(parts: Parts, batch: Batch, size: int) -> tuple[Tensor, Metrics]:
+    """Return the squared error of what follows each recorded token, in the first windows (Trajectory Diffuser)."""
     plans = parts.online.plans
     assert plans.drafter is not None
-    loss = plans.drafter.loss(*plans.drafted(batch))
+    tokens, goals = plans.drafted({name: batch[name] for name in ("state", "return")})
+    loss = plans.drafter.loss(tokens[:size], goals[:size])
     return loss, {"loss": loss.detach()}
 
 
