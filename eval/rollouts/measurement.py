@@ -150,6 +150,9 @@ def _here(
     watch: Watch,
 ) -> Share[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
+    if loaded is not policy:  # that of a run tells when it starts
+        for line in getattr(loaded, "remarks", []):
+            tell(f"note: {line}")
     slots = min(options.num_envs or 64, len(seeds))
     ready = _prepared(loaded, options, slots)
     recorder = None if options.video is None else Recorder(Path(options.video), seeds[: options.video_episodes])

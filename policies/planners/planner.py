@@ -172,6 +172,17 @@ class PlanningPolicy(PolicyModule):
         highest = self.plans.return_range[1]
         return highest if asked is None else torch.full_like(highest, asked)
 
+    @property
+    def remarks(self) -> list[str]:
+        """Whether the return that is asked for is beyond what was recorded."""
+        asked, (low, high) = self.planner_config.target_return, self.plans.return_range.tolist()
+        if not self.layout.returns or asked is None or low <= asked <= high:
+            return []
+        return [
+            f"plans are asked for a return of {asked:g}, which none of the recordings has: discounted, they have from "
+            f"{low:g} to {high:g}"
+        ]
+
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Map raw windows {key: (B, 1, ...)} to (B, 1, D); with `RETURN` (B, 1, 1) what return is asked for, raw."""
         if not self.layout.returns:
