@@ -210,7 +210,7 @@ class Acts:
         """The one of `act`; its `out_of_range` tells how far observations were from the training data."""
         if self._actor is None:
             assert isinstance(self, Policy)  # what this is added to
-            self._actor = Actor(self)
+            self._actor = actor_for(self)
         return self._actor
 
     def reset(self, mask: Any = None) -> None:

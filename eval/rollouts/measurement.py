@@ -155,6 +155,9 @@ def _here(
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
     slots = min(options.num_envs or 64, len(seeds))
     ready = _prepared(loaded, options, slots)
+    if loaded is not policy or options.plan is not None:  # that of a run tells when it starts
+        for line in getattr(ready, "remarks", []):
+            tell(f"note: {line}")
     recorder = None if options.video is None else Recorder(Path(options.video), seeds[: options.video_episodes])
     with ExitStack() as stack:
         if recorder is not None:

@@ -7,6 +7,7 @@
     plans         the generative policy whose actions are the tokens of a plan
     inpainting    how it is told where plans begin, and where they end
     draft         a causal generator that writes a plan (Trajectory Diffuser); `refinement`: the last steps improve it
+    critic        what return to expect of a plan
     inverse       the policy that finds the actions between two states; `fitting`: all of it for some recordings
 
 Diffuser (Janner et al. 2022), Decision Diffuser (Ajay et al. 2023), Trajectory Diffuser (ECCV 2024) and Diffusion
@@ -24,12 +25,12 @@ import torch
 from ...data.normalizer import Normalizer
 from ...data.spec import Spec
 from ..acting import Actor
-from ..guided import new_critic
 from ..module import PolicyModule
 from ..networks import NETWORKS
 from ..networks.critics import CriticConfig
 from ..processes import PROCESSES
 from .config import Following, InverseConfig, PlannerConfig, Refinement
+from .critic import PlanCritic
 from .following import ChunkActor, PlanningActor
 from .inverse import new_inverse
 from .planner import Plan, PlanningPolicy
@@ -68,7 +69,7 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     plans = Plans(planner, NETWORKS.config_from_json(config["network"]), spec, *normalizers)
     seen = config["inverse"]
     inverse = seen and new_inverse(planner, plans.layout, spec, *(Normalizer.from_config(one) for one in seen))
-    critic = new_critic(plans, planner.critic) if config["judged"] else None
+    critic = PlanCritic(planner.critic, plans) if config["judged"] else None
     return Planner(plans, spec, inverse or None, critic)
 
 

@@ -78,5 +78,6 @@ def acting_anew(policy: Policy, anew: Anew) -> PlanningPolicy:
     if anew.target_return is not None and not policy.layout.returns:
         raise LaminarError("plan.target_return is for plans that are conditioned on their return; leave it out")
     found = policy.configured(anew.applied(policy.planner_config))
-    check_following(found)
+    if found.remembers:
+        check_following(found)
     return found
