@@ -102,11 +102,6 @@ class Accelerated(Acts):
         """That of the source."""
         return self.source.remembers
 
-    @property
-    def remarks(self) -> list[str]:
-        """Those of the source."""
-        return self.source.remarks
-
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor of this policy; that of the source where it keeps more than chunks, which is eager."""
         return self.source.new_actor(generator) if self.remembers else Actor(self, generator)
