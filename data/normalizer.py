@@ -195,6 +195,17 @@ class Normalizer(nn.Module):
             if value.is_floating_point():
                 _check_finite(key, value)
 
+    def only(self, keys: Collection[str]) -> Normalizer:
+        """Return the normalizer of some of its keys, with the same statistics; itself where these are all."""
+        if set(keys) == self.modes.keys():
+            return self
+        modes = {key: self.modes[key] for key in keys}
+        constant = {key: indices for key, indices in self._constant.items() if key in modes}
+        found = Normalizer(modes, self.shapes, self._double & modes.keys(), self.bound, constant)
+        for name in dict(found.named_buffers()):
+            setattr(found, name, getattr(self, name))
+        return found
+
     @property
     def constant(self) -> dict[str, list[int]]:
         """Key -> flat indices of the dimensions that count as constant; keys with any only."""

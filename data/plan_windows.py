@@ -58,7 +58,7 @@ class PlanWindows(Sampler):
         """
         check_positive(horizon=horizon - 1, stride=stride)
         span = (horizon - 1) * stride
-        self.rests, self.span = rest, span
+        self.rests, self.span, self.discount = rest, span, discount
         _check_span(episodes, horizon, stride)
         final = with_final(episodes)  # steps first, then each episode's last state
         steps, count = len(episodes), episodes.num_episodes

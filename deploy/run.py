@@ -20,6 +20,7 @@ from ..errors import LaminarError, Stopped
 from ..overwriting import check_folder
 from ..policies import Policy, load_policy
 from ..policies.acting import Actor, actor_for
+from ..policies.module import sampled_otherwise
 from ..policies.runtimes.accelerate import accelerate
 from ..policies.runtimes.pace import resolve_steps
 from ..progress import tell
@@ -182,6 +183,9 @@ def opened(config: DeployConfig) -> Policy:
             )
         return _executing(PolicyClient(path, token=token_of(config.token)), config.execute)
     policy = _executing(load_policy(path), config.execute)
+    otherwise = sampled_otherwise(policy)
+    if otherwise is not None:
+        raise LaminarError(f"{path}: {otherwise}")
     if config.merge == "realtime" and not policy.prefix:  # guided between its steps, which no runtime has
         return policy
     return accelerate(policy, config.policy.runtime, [1], resolve_steps(policy, config.policy.steps))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..errors import LaminarError
 from ..eval.guidance import acting_told, refuse_unused
 from ..policies import Policy, load_policy
 from ..policies.guided import guide
+from ..policies.module import sampled_otherwise
 from ..policies.runtimes.accelerate import accelerate
 from ..policies.runtimes.pace import resolve_steps
 from ..progress import tell
@@ -38,5 +40,8 @@ def opened(config: ServeConfig, given: set[str]) -> Policy:
     acting = acting_told(config, given)
     refuse_unused(config, given, acting is None or acting.candidates == 1)
     policy = policy if acting is None else guide(policy, acting)
+    otherwise = sampled_otherwise(policy)
+    if otherwise is not None:
+        raise LaminarError(f"{config.policy.path}: {otherwise}")
     sizes = sorted({*(2**power for power in range(config.batch.bit_length())), config.batch})
     return accelerate(policy, config.policy.runtime, sizes, resolve_steps(policy, config.policy.steps))

@@ -158,6 +158,11 @@ class GenerativePolicy(PolicyModule):
         return self.observation_normalizer.fitted_range
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        return self.action_normalizer.fitted_range.get("action")
+
+    @property
     def noise_axes(self) -> str:
         """What the axes of a batch of noise are, for messages."""
         return "(batch, chunk, action)"
@@ -313,6 +318,15 @@ def _check(config: PolicyConfig, prefix: int) -> None:
             f"a prefix of {prefix} actions leaves nothing of a chunk of {config.chunk} to learn; choose method.prefix "
             f"from 0 to {config.chunk - 1}, or a larger policy.chunk"
         )
+    check_executed(config)
+
+
+def check_executed(config: PolicyConfig) -> None:
+    """Refuse to execute what is not there, or what an ensemble plans anew.
+
+    Raises:
+        LaminarError: names the settings.
+    """
     if config.ensemble is not None and config.execute > 1:
         raise LaminarError(f"policy.ensemble plans at every step: policy.execute must be 1, got {config.execute}")
     if config.execute > config.chunk:

@@ -102,6 +102,11 @@ class PolicyModule(nn.Module, ABC):
         return self.composed_of.fitted_range
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        return None if self.base is None else self.base.fitted_actions
+
+    @property
     def composed_of(self) -> PolicyModule:
         """The base, of a policy that leaves to it what it does not do itself."""
         assert self.base is not None, "a policy without a base has all of these itself"
@@ -115,6 +120,13 @@ class PolicyModule(nn.Module, ABC):
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
         return self.composed_of.encode(observation)
+
+    def prepared(self, cond: Tensor) -> Tensor:
+        """Return conditions (B, h, ...) with what `decode` makes of them without noise, for many samples of each.
+
+        `decode` takes both, and gives the same for both.
+        """
+        return cond
 
     @abstractmethod
     def decode(
@@ -215,6 +227,16 @@ class PolicyModule(nn.Module, ABC):
         return self.base is not None and self.base.remembers
 
     @property
+    def manner(self) -> str:
+        """How it acts beside what `guided.acting_of` says, in words for records; "" where there is nothing to say."""
+        return "" if self.base is None else self.base.manner
+
+    @property
+    def remarks(self) -> list[str]:
+        """What whoever trains or evaluates this policy must know, one line each."""
+        return [] if self.base is None else self.base.remarks
+
+    @property
     def schedules(self) -> dict[str, SolverSchedule]:
         """Solver schedules by name, which were searched for these weights."""
         if self.base is not None:
@@ -286,6 +308,16 @@ class PolicyModule(nn.Module, ABC):
         return storage.weights_hash(
             {n if taken[_of_the_base(n)] > 1 else _of_the_base(n): value for n, value in tensors.items()}
         )
+
+
+def sampled_otherwise(policy: Any) -> str | None:
+    """Return why a policy that is only sampled would not act like itself; None where it would."""
+    if not getattr(policy, "remembers", False):
+        return None
+    return (
+        "this planner keeps whole plans while it acts, and its chunks alone would act otherwise; follow them by "
+        "chunks: planner.following(Following()).save(FOLDER)"
+    )
 
 
 def limits_of(spec: Spec) -> tuple[Tensor, Tensor]:

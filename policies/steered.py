@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.spec import Spec
 from ..errors import LaminarError
 from .generative import generative_in
-from .module import PolicyModule
+from .module import PolicyModule, sampled_otherwise
 from .networks import Network
 from .networks.noise_actor import NoiseActor, NoiseActorConfig, described_actor
 from .policy import Policy
@@ -97,6 +97,9 @@ def check_base(base: Policy) -> None:
     Raises:
         LaminarError: says why, and what to do.
     """
+    otherwise = sampled_otherwise(base)
+    if otherwise is not None:
+        raise LaminarError(f"steering samples the policy: {otherwise}")
     inner = generative_in(base) if isinstance(base, PolicyModule) else None
     if inner is not None and inner.process.inner_draws:
         raise LaminarError(

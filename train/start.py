@@ -15,7 +15,7 @@ from ..policies.black_box import black_box
 from ..policies.generative import fit_normalizers
 from ..policies.guided import Guided
 from ..policies.module import PolicyModule
-from ..policies.planners import fitting
+from ..policies.planners import Planner, fitting
 from .config import TrainConfig
 
 FITTED = {"generative": GenerativePolicy.build, "planners": fitting.new}
@@ -79,7 +79,8 @@ def starting_policy(config: TrainConfig, recorded: Episodes | None, given: Polic
     policy.schedules = {}  # searched for weights that change now
     if recorded is None:
         return policy
-    _check_data(policy.spec, recorded.spec, config)
+    seen = fitting.with_goals(policy.planner_config, recorded) if isinstance(policy, Planner) else recorded
+    _check_data(policy.spec, seen.spec, config)
     return refitted(_generative(policy), recorded) if config.init.normalizer == "refit" else policy
 
 
@@ -132,6 +133,11 @@ def clone_of(policy: PolicyModule, prefix: int = 0) -> GenerativePolicy:
 
 
 def _generative(policy: PolicyModule) -> GenerativePolicy:
+    if isinstance(policy, Planner):
+        raise LaminarError(
+            "this method trains the weights of a generative policy, and not of a planner; choose method=planning, or "
+            "another policy"
+        )
     inner = policy.composed_of if isinstance(policy, Guided) else policy
     if not isinstance(inner, GenerativePolicy):
         raise LaminarError(

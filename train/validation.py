@@ -19,7 +19,7 @@ from ..policies.module import PolicyModule
 WINDOWS = 1024  # at most; a measurement costs about as much as this many samples
 RMSE = "validation/action_rmse"
 LOSS = "validation/loss"
-_SEED = 0
+SEED = 0
 
 
 class Validation:
@@ -77,7 +77,7 @@ class Validation:
         """
         assert isinstance(product, PolicyModule)  # checked when the episodes were packed
         policy = product
-        found = predict(policy, self._windows, seed=_SEED)
+        found = predict(policy, self._windows, seed=SEED)
         errors = Errors.of(found.sampled, found.recorded, found.mask, self._windows.episode)
         row: dict[str, float] = {}
         inner = _with_loss(policy)
@@ -93,7 +93,7 @@ class Validation:
     @torch.no_grad()
     def _loss(self, policy: GenerativePolicy) -> float:
         """Mean loss over the windows, each with the same draws at every call."""
-        generator = torch.Generator(policy.device).manual_seed(_SEED)
+        generator = torch.Generator(policy.device).manual_seed(SEED)
         total = torch.zeros((), dtype=torch.float64, device=policy.device)
         for rows, batch in self._windows.batches():
             total += policy.loss(batch, generator)[0] * (rows.stop - rows.start)

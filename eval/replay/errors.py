@@ -17,7 +17,6 @@ from torch import Tensor
 from ...data.batches import Batch, Chunks
 from ...data.episodes import Episodes
 from ...data.spec import Spec
-from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
 from ...policies.policy import Policy
 from ...policies.runtimes.accelerated import Accelerated
@@ -171,8 +170,7 @@ def action_range(policy: Policy, recorded: Array) -> tuple[Array, Array]:
         recorded: (N, A), for a policy that has none.
     """
     source = policy.source if isinstance(policy, Accelerated) else policy
-    inner = generative_in(source) if isinstance(source, PolicyModule) else None
-    fitted = None if inner is None else inner.action_normalizer.fitted_range.get("action")
+    fitted = source.fitted_actions if isinstance(source, PolicyModule) else None
     if fitted is not None:
         low, high = (edge.double().cpu().numpy() for edge in fitted)
         return low, high

@@ -69,8 +69,8 @@ class Yardstick:
         Raises:
             LaminarError: fewer than two noises, or a policy without a path from noise to data.
         """
-        self.policy = policy = generative(policy)
-        process = policy.process
+        given, policy = policy, generative(policy)
+        self.policy, process = policy, policy.process
         if "time" not in process.choices:
             raise LaminarError(
                 f"policy '{policy.policy_config.process.name}' has no path for a solver schedule to divide; schedules "
@@ -81,7 +81,7 @@ class Yardstick:
         self.noises = noises
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            cond = policy.encode(policy.windows(observation))  # (M, h, D)
+            cond = given.encode(given.windows(observation))  # (M, h, D)
             self.cond = cond.repeat_interleave(noises, dim=0)  # (M N, h, D)
             shape = (len(self.cond), policy.spec.chunk, policy.spec.action_dim)
             self.noise = torch.randn(shape, generator=generator).to(cond)

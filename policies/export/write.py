@@ -24,7 +24,7 @@ from .. import storage
 from ..generative import generative
 from ..guided import acting_of
 from ..guided.fitting import unsuited
-from ..module import PolicyModule
+from ..module import PolicyModule, sampled_otherwise
 from ..processes.solver_schedules import SolverSchedule, Steps
 from ..runtimes import Inputs, onnx, pt2
 from ..runtimes.accelerated import Accelerated
@@ -56,7 +56,7 @@ def export(
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise LaminarError(f"no export format is called '{kind}' (known: {known}){nearest(kind, FORMATS)}")
-    reason = unsuited(kind, acting_of(source)) or FORMATS[kind].missing(source.device)
+    reason = sampled_otherwise(source) or unsuited(kind, acting_of(source)) or FORMATS[kind].missing(source.device)
     if reason is not None:
         raise LaminarError(f"format={kind} cannot be written: {reason}")
     if type(batch) is not int or batch < 1:

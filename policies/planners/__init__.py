@@ -1,11 +1,13 @@
 """Planners: policies that write a plan of what will be seen, and act so that it comes true.
 
     planner       the policy; `following` is the actor that keeps whole plans, `waypoints` one of its controllers
+    anew          choices of acting that are made anew for a saved one; `words` says how plans are followed
     config        what a plan is, how it is made, how one is chosen, and how it is followed
     layout        what the numbers of a plan are
     plans         the generative policy whose actions are the tokens of a plan
     inpainting    how it is told where plans begin, and where they end
     draft         a causal generator that writes a plan (Trajectory Diffuser); `refinement`: the last steps improve it
+    critic        what return to expect of a plan
     inverse       the policy that finds the actions between two states; `fitting`: all of it for some recordings
 
 Diffuser (Janner et al. 2022), Decision Diffuser (Ajay et al. 2023), Trajectory Diffuser (ECCV 2024) and Diffusion
@@ -23,16 +25,17 @@ import torch
 from ...data.normalizer import Normalizer
 from ...data.spec import Spec
 from ..acting import Actor
-from ..guided import new_critic
 from ..module import PolicyModule
 from ..networks import NETWORKS
 from ..networks.critics import CriticConfig
 from ..processes import PROCESSES
 from .config import Following, InverseConfig, PlannerConfig, Refinement
-from .following import PlanningActor
+from .critic import PlanCritic
+from .following import ChunkActor, PlanningActor
 from .inverse import new_inverse
 from .planner import Plan, PlanningPolicy
 from .plans import Plans
+from .words import manner
 
 __all__ = ["Plan", "Planner", "PlannerConfig", "Plans", "restore"]
 
@@ -42,12 +45,17 @@ class Planner(PlanningPolicy):
 
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor; one that keeps whole plans where they are followed otherwise than by chunks."""
-        return Actor(self, generator) if self.planner_config.follow == Following() else PlanningActor(self, generator)
+        return PlanningActor(self, generator) if self.remembers else ChunkActor(self, generator)
 
     @property
     def remembers(self) -> bool:
         """Whether its actor keeps more than chunks."""
         return self.planner_config.follow != Following()
+
+    @property
+    def manner(self) -> str:
+        """How its plans are made and followed."""
+        return manner(self)
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Planner:
@@ -61,7 +69,7 @@ def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) ->
     plans = Plans(planner, NETWORKS.config_from_json(config["network"]), spec, *normalizers)
     seen = config["inverse"]
     inverse = seen and new_inverse(planner, plans.layout, spec, *(Normalizer.from_config(one) for one in seen))
-    critic = new_critic(plans, planner.critic) if config["judged"] else None
+    critic = PlanCritic(planner.critic, plans) if config["judged"] else None
     return Planner(plans, spec, inverse or None, critic)
 
 

@@ -14,12 +14,13 @@ from ...data.episodes import Episodes
 from ...data.normalizer import Normalizer
 from ...data.plan_windows import PlanWindows
 from ...errors import LaminarError
-from ..guided import new_critic
 from . import Planner
 from .config import PlannerConfig
+from .critic import PlanCritic
+from .following import check_following
 from .inverse import CHANGE, STATE, new_inverse
 from .layout import GOAL, RETURN, Layout, with_goals
-from .planner import acting_by, check_chunk
+from .planner import acting_by, check_chosen
 from .plans import Plans
 
 Array = NDArray[Any]
@@ -32,7 +33,7 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     Raises:
         LaminarError: whatever does not fit together.
     """
-    check_chunk(config)
+    check_chosen(config)
     if prefix:
         raise LaminarError("a planner's chunks follow a plan, and are not told how they begin; leave out method.prefix")
     seen = with_goals(config, episodes)
@@ -45,8 +46,11 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     inverse = None
     if not config.actions:
         inverse = new_inverse(config, layout, seen.spec, *_of_inverse(config, layout, seen, state))
-    critic = None if acting_by(config).plain else new_critic(plans, config.critic)
-    return Planner(plans, seen.spec, inverse, critic)
+    critic = None if acting_by(config).plain else PlanCritic(config.critic, plans)
+    planner = Planner(plans, seen.spec, inverse, critic)
+    if planner.remembers:
+        check_following(planner)
+    return planner
 
 
 def resolved(config: PlannerConfig, goals: bool) -> PlannerConfig:

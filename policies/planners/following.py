@@ -18,8 +18,9 @@ from ...errors import LaminarError
 from ..acting import Actor, Decision
 from ..chunks import Mask
 from ..observations import Windows
-from .layout import RETURN
-from .planner import PlanningPolicy
+from .layout import RETURN, Layout
+from .planner import PlanningPolicy, acting_by
+from .refinement import check_process
 from .waypoints import AHEAD, force
 
 LEAST_RETURN = 1 / 3
@@ -28,9 +29,34 @@ LEAST_RETURN = 1 / 3
 
 @dataclass(frozen=True)
 class PlanDecision(Decision):
-    """A decision with the whole plans: tokens (P, T, W), raw units."""
+    """A decision with the whole plans: tokens (P, T, W), raw units, and what their numbers are."""
 
     tokens: Tensor
+    layout: Layout
+
+    @property
+    def foreseen(self) -> dict[str, Tensor]:
+        """Key -> (P, T, ...) what is to be seen, the present moment first."""
+        return self.layout.foreseen(self.tokens)
+
+
+class ChunkActor(Actor):
+    """Acts for B slots by the first actions of plans, and says which plans these are of.
+
+    Attributes:
+        policy: a planner.
+    """
+
+    policy: PlanningPolicy
+
+    @torch.no_grad()
+    def plan(self, windows: Windows, slots: Mask, noise: Tensor | None = None) -> PlanDecision:
+        """Make the plans of some slots; changes nothing."""
+        seen, start = self._asked_by(windows, slots, noise)
+        tokens = self.policy.plan(seen, start, self.generator).best()
+        where = next(iter(seen.values())).device
+        acted = self.policy.acted(tokens)
+        return PlanDecision(slots, seen, start, acted.to(where), tokens.to(where), self.policy.layout)
 
 
 class PlanningActor(Actor):
@@ -81,22 +107,20 @@ class PlanningActor(Actor):
         start = self.policy.noise_for(told, given, self.generator)
         tokens = self._made(self.policy.encode(told), start, slots)
         where = next(iter(seen.values())).device
-        return PlanDecision(slots, seen, start, self.policy.acted(tokens).to(where), tokens.to(where))
+        return PlanDecision(slots, seen, start, self.policy.acted(tokens).to(where), tokens.to(where), self._layout)
 
     def _made(self, cond: Tensor, noise: Tensor, slots: Mask) -> Tensor:
         """Return plans (P, T, W): made of the last ones where that is asked for, and a slot has one."""
         steps = self._follow.warm_start
         if steps is None or self._tokens is None or (self._age[slots] < 0).all():
-            return self.policy.planned(cond, noise).best()
+            return self.policy.planned(cond, noise, self.generator).best()
         age = torch.from_numpy(self._age[slots])
         before = self._shifted(self._tokens[torch.from_numpy(np.flatnonzero(slots))], age).to(cond.device)
-        warm = self.policy.planned(cond, noise, before, steps).best()
+        warm = self.policy.replanned(cond, noise, before, steps).best()
         fresh = (age < 0).to(cond.device)
-        return (
-            warm
-            if not fresh.any()
-            else torch.where(fresh[:, None, None], self.policy.planned(cond, noise).best(), warm)
-        )
+        if not fresh.any():
+            return warm
+        return torch.where(fresh[:, None, None], self.policy.planned(cond, noise).best(), warm)
 
     def _shifted(self, tokens: Tensor, age: Tensor) -> Tensor:
         """Return plans (P, T, W) as they go on after (P,) control steps; at their end they stay."""
@@ -166,7 +190,7 @@ class PlanningActor(Actor):
         """Return history, plans and returns, for `load_state`."""
         found = {f"history.{name}": value for name, value in self._history.state().items()}
         if self._age is not None and self._asked is not None:
-            found |= {"planning.age": torch.from_numpy(self._age), "planning.asked": self._asked}
+            found |= {"planning.age": torch.from_numpy(self._age.copy()), "planning.asked": self._asked}
         if self._tokens is not None:
             found |= {"planning.tokens": self._tokens, "planning.chunks": self._chunks}
         return found
@@ -226,5 +250,13 @@ def check_following(policy: PlanningPolicy) -> None:
         )
     if (follow.replan or 0) > span:
         raise LaminarError(f"plan.replan={follow.replan} is longer than a plan, which takes {span} control steps")
-    if follow.track_return and not (config.returns):
+    if follow.track_return and not config.returns:
         raise LaminarError("plan.track_return is for plans that are conditioned on their return; leave it out")
+    if config.ensemble is not None:
+        raise LaminarError("policy.ensemble averages the chunks of an actor that keeps no plans; leave plan.* out")
+    if follow.warm_start is not None:
+        check_process(policy.plans.process, follow.warm_start)
+        if acting_by(config).guidance == "gradient":
+            raise LaminarError(
+                "plan.warm_start goes by plain steps, without a gradient; choose guidance=best_of_n, or leave it out"
+            )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...data.spec import Spec
 from ...errors import LaminarError
-from ..generative import GenerativePolicy
+from ..generative import GenerativePolicy, check_executed
 from ..guided import Acting, Guided
 from ..module import PolicyModule, limits_of
 from ..networks import Network
@@ -91,6 +91,7 @@ class PlanningPolicy(PolicyModule):
         """
         super().__init__()
         config = plans.planner_config
+        check_chosen(config)
         self.planner_config, self.layout = config, plans.layout
         executed = {"history": 1, **{name: getattr(config, name) for name in ("chunk", "execute", "ensemble")}}
         self.spec = replace(spec, **executed)
@@ -135,6 +136,17 @@ class PlanningPolicy(PolicyModule):
         return self.action_low, self.action_high
 
     @property
+    def fitted_actions(self) -> tuple[Tensor, Tensor] | None:
+        """Lowest and highest actions (A,) in the training data, raw units; None where they are not known."""
+        if self.inverse is not None:
+            return self.inverse.fitted_actions
+        found = self.plans.fitted_actions
+        if found is None:
+            return None
+        low, high = (self.layout.planned_actions(edge) for edge in found)
+        return low.amin(dim=0), high.amax(dim=0)
+
+    @property
     def config(self) -> dict[str, Any]:
         """Everything but the weights and the Spec that `restore` needs, as plain values."""
         plans, inverse = self.plans, self.inverse
@@ -159,6 +171,17 @@ class PlanningPolicy(PolicyModule):
         asked = self.planner_config.target_return
         highest = self.plans.return_range[1]
         return highest if asked is None else torch.full_like(highest, asked)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Whether the return that is asked for is beyond what was recorded."""
+        asked, (low, high) = self.planner_config.target_return, self.plans.return_range.tolist()
+        if not self.layout.returns or asked is None or low <= asked <= high:
+            return []
+        return [
+            f"plans are asked for a return of {asked:g}, which none of the recordings has: discounted, they have from "
+            f"{low:g} to {high:g}"
+        ]
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Map raw windows {key: (B, 1, ...)} to (B, 1, D); with `RETURN` (B, 1, 1) what return is asked for, raw."""
@@ -193,34 +216,35 @@ class PlanningPolicy(PolicyModule):
     def plan(self, obs: Observation, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Plan:
         """Return the whole plans for observation windows; `sample` follows the chosen ones, for the same noise."""
         windows = self.windows(obs)
-        return self.planned(self.encode(windows), self.noise_for(windows, noise, generator))
+        return self.planned(self.encode(windows), self.noise_for(windows, noise, generator), generator)
 
-    def planned(self, cond: Tensor, noise: Tensor, before: Tensor | None = None, steps: int = 0) -> Plan:
-        """Return the whole plans for conditions (B, 1, D) and noise (B, *noise_shape).
-
-        From plans of before, (B, T, W) raw, by the last `steps` of the process, where these are given.
-        """
+    def planned(self, cond: Tensor, noise: Tensor, source: Source = None) -> Plan:
+        """Return the whole plans for conditions (B, 1, D) and noise (B, *noise_shape); `source` as in `generate`."""
         guided = self.base
-        if not isinstance(guided, Guided) or guided.acting.plain:
-            drawn = self._from(cond, noise, before, steps)[:, None]
-            chosen = torch.zeros(len(cond), dtype=torch.int64, device=cond.device)
-            values = None
-        elif before is None:
-            drawn, values, chosen = guided.drawn(cond, noise)
-        else:
-            count = noise.shape[1]
-            rows, start = cond.repeat_interleave(count, dim=0), noise[..., :-1].reshape(-1, *self.plans.noise_shape)
-            drawn = self._from(rows, start, before.repeat_interleave(count, dim=0), steps).unflatten(0, (-1, count))
-            values, chosen = guided.judged(cond, drawn, noise)
-        low, high = self.plans.return_range.unbind()
-        returns = None if values is None or drawn.shape[1] == 1 else low + values * (high - low)
-        return Plan(drawn, returns, chosen, self.layout)
+        if isinstance(guided, Guided) and not guided.acting.plain:
+            return self._plan(*guided.drawn(cond, noise, source=source))
+        return self._alone(self.composed_of.decode(cond, noise, source=source))
 
-    def _from(self, cond: Tensor, noise: Tensor, before: Tensor | None, steps: int) -> Tensor:
-        plans = self.plans
-        return (
-            plans.decode(cond, noise) if before is None else plans.improve(cond, noise, plans.normalized(before), steps)
-        )
+    def replanned(self, cond: Tensor, noise: Tensor, before: Tensor, steps: int) -> Plan:
+        """Return what `planned` does, made of plans of before, (B, T, W) raw, by the last `steps` of the process."""
+        guided, plans = self.base, self.plans
+        if not isinstance(guided, Guided) or guided.acting.plain:
+            return self._alone(plans.improve(cond, noise, plans.normalized(before), steps))
+        count = noise.shape[1]
+        rows, start = cond.repeat_interleave(count, dim=0), noise[..., :-1].reshape(-1, *plans.noise_shape)
+        drawn = plans.improve(rows, start, plans.normalized(before).repeat_interleave(count, dim=0), steps)
+        drawn = drawn.unflatten(0, (-1, count))
+        return self._plan(drawn, *guided.judged(cond, drawn, noise))
+
+    def _alone(self, tokens: Tensor) -> Plan:
+        """Return plans (B, T, W) of which there is one each."""
+        chosen = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        return Plan(tokens[:, None], None, chosen, self.layout)
+
+    def _plan(self, drawn: Tensor, values: Tensor, chosen: Tensor) -> Plan:
+        """Return plans (B, N, T, W) with what the critic says of them, raw, where it was asked."""
+        low, high = self.plans.return_range.unbind()
+        return Plan(drawn, low + values * (high - low) if drawn.shape[1] > 1 else None, chosen, self.layout)
 
     def acting_as(self, acting: Acting) -> PlanningPolicy:
         """Return this planner, of the same weights, with plans chosen in another way.
@@ -228,10 +252,10 @@ class PlanningPolicy(PolicyModule):
         Raises:
             LaminarError: without a critic, or a way that is not a planner's.
         """
-        if acting.guidance not in GUIDED_BY or acting.noise_scale != 1:
+        if acting.guidance not in GUIDED_BY or acting.noise_scale != 1 or acting.zscore:
             raise LaminarError(f"plans are chosen among candidates or moved by a gradient, not by {acting}")
         chosen = {name: getattr(acting, name) for name in CHOSEN_BY}
-        return self._with(replace(self.planner_config, judge=True, **chosen))
+        return self.configured(replace(self.planner_config, judge=True, **chosen))
 
     def following(self, follow: Following) -> PlanningPolicy:
         """Return this planner, of the same weights, with plans followed in another way.
@@ -239,14 +263,18 @@ class PlanningPolicy(PolicyModule):
         Raises:
             LaminarError: a way that this planner cannot go.
         """
-        return self._with(replace(self.planner_config, follow=follow))
+        return self.configured(replace(self.planner_config, follow=follow))
 
     def asking(self, target_return: float) -> PlanningPolicy:
         """Return this planner, of the same weights, asking for another return."""
-        return self._with(replace(self.planner_config, target_return=target_return))
+        return self.configured(replace(self.planner_config, target_return=target_return))
 
-    def _with(self, config: PlannerConfig) -> PlanningPolicy:
-        check_chunk(config)
+    def configured(self, config: PlannerConfig) -> PlanningPolicy:
+        """Return this planner, of the same weights, with other choices of acting; see `anew`.
+
+        Raises:
+            LaminarError: a choice that this planner does not have.
+        """
         plans = copy(self.plans)
         plans.planner_config = config
         if self.critic is None and not acting_by(config).plain:
@@ -263,8 +291,8 @@ def acting_by(config: PlannerConfig) -> Acting:
     return chosen if config.judge and chosen.judges else Acting()
 
 
-def check_chunk(config: PlannerConfig) -> None:
-    """Refuse chunks that are longer than a plan.
+def check_chosen(config: PlannerConfig) -> None:
+    """Refuse settings that do not fit together, whatever the process.
 
     Raises:
         LaminarError: says what is possible.
@@ -278,3 +306,9 @@ def check_chunk(config: PlannerConfig) -> None:
         )
     if config.history != 1:
         raise LaminarError("a plan begins at the present state alone; leave policy.history at 1")
+    check_executed(config)
+    if config.draft.steps is not None and acting_by(config).guidance == "gradient":
+        raise LaminarError(
+            "a draft is improved by plain steps, without a gradient; choose guidance=best_of_n, or train with "
+            "policy.draft.steps=null"
+        )

@@ -24,7 +24,7 @@ from .config import PlannerConfig
 from .draft import Drafter
 from .inpainting import ClassifierFree, Inpainted
 from .layout import GOAL, RETURN, Layout
-from .refinement import check_refined, level_of
+from .refinement import check_process, check_refined, level_of
 
 
 class Plans(GenerativePolicy):
@@ -52,24 +52,32 @@ class Plans(GenerativePolicy):
         inner = {one.name: getattr(config, one.name) for one in fields(PolicyConfig)}
         inner |= {"history": 1, "chunk": config.horizon, "execute": 1, "ensemble": None}
         super().__init__(PolicyConfig(**inner), network_config, self.layout.plan_spec(spec), observed, planned)
+        self.policy_config = config  # what it was built of, for whoever records that
         if not self.process.regresses:
             raise LaminarError(
                 f"plans are learned by a squared error, which {config.process.name} has not; choose a planner of "
                 "diffusion, flow or meanflow"
             )
         shape = (config.horizon, self.layout.token_dim)
-        seen = super().condition_dim
-        self.network: Network = Inpainted(self.network, self._places(), shape, seen, self.process.output)
+        self._seen = super().condition_dim  # of a condition: what the encoder says, the return last
+        self.network: Network = Inpainted(self.network, self._places(), shape, self._seen, self.process.output)
         self.drafter = self._new_drafter()
-        if self.drafter is not None:
-            check_refined(self.process, config.draft.steps)
+        for last in (config.draft.steps, config.follow.warm_start):
+            if last is not None:
+                check_process(self.process, last)
+        self.untold: (
+            Tensor  # (D,) factors of a condition, 0 of its return; not saved: it follows from the configuration
+        )
+        untold = torch.ones(self.condition_dim)
+        untold[self._seen - 2 * self.layout.returns : self._seen] = 0
+        self.register_buffer("untold", untold, persistent=False)
         self.return_range: Tensor  # (2,) lowest and highest return in the recordings, raw
         self.register_buffer("return_range", torch.tensor([0.0, 1.0]))
 
     @property
     def condition_dim(self) -> int:
         """Numbers that `encode` gives: of the observations, and what is known of the plan."""
-        return super().condition_dim + len(self._places())
+        return self._seen + len(self._places())
 
     def _places(self) -> list[int]:
         """Where the known numbers stand in a flat plan: the first state, and the goal in the last one."""
@@ -132,6 +140,8 @@ class Plans(GenerativePolicy):
     ) -> tuple[Tensor, Metrics]:
         """Return the mean squared error of the process's regression over the numbers of plans that are not known.
 
+        Averaged within a plan first, so that the mean over a batch split across processes equals that over the whole.
+
         Args:
             batch: of `PlanWindows`; with "weight" (T, W), how much each number counts.
             generator: of the draws, unless these are given.
@@ -142,7 +152,9 @@ class Plans(GenerativePolicy):
         cond = self.encode(self.observed(batch, chance >= self.planner_config.dropout))
         says, should = self.process.regression(self.network, plan, cond, tuple(drawn))
         counts = self.counted(batch["acting"]) * batch.get("weight", 1.0)
-        loss = (counts * (says - should).square()).sum() / counts.sum()
+        # Without noise a network cannot say what leads to known numbers: 0 / 0, which must not reach the others.
+        error = torch.where(counts > 0, says - should, 0.0).square()
+        loss = ((counts * error).sum(dim=(1, 2)) / counts.sum(dim=(1, 2))).mean()
         return loss, {"loss": loss.detach()}
 
     def counted(self, acting: Tensor) -> Tensor:
@@ -160,10 +172,9 @@ class Plans(GenerativePolicy):
         """Return the network calls of one sample: of a draft the last ones alone, weighed ones of two rows each."""
         found = super().calls(steps)
         if self.drafter is not None:
-            last = self.planner_config.draft.steps
+            last = self.planner_config.draft.steps or 0
             check_refined(self.process, last, steps)
             assert found.times is not None
-            assert last is not None
             times = found.times[-last:]
             found = replace(found, times=times, count=len(times))
         return replace(found, rows=2 * found.rows) if self._weighed else found
@@ -181,14 +192,30 @@ class Plans(GenerativePolicy):
         network: Network | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
-        """Map conditions (B, 1, D) and noise (B, T, W) to plans (B, T, W), raw units; see `GenerativePolicy.decode`."""
+        """Map conditions (B, 1, D) and noise (B, T, W) to plans (B, T, W), raw units; see `GenerativePolicy.decode`.
+
+        Conditions that are `prepared` have their drafts already.
+        """
         known: Any = self.network
         used: Any = network or self.network
         if self.drafter is not None:
-            check_refined(self.process, self.planner_config.draft.steps, steps, guide)
-            return self.improve(cond, noise, self.draft(cond), self.planner_config.draft.steps or 0, used)
+            last = self.planner_config.draft.steps or 0
+            check_refined(self.process, last, steps, guide)
+            cond, draft = self._parts(self.prepared(cond))
+            return self.improve(cond, noise, draft, last, used)
         plan = self.process.sample(self._weighing(used, cond), noise, cond, steps, source, guide)
         return self.to_raw(known.keep(plan, cond))
+
+    def prepared(self, cond: Tensor) -> Tensor:
+        """Return conditions (B, 1, D) with the drafts of their plans, which no noise changes, (B, 1, D + T W)."""
+        if self.drafter is None or cond.shape[2] > self.condition_dim:
+            return cond
+        return torch.cat((cond, self.draft(cond).flatten(1)[:, None]), dim=2)
+
+    def _parts(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return conditions (B, 1, D) and the drafts (B, T, W) that are with them."""
+        cond, draft = prepared.tensor_split([self.condition_dim], dim=2)
+        return cond, draft[:, 0].unflatten(1, (self.layout.horizon, self.layout.token_dim))
 
     def improve(self, cond: Tensor, noise: Tensor, plan: Tensor, steps: int, network: Network | None = None) -> Tensor:
         """Map normalized plans (B, T, W) to better ones, raw units, by the last steps of the process.
@@ -206,14 +233,7 @@ class Plans(GenerativePolicy):
     def _weighing(self, network: Any, cond: Tensor) -> Any:
         if not self._weighed:
             return network
-        return ClassifierFree(network, cond, self._untold(cond), self.planner_config.weight)
-
-    def _untold(self, cond: Tensor) -> Tensor:
-        """Return conditions without their return, which is the last that the encoder sees."""
-        end = super().condition_dim
-        mask = torch.ones(cond.shape[-1], device=cond.device)
-        mask[end - 2 : end] = 0
-        return cond * mask
+        return ClassifierFree(network, cond, cond * self.untold, self.planner_config.weight)
 
     def _new_drafter(self) -> Drafter | None:
         config = self.planner_config.draft
@@ -234,7 +254,7 @@ class Plans(GenerativePolicy):
         """Write plans (B, T, W), normalized, state by state from the one in a condition (B, 1, D)."""
         assert self.drafter is not None
         known: Any = self.network
-        width, end = self.layout.state_dim, super().condition_dim
+        width, end = self.layout.state_dim, self._seen
         ends = self.to_raw(known.keep(cond.new_zeros(len(cond), *known.shape), cond))
         state, goal = self._scaled(ends[:, 0, :width]), self._scaled(ends[:, -1, :width])[:, : self.layout.goal_dim]
         first = torch.cat((state, cond[:, 0, end - 2 : end - 1]), dim=1) if self.layout.returns else state

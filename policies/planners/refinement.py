@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
+
 from ...errors import LaminarError
+from ..networks import Network
 from ..processes import Process, even_times
 from ..processes.guides import Guide
 from ..processes.solver_schedules import Steps
 from ..processes.solvers import Level
 
 
-def check_refined(process: Process, last: int | None, steps: Steps = None, guide: Guide | None = None) -> None:
-    """Refuse what a drafted plan cannot be made with.
+def check_process(process: Process, last: int) -> None:
+    """Refuse a process by whose last steps no plan can be improved, when a planner is built.
 
     Raises:
         LaminarError: says what to choose.
     """
-    last, own = last or 0, process.num_steps
+    own = process.num_steps
     if last > own:
         raise LaminarError(
             f"the process has {own} step{'s' * (own > 1)}, and its last {last} are asked for; choose at most {own} for "
@@ -23,9 +28,20 @@ def check_refined(process: Process, last: int | None, steps: Steps = None, guide
         )
     if process.inner_draws:
         raise LaminarError(
-            "a draft is improved by steps without further noise, and this solver draws some; choose "
+            "a plan is improved by steps without further noise, and this solver draws some; choose "
             "policy.process.solver=ddim"
         )
+    zeros, unchanged = torch.zeros(1, 1, 1), cast(Network, lambda x, times, cond: x)
+    process.kernel(unchanged, zeros, own - last, zeros)  # raises where steps do not stand alone
+
+
+def check_refined(process: Process, last: int, steps: Steps = None, guide: Guide | None = None) -> None:
+    """Refuse what a drafted plan cannot be made with.
+
+    Raises:
+        LaminarError: says what to choose.
+    """
+    own = process.num_steps
     if steps not in (None, own):
         raise LaminarError(f"a draft goes through the last {last} of {own} steps, not through others; leave steps out")
     if guide is not None:

@@ -51,8 +51,11 @@ def accelerate(
 
 
 def _built(policy: PolicyModule, runtime: str, sizes: list[int], steps: Steps) -> Accelerated:
-    if runtime == "auto":
+    if runtime == "auto" and not policy.remembers:
         return fastest(policy, sizes, steps)
+    if policy.remembers and steps is not None:
+        raise LaminarError("a planner that keeps whole plans makes them in its own number of steps; leave steps out")
+    runtime = "eager" if runtime == "auto" else runtime
     reason = unavailable(runtime, policy)
     if reason is not None:
         raise LaminarError(f"runtime={runtime} cannot be used: {reason}; choose another one, or runtime=auto")

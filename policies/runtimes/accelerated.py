@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ...data.spec import Spec
 from ...errors import LaminarError, nearest
-from ..acting import Acts
+from ..acting import Actor, Acts
 from ..guided import Acting, acting_of
 from ..guided.fitting import unsuited
-from ..module import PolicyModule
+from ..module import PolicyModule, sampled_otherwise
 from ..observations import Observation
 from ..prefix import Prefix, checked
 from ..processes.solver_schedules import Steps
@@ -83,9 +83,28 @@ class Accelerated(Acts):
         return acting_of(self.source)
 
     @property
+    def remarks(self) -> list[str]:
+        """Those of the source."""
+        return self.source.remarks
+
+    @property
+    def manner(self) -> str:
+        """That of the source."""
+        return self.source.manner
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.source.device
+
+    @property
+    def remembers(self) -> bool:
+        """That of the source."""
+        return self.source.remembers
+
+    def new_actor(self, generator: torch.Generator | None = None) -> Actor:
+        """Return an actor of this policy; that of the source where it keeps more than chunks, which is eager."""
+        return self.source.new_actor(generator) if self.remembers else Actor(self, generator)
 
     def checkpoint_hash(self) -> str:
         """Hash of the source's weights."""
@@ -194,4 +213,5 @@ def unavailable(runtime: str, policy: PolicyModule) -> str | None:
     known = [*RUNTIMES.names(), "auto"]
     if runtime not in known[:-1]:
         raise LaminarError(f"no runtime is called '{runtime}' (known: {', '.join(known)}){nearest(runtime, known)}")
-    return unsuited(runtime, acting_of(policy)) or RUNTIMES.module(runtime).missing(policy.device)
+    kept = None if runtime == "eager" else sampled_otherwise(policy)
+    return kept or unsuited(runtime, acting_of(policy)) or RUNTIMES.module(runtime).missing(policy.device)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ..generative import generative
 from ..observations import Windows
 from ..prefix import Prefix
 from . import Inputs, Run
@@ -75,7 +74,7 @@ class Prepared:
         fits = windows.keys() == self.windows.keys()
         if fits and all(buffer.takes(windows[key], batch) for key, buffer in self.windows.items()):
             return
-        generative(self.program.policy).observation_normalizer.check(windows)
+        self.program.observation_normalizer.check(windows)
 
     def _fill_noise(self, batch: int, noise: Tensor | None, generator: torch.Generator | None) -> None:
         """Draw what `sample` of the policy would, in its order, so that the same generator gives the same chunk."""

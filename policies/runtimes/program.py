@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...data.normalizer import Normalizer
 from ..generative import generative
 from ..module import PolicyModule
 from ..networks import Network
@@ -40,7 +41,7 @@ class SamplingProgram(nn.Module):
         self.inner_draws = self.calls.inner_draws
 
     def forward(self, noise: Tensor, *others: Tensor) -> Tensor:
-        """Map noise (B, *noise_shape), (inner_draws, rows, H, A) if there are any, and windows (B, h, ...) to chunks.
+        """Map noise (B, *noise_shape), further one (see `inner_shapes`), and windows (B, h, ...) to chunks.
 
         The windows are in the order of the Spec; before them come actions (B, N, A) and lengths (B,) of a prefix, where
         the policy was trained with one. Returns (B, H, A), raw units.
@@ -59,6 +60,11 @@ class SamplingProgram(nn.Module):
         prefix, windows = (Prefix(*others[:2]), others[2:]) if self.policy.prefix else (None, others)
         seen = dict(zip(self.keys, windows, strict=True))
         return self.policy.generate(seen, noise, self.steps, source, network, prefix)
+
+    @property
+    def observation_normalizer(self) -> Normalizer:
+        """Of what the policy sees, in the order of its Spec: the generative one inside may be told more."""
+        return self._generative[0].observation_normalizer.only(self.keys)
 
     @property
     def input_names(self) -> list[str]:
@@ -93,12 +99,11 @@ class SamplingProgram(nn.Module):
             normal = spread * torch.randn(shape, generator=generator)
             pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
             windows[key] = (pixels if feature.dtype == "uint8" else normal).to(device)
-        windows = self._generative[0].observation_normalizer.inverse(windows)  # around what the policy was fitted to
+        windows = self.observation_normalizer.inverse(windows)  # around what the policy was fitted to
         return (*(tensor.to(device) for tensor in noise), *(windows[key] for key in self.keys))
 
     def inner_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Shape of the further noise for `batch` observations; none for a solver that draws none."""
         if not self.inner_draws:
             return []
-        spec, rows = self.policy.spec, batch * self.policy.candidates
-        return [(self.inner_draws, rows, spec.chunk, spec.action_dim)]
+        return [(self.inner_draws, batch * self.policy.candidates, *self._generative[0].noise_shape)]

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from ...data.episodes import Episodes
 from ...data.fingerprint import difference, fingerprint
 from ...data.inspect import problems
-from ...data.normalizer import Normalizer
 from ...errors import LaminarError
 from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
@@ -81,8 +80,8 @@ def record_of(
     constant = None if policy is None else policy.observation_normalizer.constant
     remarks = [*alike_once(recorded.remarks, recorded.source.split(" + ")), *further]
     dreams = config.world.path is not None  # their recordings show other skills too, which the policy never meets
-    if policy is not None and config.init.path is not None and not dreams:
-        remarks += _beside_init(config.init.path, recorded, policy.observation_normalizer, policy.action_normalizer)
+    if policy is not None and isinstance(product, PolicyModule) and config.init.path is not None and not dreams:
+        remarks += _beside_init(config.init.path, recorded, product)
     return DataRecord(fingerprint(recorded), remarks, problems(recorded, constant), list(held_out))
 
 
@@ -101,13 +100,15 @@ def alike_once(remarks: Sequence[str], sources: Sequence[str]) -> list[str]:
     return [first if len(files) == 1 else more.format(first, len(files) - 1) for first, files in found.values()]
 
 
-def _beside_init(init: str, recorded: Episodes, observation: Normalizer, action: Normalizer) -> list[str]:
+def _beside_init(init: str, recorded: Episodes, policy: PolicyModule) -> list[str]:
     """Tell which values lie outside of the range that the statistics of a start were fitted to."""
     lines = [
         _outside(f"observation '{key}'", init, recorded.observation[key], *ends)
-        for key, ends in observation.fitted_range.items()
+        for key, ends in policy.fitted_range.items()
+        if key in recorded.observation  # a planner's goal may be recorded beside them
     ]
-    lines += [_outside("action", init, recorded.action, *ends) for ends in action.fitted_range.values()]
+    actions = policy.fitted_actions
+    lines += [] if actions is None else [_outside("action", init, recorded.action, *actions)]
     found = [line for line in lines if line]
     if any(line.startswith("action") for line in found):
         found.append(

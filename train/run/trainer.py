@@ -111,6 +111,7 @@ class _Run:
             else self.seeds[0].improver.held_out(tested, learned, config.method.name)
         )
         further = check_environment(config, product, recorded)
+        further += product.remarks if isinstance(product, PolicyModule) else []
         if recorded is not None and self.validation is not None:
             further += self.validation.remarks(recorded)
         further += world_remarks(self.seeds[0].improver)

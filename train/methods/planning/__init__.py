@@ -26,6 +26,7 @@ from ...update.learner import Learner, average
 from ...update.program import State
 from ...update.rates import ema_decay, warmup_cosine
 from .config import Config
+from .held_out import PlanValidation
 from .losses import critic_loss, draft_loss, inverse_loss, plan_loss
 from .parts import Parts
 
@@ -102,6 +103,10 @@ class Planning(Improver):
             found |= metrics if name == "plans" else {f"{name}_{key}": value for key, value in metrics.items()}
             average(state, f"averaged_{name}", name, renewed)
         return found
+
+    def held_out(self, episodes: Episodes, learned: Episodes, method: str) -> PlanValidation:
+        """Return what is measured on held-out episodes: the loss of plans, and errors of actions."""
+        return PlanValidation(episodes, self.product(), method, self.windows.discount, self.windows.rests)
 
     def product(self) -> Planner:
         """Return the planner with averaged weights."""
