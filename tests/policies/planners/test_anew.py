@@ -99,8 +99,8 @@ def test_records_have_what_was_chosen() -> None:
         ),
         (
             {"follow": Following("waypoints", replan=3, warm_start=1)},
-            "plans of 6 states, one a control step, made anew every 3 steps, from the last one by 1 step, followed by a "
-            "waypoint controller",
+            "plans of 6 states, one a control step, made anew every 3 steps, from the last one by 1 step, followed by "
+            "a waypoint controller",
         ),
         (
             {"returns": True, "target_return": 12.5, "follow": Following(track_return=True)},
