@@ -10,7 +10,6 @@ Diffuser with a U-Net. Classifier-free guidance, which Trajectory Diffuser's cod
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from laminar.policies.runtimes.accelerate import accelerate
 from laminar.policies.runtimes.fastest import disagreement
 
 STATE, ACTION, HORIZON, PLANS = 11, 3, 32, 64
+ROUNDS, SECONDS = 7, 0.5
 DIFFUSER, GUIDED, TRAJECTORY, MEAN_FLOW = (
     "Diffuser, 20 steps",
     "Trajectory Diffuser, 3 of 20 steps, weight 1.2",
@@ -151,9 +151,6 @@ def main() -> None:
     (exported if by_onnx else eager)(report)
     report.finish()
 
-
-ROUNDS = int(os.environ.get("ROUNDS", "7"))
-SECONDS = 0.5
 
 if __name__ == "__main__":
     main()
