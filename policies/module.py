@@ -303,8 +303,8 @@ def sampled_otherwise(policy: Any) -> str | None:
     if not getattr(policy, "remembers", False):
         return None
     return (
-        "this planner keeps whole plans while it acts, and its chunks alone would act otherwise; follow them by chunks: "
-        "planner.following(Following()).save(FOLDER)"
+        "this planner keeps whole plans while it acts, and its chunks alone would act otherwise; save it as one that is "
+        "followed by chunks: planner.following(Following()).save(FOLDER)"
     )
 
 
