@@ -90,7 +90,9 @@ def make_planner(episodes: Episodes, with_goal: Episodes) -> MakePlanner:
         **planner: Any,
     ) -> Planner:
         torch.manual_seed(seed)
-        own: dict[str, Any] = {"diffusion": {"steps": 3, "clip": None}, "flow": {"steps": 3}}.get(process, {})
+        own: dict[str, Any] = {"diffusion": {"steps": 3, "prediction": "data", "clip": None}, "flow": {"steps": 3}}.get(
+            process, {}
+        )
         small: dict[str, Any] = {
             "horizon": 6,
             "chunk": 4,

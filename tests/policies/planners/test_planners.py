@@ -136,7 +136,8 @@ def test_it_runs_by_onnx_and_is_exported(make_planner: Make, tmp_path: Path) -> 
     planner = built(make_planner, "trajectory diffuser", "meanflow")
     exported, noise = Exported(export(planner, tmp_path / "onnx", batch=2)), noise_of(planner, 2)
     wanted = planner.sample(seen_of(planner, 2), noise).detach()
-    torch.testing.assert_close(exported.sample(seen_of(planner, 2), noise), wanted, rtol=1e-4, atol=1e-5)
+    windows = {key: value[:, None] for key, value in seen_of(planner, 2).items()}
+    torch.testing.assert_close(exported.sample(windows, noise), wanted, rtol=1e-4, atol=1e-5)
     assert exported.description["checkpoint"] == planner.checkpoint_hash()
 
 
