@@ -305,7 +305,7 @@ def schemas(verb: str) -> Iterator[tuple[str, Any]]:
             node = policy(process=config()) if group == "policy" else config
             # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
             yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
-            if group == "policy" and name not in family.registered:
+            if group == "policy" and name not in family.registered and family.member_class(name).regresses:
                 yield f"policy/planner_{name}_schema", planner(process=config())
     yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
 

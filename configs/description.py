@@ -85,7 +85,8 @@ def _of_record(verb: str, chosen: Sequence[str]) -> tuple[dict[str, Any], dict[s
     remarks = dict(reference[f"{verb}_schema"].remarks)
     if verb == "train":
         names = {group: values[group]["name"] for group in ("network", "method")}
-        names["policy"] = values["policy"]["process"]["name"]
+        process = values["policy"]["process"]["name"]
+        names["policy"] = f"planner_{process}" if "horizon" in values["policy"] else process
         for group, name in names.items():
             remarks |= {f"{group}.{key}": text for key, text in reference[f"{group}/{name}_schema"].remarks.items()}
     return values, remarks

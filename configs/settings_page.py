@@ -35,8 +35,8 @@ def to_markdown(reference: Mapping[str, Schema]) -> str:
         for group in GROUPS[verb]:
             for place, one in reference.items():
                 if verb == "train" and place.startswith(f"{group}/") and group != "runtime":
-                    name = one.defaults.get("process", one.defaults)["name"]
-                    lines += _section(f"### {group}={', '.join(names_with(group, name))}", f"{group}.", one)
+                    member = place.rpartition("/")[2].removesuffix("_schema")
+                    lines += _section(f"### {group}={', '.join(names_with(group, member))}", f"{group}.", one)
     return "\n".join(lines)
 
 

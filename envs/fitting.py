@@ -16,6 +16,7 @@ from ..errors import LaminarError
 from .ids import split_id
 from .limits import ActionLimits, Clipping
 from .make import adopt_env, make_env
+from .on_request import showing
 from .rendering import name_of
 from .room import as_room
 from .spec import env_spec, no_array, no_arrays
@@ -48,13 +49,18 @@ class Fitted:
     limits: ActionLimits
     unseen: tuple[str, ...]
 
+    def another(self, render: bool = False) -> gymnasium.Env[Any, Any]:
+        """Make one more like it."""
+        return showing(make_env(self.env_id, render), self.spec.observation)
+
 
 def fit_env(
     env_id: str | gymnasium.Env[Any, Any], wanted: Spec, render: bool = False, whose: str = "the policy"
 ) -> Fitted:
     """Make an environment for what a policy sees and does.
 
-    An environment may show more than the policy sees. Of a room (an environment that takes instructions) what `env_id`
+    An environment may show more than the policy sees, and is asked for what it shows on request alone (`on_request`).
+    Of a room (an environment that takes instructions) what `env_id`
     leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures and their sizes
     where the room has a choice (`picture_sizes`: key -> its argument and default), absolute actions.
 
@@ -76,6 +82,7 @@ def fit_env(
             if added:
                 env.close()
                 env_id, env = _make_with(env_id, added, render)
+        env = showing(env, wanted.observation)
         spec = env_spec(env)
         missing = wanted.observation.keys() - spec.observation.keys()
         odd = {key: kind for key, kind in no_arrays(env).items() if key in missing}

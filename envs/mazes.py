@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -33,6 +34,7 @@ class Maze2D(WithoutGoal):
     Attributes:
         maze_map: the walls.
         goal: (2,) of this episode.
+        on_request: D4RL's observation does not tell the goal; a policy that was trained with it gets it.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], task: D4RLTask, many: bool = False) -> None:
@@ -51,6 +53,11 @@ class Maze2D(WithoutGoal):
         self.goal, self._many = self._fixed, many
         self._dense = "dense" in task.id
         self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
+        self.on_request = {"goal": spaces.Box(self.maze_map.low, self.maze_map.high, (2,), np.float64)}
+
+    def requested(self) -> dict[str, Array]:
+        """Return what is shown on request: where the goal is."""
+        return {"goal": self.goal.copy()}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start near a random free cell with a little speed.
@@ -93,6 +100,12 @@ class Maze2D(WithoutGoal):
         info["success"] = distance <= _GOAL_RADIUS
         reward = float(np.exp(-distance)) if self._dense else float(info["success"])
         return observation, reward, False, truncated, info
+
+    def planned_figures(self, planned: Mapping[str, Any]) -> dict[str, float]:
+        """Return the share of the steps of a plan that lead through walls."""
+        if "observation" not in planned:
+            return {}
+        return {"planned steps through walls": float(self.maze_map.share_through_walls(planned["observation"][:, :2]))}
 
     def _to_simulator(self, place: Array) -> Array:
         # the center of cell (row, column) is at (row - 0.2, column - 0.2) in D4RL's frame

@@ -16,7 +16,6 @@ from . import guard
 from .fitting import fit_env
 from .ledger import Ledger, replay
 from .limits import stepped
-from .make import make_env
 from .room import as_room
 from .success import succeeded
 from .world import Array, Observations, Outcome
@@ -57,7 +56,7 @@ class Slots:
         shown = self.spec.observation.items()
         self.share({key: np.zeros((count, *feature.shape), feature.dtype) for key, feature in shown})
         try:
-            self.envs += [make_env(self.env_id, render) for _ in range(count - 1)]
+            self.envs += [fitted.another(render) for _ in range(count - 1)]
         except BaseException:
             self.close()
             raise

@@ -11,8 +11,9 @@ from typing import TypeVar
 from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
+from ..policies.planners.anew import Anew
 from ..progress import bar, tell
-from .config import CompareConfig, EvalConfig, Guidance
+from .config import CompareConfig, EvalConfig, Guidance, Planning
 from .guidance import acting_told, refuse_unused
 from .rollouts.options import RolloutOptions
 
@@ -77,8 +78,8 @@ def compare(config: CompareConfig, more: Sequence[str], out: Path | None) -> Non
 def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     """Refuse settings that would have no effect."""
     if config.chains is not None:
-        guiding = (one.name for one in fields(Guidance))
-        unused = dict.fromkeys(("protocol", "candidates", *guiding), "leave it out") | {"episodes": "give chains=N"}
+        choices = [*(one.name for one in fields(Guidance)), *(f"plan.{one.name}" for one in fields(Planning))]
+        unused = dict.fromkeys(("protocol", "candidates", *choices), "leave it out") | {"episodes": "give chains=N"}
         what = "chains"
     else:
         unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
@@ -94,7 +95,7 @@ def _options(config: EvalConfig, out: Path | None, acting: Acting | None, film: 
         (out / film).unlink(missing_ok=True)  # of an earlier evaluation
     run = (acting, config.policy.runtime)
     how = (config.num_envs, config.processes, video, config.video_episodes, *run)
-    return RolloutOptions(*how, steps=config.policy.steps, progress=bar)
+    return RolloutOptions(*how, steps=config.policy.steps, plan=Anew.of(config.plan), progress=bar)
 
 
 def _evaluate_episodes(config: EvalConfig, given: set[str], out: Path | None) -> None:

@@ -58,6 +58,20 @@ class Guidance:
 
 
 @dataclass
+class Planning:
+    """How a planner acts where it acts otherwise than it was saved, see docs/mazes.md; null: as saved."""
+
+    # of plans: their actions in chunks, an inverse model at every step, or a force to where the plan will be
+    controller: str | None = choice(None, "chunk", "inverse", "waypoints", null=True)
+    replan: int | None = number(None, least=0, null=True)  # control steps until the next plan; 0 makes one an episode
+    # last steps of the process that the plan of before goes through, to become the next one; 0 begins with noise
+    warm_start: int | None = number(None, least=0, null=True)
+    track_return: bool | None = None  # what is still asked for falls by the rewards that are got
+    target_return: float | None = number(None, null=True)  # that is asked for, as the environment counts
+    execute: int | None = number(None, least=1, null=True)  # actions of a chunk that are executed
+
+
+@dataclass
 class Evaluated:
     """What is evaluated; in the order of the help, what guides comes after it."""
 
@@ -69,6 +83,7 @@ class Evaluated:
     protocol: str = choice("episodes", "episodes", "offline")  # offline gives three numbers of a run
     # chunks or particles that the critic chooses from, a tree's budget in samples; null: as saved, offline 50
     candidates: int | None = number(None, least=1, null=True)
+    plan: Planning = field(default_factory=Planning)
 
 
 @dataclass

@@ -48,6 +48,11 @@ class Decision:
     noise: Tensor | None
     chunk: Tensor
 
+    @property
+    def foreseen(self) -> Mapping[str, Tensor] | None:
+        """Key -> (P, T, ...) observations that are planned from this moment on; None of a policy that plans none."""
+        return None
+
 
 class Actor:
     """Acts for B robots or slots with one policy.
@@ -134,17 +139,22 @@ class Actor:
             slots: (B,) who plans, P of them.
             noise: (B, *noise_shape); drawn for the P when None.
         """
-        seen = windows if slots.all() else windows.rows(torch.from_numpy(np.flatnonzero(slots)))
+        seen, noise = self._asked_by(windows, slots, noise)
         where = next(iter(seen.values())).device
+        # A policy that draws more on the way (ddpm) does so from the same generator.
+        more = () if self.generator is None else (self.generator,)
+        return Decision(slots, seen, noise, self.policy.sample(seen, noise, *more).to(where))
+
+    def _asked_by(self, windows: Windows, slots: Mask, noise: Tensor | None) -> tuple[Windows, Tensor | None]:
+        """Return what the slots that plan see, and their noise, which is drawn where none is given."""
+        seen = windows if slots.all() else windows.rows(torch.from_numpy(np.flatnonzero(slots)))
         if noise is not None:
             noise = torch.as_tensor(noise, dtype=torch.float32)
             noise = noise if slots.all() else noise[torch.from_numpy(np.flatnonzero(slots)).to(noise.device)]
         elif self.policy.noise_shape is not None:
             shape = (int(slots.sum()), *self.policy.noise_shape)
             noise = torch.randn(shape, device=self._device, generator=self.generator)
-        # A policy that draws more on the way (ddpm) does so from the same generator.
-        more = () if self.generator is None else (self.generator,)
-        return Decision(slots, seen, noise, self.policy.sample(seen, noise, *more).to(where))
+        return seen, noise
 
     def take(self, decision: Decision) -> None:
         """Execute the chunks of a decision from now on."""

@@ -121,6 +121,13 @@ class PolicyModule(nn.Module, ABC):
         """Map raw windows {key: (B, h, ...)} to the condition (B, h, D) of their chunks."""
         return self.composed_of.encode(observation)
 
+    def prepared(self, cond: Tensor) -> Tensor:
+        """Return conditions (B, h, ...) with what `decode` makes of them without noise, for many samples of each.
+
+        `decode` takes both, and gives the same for both.
+        """
+        return cond
+
     @abstractmethod
     def decode(
         self, cond: Tensor, noise: Tensor, steps: Steps = None, source: Source = None, network: Network | None = None
@@ -220,6 +227,11 @@ class PolicyModule(nn.Module, ABC):
         return self.base is not None and self.base.remembers
 
     @property
+    def manner(self) -> str:
+        """How it acts beside what `guided.acting_of` says, in words for records; "" where there is nothing to say."""
+        return "" if self.base is None else self.base.manner
+
+    @property
     def remarks(self) -> list[str]:
         """What whoever trains or evaluates this policy must know, one line each."""
         return [] if self.base is None else self.base.remarks
@@ -303,8 +315,8 @@ def sampled_otherwise(policy: Any) -> str | None:
     if not getattr(policy, "remembers", False):
         return None
     return (
-        "this planner keeps whole plans while it acts, and its chunks alone would act otherwise; save it as one that is "
-        "followed by chunks: planner.following(Following()).save(FOLDER)"
+        "this planner keeps whole plans while it acts, and its chunks alone would act otherwise; follow them by "
+        "chunks: planner.following(Following()).save(FOLDER)"
     )
 
 

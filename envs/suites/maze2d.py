@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
-import numpy as np
-from gymnasium import spaces
-from numpy.typing import NDArray
 
 from ...data.episodes import Episodes
 from ...errors import LaminarError, nearest
@@ -23,9 +20,8 @@ from ..d4rl import MAZE2D_ID, MAZES, maze2d_task
 from ..ids import split_id
 from ..maze_trips import record
 from ..mazes import Maze2D
+from ..on_request import Showing
 from ..step_cap import SETTING
-
-Array = NDArray[Any]
 
 GOALS = ("one", "many")
 
@@ -54,7 +50,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch
     return record(env, episodes, seed, watch)
 
 
-class Maze2dWithGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
+class Maze2dWithGoal(Showing):
     """A point mass in a maze that shows its goal: {"observation": (4,), "goal": (2,)}.
 
     "observation" is D4RL's: place along the rows and the columns (m), and velocity (m/s). "goal" is a place in the same
@@ -93,23 +89,6 @@ class Maze2dWithGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
             "large": maps.LARGE_MAZE,
         }
         inner: Any = PointMazeEnv(maze_map=layouts[maze], render_mode=render_mode)
-        self._inside = Maze2D(inner, maze2d_task(maze), many=goals == "many")
-        super().__init__(self._inside)
+        inside = Maze2D(inner, maze2d_task(maze), many=goals == "many")
+        super().__init__(inside, ["goal"])
         self.goals = goals
-        place = spaces.Box(self._inside.maze_map.low, self._inside.maze_map.high, (2,), np.float64)
-        self.observation_space = spaces.Dict({"observation": self._inside.observation_space, "goal": place})
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Start near a random free cell, see `Maze2D.reset`."""
-        observation, info = self._inside.reset(seed=seed, options=options)
-        return self._shown(observation), info
-
-    def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """Push for 0.01 s."""
-        observation, reward, terminated, truncated, info = self._inside.step(action)
-        return self._shown(observation), reward, terminated, truncated, info
-
-    def _shown(self, observation: Array) -> dict[str, Array]:
-        return {"observation": observation, "goal": self._inside.goal.copy()}

@@ -10,12 +10,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ...envs import make_env
+from ...envs.fitting import fit_env
 from ...envs.maze_map import MazeMap
 from ...errors import LaminarError
 from ...overwriting import check_files
 from ...policies import load_policy
-from ...policies.acting import Actor
+from ...policies.acting import actor_for
 from ...policies.module import PolicyModule
 from ..config import PlanConfig
 from ..rollouts.noise import EpisodeNoise
@@ -35,7 +35,7 @@ def run(config: PlanConfig) -> str:
     out = None if config.out is None else _picture(Path(config.out), config.overwrite)
     policy = load_policy(str(config.policy.path))
     planner = planner_in(policy, str(config.policy.path))
-    env = make_env(str(config.env.id))
+    env = fit_env(str(config.env.id), policy.spec).env
     try:
         observation, _ = env.reset(seed=config.seed)
         found = plan_from(policy.spec, planner, observation, config.seed, config.plans)
@@ -103,7 +103,7 @@ def _draw(
 
 def _drive(env: gymnasium.Env[Any, Any], policy: PolicyModule, seed: int) -> Array:
     """Return the places (L, 2) of the episode that `laminar eval` runs with this seed."""
-    actor, noise = Actor(policy), EpisodeNoise(policy.noise_shape, 1)
+    actor, noise = actor_for(policy), EpisodeNoise(policy.noise_shape, 1)
     noise.reset(0, seed)
     observation, _ = env.reset(seed=seed)
     low, high = cast(Any, env.action_space).low, cast(Any, env.action_space).high
@@ -111,7 +111,8 @@ def _drive(env: gymnasium.Env[Any, Any], policy: PolicyModule, seed: int) -> Arr
     while not over:
         known = {key: one for key, one in _keyed(observation).items() if key in policy.spec.observation}
         action = actor.act(known, noise.next())
-        observation, _, terminated, truncated, _ = env.step(np.clip(action, low, high))
+        observation, reward, terminated, truncated, _ = env.step(np.clip(action, low, high))
+        actor.rewarded([reward], [0])
         places.append(_place(observation))
         over = terminated or truncated
     return np.array(places)

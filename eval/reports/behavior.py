@@ -17,6 +17,7 @@ from ...envs.slots import Slots
 from ...policies import Policy
 from ...policies.guided import guide
 from ...policies.module import PolicyModule
+from ...policies.planners.anew import acting_anew
 from ...policies.runtimes.accelerate import accelerate
 from ...policies.runtimes.pace import resolve_steps
 from ..results.result import Result
@@ -69,7 +70,8 @@ def behavior(policy: PolicyModule, result: Result, folder: Path, data: Episodes 
 
 def _as_measured(policy: PolicyModule, result: Result) -> Policy:
     """Return a policy that acts and samples as the one that was measured."""
-    guided = guide(policy, result.acting)
+    anew = policy if result.plan is None else acting_anew(policy, result.plan)
+    guided = guide(anew, result.acting)
     if result.steps is None:
         return guided
     return accelerate(guided, "eager", [_SAMPLES, _ACTIONS], resolve_steps(guided, result.steps))

@@ -76,10 +76,11 @@ class Evaluation:
         """How the policy acted and sampled, where that was not the plain way."""
         result = self.result
         acting = "" if isinstance(result, ChainResult) or result.acting.plain else str(result.acting)
+        manner = "" if isinstance(result, ChainResult) else result.manner
         chains = f"average length {result.average_length}" if isinstance(result, ChainResult) else ""
         steps = "" if result.steps is None else f"steps {steps_text(result.steps)}"
         interrupted = "interrupted" if " of " in self.count else ""
-        return ", ".join(part for part in (chains, acting, steps, interrupted) if part)
+        return ", ".join(part for part in (chains, acting, manner, steps, interrupted) if part)
 
     @property
     def cells(self) -> list[str]:

@@ -59,7 +59,7 @@ def write_report(
         pictures.append(Picture("Returns", plots.return_distribution(result, folder / "returns.png", returns)))
     pictures += training.curve(folder)
     task = result.to_json()["gymnasium_id"]
-    more: dict[str, Words] = {"acting": str(result.acting), "seeds": numbers_text([e.seed for e in result.episodes])}
+    more: dict[str, Words] = {"acting": result.acted, "seeds": numbers_text([e.seed for e in result.episodes])}
     blocks: list[Block] = [
         *(headline or _figures(result)),
         *(Note(f"{remark}.") for remark in result.remarks),
@@ -109,7 +109,7 @@ def _figures(result: Result) -> list[Block]:
     named[JERK] = result.jerk, unit(result.rate_hz)
     lengths = [episode.length for episode in result.episodes]
     what = "s, one a seed; mean and 95 % interval" if count > 1 else "; a single one has no interval"
-    text = f"{count} episode{what}. Acting: {result.acting}."
+    text = f"{count} episode{what}. Acting: {result.acted}."
     same = " The return is 1 with success and 0 without, so it is not told again." if result.return_is_success else ""
     steps = (
         f"{min(lengths)} to {max(lengths)} steps, mean {np.mean(lengths):.4g}" if count > 1 else f"{lengths[0]} steps"

@@ -236,7 +236,7 @@ def _check_measurements(runs: Sequence[Run]) -> None:
 
 
 def _sampled(result: Result) -> dict[str, Any]:
-    return {"ways of acting": str(result.acting), "steps": None if result.steps is None else steps_text(result.steps)}
+    return {"ways of acting": result.acted, "steps": None if result.steps is None else steps_text(result.steps)}
 
 
 def _measurement(run: Run) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ...envs.d4rl import normalized_score, resolve
 from ...errors import LaminarError
 from ...policies.guided import Acting
 from ...policies.out_of_range import Excursions
+from ...policies.planners.anew import Anew
 from ...policies.processes.solver_schedules import SolverSchedule, Steps
 from ...policies.storage import write_json
 from .findings import Findings
@@ -99,6 +100,8 @@ class Result:
     origin: Origin | None = None  # where the policy was loaded from; None of one that was not
     rate_hz: float | None = None  # control rate of the environment, where it tells
     network_calls: int | None = None  # evaluations of the network for a decision; None where that is not known
+    manner: str = ""  # how it acted besides, in words: of a planner, how its plans are made and followed
+    plan: Anew | None = None  # what of that was chosen anew
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without episodes."""
@@ -174,6 +177,11 @@ class Result:
         return task.note if task else ""
 
     @property
+    def acted(self) -> str:
+        """How the policy acted, in words."""
+        return f"{self.acting}; {self.manner}" if self.manner else str(self.acting)
+
+    @property
     def remarks(self) -> list[str]:
         """What a reader of the figures must know besides them."""
         same = f"all {len(self.episodes)} episodes are the same one: they start, go and end alike" if self.same else ""
@@ -229,6 +237,8 @@ class Result:
             "same_episodes": self.same,
             **self.findings.to_json(),
             "acting": self.acting.to_json(),
+            "manner": self.manner,
+            "plan": self.plan.to_json() if self.plan else None,
             "runtime": self.runtime,
             "steps": steps_to_json(self.steps),
             "network_calls": self.network_calls,
@@ -260,7 +270,8 @@ class Result:
         found |= {"out_of_range": Excursions.stored_in(stored), "steps": steps_from_json(stored.get("steps"))}
         found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
         found |= {"origin": Origin.stored_in(stored), "rate_hz": stored.get("rate_hz")}
-        found |= {"network_calls": stored.get("network_calls")}
+        found |= {"network_calls": stored.get("network_calls"), "manner": stored.get("manner", "")}
+        found |= {"plan": Anew.from_json(stored.get("plan"))}
         return cls(stored["env_id"], episodes, *figures, **how, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -280,6 +291,8 @@ class Result:
             parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.acting != Acting():
             parts.append(str(self.acting))
+        if self.manner:
+            parts.append(self.manner)
         if self.steps is not None:
             parts.append(f"steps {steps_text(self.steps)}")
         return "\n".join([", ".join(parts), *(f"  note: {remark}" for remark in self.remarks)])

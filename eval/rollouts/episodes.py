@@ -16,7 +16,7 @@ from zlib import crc32
 import gymnasium
 import numpy as np
 
-from ...envs.figures import episode_figures
+from ...envs.figures import episode_figures, planned_figures
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
@@ -50,13 +50,15 @@ def evaluate(
         LaminarError: the policy does not fit the environment or gave a non-finite action; no or repeated seeds.
         Stopped: by Ctrl-C; `found` is the result of the episodes that were finished by then.
     """
-    found = measure(run_episodes, policy, env_id, seeds, options.but(**settings))
+    options = options.but(**settings)
+    found = measure(run_episodes, policy, env_id, seeds, options)
     figures = (found.checkpoint, found.num_envs, found.seconds)
     result = Result(found.env_id, found.records, *figures, simulator=found.simulator)
     first, *others = found.records
     same = bool(others) and all(first.same_as(other) for other in others)
     seen: dict[str, Any] = {"findings": found.findings, "out_of_range": found.out_of_range}
     how: dict[str, Any] = {"acting": found.acting, "runtime": found.runtime, "steps": found.steps}
+    how |= {"manner": found.manner, "plan": options.plan}
     how |= {"origin": found.origin, "rate_hz": found.rate_hz, "network_calls": found.network_calls}
     return found.whole(replace(result, same=same, planned=found.planned, **how, **seen))
 
@@ -81,6 +83,8 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
         episode = episodes[seed]
         episode.total += moment.reward
         episode.length += 1
+        if episode.length == 1:
+            episode.figures = _of_plan(lockstep, slot)
         if moment.success is not None:
             episode.success = moment.success or bool(episode.success)
             episode.success_steps = moment.success + (episode.success_steps or 0)
@@ -92,12 +96,23 @@ def run_episodes(lockstep: Lockstep, seeds: Sequence[int]) -> dict[int, Episode]
         last = (rows[slot] for rows in lockstep.world.observations.values())
         episode.trace = (episode.trace[0], sum(float(rows.sum(dtype=np.float64)) for rows in last))
         episode.jerk = lockstep.jerk(slot)
-        episode.figures = episode_figures(lockstep.world.envs[slot], lockstep.env_id)
+        episode.figures |= episode_figures(lockstep.world.envs[slot], lockstep.env_id)
         told = {} if episode.success is None else {"success": float(episode.success)}
         return Finished(told | {"return": episode.total})
 
     done = lockstep.run(seeds, start, advance)
     return {seed: episodes[seed] for seed in seeds if seed in done}
+
+
+def _of_plan(lockstep: Lockstep, slot: int) -> dict[str, float]:
+    """Return what the environment measures of the plan that was just made in a slot; of most policies there is none."""
+    decision = lockstep.decision
+    foreseen = None if decision is None else decision.foreseen
+    if decision is None or foreseen is None or not decision.slots[slot]:
+        return {}
+    row = int(decision.slots[:slot].sum())
+    planned = {key: values[row].cpu().numpy() for key, values in foreseen.items()}
+    return planned_figures(lockstep.world.envs[slot], lockstep.env_id, planned)
 
 
 def check_ends(env_id: str, env: gymnasium.Env[Any, Any]) -> None:

@@ -27,6 +27,7 @@ from ...policies.generative import generative_in
 from ...policies.guided import Acting, acting_of, guide
 from ...policies.module import PolicyModule
 from ...policies.out_of_range import Excursions
+from ...policies.planners.anew import acting_anew
 from ...policies.policy import Policy
 from ...policies.processes.solver_schedules import Steps
 from ...policies.runtimes.accelerate import accelerate
@@ -61,6 +62,7 @@ class Measurement(Generic[Record]):
         checkpoint: hash of the policy's weights; None for a policy without any.
         num_envs: environments that stepped together, in all processes.
         acting: how the policy decided.
+        manner: how it acted besides, in words, see `PolicyModule.manner`; "" where there is nothing to say.
         runtime: what ran its sampling loop.
         steps: network calls of its samples, as they were asked for.
         network_calls: evaluations of its network for a decision; None of a policy that does not tell.
@@ -87,6 +89,7 @@ class Measurement(Generic[Record]):
     rate_hz: float | None = None
     origin: Origin | None = None
     network_calls: int | None = None
+    manner: str = ""
 
     def whole(self, result: Found) -> Found:
         """Return what was made of the records.
@@ -150,11 +153,11 @@ def _here(
     watch: Watch,
 ) -> Share[Record]:
     loaded = load_policy(policy) if isinstance(policy, str | Path) else policy
-    if loaded is not policy:  # that of a run tells when it starts
-        for line in getattr(loaded, "remarks", []):
-            tell(f"note: {line}")
     slots = min(options.num_envs or 64, len(seeds))
     ready = _prepared(loaded, options, slots)
+    if loaded is not policy or options.plan is not None:  # that of a run tells when it starts
+        for line in getattr(ready, "remarks", []):
+            tell(f"note: {line}")
     recorder = None if options.video is None else Recorder(Path(options.video), seeds[: options.video_episodes])
     with ExitStack() as stack:
         if recorder is not None:
@@ -182,6 +185,7 @@ def _here(
         checkpoint=checkpoint_hash() if checkpoint_hash else None,
         num_envs=lockstep.world.slots,
         acting=acting_of(ready),
+        manner=getattr(ready, "manner", ""),
         runtime=getattr(ready, "runtime", "eager"),
         steps=options.steps,
         findings=Findings(
@@ -218,6 +222,8 @@ def check_steps(policy: Policy, steps: Steps | str, whose: object) -> None:
 
 def _prepared(policy: Policy, options: RolloutOptions, slots: int) -> Policy:
     """Let a policy act as told, run by the runtime: for all slots, and for the few that plan at other times."""
+    if options.plan is not None:
+        policy = acting_anew(policy, options.plan)
     if options.acting is not None:
         policy = guide(policy, options.acting)
     if options.runtime == "eager" and options.steps is None:

@@ -112,6 +112,7 @@ class OfflineResult:
         for name, result in self.numbers.items():
             unit, figure = score(result)
             lines.append(f"  {title(name, result)} ({self.updates[name]} updates): {unit} {figure}")
+        lines += [f"  {self.last.manner}"] if self.last.manner else []
         return "\n".join(lines + [f"  {remark}" for remark in self.remarks])
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import LaminarError, nearest
 from ...policies.guided import Acting
+from ...policies.planners.anew import Anew
 from ...policies.processes.solver_schedules import Steps
 from ...progress import Progress, silent
 from ...settings import check, number
@@ -33,6 +34,7 @@ class RolloutOptions:
             to rounding, so single episodes may differ where an environment is chaotic.
         steps: network calls of a sample, a solver schedule, or the name of one of the policy's; None is the policy's
             own number.
+        plan: what is chosen anew of how a planner acts; None leaves it as it is.
         progress: follows the finished episodes, of workers too; `laminar.progress.bar` shows them.
     """
 
@@ -44,6 +46,7 @@ class RolloutOptions:
     runtime: str = "eager"
     starts: Starts | None = None
     steps: Steps | str = None
+    plan: Anew | None = None
     progress: Progress = silent
 
     def __post_init__(self) -> None:

@@ -164,18 +164,18 @@ class Guided(PolicyModule):
         Zeros in place of both where there is but one to choose from.
         """
         batch, (count, _) = len(cond), self.noise_shape
-        cond = cond.repeat_interleave(count, dim=0)  # (B N, h, D)
+        rows = self.composed_of.prepared(cond).repeat_interleave(count, dim=0)  # (B N, h, D)
         start = noise[..., :-1].reshape(-1, *self.composed_of.noise_shape)  # (B N, H, A)
         start = self.acting.noise_scale * start
         if self.acting.guidance == "gradient":
-            guide = self._guide(cond)
-            chunks = denoised_by(self.composed_of).decode(cond, start, steps, source, network, guide)
+            guide = self._guide(cond.repeat_interleave(count, dim=0))
+            chunks = denoised_by(self.composed_of).decode(rows, start, steps, source, network, guide)
         else:
-            chunks = self.composed_of.decode(cond, start, steps, source, network)
+            chunks = self.composed_of.decode(rows, start, steps, source, network)
         split = chunks.unflatten(0, (batch, count))
         if count == 1:
             return split, chunks.new_zeros(batch, 1), noise.new_zeros(batch, dtype=torch.int64)
-        return split, *self.judged(cond[::count], split, noise)
+        return split, *self.judged(cond, split, noise)
 
     def judged(self, cond: Tensor, chunks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the critic says (B, N) of chunks (B, N, H, A), whoever made them, and the chosen (B,)."""

@@ -1,6 +1,7 @@
 """Planners: policies that write a plan of what will be seen, and act so that it comes true.
 
     planner       the policy; `following` is the actor that keeps whole plans, `waypoints` one of its controllers
+    anew          choices of acting that are made anew for a saved one; `words` says how plans are followed
     config        what a plan is, how it is made, how one is chosen, and how it is followed
     layout        what the numbers of a plan are
     plans         the generative policy whose actions are the tokens of a plan
@@ -30,10 +31,11 @@ from ..networks.critics import CriticConfig
 from ..processes import PROCESSES
 from .config import Following, InverseConfig, PlannerConfig, Refinement
 from .critic import PlanCritic
-from .following import PlanningActor
+from .following import ChunkActor, PlanningActor
 from .inverse import new_inverse
 from .planner import Plan, PlanningPolicy
 from .plans import Plans
+from .words import manner
 
 __all__ = ["Plan", "Planner", "PlannerConfig", "Plans", "restore"]
 
@@ -43,12 +45,17 @@ class Planner(PlanningPolicy):
 
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor; one that keeps whole plans where they are followed otherwise than by chunks."""
-        return Actor(self, generator) if self.planner_config.follow == Following() else PlanningActor(self, generator)
+        return PlanningActor(self, generator) if self.remembers else ChunkActor(self, generator)
 
     @property
     def remembers(self) -> bool:
         """Whether its actor keeps more than chunks."""
         return self.planner_config.follow != Following()
+
+    @property
+    def manner(self) -> str:
+        """How its plans are made and followed."""
+        return manner(self)
 
 
 def restore(config: Mapping[str, Any], spec: Spec, base: PolicyModule | None) -> Planner:

@@ -54,7 +54,8 @@ class PlannerConfig(PolicyConfig):
     kind: ClassVar[str] = "planners"
     horizon: int = number(32, least=2)  # states of a plan, the present one included
     stride: int = number(1, least=1)  # control steps from a state of a plan to the next
-    actions: bool = False  # a plan has the actions as well (Diffuser); else an inverse model finds them
+    # Whether a plan has the actions as well (Diffuser), or an inverse model finds them; null: unless it ends at a goal.
+    actions: bool | None = False
     # Whether a plan ends at a goal, which the observation 'goal' says: the first numbers of a state. null: where the
     # recordings have goals.
     goals: bool | None = None

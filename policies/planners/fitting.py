@@ -55,7 +55,7 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
 
 def resolved(config: PlannerConfig, goals: bool) -> PlannerConfig:
     """Return settings without any that are left open: what is not known is chosen by whether plans end at a goal."""
-    own = {name: getattr(config, name) for name in ("judge", "returns")}
+    own = {name: getattr(config, name) for name in ("judge", "returns", "actions")}
     return replace(config, goals=goals, **{name: not goals if value is None else value for name, value in own.items()})
 
 

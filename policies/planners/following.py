@@ -18,7 +18,7 @@ from ...errors import LaminarError
 from ..acting import Actor, Decision
 from ..chunks import Mask
 from ..observations import Windows
-from .layout import RETURN
+from .layout import RETURN, Layout
 from .planner import PlanningPolicy, acting_by
 from .refinement import check_process
 from .waypoints import AHEAD, force
@@ -29,9 +29,34 @@ LEAST_RETURN = 1 / 3
 
 @dataclass(frozen=True)
 class PlanDecision(Decision):
-    """A decision with the whole plans: tokens (P, T, W), raw units."""
+    """A decision with the whole plans: tokens (P, T, W), raw units, and what their numbers are."""
 
     tokens: Tensor
+    layout: Layout
+
+    @property
+    def foreseen(self) -> dict[str, Tensor]:
+        """Key -> (P, T, ...) what is to be seen, the present moment first."""
+        return self.layout.foreseen(self.tokens)
+
+
+class ChunkActor(Actor):
+    """Acts for B slots by the first actions of plans, and says which plans these are of.
+
+    Attributes:
+        policy: a planner.
+    """
+
+    policy: PlanningPolicy
+
+    @torch.no_grad()
+    def plan(self, windows: Windows, slots: Mask, noise: Tensor | None = None) -> PlanDecision:
+        """Make the plans of some slots; changes nothing."""
+        seen, start = self._asked_by(windows, slots, noise)
+        tokens = self.policy.plan(seen, start, self.generator).best()
+        where = next(iter(seen.values())).device
+        acted = self.policy.acted(tokens)
+        return PlanDecision(slots, seen, start, acted.to(where), tokens.to(where), self.policy.layout)
 
 
 class PlanningActor(Actor):
@@ -82,7 +107,7 @@ class PlanningActor(Actor):
         start = self.policy.noise_for(told, given, self.generator)
         tokens = self._made(self.policy.encode(told), start, slots)
         where = next(iter(seen.values())).device
-        return PlanDecision(slots, seen, start, self.policy.acted(tokens).to(where), tokens.to(where))
+        return PlanDecision(slots, seen, start, self.policy.acted(tokens).to(where), tokens.to(where), self._layout)
 
     def _made(self, cond: Tensor, noise: Tensor, slots: Mask) -> Tensor:
         """Return plans (P, T, W): made of the last ones where that is asked for, and a slot has one."""

@@ -59,7 +59,9 @@ class Layout:
                 f"plans are made of states, numbers in single precision, and {seen}; choose others by data.observation"
             )
         goal = spec.observation[GOAL].width if GOAL in spec.observation else 0
-        found = cls(shapes, goal, spec.action_dim, config.horizon, config.stride, config.actions, bool(config.returns))
+        found = cls(
+            shapes, goal, spec.action_dim, config.horizon, config.stride, bool(config.actions), bool(config.returns)
+        )
         if goal > found.state_dim:
             raise LaminarError(f"a goal of {goal} numbers is no part of a state of {found.state_dim}")
         return found
@@ -104,6 +106,11 @@ class Layout:
         """(..., T, S) of a plan (..., T, W)."""
         return plan[..., : self.state_dim]
 
+    def foreseen(self, plan: Tensor) -> dict[str, Tensor]:
+        """Return the states of a plan (..., T, W) as the observations that they are made of, {key: (..., T, ...)}."""
+        parts = self.states(plan).split([math.prod(shape) for shape in self.shapes.values()], dim=-1)
+        return {key: part.unflatten(-1, shape) for (key, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
     def planned_actions(self, plan: Tensor) -> Tensor:
         """(..., (T - 1) m, A) of a plan (..., T, W) that has them."""
         own = plan[..., :-1, self.state_dim :]
@@ -114,8 +121,7 @@ class Layout:
 
         The goal is where they end. Returns are (B, 2), as `RETURN` says.
         """
-        parts = state[:, :1].split([math.prod(shape) for shape in self.shapes.values()], dim=2)
-        seen = {key: part.unflatten(2, shape) for (key, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        seen = self.foreseen(state[:, :1])
         if self.goal_dim:
             seen[GOAL] = state[:, -1:, : self.goal_dim]
         return seen if returns is None else seen | {RETURN: returns[:, None]}

@@ -255,7 +255,7 @@ class PlanningPolicy(PolicyModule):
         if acting.guidance not in GUIDED_BY or acting.noise_scale != 1 or acting.zscore:
             raise LaminarError(f"plans are chosen among candidates or moved by a gradient, not by {acting}")
         chosen = {name: getattr(acting, name) for name in CHOSEN_BY}
-        return self._with(replace(self.planner_config, judge=True, **chosen))
+        return self.configured(replace(self.planner_config, judge=True, **chosen))
 
     def following(self, follow: Following) -> PlanningPolicy:
         """Return this planner, of the same weights, with plans followed in another way.
@@ -263,13 +263,18 @@ class PlanningPolicy(PolicyModule):
         Raises:
             LaminarError: a way that this planner cannot go.
         """
-        return self._with(replace(self.planner_config, follow=follow))
+        return self.configured(replace(self.planner_config, follow=follow))
 
     def asking(self, target_return: float) -> PlanningPolicy:
         """Return this planner, of the same weights, asking for another return."""
-        return self._with(replace(self.planner_config, target_return=target_return))
+        return self.configured(replace(self.planner_config, target_return=target_return))
 
-    def _with(self, config: PlannerConfig) -> PlanningPolicy:
+    def configured(self, config: PlannerConfig) -> PlanningPolicy:
+        """Return this planner, of the same weights, with other choices of acting; see `anew`.
+
+        Raises:
+            LaminarError: a choice that this planner does not have.
+        """
         plans = copy(self.plans)
         plans.planner_config = config
         if self.critic is None and not acting_by(config).plain:

@@ -192,15 +192,30 @@ class Plans(GenerativePolicy):
         network: Network | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
-        """Map conditions (B, 1, D) and noise (B, T, W) to plans (B, T, W), raw units; see `GenerativePolicy.decode`."""
+        """Map conditions (B, 1, D) and noise (B, T, W) to plans (B, T, W), raw units; see `GenerativePolicy.decode`.
+
+        Conditions that are `prepared` have their drafts already.
+        """
         known: Any = self.network
         used: Any = network or self.network
         if self.drafter is not None:
             last = self.planner_config.draft.steps or 0
             check_refined(self.process, last, steps, guide)
-            return self.improve(cond, noise, self.draft(cond), last, used)
+            cond, draft = self._parts(self.prepared(cond))
+            return self.improve(cond, noise, draft, last, used)
         plan = self.process.sample(self._weighing(used, cond), noise, cond, steps, source, guide)
         return self.to_raw(known.keep(plan, cond))
+
+    def prepared(self, cond: Tensor) -> Tensor:
+        """Return conditions (B, 1, D) with the drafts of their plans, which no noise changes, (B, 1, D + T W)."""
+        if self.drafter is None or cond.shape[2] > self.condition_dim:
+            return cond
+        return torch.cat((cond, self.draft(cond).flatten(1)[:, None]), dim=2)
+
+    def _parts(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return conditions (B, 1, D) and the drafts (B, T, W) that are with them."""
+        cond, draft = prepared.tensor_split([self.condition_dim], dim=2)
+        return cond, draft[:, 0].unflatten(1, (self.layout.horizon, self.layout.token_dim))
 
     def improve(self, cond: Tensor, noise: Tensor, plan: Tensor, steps: int, network: Network | None = None) -> Tensor:
         """Map normalized plans (B, T, W) to better ones, raw units, by the last steps of the process.

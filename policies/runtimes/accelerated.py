@@ -83,6 +83,16 @@ class Accelerated(Acts):
         return acting_of(self.source)
 
     @property
+    def remarks(self) -> list[str]:
+        """Those of the source."""
+        return self.source.remarks
+
+    @property
+    def manner(self) -> str:
+        """That of the source."""
+        return self.source.manner
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.source.device
@@ -91,11 +101,6 @@ class Accelerated(Acts):
     def remembers(self) -> bool:
         """That of the source."""
         return self.source.remembers
-
-    @property
-    def remarks(self) -> list[str]:
-        """Those of the source."""
-        return self.source.remarks
 
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor of this policy; that of the source where it keeps more than chunks, which is eager."""

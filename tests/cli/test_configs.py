@@ -10,8 +10,10 @@ from laminar.train.config import TrainConfig
 
 GROUPS = ("policy", "network", "method", "task", "runtime", "experiment")
 # Options that are another one with a paper's settings.
-OWN_PROCESSES = {"dql": "diffusion", "ofql": "meanflow"}
-OWN_NETWORKS = {"dql": "mlp", "gelu": "mlp", "relu": "mlp"}
+PLANNERS = dict.fromkeys(("diffuser", "decision_diffuser", "trajectory_diffuser", "veteran"), "diffusion")
+PLANNERS |= {"meanflow_planner": "meanflow", "flow_planner": "flow"}
+OWN_PROCESSES = {"dql": "diffusion", "ofql": "meanflow", **PLANNERS}
+OWN_NETWORKS = dict.fromkeys(("dql", "gelu", "relu", "planner"), "mlp")
 
 WORDS = [f"{group}={name}" for group in GROUPS for name in options(group, "train")]
 
@@ -33,11 +35,18 @@ def test_every_member_has_a_yaml_file() -> None:
 @pytest.mark.parametrize(("policy", "network"), list(product(options("policy"), options("network"))))
 def test_axes_are_independent(policy: str, network: str) -> None:
     config = compose("train", [f"policy={policy}", f"network={network}", "policy.chunk=16", "seed=3"])
-    process = {"dql": "diffusion", "ofql": "meanflow"}.get(policy, policy)
+    process = OWN_PROCESSES.get(policy, policy)
     assert config.policy.process.name == process
-    assert config.network.name == ("mlp" if network in ("dql", "gelu", "relu") else network)
+    assert config.network.name == OWN_NETWORKS.get(network, network)
     assert (config.policy.chunk, config.seed) == (16, 3)
     assert type(config.policy.process) is PROCESSES.config_class(process)
+
+
+@pytest.mark.parametrize("policy", PLANNERS)
+def test_a_planner_brings_its_network_unless_another_is_chosen(policy: str) -> None:
+    assert compose("train", [f"policy={policy}"]).network.name == "mlp"
+    assert compose("train", [f"policy={policy}"]).network.residual
+    assert compose("train", [f"policy={policy}", "network=unet1d"]).network.name == "unet1d"
 
 
 @pytest.mark.parametrize(("method", "process"), [("dql", "diffusion"), ("ofql", "meanflow"), ("fql", "flow")])

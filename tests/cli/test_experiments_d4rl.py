@@ -28,7 +28,11 @@ PROCESS = {
     "fql": "flow",
     "rebrac": "direct",
     "td3bc": "direct",
+    "diffuser": "diffusion",
+    "veteran": "diffusion",
 }
+PLANNED = {"diffuser": 12, "veteran": 15}  # tasks of the planners
+PLANNERS = tuple(PLANNED)
 
 
 def composed(name: str, *words: str) -> TrainConfig:
@@ -69,7 +73,7 @@ def settings(name: str) -> TrainConfig:
 def test_the_tasks_of_the_papers_are_there() -> None:
     assert set(METHODS) == set(PROCESS)
     counts = {method: len([name for name in PUBLISHED if name.startswith(f"{method}/")]) for method in METHODS}
-    assert counts == {"dql": 20, "fql": 8, "iql": 23, "ofql": 17, "rebrac": 20, "td3bc": 20}
+    assert counts == {"dql": 20, "fql": 8, "iql": 23, "ofql": 17, "rebrac": 20, "td3bc": 20} | PLANNED
     assert {name.split("/")[1] for name in PUBLISHED} == set(TASKS)
 
 
@@ -100,8 +104,8 @@ def test_a_task_names_its_data_and_its_environment(task: str) -> None:
 def test_published_settings_fit_together(name: str) -> None:
     method, task = name.split("/")
     config = settings(name)
-    assert config.method.name == "q_learning"
-    assert config.method.reward in TUNINGS
+    assert config.method.name == ("planning" if method in PLANNERS else "q_learning")
+    assert method in PLANNERS or config.method.reward in TUNINGS
     assert config.policy.process.name == PROCESS[method]
     assert config.env.id is not None
     assert config.env.id == config.data.path

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from laminar.data.spec import Feature, Spec
 from laminar.envs.fitting import fit_env, place
 from laminar.envs.make import env_spec, make_env
+from laminar.envs.slots import Slots
 from laminar.errors import LaminarError
 from laminar.eval.results.pair import compare_results
 from laminar.eval.results.result import Episode, Result
@@ -85,3 +87,41 @@ def test_an_episode_that_never_ends_is_refused(query: str, ends: bool) -> None:
         with pytest.raises(LaminarError, match=r"never ends: choose a task \('.*[?&]task=open_drawer'\)"):
             rollout.check_ends(ROOM + query, env)
     env.close()
+
+
+MAZE = "maze2d-umaze-v1"
+
+
+def test_what_an_environment_shows_on_request_is_shown_to_who_was_trained_with_it() -> None:
+    told = spec_of("laminar/Maze2d-v0?maze=umaze")
+    plain = spec_of(MAZE)
+    assert fitted(MAZE, plain) == (MAZE, plain)
+    found = fit_env(MAZE, told)
+    assert (found.env_id, found.spec, found.unseen) == (MAZE, told, ())
+    for env in (found.env, found.another()):
+        shown, _ = env.reset(seed=3)
+        bare, _ = make_env(MAZE).reset(seed=3)
+        np.testing.assert_array_equal(shown["observation"], bare)
+        np.testing.assert_array_equal(shown["goal"], env.get_wrapper_attr("goal"))
+        assert env.observation_space.contains(shown)
+        stepped, *_ = env.step(np.ones(2, np.float32))
+        assert not np.array_equal(stepped["observation"], shown["observation"])
+        np.testing.assert_array_equal(stepped["goal"], shown["goal"])
+        env.close()
+    more = replace(told, observation=told.observation | {"lidar": Feature((8,))})
+    with pytest.raises(LaminarError, match="needs observation 'lidar', which environment 'maze2d-umaze-v1'"):
+        fit_env(MAZE, more)
+    wide = replace(told, observation=told.observation | {"goal": Feature((3,))})
+    with pytest.raises(LaminarError, match="goal"):
+        fit_env(MAZE, wide)
+
+
+def test_every_slot_shows_what_was_asked_for() -> None:
+    told = spec_of("laminar/Maze2d-v0?maze=umaze")
+    world = Slots(MAZE, told, 2)
+    seen = {key: rows.copy() for key, rows in world.reset({0: 5, 1: 6}).items()}
+    world.close()
+    alone = Slots("laminar/Maze2d-v0?maze=umaze", told, 2)
+    for key, rows in alone.reset({0: 5, 1: 6}).items():
+        np.testing.assert_array_equal(rows, seen[key])
+    alone.close()

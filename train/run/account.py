@@ -12,6 +12,7 @@ from torch import nn
 from ...eval.results.scores import Interval
 from ...policies.generative import generative_in
 from ...policies.module import PolicyModule
+from ...policies.planners.planner import PlanningPolicy
 from ..config import TrainConfig
 from .checkpoint import Best, read_best
 from .data_record import DataRecord
@@ -31,8 +32,10 @@ def opening(config: TrainConfig, product: nn.Module, data: DataRecord, folders: 
     if isinstance(product, PolicyModule):
         policy = generative_in(product)
         made = (policy.policy_config.process.name, policy.network_config.name) if policy else ("black box", "unknown")
-        what += f" policy={made[0]} network={made[1]}"
-    what += f" ({sum(weight.numel() for weight in product.parameters()):,} parameters)"
+        named = f"planner of {made[0]} plans" if isinstance(product, PlanningPolicy) else made[0]
+        what += f" policy={named} network={made[1]}"
+    manner = f"; {product.manner}" if isinstance(product, PolicyModule) and product.manner else ""
+    what += f" ({sum(weight.numel() for weight in product.parameters()):,} parameters{manner})"
     if data.fingerprint is not None:
         every, steps = data.fingerprint["episodes"], data.fingerprint["steps"]
         of_all = f"{every - len(data.held_out):,} of " if data.held_out else ""
