@@ -155,7 +155,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     if verb not in ("inspect", "doctor", "table"):
         assert {"serve": "port: 8000", "simulate": "port: 9090", "convert": "format:"}.get(verb, "out: null") in text
     if verb == "train":
-        assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in text
+        assert "policy=ctm|decision_diffuser|diffuser|diffusion|direct|dql|flow|flow_planner|meanflow|" in text
         assert "batch_size: 256" in text
 
 
@@ -197,7 +197,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("resume=perhaps", "resume"),
     (
         "policy=flo",
-        "no policy is called 'flo' (known: ctm, diffusion, direct, dql, flow, meanflow, ofql); did you mean 'flow'?",
+        "no policy is called 'flo' (known: ctm, decision_diffuser, diffuser, diffusion, direct, dql, flow, flow_planner, "
+        "meanflow, meanflow_planner, ofql, trajectory_diffuser, veteran); did you mean 'flow'?",
     ),
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),

@@ -115,7 +115,8 @@ def test_long_lists_are_folded_by_folder() -> None:
     lines = choices("train")
     assert "task=pointmaze|pusht|pusht-block|pusht-pictures|maze2d/…|playroom/…" in lines
     assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…")
-    assert "policy=ctm|diffusion|direct|dql|flow|meanflow|ofql" in lines
+    planners = "flow_planner|meanflow|meanflow_planner|ofql|trajectory_diffuser|veteran"
+    assert f"policy=ctm|decision_diffuser|diffuser|diffusion|direct|dql|flow|{planners}" in lines
     assert lines[-1] == "(… is a folder: laminar train task=maze2d/ --help opens it)"
 
 
@@ -134,7 +135,7 @@ def test_a_folder_is_opened(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(tasks.removeprefix("task=").split("|")) == inside
     (found,) = (line for line in choices("train", ["experiment=d4rl/"]) if line.startswith("experiment="))
     assert "|d4rl/hopper-medium|" in found
-    assert found.endswith("|d4rl/td3bc/…")
+    assert found.endswith("|d4rl/veteran/…")
     assert main(["train", "experiment=d4rl/", "--help"]) == 0
     assert "d4rl/ofql/…" in capsys.readouterr().out
 

@@ -86,10 +86,13 @@ def make_planner(episodes: Episodes, with_goal: Episodes) -> MakePlanner:
         draft: int | None = None,
         seed: int = 0,
         recorded: Episodes | None = None,
+        planned: dict[str, Any] | None = None,
         **planner: Any,
     ) -> Planner:
         torch.manual_seed(seed)
-        own = {"steps": 3, "clip": None} if process == "diffusion" else {"steps": 3 if process == "flow" else 1}
+        own: dict[str, Any] = {"diffusion": {"steps": 3, "prediction": "data", "clip": None}, "flow": {"steps": 3}}.get(
+            process, {}
+        )
         small: dict[str, Any] = {
             "horizon": 6,
             "chunk": 4,
@@ -99,7 +102,9 @@ def make_planner(episodes: Episodes, with_goal: Episodes) -> MakePlanner:
             "inverse": InverseConfig(width=16, depth=1),
             "draft": Refinement(width=16, depth=1, heads=2, steps=draft),
         }
-        config = PlannerConfig(process=PROCESSES.config_class(process)(**(own | (settings or {}))), **(small | planner))
+        config = PlannerConfig(
+            process=PROCESSES.config_class(process)(**(own | (settings or {}))), **(small | planner | (planned or {}))
+        )
         made = NETWORKS.config_class(network)(**NETWORK[network])
         built = fitting.new(config, made, recorded or (with_goal if goals else episodes)).eval()
         with torch.no_grad():
