@@ -159,4 +159,6 @@ def test_a_planner_is_steered(toy: Any) -> None:
     seen = {"observation": torch.rand(3, 3)}
     noise = torch.randn(3, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
     assert policy.sample(seen, noise).shape == (3, 4, 1)
-    assert main(["eval", f"policy.path={run}", "env.id=user/Count-v0?limit=10&goal=3", "episodes=2"]) == 0
+    evaluated = ["eval", "env.id=user/Count-v0?limit=10&goal=3", "episodes=2"]
+    assert main([*evaluated, f"policy.path={run}"]) == 0
+    assert main([*evaluated, f"policy.path={base}", "candidates=4", "selection=argmax"]) == 0
