@@ -197,8 +197,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("resume=perhaps", "resume"),
     (
         "policy=flo",
-        "no policy is called 'flo' (known: ctm, decision_diffuser, diffuser, diffusion, direct, dql, flow, flow_planner, "
-        "meanflow, meanflow_planner, ofql, trajectory_diffuser, veteran); did you mean 'flow'?",
+        "no policy is called 'flo' (known: ctm, decision_diffuser, diffuser, diffusion, direct, dql, flow, "
+        "flow_planner, meanflow, meanflow_planner, ofql, trajectory_diffuser, veteran); did you mean 'flow'?",
     ),
     ("network=mpl", "no network is called 'mpl'"),
     ("method=bcc", "no method is called 'bcc'"),

@@ -189,3 +189,18 @@ def test_forward_compiles_into_one_graph() -> None:
     compiled = torch.compile(normalizer, fullgraph=True, backend="eager")(raw)
     for key, value in normalizer(raw).items():
         assert torch.equal(value, compiled[key])
+
+
+def test_some_of_its_keys_have_the_same_statistics() -> None:
+    rng = np.random.default_rng(0)
+    values = {"arm": rng.normal(3, 2, (50, 3)), "seen.by": rng.normal(0, 9, (50, 2)), "told": np.zeros((1, 2))}
+    modes = {"arm": "gaussian", "seen.by": "minmax", "told": "identity"}
+    whole = Normalizer.fit(values, modes, bound=0.5)
+    some = whole.only(["seen.by", "arm"])
+    row = {"arm": torch.full((2, 3), 40.0), "seen.by": torch.ones(2, 2)}
+    wanted = whole({**row, "told": torch.zeros(2, 2)})
+    assert all(torch.equal(value, wanted[key]) for key, value in some(row).items())
+    assert some.config() == {key: whole.config()[key] for key in ("seen.by", "arm")}
+    assert whole.only(["told", "arm", "seen.by"]) is whole
+    with pytest.raises(LaminarError, match=r"extra \['told'\]"):
+        some({**row, "told": torch.zeros(2, 2)})

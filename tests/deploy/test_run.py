@@ -27,6 +27,8 @@ from laminar.deploy.transports.loopback import Bus, Loopback
 from laminar.errors import LaminarError
 from laminar.eval.config import EvaluatedPolicy
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies.planners import PlannerConfig, fitting
+from laminar.policies.planners.config import Following
 
 from .test_simulated import Line
 
@@ -80,7 +82,11 @@ def saved(tmp_path: Path) -> Callable[..., str]:
     """Return a function that saves an untrained policy of 2 numbers and 2 actions."""
 
     def save(
-        names: tuple[str, ...] = ("push", "grip"), process: str = "meanflow", width: int = 2, prefix: int = 0
+        names: tuple[str, ...] = ("push", "grip"),
+        process: str = "meanflow",
+        width: int = 2,
+        prefix: int = 0,
+        planner: dict[str, Any] | None = None,
     ) -> str:
         rng, rows = np.random.default_rng(0), 40
         shown = {"place": rng.normal(size=(rows, width)).astype(np.float32)}
@@ -97,6 +103,10 @@ def saved(tmp_path: Path) -> Callable[..., str]:
         torch.manual_seed(0)
         config = PolicyConfig(process=PROCESSES.config_class(process)(), chunk=8, execute=4)
         network = NETWORKS.config_class("mlp")(width=16, depth=1)
+        if planner is not None:
+            plans = PlannerConfig(process=config.process, chunk=8, execute=4, horizon=9, **planner)
+            fitting.new(plans, network, episodes).eval().save(tmp_path / "policy")
+            return str(tmp_path / "policy")
         policy = GenerativePolicy.build(config, network, episodes, prefix).eval()
         policy.save(tmp_path / "policy")
         return str(tmp_path / "policy")
@@ -141,6 +151,28 @@ def test_a_policy_runs_and_what_came_of_it_is_written(
     assert recorded.success is not None
     assert recorded.success.tolist() == [one["success"] for one in found["episodes"]]
     assert len(recorded) >= simulated.steps - 2, "a command on its way when an episode ends may come after it"
+
+
+@pytest.mark.parametrize(
+    "planner", [{"actions": True, "judge": False}, {"candidates": 2, "judge": True, "returns": True}], ids=str
+)
+def test_a_planner_runs_like_any_other(
+    robot: tuple[Gateway, SimulatedRobot], saved: Any, description: Path, tmp_path: Path, planner: dict[str, Any]
+) -> None:
+    gateway, simulated = robot
+    out = tmp_path / "out"
+    deploy(settings(saved(planner=planner), description, gateway.url, episodes=1, seed=3, out=str(out)))
+    found = json.loads((out / "deploy.json").read_text())
+    assert found["commands"] >= simulated.steps > 0
+    assert found["dropped"] == 0
+
+
+def test_a_planner_that_keeps_whole_plans_is_refused(saved: Any, description: Path, capsys: Any) -> None:
+    path = saved(planner={"actions": True, "judge": False, "follow": Following(replan=6)})
+    with pytest.raises(LaminarError, match=r"keeps whole plans .* planner.following"):
+        deploy(settings(path, description, "ws://127.0.0.1:1"))
+    assert main(["serve", f"policy.path={path}"]) == 2
+    assert "keeps whole plans" in capsys.readouterr().err
 
 
 def test_a_dry_run_moves_nothing(

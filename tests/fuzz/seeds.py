@@ -36,6 +36,8 @@ from laminar.policies.guided import Guided, new_critic
 from laminar.policies.load import POLICIES, save_schedule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.noise_actor import NoiseActorConfig
+from laminar.policies.planners import Planner, PlannerConfig, fitting
+from laminar.policies.planners.config import InverseConfig, Refinement
 from laminar.policies.processes.solver_schedules import SolverSchedule, SolverStep
 from laminar.policies.steered import Steered, new_actor
 from laminar.train.run.build import build_improver, load_recorded
@@ -224,6 +226,19 @@ def _policy(process: str, network: str, settings: dict[str, Any]) -> GenerativeP
     return GenerativePolicy.build(config, NETWORKS.config_class(network)(**settings), _episodes())
 
 
+def _planner(**settings: Any) -> Planner:
+    config = PlannerConfig(
+        PROCESSES.config_class("flow")(steps=2),
+        horizon=3,
+        inverse=InverseConfig(width=8, depth=1),
+        critic=CriticConfig(width=8, depth=1),
+        candidates=2,
+        judge=True,
+        **settings,
+    )
+    return fitting.new(config, NETWORKS.config_class("mlp")(width=8, depth=1), _episodes())
+
+
 def _kinds() -> dict[str, list[Any]]:
     plain = _policy("flow", "mlp", {"width": 8, "depth": 2})
     called = black_box(plain, observations=_episodes().observation)
@@ -239,6 +254,10 @@ def _kinds() -> dict[str, list[Any]]:
         "steered": [Steered(plain, new_actor(plain, actor, 1.5, False))],
         "edited": [Edited(plain, new_editor(plain, actor, 0.2, 0.1))],
         "fine_tuned": [FineTuned(steps, deepcopy(steps.network), 2)],
+        "planners": [
+            _planner(returns=True, draft=Refinement(width=8, depth=1, heads=2, steps=1)),
+            _planner(actions=True),
+        ],
         "black_box": [called, Steered(called, new_actor(called, actor, 1.5, False))],
     }
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from laminar.data.episodes import Episodes
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy
 from laminar.policies.edited import Edited, new_editor
 from laminar.policies.fine_tuned import FineTuned
@@ -23,6 +24,8 @@ from laminar.policies.guided import Acting, Guided, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.noise_actor import NoiseActorConfig
+from laminar.policies.planners import PlannerConfig, fitting
+from laminar.policies.planners.config import InverseConfig, Refinement
 from laminar.policies.runtimes.program import SamplingProgram
 from laminar.policies.steered import Steered, new_actor
 
@@ -111,6 +114,25 @@ GUIDANCES = [
 def test_guidance_on_the_way(make_policy: Make, process: str, acting: Acting) -> None:
     policy = make_policy(process, "mlp", {"steps": 3}, chunk=2)
     trace(Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1)), acting))
+
+
+PLANNERS: list[dict[str, Any]] = [
+    {"actions": True, "candidates": 3},
+    {"actions": True, "candidates": 2, "guidance": "gradient", "jacobian": "identity"},
+    {"returns": True, "judge": False},
+    {"returns": True, "draft": Refinement(width=16, depth=1, heads=2, steps=1), "candidates": 3},
+    {"stride": 2, "candidates": 3, "selection": "softmax", "inverse": InverseConfig("meanflow", width=16, depth=1)},
+]
+
+
+@pytest.mark.parametrize("settings", PLANNERS, ids=str)
+@pytest.mark.parametrize("process", ["diffusion", "flow", "meanflow"])
+def test_planners(episodes: Episodes, process: str, settings: dict[str, Any]) -> None:
+    config = PlannerConfig(
+        process=PROCESSES.config_class(process)(steps=2),
+        **({"horizon": 5, "chunk": 3, "critic": CriticConfig(width=8, depth=1)} | settings),
+    )
+    trace(fitting.new(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from laminar.cli import main
 from laminar.eval.rollouts.episodes import evaluate
@@ -14,6 +15,10 @@ from laminar.policies import load_policy
 from laminar.policies.edited import Edited
 from laminar.policies.generative import generative
 from laminar.policies.guided import Guided
+from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.planners import PlannerConfig, fitting
+from laminar.policies.processes.flow import Config as FlowConfig
 from laminar.policies.steered import Steered
 from laminar.policies.storage import checkpoints
 
@@ -133,3 +138,27 @@ def test_updates_or_control_steps_say_how_long_it_is(toy: Any) -> None:
     words = [word for word in toy.words(out="updates") if not word.startswith("env.steps")]
     assert main([*words, "steps=30"]) == 0
     assert_same(final(run), final(toy.folder / "updates"))
+
+
+def test_a_planner_is_steered(toy: Any) -> None:
+    """Its noise is that of its plans, of all candidates; nothing here knows that it is one."""
+    torch.manual_seed(0)
+    config = PlannerConfig(
+        FlowConfig(steps=2), chunk=4, execute=2, horizon=5, candidates=2, judge=True, actions=True,
+        critic=CriticConfig(width=8, depth=1),
+    )  # fmt: skip
+    planner = fitting.new(config, MLPConfig(width=8, depth=1), toy.recorded()).eval()
+    base = planner.save(toy.folder / "planner")
+    run = toy.train("evaluation.every=10", "evaluation.episodes=2", base=base)
+    assert [row["step"] for row in rows(run) if "eval/success_rate" in row] == [10, 20, 30]
+    policy = load_policy(run)
+    steered = policy.base if isinstance(policy, Guided) else policy
+    assert isinstance(steered, Steered)
+    assert steered.composed_of.checkpoint_hash() == planner.checkpoint_hash(), "the base is as it was"
+    assert steered.noise_shape == (2, 5 * (3 + 1) + 1)
+    seen = {"observation": torch.rand(3, 3)}
+    noise = torch.randn(3, *policy.noise_shape, generator=torch.Generator().manual_seed(0))
+    assert policy.sample(seen, noise).shape == (3, 4, 1)
+    evaluated = ["eval", "env.id=user/Count-v0?limit=10&goal=3", "episodes=2"]
+    assert main([*evaluated, f"policy.path={run}"]) == 0
+    assert main([*evaluated, f"policy.path={base}", "candidates=4", "selection=argmax"]) == 0
