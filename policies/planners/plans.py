@@ -65,9 +65,8 @@ class Plans(GenerativePolicy):
         for last in (config.draft.steps, config.follow.warm_start):
             if last is not None:
                 check_process(self.process, last)
-        self.untold: (
-            Tensor  # (D,) factors of a condition, 0 of its return; not saved: it follows from the configuration
-        )
+        # (D,) factors of a condition, 0 of its return; not saved: it follows from the configuration
+        self.untold: Tensor
         untold = torch.ones(self.condition_dim)
         untold[self._seen - 2 * self.layout.returns : self._seen] = 0
         self.register_buffer("untold", untold, persistent=False)
