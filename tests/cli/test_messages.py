@@ -35,7 +35,7 @@ MESSAGES: list[tuple[str, list[str]]] = [
     ("train path=x", ["'data.path' or 'world.path' or 'init.path'"]),
     ("eval path=x", ["'policy.path'"]),
     # a setting of another choice
-    ("train policy.process.solver=ddim", ["policy=diffusion, dql or flow"]),
+    ("train policy.process.solver=ddim", ["diffusion, dql, flow, flow_planner, trajectory_diffuser or veteran"]),
     (
         "train method.discount=0.9",
         ["method=diwa, dppo, dql, dsrl, dsrl_sac, fpo, fql, iql, ofql, pmpo, rebrac, reinflow, residual or td3bc"],
