@@ -23,7 +23,7 @@ from ..processes.unrolled import Calls
 from .config import PlannerConfig
 from .draft import Drafter
 from .inpainting import ClassifierFree, Inpainted
-from .layout import GOAL, RETURN, Layout
+from .layout import GOAL, Layout
 from .refinement import check_process, check_refined, level_of
 
 
@@ -158,14 +158,10 @@ class Plans(GenerativePolicy):
 
     def counted(self, acting: Tensor) -> Tensor:
         """(B, T, W) which numbers of windows are learned: those that are not known; actions while an episode lasts."""
-        repeated = acting[..., None].expand(*acting.shape, self.layout.action_dim).float()
         inside: Any = self.network
-        return (
-            self.layout.tokens(
-                acting.new_ones(len(acting), *inside.known.shape)[..., : self.layout.state_dim].float(), repeated
-            )
-            * ~inside.known
-        )
+        states = torch.ones(len(acting), self.layout.horizon, self.layout.state_dim, device=acting.device)
+        actions = acting[..., None].expand(*acting.shape, self.layout.action_dim).to(states)
+        return self.layout.tokens(states, actions) * ~inside.known
 
     def calls(self, steps: Steps = None) -> Calls:
         """Return the network calls of one sample: of a draft the last ones alone, weighed ones of two rows each."""
@@ -260,6 +256,3 @@ class Plans(GenerativePolicy):
         written = self.drafter.roll(first, goal, self.layout.horizon)[..., :width]
         raw = written * self._first("scale") + self._first("offset")
         return self.normalized(F.pad(raw, (0, self.layout.token_dim - width)))
-
-
-__all__ = ["GOAL", "RETURN", "Plans"]

@@ -30,8 +30,7 @@ def draft_loss(parts: Parts, batch: Batch, size: int) -> tuple[Tensor, Metrics]:
     """Return the squared error of what follows each recorded token, in the first windows (Trajectory Diffuser)."""
     plans = parts.online.plans
     assert plans.drafter is not None
-    tokens, goals = plans.drafted({name: batch[name] for name in ("state", "return")})
-    loss = plans.drafter.loss(tokens[:size], goals[:size])
+    loss = plans.drafter.loss(*plans.drafted({name: batch[name][:size] for name in ("state", "return")}))
     return loss, {"loss": loss.detach()}
 
 
