@@ -10,6 +10,8 @@ from ....settings import check, choice, number, share
 
 HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
+BEST = ("heads", "critic")
+"""Who says which of several next actions is backed up."""
 SCALES = ("policy", "data", "none")
 """Whose actions' mean |Q| divides it."""
 
@@ -30,7 +32,10 @@ class Config:
     critic: CriticConfig = field(default_factory=CriticConfig)
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
     target_value: str = choice("min", "min", "mean")  # of the target's heads
+    pessimism: float = number(0.0, least=0)  # deviations of the heads below their mean, of values that are backed up
     backup_actions: int = number(1, least=1)  # actions whose best value is backed up; DQL takes 10 on most AntMazes
+    # Who says which is best: each head of the slow copy for itself (DQL), or the critic as it is now (QC).
+    backup_best: str = choice("heads", *BEST)
     target_noise: float = number(0.0, least=0)  # deviation of noise on the target's actions (TD3), normalized units
     target_noise_clip: float = number(0.5, least=0)  # bound of that noise
     # Weight of the squared distance between the target's and the data's next action (ReBRAC).
@@ -74,6 +79,11 @@ def check_settings(config: Config) -> None:
                 f"method.{name} does not apply with method.expectile, whose targets are V(s') without an action; "
                 "leave one of them out"
             )
+    if config.pessimism > 0 and config.target_value != "mean":
+        raise LaminarError(
+            "method.pessimism counts from the mean of the heads, and method.target_value=min takes the least of them; "
+            "set method.target_value=mean"
+        )
     if config.target_penalty > 0 and config.backup_actions > 1:
         raise LaminarError("method.target_penalty judges one next action; set method.backup_actions=1")
     if config.q_head == "random" and config.critic.heads != 2:

@@ -67,12 +67,20 @@ def value_of(critic: Any, policy: GenerativePolicy, observation: Tensor, chunk: 
     return list(critic(policy.encode({"observation": observation}).flatten(1), chunk.flatten(1))[:, 0])
 
 
+def as_one(values: list[Tensor], config: Config) -> Tensor:
+    """The value of several heads."""
+    if config.target_value == "min":
+        return min(values)
+    mean = sum(values) / len(values)
+    return mean - config.pessimism * (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+
+
 def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> list[Tensor]:
     """The target of every transition: several actions of the slow actor, the best of each head, then over the heads."""
     config, targets = agent.config, []
     for i in range(BATCH):
         seen = batch["next_observation"]["observation"][i : i + 1]
-        judged = []
+        judged, said = [], []
         for j in range(i * config.backup_actions, (i + 1) * config.backup_actions):
             chunk = act(agent.averaged, seen, draws["next_noise"][j : j + 1], row(draws["next_chain"], j, 1))
             if config.target_noise > 0:
@@ -80,8 +88,11 @@ def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> lis
                 smoothing = torch.where(smoothing.abs() > config.target_noise_clip, smoothing.sign() * 0.5, smoothing)
                 chunk = (chunk + smoothing).clamp(agent.low, agent.high)
             judged.append(value_of(agent.target, agent.averaged, seen, chunk))
+            said.append(as_one(value_of(agent.critic, agent.averaged, seen, chunk), config))
         best = [max(values) for values in zip(*judged, strict=True)]
-        value = min(best) if config.target_value == "min" else sum(best) / len(best)
+        if config.backup_best == "critic":
+            best = judged[said.index(max(said))]
+        value = as_one(best, config)
         if config.target_penalty > 0:
             after = agent.actor.action_normalizer({"action": batch["next_action"][i : i + 1]})["action"]
             value = value - config.target_penalty * sum((chunk - after).flatten() ** 2)
@@ -92,7 +103,9 @@ def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> lis
 CRITICS: dict[str, dict[str, Any]] = {
     "min": {},
     "mean": {"target_value": "mean"},
+    "pessimism": {"target_value": "mean", "pessimism": 0.7},
     "max-Q backup": {"backup_actions": 4},
+    "best by the critic": {"backup_actions": 4, "backup_best": "critic", "target_value": "mean", "pessimism": 0.3},
     "smoothing": {"target_noise": 0.8, "target_noise_clip": 0.5},
     "penalty": {"target_penalty": 0.7},
 }
@@ -135,9 +148,10 @@ def test_targets_are_constants(q_toys: Any) -> None:
     assert not any(value.requires_grad for value in metrics.values())
 
 
+@pytest.mark.parametrize("pooled", [{}, {"target_value": "mean", "pessimism": 0.5}], ids=["min", "pessimism"])
 @pytest.mark.parametrize("expectile", [0.7, 0.2])
-def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
-    agent, batch, draws = case(q_toys, "diffusion", expectile=expectile, eta=0.0)
+def test_implicit_q_learning(q_toys: Any, expectile: float, pooled: dict[str, Any]) -> None:
+    agent, batch, draws = case(q_toys, "diffusion", expectile=expectile, eta=0.0, **pooled)
     assert agent.value is not None
     nothing = torch.empty(1, 0)
     with torch.no_grad():  # V in the middle of Q, so that both sides of the expectile are tried
@@ -150,7 +164,7 @@ def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
         there = agent.actor.encode({"observation": batch["next_observation"]["observation"][i : i + 1]}).flatten(1)
         action = agent.actor.action_normalizer({"action": batch["action"][i : i + 1]})["action"].flatten(1)
         target = batch["reward"][i] + batch["discount"][i] * agent.value(there, nothing)[0, 0].detach()
-        u = agent.target(here, action)[:, 0].min().detach() - agent.value(here, nothing)[0, 0]
+        u = as_one(list(agent.target(here, action)[:, 0]), agent.config).detach() - agent.value(here, nothing)[0, 0]
         signs.add(bool(u < 0))
         expected = expected + abs(expectile - bool(u < 0)) * u**2 / BATCH
         expected = expected + ((agent.critic(here, action)[:, 0] - target) ** 2).sum() / BATCH
