@@ -12,8 +12,8 @@ HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
 BEST = ("heads", "critic")
 """Who says which of several next actions is backed up."""
-SCALES = ("policy", "data", "none")
-"""Whose actions' mean |Q| divides it."""
+SCALES = ("policy", "data", "slope", "none")
+"""What divides it: mean |Q| of these actions, the size of Q's slope at the data's, or nothing."""
 
 
 @dataclass
@@ -43,9 +43,14 @@ class Config:
     # Implicit Q-learning: V is this expectile of Q, and targets are V(s').
     expectile: float | None = number(None, above=0, below=1, null=True)
     eta: float = number(1.0, least=0)  # weight of the critic's term; 0 clones
+    # Updates over which a target goes over from the recording's return, where the whole of it is known, to what the
+    # critic says: at first it says nothing, and takes thousands of updates to learn how large values are.
+    from_returns: int = number(0, least=0)
     eta_ramp: float = share(0.0)  # share of the run over which it grows from 0, while the critic learns what to say
     q_head: str = choice("random", *HEADS)  # value that the actor climbs: of a random head, mean, min or first
-    q_scale: str = choice("policy", *SCALES)  # the critic's term is divided by mean |Q| of these actions, or none
+    # The critic's term is divided by mean |Q| of these actions; by the slope of Q at the data's, which what is added to
+    # all rewards does not change; or by nothing.
+    q_scale: str = choice("policy", *SCALES)
     behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)

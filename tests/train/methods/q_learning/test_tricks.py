@@ -27,8 +27,8 @@ CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_nor
 # Wang et al. 2023 and their code; the other methods tell how they differ.
 DQL: dict[str, Any] = {
     **{"batch_size": 256, "lr": 3e-4, "critic_lr": 3e-4, "discount": 0.99, "final_lr": 1.0, "max_grad_norm": None},
-    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "pessimism": 0.0, "backup_actions": 1, "n_step": 1},
-    **{"target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
+    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "pessimism": 0.0, "backup_actions": 1},
+    **{"n_step": 1, "from_returns": 0, "target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
     **{"eta": 1.0, "q_head": "random", "q_scale": "policy", "behavior_weight": 1.0, "distill": 0.0, "one_call": False},
     **{"actor_every": 1, "ema_decay": 0.995, "ema_every": 5, "ema_start": 1000},
 }
@@ -221,7 +221,7 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
     torch.testing.assert_close(metrics["distillation"], (own - taught).square().mean())
 
 
-@pytest.mark.parametrize("scale", ["policy", "data"])
+@pytest.mark.parametrize("scale", ["policy", "data", "slope"])
 def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
     learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}")
     with torch.no_grad():
