@@ -7,10 +7,12 @@ from typing import Any
 
 import gymnasium
 
+from ...errors import LaminarError
 from ..creation import create
 from ..ids import split_id
 from ..ogbench.library import load
 from ..ogbench.names import all_ids, parse
+from ..ogbench.task import Task
 
 
 def ids() -> Iterable[str]:
@@ -19,9 +21,14 @@ def ids() -> Iterable[str]:
 
 
 def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
-    """Make a task."""
+    """Make a task, by its own name or that of its data set.
+
+    Raises:
+        LaminarError: OGBench is not installed, or the environment takes no such argument.
+    """
     asked, arguments = split_id(env_id)
     name = parse(asked)
-    assert name is not None
+    if name is None:
+        raise LaminarError(f"'{asked}' is no single task of OGBench")
     load(asked)
-    return create(name.env_id, arguments, render)
+    return Task(create(name.env_id, arguments, render))
