@@ -7,7 +7,7 @@ that state and ends the episode, as its data are labelled (`success_timing="pre"
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -18,8 +18,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ..creation import create
 from ..packages import named
 from ..without_goal import WithoutGoal
+from .library import load
+from .names import Name
 
 Array = NDArray[Any]
 
@@ -80,6 +83,21 @@ class Task(WithoutGoal):
         finally:
             self._numbers = np.random.get_state()
             np.random.set_state(before)
+
+
+def make_task(name: Name, arguments: Mapping[str, Any] | None = None, render: bool = False) -> Task:
+    """Make a task.
+
+    Args:
+        name: of the task.
+        arguments: of OGBench's environment.
+        render: make it able to give pictures.
+
+    Raises:
+        LaminarError: OGBench is not installed, or the environment takes no such argument.
+    """
+    load(name.env_id)
+    return Task(create(name.env_id, arguments or {}, render))
 
 
 def _fix_spaces(env: Any) -> None:

@@ -8,11 +8,9 @@ from typing import Any
 import gymnasium
 
 from ...errors import LaminarError
-from ..creation import create
 from ..ids import split_id
-from ..ogbench.library import load
 from ..ogbench.names import all_ids, parse
-from ..ogbench.task import Task
+from ..ogbench.task import make_task
 
 
 def ids() -> Iterable[str]:
@@ -30,5 +28,4 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
     name = parse(asked)
     if name is None:
         raise LaminarError(f"'{asked}' is no single task of OGBench")
-    load(asked)
-    return Task(create(name.env_id, arguments, render))
+    return make_task(name, arguments, render)
