@@ -1,7 +1,7 @@
 """Rewards of a task for recordings of its world: play is recorded once and serves all tasks.
 
-They are OGBench's own (`ogbench.relabel_utils`), of the state in which an action was taken, as the environment has them.
-Where the goal is reached the task is over, though the recording goes on.
+They are OGBench's own (`ogbench.relabel_utils`), of the state in which an action was taken, as the environment has
+them. Where the goal is reached the task is over, though the recording goes on.
 """
 
 from __future__ import annotations

@@ -233,7 +233,11 @@ def test_a_labelled_file_says_the_same(recorded: Episodes, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("task", "without", "told"),
     [
-        ("scene-play-singletask-task9-v0", (), "data.task=scene-play-singletask-task9-v0 is no single task of OGBench; did"),
+        (
+            "scene-play-singletask-task9-v0",
+            (),
+            "data.task=scene-play-singletask-task9-v0 is no single task of OGBench; did",
+        ),
         (SCENE, ("qpos",), "has no 'qpos' a step, and data.task=scene-play-singletask-task1-v0 needs (25,)"),
         ("puzzle-3x3-singletask-v0", (), "'qpos' a step, and data.task=puzzle-3x3-singletask-v0 needs (23,)"),
     ],

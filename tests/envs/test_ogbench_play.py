@@ -126,7 +126,7 @@ def test_what_lies_there_of_another_recording(tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"a.npz.parts holds episodes of another recording .*'seed': 2"):
         record(SCENE, 20, 3, path, processes=1, length=5)
     path.write_bytes(b"")
-    with pytest.raises(LaminarError, match="a.npz exists already"):
+    with pytest.raises(LaminarError, match=r"a\.npz exists already"):
         record(SCENE, 20, 2, path, processes=1, length=5)
 
 
