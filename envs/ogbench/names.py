@@ -13,12 +13,13 @@ from dataclasses import dataclass
 TASKS = 5  # of every world
 _MANIPULATED = ("play", "noisy")
 _WALKED = ("navigate", "stitch")
-WORLDS: dict[str, tuple[str, ...]] = {  # -> kinds of data that were published
+WORLDS: dict[str, tuple[str, ...]] = {  # -> kinds of data
     **{f"cube-{count}": _MANIPULATED for count in ("single", "double", "triple", "quadruple", "octuple")},
     "scene": _MANIPULATED,
     **{f"puzzle-{size}": _MANIPULATED for size in ("3x3", "4x4", "4x5", "4x6")},
     **{f"pointmaze-{maze}": _WALKED for maze in ("medium", "large", "giant", "teleport")},
-    **{f"antmaze-{maze}": (*_WALKED, "explore") for maze in ("medium", "large", "giant", "teleport")},
+    **{f"antmaze-{maze}": (*_WALKED, "explore") for maze in ("medium", "large", "teleport")},
+    "antmaze-giant": _WALKED,
     **{f"humanoidmaze-{maze}": _WALKED for maze in ("medium", "large", "giant", "teleport")},
     **{f"antsoccer-{field}": _WALKED for field in ("arena", "medium")},
 }
