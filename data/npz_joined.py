@@ -1,10 +1,10 @@
-"""A large `.npz` archive made of many small ones, whose rows follow each other; never more than one in memory."""
+"""Large `.npz` archives made of many small ones, whose rows follow each other; never more than one in memory."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,29 @@ from ..errors import LaminarError
 from . import npz
 
 
-def join(parts: Sequence[Path], target: Path) -> None:
-    """Write one archive with the rows of all parts, deflated; whole or not at all.
+def join(targets: Mapping[Path, Sequence[Path]]) -> None:
+    """Write archives with the rows of all their parts, deflated; all of them appear at the end, or none.
 
     Args:
-        parts: at least one, with the same arrays of the same types.
-        target: missing folders are made, an existing file is replaced at the end.
+        targets: archive -> at least one part, with the same arrays of the same types. Existing files are replaced.
 
     Raises:
-        LaminarError: a part is damaged, or the file cannot be written, for example on a full disk.
+        LaminarError: a part is damaged, or a file cannot be written, for example on a full disk.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = {target: target.with_name(f".{target.name}.{os.getpid()}.partial") for target in targets}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for key in npz.names(parts[0]):
-                _add(archive, key, parts)
-        os.replace(partial, target)
+        for target, parts in targets.items():
+            with zipfile.ZipFile(partial[target], "w", zipfile.ZIP_DEFLATED) as archive:
+                for key in npz.names(parts[0]):
+                    _add(archive, key, parts)
+        for target in targets:
+            os.replace(partial[target], target)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        raise LaminarError(f"{target}: cannot be written ({reason}); nothing was replaced") from error
+        raise LaminarError(f"{next(iter(targets))}: cannot be written ({reason}); nothing was replaced") from error
     finally:
-        partial.unlink(missing_ok=True)
+        for file in partial.values():
+            file.unlink(missing_ok=True)
 
 
 def _add(archive: zipfile.ZipFile, key: str, parts: Sequence[Path]) -> None:

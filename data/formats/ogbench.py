@@ -29,6 +29,8 @@ from ..pictures import Stored, is_pictures, read_pictures
 from ..recording import Recording, success_by_flag
 
 Array = NDArray[Any]
+NO_REWARDS = "no 'rewards'"
+"""Begin of the remark on a file without them."""
 _NEEDED = ("observations", "actions", "terminals")
 _NEXT, _REWARDS, _MASKS, _VALIDS = "next_observations", "rewards", "masks", "valids"
 _INFOS = ("qpos", "qvel", "button_states")
@@ -125,7 +127,7 @@ def _remark(recording: Recording, found: Mapping[str, Member], others: list[str]
     remarks += [f"not read, arrays: {', '.join(unread)}"] if unread else []
     remarks += [f"not read, files: {', '.join(sorted(others))}"] if others else []
     if not recording.has_reward:
-        remarks.append("no 'rewards': good for cloning, not for methods that learn from rewards")
+        remarks.append(f"{NO_REWARDS}: good for cloning; data.task=ID gives those of a task")
     if reached:
         remarks.append(f"the goal is reached in {reached} steps after which the recording goes on")
     beside = recording.path.with_name(f"{recording.path.stem}-val{recording.path.suffix}")

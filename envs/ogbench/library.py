@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 
 from ..packages import require
-from ..rendering import load_mujoco
+from ..rendering import choose_backend, load_mujoco
 
 # 1.2.2 is the release that was tried; OGBench itself leaves MuJoCo 3.9.0 out
 NEEDED = {"ogbench": ">=1.2.2,<1.3", "mujoco": ">=3.3,!=3.9.0,<3.12"}
@@ -26,6 +26,7 @@ def load(env_id: str) -> None:
         LaminarError: it is not installed, or in another release than it needs.
     """
     require(env_id, "ogbench", NEEDED)
+    choose_backend()
     load_mujoco()
     before = os.environ.get("MUJOCO_GL")
     os.environ["MUJOCO_GL"] = "disable"

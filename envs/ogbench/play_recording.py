@@ -117,8 +117,7 @@ def record(
             f"interrupted after {done} of {len(jobs)} episodes; they are kept in {parts.folder}, and the same command"
         )
         raise Stopped(message=f"{text} goes on") from stop
-    for index, file in enumerate(files):
-        npz_joined.join([parts.file(job) for job in jobs if job[0] == index], file)
+    npz_joined.join({file: [parts.file(job) for job in jobs if job[0] == index] for index, file in enumerate(files)})
     shutil.rmtree(parts.folder)
     validation = len(jobs) - number
     return (
@@ -136,8 +135,8 @@ def _check(name: Name, seed: int, length: int) -> Play:
     kind = (name.data or "").removesuffix("-100m")
     if name.is_maze:
         raise LaminarError(
-            f"{name.world} has no controller to record: OGBench's own data of its mazes come from trained agents; "
-            "there are controllers for cube, scene and puzzle"
+            f"{name.world} has no controller to record: there are some for cube, scene and puzzle, and what walks in "
+            "OGBench's own data are trained agents"
         )
     if not kind:
         either = f"env.id={name.env_id.replace('-singletask', '-play-singletask')}"
@@ -164,14 +163,13 @@ class _Parts:
         self.folder = folder
         said = asdict(play) | {"simulator": named("ogbench", "mujoco")}
         settings = folder / _SETTINGS
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            settings.write_text(json.dumps(said, indent=2), encoding="utf-8")
-            return
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not any(folder.iterdir()):
+                settings.write_text(json.dumps(said, indent=2), encoding="utf-8")
             found = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            found = None
+        except (OSError, ValueError) as error:
+            raise LaminarError(f"{folder}, for finished episodes, cannot be used ({error}); remove it") from error
         if found != said:
             raise LaminarError(
                 f"{folder} holds episodes of another recording ({found} and not {said}); remove it, or choose another "

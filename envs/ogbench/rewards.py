@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.episodes import Episodes
+from ...data.formats.ogbench import NO_REWARDS
 from ...errors import LaminarError, nearest
 from ..ids import split_id
 from .names import all_ids, parse
@@ -50,7 +51,7 @@ def with_rewards(episodes: Episodes, env_id: str) -> Episodes:
         truncated=truncated,
         success=solved,
         has_reward=True,
-        remarks=[*(remark for remark in episodes.remarks if "no 'rewards'" not in remark), told],
+        remarks=[*(remark for remark in episodes.remarks if NO_REWARDS not in remark), told],
     )
 
 

@@ -159,7 +159,7 @@ def test_where_the_cube_may_be(place: tuple[float, ...], healthy: bool) -> None:
     [
         (["task=ogbench/scene-play", "episodes=3"], "episodes does not apply to play; give steps=N"),
         (["env.id=scene-singletask-v0"], "does not say which data to record; name them, env.id=scene-play-singletask"),
-        (["env.id=antmaze-large-navigate-singletask-v0"], "antmaze-large has no controller to record: OGBench's own"),
+        (["env.id=antmaze-large-navigate-singletask-v0"], "antmaze-large has no controller to record: there are some"),
         (["task=ogbench/scene-play", "out=a.hdf5"], "out=a.hdf5: play of OGBench is recorded into FILE.npz"),
         (["task=ogbench/scene-play", "out=null"], "laminar collect needs out=FILE.npz"),
     ],
