@@ -30,7 +30,9 @@ class Transitions(Sampler):
       weighs at most 1 %; else 0,
     - "mask": (B, chunk) bool, all True.
 
-    Legal starts are the steps whose whole chunk is inside the episode, since it is executed open loop.
+    Legal starts are the steps whose whole chunk is inside the episode, since it is executed open loop. Where a task
+    terminates on the way and the recording goes on, a transition ends, though actions of its chunk may lie beyond: they
+    would not have been executed.
 
     Attributes:
         skipped: episodes shorter than a chunk, which have no start.
@@ -69,7 +71,7 @@ class Transitions(Sampler):
         if rewards.shape != (len(episodes),):
             raise LaminarError(f"{episodes.source}: {rewards.shape} tuned rewards for {len(episodes)} steps")
         left, over = _until_end(episodes)
-        starts = np.flatnonzero(left >= chunk)
+        starts = np.flatnonzero(episodes.ends[episodes.episode_index] - np.arange(len(episodes)) >= chunk)
         super().__init__(starts, torch.device(device))
         moved = np.minimum(left, max(n_step, chunk))
         numbers = (
