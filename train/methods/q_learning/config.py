@@ -10,6 +10,7 @@ from ....settings import check, choice, number, share
 
 HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
+STRAIGHT = ("straight", None)
 BEST = ("heads", "critic")
 """Who says which of several next actions is backed up."""
 SCALES = ("policy", "data", "slope", "none")
@@ -52,6 +53,9 @@ class Config:
     # all rewards does not change; or by nothing.
     q_scale: str = choice("policy", *SCALES)
     behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
+    # Weight of the squared distance between the actor's sample and the data that its flow sees in it when it is noised
+    # again (SRPO): it keeps samples among data, of whatever mode; the cloning loss holds each where it was.
+    anchor: float = number(0.0, least=0)
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)
     # Whose gradient trains the encoder of pictures and instructions: the critic's, with which the actor's stops at what
@@ -72,6 +76,11 @@ def check_settings(config: Config) -> None:
         LaminarError: names the settings and the remedy.
     """
     check(config, "method")
+    if config.anchor > 0 and (config.one_call or config.distill > 0):
+        raise LaminarError(
+            "method.anchor holds what the policy itself samples, and with method.one_call or method.distill the critic "
+            "judges something else; set method.anchor=0"
+        )
     if config.one_call and config.distill > 0:
         raise LaminarError("method.one_call and method.distill are two ways to a fast actor; choose one of them")
     for name, unused in (
@@ -113,6 +122,11 @@ def check_process(config: Config, policy: GenerativePolicy) -> None:
         raise LaminarError(
             "a one-call actor with noise (policy.process.noise=true) learns from a teacher alone, which it does not "
             "bring; choose policy=direct without it, or start from the clone that it was distilled from"
+        )
+    if config.anchor > 0 and not (process.denoises and process.noise_path == STRAIGHT):
+        raise LaminarError(
+            f"method.anchor asks the policy itself where data are, along the straight path of a flow, and this is a "
+            f"{name}; choose policy=meanflow or flow, or set method.anchor=0"
         )
     if config.distill > 0 and process.inner_draws:
         raise LaminarError(

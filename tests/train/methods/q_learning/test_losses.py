@@ -166,6 +166,42 @@ def test_the_slope_knows_no_offset_and_no_unit(q_toys: Any, offset: float) -> No
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("process", ["meanflow", "flow"])
+def test_the_anchor_is_where_the_flow_sees_data(q_toys: Any, process: str) -> None:
+    """Written out sample by sample; the network's own weights get no gradient for what it sees."""
+    agent, batch, draws = case(q_toys, process, behavior_weight=0.0, eta=0.0, anchor=2.0)
+    expected = torch.zeros(())
+    for i in range(BATCH):
+        seen = batch["observation"]["observation"][i : i + 1]
+        chunk = act(agent.actor, seen, draws["noise"][i : i + 1], None)
+        t = draws["anchor_time"][i : i + 1]
+        x = ((1 - t) * chunk + t * draws["anchor_noise"][i : i + 1]).detach()
+        times = torch.cat((t, torch.zeros_like(t)), dim=1) if process == "meanflow" else t
+        velocity = agent.actor.network(x, times, agent.actor.encode({"observation": seen}))
+        expected = expected + 2.0 * (chunk - (x - t * velocity).detach()).square().mean() / BATCH
+    loss, metrics = q_toys.actor_loss(agent, batch, draws)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(metrics["anchor"], expected.detach() / 2.0)
+    network = list(agent.actor.network.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, network, allow_unused=True, retain_graph=True),
+        torch.autograd.grad(expected, network, allow_unused=True),
+        strict=True,
+    ):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_sample_is_noised_again_at_all_times_but_the_ends(q_toys: Any) -> None:
+    agent, _, _ = case(q_toys, "meanflow", anchor=1.0)
+    t = draw(agent, 1000, torch.Generator().manual_seed(0))["anchor_time"]
+    assert t.shape == (1000, 1)
+    assert 0.1 <= t.min() < 0.15
+    assert 0.85 < t.max() <= 0.9
+    assert t.mean() == pytest.approx(0.5, abs=0.03)
+
+
 def test_targets_are_constants(q_toys: Any) -> None:
     agent, batch, draws = case(q_toys, "diffusion")
     loss, metrics = q_toys.critic_loss(agent, batch, draws)

@@ -47,6 +47,17 @@ def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None
         ("fql", ["policy=direct"], "policy=direct is no such policy; choose policy=flow"),
         ("td3bc", ["policy.process.noise=true"], "learns from a teacher alone"),
         ("ofql", ["method.one_call=true"], "method.one_call estimates actions by denoising: choose policy=dql"),
+        (
+            "dql",
+            ["method.anchor=1"],
+            "along the straight path of a flow, and this is a diffusion; choose policy=meanflow",
+        ),
+        ("fql", ["method.anchor=1"], "with method.one_call or method.distill the critic judges something else"),
+        (
+            "dql",
+            ["method.pessimism=0.5"],
+            "method.target_value=min takes the least of them; set method.target_value=mean",
+        ),
         ("fql", ["method.one_call=true"], "method.one_call and method.distill are two ways to a fast actor"),
     ],
 )
