@@ -92,6 +92,10 @@ class MeanFlow(Process):
         """Return the velocity (x - data) / t that leads to the data (B, H, A) from x at times (B, 2), for any r."""
         return (x - data) / times[:, :1, None]
 
+    def noised(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """x_t = (1 - t) x + t eps at times (B, 1)."""
+        return torch.lerp(x, noise, times[:, :, None])
+
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times t (B, 1): x_t - t u(x_t, t, t), as u(t, t) = v."""
         return x - times[:, :, None] * network(x, torch.cat([times, torch.zeros_like(times)], dim=1), cond)

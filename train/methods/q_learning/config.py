@@ -10,7 +10,6 @@ from ....settings import check, choice, number, share
 
 HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
-STRAIGHT = ("straight", None)
 BEST = ("heads", "critic")
 """Who says which of several next actions is backed up."""
 SCALES = ("policy", "data", "slope", "none")
@@ -28,7 +27,7 @@ class Config:
     critic_lr: float = number(3e-4, above=0)  # of Adam, for the critic
     final_lr: float = share(1.0)  # share of both that a half cosine over the run ends at; 1 keeps them constant
     discount: float = number(0.99, least=0, below=1)  # of the reward of the next step
-    n_step: int = number(1, least=1)  # rewards in a target; a chunk's target always has one for each of its actions
+    n_step: int = number(1, least=1)  # rewards in a target, which has one for each action of a chunk at least
     reward: str = "none"  # tuning of the rewards in training, see rewards.py
     critic: CriticConfig = field(default_factory=CriticConfig)
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
@@ -123,10 +122,10 @@ def check_process(config: Config, policy: GenerativePolicy) -> None:
             "a one-call actor with noise (policy.process.noise=true) learns from a teacher alone, which it does not "
             "bring; choose policy=direct without it, or start from the clone that it was distilled from"
         )
-    if config.anchor > 0 and not (process.denoises and process.noise_path == STRAIGHT):
+    if config.anchor > 0 and not process.denoises:
         raise LaminarError(
-            f"method.anchor asks the policy itself where data are, along the straight path of a flow, and this is a "
-            f"{name}; choose policy=meanflow or flow, or set method.anchor=0"
+            f"method.anchor asks the policy itself where data are, which policy={name} cannot tell of noised actions; "
+            "choose policy=meanflow, flow or diffusion, or set method.anchor=0"
         )
     if config.distill > 0 and process.inner_draws:
         raise LaminarError(

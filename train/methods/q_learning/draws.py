@@ -44,6 +44,8 @@ def draw(agent: Agent, size: int, generator: torch.Generator, group: Group | Non
     if config.anchor > 0:
         first, last = ANCHOR_TIMES
         t = first + (last - first) * torch.rand(size, 1, generator=generator, device=device)
+        levels = agent.actor.process.time_levels
+        t = (t * levels).round().clamp(min=1) / levels if levels else t
         draws |= {"anchor_noise": normal(size), "anchor_time": share(t)}
     if config.target_noise > 0:
         draws["smoothing"] = several()

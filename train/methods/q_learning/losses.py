@@ -107,13 +107,13 @@ def distillation(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Beha
 
 
 def anchor(agent: Agent, cond: Tensor, a: Tensor, draws: Draws) -> Tensor:
-    """E || a - sg(x_0(x_t)) ||^2 with x_t = (1 - t) a + t eps, and x_0 the data that the flow sees there.
+    """E || a - sg(x_0(x_t)) ||^2 with a noised to x_t again, and x_0 the data that the actor's own process sees there.
 
     Its gradient is that of the data's log-density, smoothed by noise (score distillation; SRPO, Chen et al. 2024): a
     sample pays for being where no data are, and not for being among others than its noise had led to.
     """
     t, process = draws["anchor_time"], agent.actor.process  # (B, 1)
-    x = torch.lerp(a.detach(), draws["anchor_noise"], t[:, :, None])
+    x = process.noised(a.detach(), draws["anchor_noise"], t)
     with torch.no_grad():
         data = process.denoise(agent.actor.network, x, t, cond)
     return F.mse_loss(a, data)

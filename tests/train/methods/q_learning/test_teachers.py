@@ -46,12 +46,12 @@ def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None
         ("fql", ["policy=dql"], "this diffusion draws more on the way; choose policy=flow, or policy.process.solver"),
         ("fql", ["policy=direct"], "policy=direct is no such policy; choose policy=flow"),
         ("td3bc", ["policy.process.noise=true"], "learns from a teacher alone"),
-        ("ofql", ["method.one_call=true"], "method.one_call estimates actions by denoising: choose policy=dql"),
         (
-            "dql",
-            ["method.anchor=1"],
-            "along the straight path of a flow, and this is a diffusion; choose policy=meanflow",
+            "ofql",
+            ["method.one_call=true", "method.anchor=0"],
+            "method.one_call estimates actions by denoising: choose policy=dql",
         ),
+        ("td3bc", ["method.anchor=1"], "which policy=direct cannot tell of noised actions; choose policy=meanflow"),
         ("fql", ["method.anchor=1"], "with method.one_call or method.distill the critic judges something else"),
         (
             "dql",
