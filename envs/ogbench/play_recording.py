@@ -6,7 +6,6 @@ processes nor on how often the work was interrupted. What is finished lies in a 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -24,7 +23,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ...data import npz, npz_joined
+from ...data import npz_joined
 from ...errors import LaminarError, Stopped
 from ...machine import at_home
 from ...overwriting import check_files
@@ -32,14 +31,11 @@ from ...progress import Finished, Progress, silent
 from ..packages import named, require
 from .library import NEEDED
 from .names import Name
+from .parts import Job, Parts
 from .play import EPISODE, Player
 
 Array = NDArray[Any]
-Job = tuple[int, int]  # set and number of an episode
-
-_SETS = ("training", "validation")
 _KEPT = 10  # episodes for training to one for validation
-_SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -99,27 +95,14 @@ def record(
         raise LaminarError(f"out={out}: play of OGBench is recorded into FILE.npz, and FILE-val.npz beside it")
     files = [target, target.with_name(f"{target.stem}-val.npz")]
     check_files(files, overwrite)
-    parts = _Parts(target.with_name(f"{target.name}.parts"), play)
+    said = asdict(play) | {"simulator": named("ogbench", "mujoco")}
+    parts = Parts(target.with_name(f"{target.name}.parts"), said)
     number = -(-steps // length)
-    jobs = [(0, index) for index in range(number)] + [(1, index) for index in range(max(1, number // _KEPT))]
-    missing = [job for job in jobs if not parts.file(job).exists()]
-    try:
-        with (
-            progress(len(missing) * length, "step") as watch,
-            closing(_episodes(play, missing, processes or os.cpu_count() or 1)) as episodes,
-        ):
-            for job, episode in episodes:
-                parts.add(job, episode)
-                watch(Finished(count=length))
-    except KeyboardInterrupt as stop:
-        done = sum(parts.file(job).exists() for job in jobs)
-        text = (
-            f"interrupted after {done} of {len(jobs)} episodes; they are kept in {parts.folder}, and the same command"
-        )
-        raise Stopped(message=f"{text} goes on") from stop
+    validation = max(1, number // _KEPT)
+    jobs = [(0, index) for index in range(number)] + [(1, index) for index in range(validation)]
+    _record_missing(play, jobs, parts, processes or os.cpu_count() or 1, progress)
     npz_joined.join({file: [parts.file(job) for job in jobs if job[0] == index] for index, file in enumerate(files)})
     shutil.rmtree(parts.folder)
-    validation = len(jobs) - number
     return (
         f"{target}: {number * length} steps in {number} episodes, and {validation * length} for validation in "
         f"{files[1].name}, by {named('ogbench', 'mujoco')}"
@@ -147,48 +130,21 @@ def _check(name: Name, seed: int, length: int) -> Play:
     return Play(name.world, kind, seed, length)
 
 
-class _Parts:
-    """Finished episodes in a folder, one a file.
-
-    Attributes:
-        folder: that goes when all is done.
-    """
-
-    def __init__(self, folder: Path, play: Play) -> None:
-        """Make the folder, or go on with one of the same play.
-
-        Raises:
-            LaminarError: it is of other play, or something else.
-        """
-        self.folder = folder
-        said = asdict(play) | {"simulator": named("ogbench", "mujoco")}
-        settings = folder / _SETTINGS
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not any(folder.iterdir()):
-                settings.write_text(json.dumps(said, indent=2), encoding="utf-8")
-            found = json.loads(settings.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise LaminarError(f"{folder}, for finished episodes, cannot be used ({error}); remove it") from error
-        if found != said:
-            raise LaminarError(
-                f"{folder} holds episodes of another recording ({found} and not {said}); remove it, or choose another "
-                "out="
-            )
-
-    def file(self, job: Job) -> Path:
-        """Return where an episode lies."""
-        return self.folder / f"{_SETS[job[0]]}-{job[1]:06}.npz"
-
-    def add(self, job: Job, episode: dict[str, Array]) -> None:
-        """Keep a finished episode."""
-        file = self.file(job)
-        partial = file.with_suffix(".partial")
-        try:
-            npz.write(partial, episode)
-            os.replace(partial, file)
-        except OSError as error:
-            raise LaminarError(f"{file}: cannot be written ({error.strerror}); the episodes before are kept") from error
+def _record_missing(play: Play, jobs: Sequence[Job], parts: Parts, processes: int, progress: Progress) -> None:
+    """Play the episodes that are not there yet."""
+    missing = [job for job in jobs if not parts.file(job).exists()]
+    try:
+        with (
+            progress(len(missing) * play.length, "step") as watch,
+            closing(_episodes(play, missing, processes)) as episodes,
+        ):
+            for job, episode in episodes:
+                parts.add(job, episode)
+                watch(Finished(count=play.length))
+    except KeyboardInterrupt as stop:
+        done = sum(parts.file(job).exists() for job in jobs)
+        what = f"interrupted after {done} of {len(jobs)} episodes"
+        raise Stopped(message=f"{what}; they are kept in {parts.folder}, and the same command goes on") from stop
 
 
 def _episodes(play: Play, jobs: Sequence[Job], processes: int) -> Generator[tuple[Job, dict[str, Array]], None, None]:

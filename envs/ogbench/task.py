@@ -7,8 +7,10 @@ that state and ends the episode, as its data are labelled (`success_timing="pre"
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy, deepcopy
+from functools import lru_cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..creation import create
 from ..packages import named
+from ..rendering import load_mujoco
 from ..without_goal import WithoutGoal
 from .library import load
 from .names import Name
@@ -49,7 +52,6 @@ class Task(WithoutGoal):
                 file.unlink(missing_ok=True)
         else:
             self._inner.filmed_by, self._inner.dt = "front", self._inner.control_timestep()
-            _fix_spaces(self._inner)
         self.observation_space, self.action_space = self._inner.observation_space, self._inner.action_space
         self._numbers: Any = np.random.RandomState().get_state()
         self._teleports = getattr(self._inner, "_teleport_info", None) is not None
@@ -97,13 +99,49 @@ def make_task(name: Name, arguments: Mapping[str, Any] | None = None, render: bo
         LaminarError: OGBench is not installed, or the environment takes no such argument.
     """
     load(name.env_id)
-    return Task(create(name.env_id, arguments or {}, render))
+    given = tuple((arguments or {}).items())
+    if name.is_maze:
+        return Task(create(name.env_id, dict(given), render))
+    return Task(_twin(_built(name.env_id, given, render)))
 
 
-def _fix_spaces(env: Any) -> None:
-    """Let an environment with an arm have spaces once: it makes new ones, with a warning, whenever somebody looks."""
+@lru_cache(maxsize=1)
+def _built(env_id: str, arguments: tuple[tuple[str, Any], ...], render: bool) -> gymnasium.Env[Any, Any]:
+    """Return an environment with an arm whose model is there: building it takes half a second, a twin a hundredth.
+
+    It has spaces once: OGBench makes new ones, with a warning, whenever somebody looks.
+    """
+    made = create(env_id, dict(arguments), render)
+    env: Any = made.unwrapped
     kind: Any = type(env)
     env.__class__ = type(kind.__name__, (kind,), {"action_space": None, "observation_space": None})
     env.action_space = spaces.Box(-1.0, 1.0, (5,), np.float32)
     # The first reset builds the model, and finds the arm's controllers as they come, all others as OGBench sets them.
     env.observation_space = kind.observation_space.fget(env)
+    return made
+
+
+def _twin(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return an environment of its own, to be reset first; it shares what is only read.
+
+    These are the descriptions that models are built of, and the model that finds the arm's joints. MuJoCo's copy of its
+    data would bring a second copy of the model.
+    """
+    inner: Any = env.unwrapped
+    mujoco, arm, model = load_mujoco(), inner._ik, copy(inner._model)
+    known: list[tuple[Any, Any]] = [
+        *((inner._model, model), (inner._data, mujoco.MjData(model))),
+        *((arm._model, arm._model), (arm._data, mujoco.MjData(arm._model))),
+        *((one, one) for value in vars(inner).values() for one in _described(value)),
+    ]
+    return deepcopy(env, {id(one): twin for one, twin in known})
+
+
+def _described(value: Any) -> Iterator[Any]:
+    """Yield the parts of dm_control's descriptions in a value, or in lists of it."""
+    if isinstance(value, list | tuple):
+        items: Iterable[Any] = value
+        for one in items:
+            yield from _described(one)
+    elif type(value).__module__.startswith("dm_control"):
+        yield value

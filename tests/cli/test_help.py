@@ -114,7 +114,7 @@ def test_lines_are_not_long() -> None:
 def test_long_lists_are_folded_by_folder() -> None:
     lines = choices("train")
     assert "task=pointmaze|pusht|pusht-block|pusht-pictures|maze2d/…|ogbench/…|playroom/…" in lines
-    assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…")
+    assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…|ogbench/…")
     planners = "flow_planner|meanflow|meanflow_planner|ofql|trajectory_diffuser|veteran"
     assert f"policy=ctm|decision_diffuser|diffuser|diffusion|direct|dql|flow|{planners}" in lines
     assert lines[-1] == "(… is a folder: laminar train task=maze2d/ --help opens it)"

@@ -21,6 +21,7 @@ from laminar.data.spec import Feature, Spec
 from laminar.envs.make import env_spec, make_env
 from laminar.envs.ogbench.names import Name, all_ids, parse
 from laminar.envs.ogbench.rewards import with_rewards
+from laminar.envs.ogbench.task import Task, _built
 from laminar.envs.suites import SUITES, suite_of
 from laminar.errors import LaminarError
 from laminar.train.run.build import load_recorded
@@ -111,6 +112,24 @@ def test_a_seed_decides_an_episode(scene: Any, env_id: str) -> None:
     assert not np.array_equal(first[0][0], other[0][0])
     np.testing.assert_array_equal(here, before)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # pyright: ignore[reportIndexIssue]
+
+
+def test_twins_are_environments_of_their_own(scene: Any) -> None:
+    """All but the first are copies; one that was built for itself does the same, whatever happens beside it."""
+    name = parse(SCENE)
+    assert name is not None
+    alone = Task(_built.__wrapped__(name.env_id, (), False))
+    other = make_env(SCENE)
+    expected, still = acted(alone, 3), np.zeros(5, "f")
+    other.reset(seed=8)
+    solve(other)
+    shown = [scene.reset(seed=3)[0]]
+    random = np.random.default_rng(0)
+    for _ in expected[1:]:
+        shown.append(scene.step(random.uniform(-1, 1, 5).astype("f"))[0])
+        other.step(still)
+    for one, two in zip(shown, expected, strict=True):
+        np.testing.assert_array_equal(one, two[0])
 
 
 def test_no_file_is_left_behind(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
