@@ -142,8 +142,9 @@ def table(words: list[str]) -> None:
         return asdict(compose("train", [f"method={recipe}"]).method) if recipe in options("method") else {}
 
     found = tabulate(folders, published)
-    print(markdown(found))
-    for path in save_table(found, str(stem)) if stem else ():
+    paths = save_table(found, str(stem)) if stem else []
+    print(paths[0].read_text(encoding="utf-8") if paths else markdown(found))
+    for path in paths:
         print(f"written to {path}")
 
 

@@ -80,8 +80,8 @@ class Evaluation:
     def remark(self) -> str:
         """After how many updates, and how the policy acted and sampled where that was not the plain way."""
         result = self.result
-        known = result.origin is not None and result.origin.update is not None
-        trained = f"{result.origin.update} updates" if known else ""
+        update = result.origin.update if result.origin else None
+        trained = "" if update is None else f"{update} updates"
         acting = "" if isinstance(result, ChainResult) or result.acting.plain else str(result.acting)
         manner = "" if isinstance(result, ChainResult) else result.manner
         chains = f"average length {result.average_length}" if isinstance(result, ChainResult) else ""

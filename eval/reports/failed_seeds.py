@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from ..results.scores import Interval
 from ..rollouts.offline import SCALED, SINGLE
 from .table import Entry, Table
 from .table_runs import Row, Run
 
 RULE = (
     "A training seed has failed where the 95 % interval over its episodes lies wholly below half of the median of the "
-    "other seeds (scores whose 0 means something), or wholly below the interval of the clone, if the row has one: of "
-    "the same process, else of all clones the lowest."
+    "other seeds (of scores, whose 0 means something), or wholly below the interval of the clone, if the row has one: "
+    "of the same process, else of all clones the lowest."
 )
 _CLONING = "bc"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A training seed that failed, by one of the three numbers.
+    """A training seed that failed.
 
     Attributes:
         run: of the seed.
-        number: by which.
-        figure: the seed's score, with its interval over episodes.
-        why: what it lies below.
+        why: number -> what it lies below; those of the three numbers by which it failed.
     """
 
     run: Run
-    number: str
-    figure: Interval
-    why: str
+    why: Mapping[str, str]
 
 
 def failures(table: Table) -> list[Failure]:
-    """Return the seeds that failed, by row and method, seed and number; what failed by two numbers comes twice."""
-    return [
-        Failure(run, number, run.figures[number][1], why)
-        for runs in (runs for _, runs in sorted(table.cells.items()))
-        for run in runs
-        for number in run.figures
-        if (why := "; ".join([*_below_siblings(run, number, runs), *_below_clone(run, number, table)]))
-    ]
+    """Return the seeds that failed, by row, method and seed."""
+    found: list[Failure] = []
+    for _, runs in sorted(table.cells.items()):
+        for run in runs:
+            told = {
+                number: "; ".join([*_below_siblings(run, number, runs), *_below_clone(run, number, table)])
+                for number in run.figures
+            }
+            why = {number: reason for number, reason in told.items() if reason}
+            found += [Failure(run, why)] if why else []
+    return found
 
 
 def _below_siblings(run: Run, number: str, runs: list[Run]) -> Iterator[str]:

@@ -66,10 +66,7 @@ def _lost(run: Path, names: Callable[[Any], tuple[str, str, str]]) -> Lost:
     except (KeyError, TypeError, ValueError):
         about = "", "", ""  # of a world model, or of an early version
     rows, saved = read_rows(run / METRICS), checkpoints(run)
-    done = max(
-        [int(row.get("step", 0)) for row in rows[-1:]] + [int(one.name.rpartition("_")[2]) for one in saved[-1:]],
-        default=0,
-    )
+    done = [int(row.get("step", 0)) for row in rows[-1:]] + [int(one.name.rpartition("_")[2]) for one in saved[-1:]]
     last = [value for value in (rows[-1].values() if rows else ()) if isinstance(value, float)]
     diverged = (run / DIVERGED).is_file() or not all(map(math.isfinite, last))
-    return Lost(run, *about, done, int(settings.get("steps") or 0), diverged, settings)
+    return Lost(run, *about, max(done, default=0), int(settings.get("steps") or 0), diverged, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 from ..results.aggregates import AGGREGATES, Scores, aggregate, probability_of_improvement
@@ -33,9 +34,12 @@ class Aggregates:
     scores: Mapping[str, Scores]
     missing: Mapping[str, list[str]]
 
-    def figures(self, method: str) -> dict[str, Interval]:
-        """Return the aggregates of a method, name -> figure."""
-        return {name: aggregate(self.scores[method], name) for name in AGGREGATES}
+    @cached_property
+    def figures(self) -> dict[str, dict[str, Interval]]:
+        """Method -> its aggregates, name -> figure."""
+        return {
+            method: {name: aggregate(scores, name) for name in AGGREGATES} for method, scores in self.scores.items()
+        }
 
     def counts(self, method: str) -> list[int]:
         """Return the number of runs of a method on each task."""

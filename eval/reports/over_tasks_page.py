@@ -9,43 +9,58 @@ from ..results.scores import Interval
 from ..rollouts.offline import title
 from .over_tasks import Aggregates, Improvement
 from .page import Block, Bullets, Heading, Paragraph, Table, Words
+from .table_findings import Findings
 
 _AGGREGATES = (
-    "Over tasks and training seeds, with 95 % intervals of a stratified bootstrap: the runs of each task are drawn anew "
-    "from themselves. The interquartile mean is the mean of the middle half of all runs; median and mean are those of "
-    "the tasks' means; the optimality gap is how far scores fall short of 100, less is better (Agarwal et al. 2021, as "
-    "their package rliable defines them). Only runs that were trained as long are taken together."
+    "Over tasks and training seeds, with 95 % intervals of a stratified bootstrap: the runs of each task are drawn "
+    "anew from themselves. The interquartile mean is the mean of the middle half of all runs; median and mean are "
+    "those of the tasks' means; the optimality gap is how far scores fall short of 100, less is better (Agarwal et "
+    "al. 2021, as their package rliable defines them). Only runs that were trained as long are taken together."
 )
 _IMPROVEMENT = (
-    "How likely a run of the first method is better than one of the second that was trained as long: the share of pairs "
-    "of runs in which it is higher, ties count half, averaged over the tasks that both have. 0.5 says that neither is. "
-    "Intervals as above; there is none where all pairs agree."
+    "How likely a run of the first method is better than one of the second that was trained as long: the share of "
+    "pairs of runs in which it is higher, ties count half, averaged over the tasks that both have. 0.5 says that "
+    "neither is. Intervals as above; there is none where all pairs agree."
 )
 
 
-def over_tasks(found: Sequence[Aggregates], pairs: Sequence[Improvement]) -> list[Block]:
-    """Return the tables of aggregates and of probabilities of improvement; nothing where each method has one run."""
-    several = [one for one in found if any(sum(one.counts(method)) > 1 for method in one.scores) or not one.rows]
-    return [*(_aggregates(several) if several else []), *(_improvements(pairs) if pairs else [])]
+def over_tasks(found: Findings) -> list[Block]:
+    """Return the tables of aggregates and of probabilities of improvement; nothing of a single run each."""
+    several = [
+        one for one in found.aggregates if not one.rows or any(sum(one.counts(method)) > 1 for method in one.scores)
+    ]
+    pairs = found.improvements
+    return [*(_aggregates(found, several) if several else []), *(_improvements(found, pairs) if pairs else [])]
 
 
-def _aggregates(found: Sequence[Aggregates]) -> list[Block]:
-    head = ["number", "trained for", "method", *AGGREGATES, "tasks", "runs"]
+def _aggregates(found: Findings, several: Sequence[Aggregates]) -> list[Block]:
+    units = {one.unit for one in several}
+    head = ["number", *found.budget_head, "method", *AGGREGATES, "tasks", "runs", *(["unit"] if len(units) > 1 else [])]
     rows: list[list[Words]] = []
-    for one in found:
+    for one in several:
         for method in one.scores if one.rows else ():
             counts = one.counts(method)
             mark = "†" if 1 in counts else ""
-            figures = [f"{_text(figure)}{mark}" for figure in one.figures(method).values()]
-            about = [title(one.number, None), str(one.budget), method]
-            rows.append([*about, *figures, str(len(counts)), str(sum(counts))])
-    notes = list(dict.fromkeys(note for one in found for note in _notes(one)))
-    table = [Table(head, rows, left=3)] if rows else []
+            figures = [f"{_text(figure)}{mark}" for figure in one.figures[method].values()]
+            unit = [one.unit] if len(units) > 1 else []
+            rows.append(
+                [
+                    title(one.number, None),
+                    *found.budget(one.budget),
+                    method,
+                    *figures,
+                    str(len(counts)),
+                    str(sum(counts)),
+                    *unit,
+                ]
+            )
+    notes = list(dict.fromkeys(note for one in several for note in _notes(found, one)))
+    table = [Table(head, rows, left=head.index("method") + 1)] if rows else []
     return [Heading("Over all tasks"), Paragraph(_AGGREGATES), *table, *([Bullets(notes)] if notes else [])]
 
 
-def _notes(found: Aggregates) -> Iterator[str]:
-    of = f"{title(found.number, None)}, {found.budget}"
+def _notes(findings: Findings, found: Aggregates) -> Iterator[str]:
+    of = ", ".join([title(found.number, None), *([str(found.budget)] if findings.budget_head else [])])
     for method, tasks in found.missing.items():
         yield f"{of}: {method} lacks {', '.join(tasks)}, which all methods leave out here"
     if not found.rows:
@@ -67,13 +82,21 @@ def _notes(found: Aggregates) -> Iterator[str]:
         )
 
 
-def _improvements(pairs: Sequence[Improvement]) -> list[Block]:
-    head = ["number", "trained for", "first", "second", "P(first > second)", "low", "high", "tasks", "runs"]
+def _improvements(found: Findings, pairs: Sequence[Improvement]) -> list[Block]:
+    head = ["number", *found.budget_head, "first", "second", "P(first > second)", "low", "high", "tasks", "runs"]
     rows = [
-        [title(one.number, None), str(one.budget), *one.names, *_cells(one), str(len(one.tasks)), _counts(one)]
+        [
+            title(one.number, None),
+            *found.budget(one.budget),
+            *one.names,
+            *_cells(one),
+            str(len(one.tasks)),
+            _counts(one),
+        ]
         for one in pairs
     ]
-    return [Heading("Probability of improvement"), Paragraph(_IMPROVEMENT), Table(head, rows, left=4)]
+    table = Table(head, rows, left=head.index("second") + 1)
+    return [Heading("Probability of improvement"), Paragraph(_IMPROVEMENT), table]
 
 
 def _cells(one: Improvement) -> list[str]:

@@ -24,7 +24,7 @@ from .recorded import Recorded
 Array = NDArray[Any]
 _DIMENSIONS = 30  # of an action in one picture, those that vary most
 _LETTERS = 26  # of a name over a panel
-_FEWEST_RUNS, _THRESHOLDS = 3, 201  # of a performance profile
+_FEWEST_RUNS, _THRESHOLDS = 3, 101  # of a performance profile
 _RATES = (-0.02, 1.02)  # the axis of a rate, with room for a marker at its ends
 _SUCCESS = "eval/success_rate"
 
@@ -170,7 +170,7 @@ def performance_profiles(found: Sequence[Aggregates], path: Path) -> Path | None
 
 
 def _profile(panel: Axes, found: Aggregates, colors: Mapping[str, str]) -> None:
-    values = [np.mean(run) for tasks in found.scores.values() for runs in tasks for run in runs]
+    values = [np.asarray(run).mean() for tasks in found.scores.values() for runs in tasks for run in runs]
     thresholds = np.linspace(min(0.0, *values), max(FULL, *values), _THRESHOLDS)
     for name, scores in found.scores.items():
         share, low, high = performance_profile(scores, thresholds)

@@ -45,7 +45,7 @@ class Entry:
         """Return for example ``83.2 ± 4.1``, or ``83.2 [80.1, 86.0]†`` for one training seed."""
         x, unit = self.interval, _SHOWN.get(self.unit, "")
         if x.none:
-            return f"{x.mean:.1f} ({x.none}){'' if self.over_seeds else '†'}{unit}"
+            return f"{x.mean:.1f}{unit} ({x.none}){'' if self.over_seeds else '†'}"
         interval = f"± {x.high - x.mean:.1f}" if self.over_seeds else f"[{x.low:.1f}, {x.high:.1f}]†"
         return f"{x.mean:.1f} {interval}{unit}"
 

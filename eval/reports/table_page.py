@@ -3,60 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from ...envs.d4rl import resolve
 from ..rollouts.offline import BEST, NUMBERS, title
 from . import page
 from .evaluations import HEAD
-from .failed_seeds import RULE, Failure, failures
-from .over_tasks import Aggregates, Improvement, aggregates, improvements
 from .over_tasks_page import over_tasks
-from .page import Block, Bullets, Code, Heading, Paragraph, Picture, Strong, Words
+from .page import Block, Bullets, Heading, Paragraph, Picture, Words
+from .seeds_page import every_seed, failed, lost
 from .table import Table
+from .table_findings import Findings
 from .table_runs import Row
 
 FIRST_LINE = (
     "Entries: mean ± half of the 95 % interval over training seeds (Student's t over the seeds' means); † is one"
 )
 LIST = "Evaluations one by one"
+_NAMED = 5  # runs that a remark names
 _LEGEND = (
-    "training seed, with the 95 % interval over its episodes. Scores are D4RL-normalized, % is the success rate. Failed "
-    "seeds count in the mean, lost ones have no result; both are named below."
+    "training seed, with the 95 % interval over its episodes. Scores are D4RL-normalized, % is the success rate. "
+    "Failed seeds count in the mean, lost ones have no result; both are named below."
 )
-
-
-@dataclass(frozen=True)
-class Findings:
-    """A table, and what follows from it; each is computed once, when it is first asked for."""
-
-    table: Table
-
-    @cached_property
-    def failures(self) -> list[Failure]:
-        """Training seeds that failed."""
-        return failures(self.table)
-
-    @cached_property
-    def aggregates(self) -> list[Aggregates]:
-        """The methods over all tasks."""
-        return list(aggregates(self.table))
-
-    @cached_property
-    def improvements(self) -> list[Improvement]:
-        """Each two methods."""
-        return list(improvements(self.table))
-
-    def failed(self, number: str, row: Row, method: str) -> list[int]:
-        """Return the training seeds of an entry that failed."""
-        found = [one.run for one in self.failures if one.number == number]
-        return [run.seed for run in found if (run.row, run.method) == (row, method)]
-
-    def lost(self, row: Row, method: str) -> list[str]:
-        """Return the training seeds of an entry that have no result."""
-        return [one.seed for one in self.table.lost_of(row, method)]
 
 
 def blocks(found: Findings, profiles: Path | None = None) -> list[Block]:
@@ -67,29 +35,37 @@ def blocks(found: Findings, profiles: Path | None = None) -> list[Block]:
         profiles: the picture of performance profiles.
     """
     table = found.table
-    drawn: list[Block] = [] if profiles is None else [Picture(*_PROFILES[:1], profiles, _PROFILES[1])]
-    means = [*_numbers(found), *_seeds(found)] if table.cells else []
-    rest = [*over_tasks(found.aggregates, found.improvements), *drawn, *_runs(table)] if table.cells else []
-    return [*means, *_lost(table), *rest, *_evaluations(table)]
+    drawn: list[Block] = [] if profiles is None else [Picture(_PROFILES[0], profiles, _PROFILES[1])]
+    return [
+        *([*_numbers(found), *failed(found)] if table.cells else []),
+        *lost(table.lost),
+        *([*over_tasks(found), *drawn, *every_seed(found), *_runs(table)] if table.cells else []),
+        *_evaluations(table),
+    ]
 
 
 _PROFILES = (
     "Performance profiles",
-    "Share of training runs whose score is above the one on the axis, tasks counting alike: where a curve is higher, more "
-    "runs come so far, and its left end shows those that failed. Bands are 95 % intervals as above, of each point by itself.",
+    "Share of training runs whose score is above the one on the axis, tasks counting alike: where a curve is higher, "
+    "more runs come so far, and what it loses on the left are those that failed. Bands are 95 % intervals as above, of "
+    "each point by itself.",
 )
 
 
 def _numbers(found: Findings) -> list[Block]:
     table = found.table
-    budgets = {row.budget for row in table.rows}
-    had = f" All runs have had {next(iter(budgets))}." if len(budgets) == 1 else ""
+    had = "" if found.budget_head else f" All runs have had {table.rows[0].budget}."
+    label = ["task", *found.budget_head]
     told: list[Block] = [Paragraph(f"{FIRST_LINE} {_LEGEND}{had}")]
     for number in NUMBERS:
-        results = (run.result.numbers.get(number) for run in table.runs)
-        heading = title(number, next(filter(None, results), None))
-        rows = [[*_label(table, row), *(_cell(found, number, row, one) for one in table.methods)] for row in table.rows]
-        told += [Heading(f"{heading[0].upper()}{heading[1:]}"), _texts([*_head(table), *table.methods], rows)]
+        results = [result for run in table.runs if (result := run.result.numbers.get(number))]
+        heading = title(number, results[0] if results else None)
+        rows = [
+            [row.task, *found.budget(row.budget), *(_cell(found, number, row, one) for one in table.methods)]
+            for row in table.rows
+        ]
+        shown = page.Table([*label, *table.methods], rows, left=1) if results else Paragraph("No run has it.")
+        told += [Heading(f"{heading[0].upper()}{heading[1:]}"), shown]
         if number == BEST:
             told.append(
                 Paragraph("Chosen by evaluations during training, which a user without a simulator does not have.")
@@ -97,65 +73,12 @@ def _numbers(found: Findings) -> list[Block]:
     return told
 
 
-def _head(table: Table) -> list[str]:
-    return ["task", "trained for"] if len({row.budget for row in table.rows}) > 1 else ["task"]
-
-
-def _label(table: Table, row: Row) -> list[str]:
-    """Return the cells that name a row: with its budget, where there are several."""
-    return [row.task, str(row.budget)][: len(_head(table))]
-
-
 def _cell(found: Findings, number: str, row: Row, method: str) -> str:
-    failed, lost = len(found.failed(number, row, method)), len(found.lost(row, method))
+    failing, gone = len(found.failed(number, row, method)), len(found.lost(row, method))
     there = len(found.table.cells.get((row, method), []))
-    marks = [f"{count} of {there + lost} {what}" for count, what in ((failed, "failed"), (lost, "lost")) if count]
-    entry = found.table.entry(number, row, method)
+    marks = [f"{count} of {there + gone} {what}" for count, what in ((failing, "failed"), (gone, "lost")) if count]
     told = f" ({', '.join(marks)})" if marks else ""
-    return f"{entry or '–'}{told}"
-
-
-def _seeds(found: Findings) -> list[Block]:
-    """Return the score of every training seed, and which of them failed."""
-    table, rows = found.table, list[list[Words]]()
-    for (row, method), runs in sorted(table.cells.items()):
-        seeds = ", ".join(str(run.seed) for run in runs)
-        rows.append([*_label(table, row), method, seeds, *(_scores(found, one, row, method) for one in NUMBERS)])
-    head = [*_head(table), "method", "training seeds", *(title(number, None) for number in NUMBERS)]
-    told = "Scores in the order of the training seeds; a failed one is bold."
-    blocks: list[Block] = [Heading("Every training seed"), _texts(head, rows), Paragraph(told)]
-    return [*blocks, *_failed(found)]
-
-
-def _scores(found: Findings, number: str, row: Row, method: str) -> Words:
-    failed, cells = found.failed(number, row, method), list[str | Strong]()
-    for run in found.table.cells[row, method]:
-        figure = f"{run.figures[number][1].mean:.1f}" if number in run.figures else "–"
-        cells += [", ", Strong(figure) if run.seed in failed else figure]
-    return tuple(cells[1:])
-
-
-def _failed(found: Findings) -> list[Block]:
-    if not found.failures:
-        return [Paragraph(f"No seed has failed. {RULE}")]
-    lines: list[Words] = []
-    for one in found.failures:
-        row, figure = one.run.row, one.figure
-        interval = "" if figure.none else f" [{figure.low:.1f}, {figure.high:.1f}]"
-        where = f"{', '.join(_label(found.table, row))}, {one.run.method}, training seed {one.run.seed}"
-        lines.append(f"{where}: {title(one.number, None)} {figure.mean:.1f}{interval}, {one.why}")
-    return [Heading("Seeds that failed"), Bullets(lines), Paragraph(RULE)]
-
-
-def _lost(table: Table) -> list[Block]:
-    """Return the training runs without a result."""
-    if not table.lost:
-        return []
-    lines: list[Words] = []
-    for one in table.lost:
-        about = ", ".join([*filter(None, (one.task, one.method)), *([f"training seed {one.seed}"] if one.seed else [])])
-        lines.append((Code(str(one.folder)), f"{f' ({about})' if about else ''}: {one.why}"))
-    return [Heading("Runs without a result"), Bullets(lines), Paragraph("No figure on this page has them.")]
+    return f"{found.table.entry(number, row, method) or '–'}{told}"
 
 
 def _runs(table: Table) -> list[Block]:
@@ -190,7 +113,12 @@ def _notes(table: Table) -> list[Words]:
     for run in table.runs:
         for remark in run.result.remarks:
             remarks.setdefault(remark, []).append(str(run.path))
-    return [*lines, *(f"{remark} ({', '.join(paths)})" for remark, paths in remarks.items())]
+    return [*lines, *(f"{remark} ({_some(paths)})" for remark, paths in remarks.items())]
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{', '.join(paths[:_NAMED])}{more}"
 
 
 def _evaluations(table: Table) -> list[Block]:

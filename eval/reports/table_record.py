@@ -6,8 +6,9 @@ from typing import Any
 
 from ..results.scores import Interval
 from ..rollouts.offline import NUMBERS
-from .table_page import Findings
-from .table_runs import Row, Run
+from .over_tasks import Aggregates
+from .table_findings import Findings
+from .table_runs import Budget, Row, Run
 
 RECORD = "table_of_runs"
 """The first entry of the record, the version of its form."""
@@ -26,13 +27,7 @@ def record(found: Findings) -> dict[str, Any]:
             if (one := _entry(found, number, row, method)) is not None
         ],
         "failed_seeds": [
-            {
-                "number": one.number,
-                **_place(one.run.row),
-                "method": one.run.method,
-                "seed": one.run.seed,
-                "why": one.why,
-            }
+            {**_place(one.run.row), "method": one.run.method, "seed": one.run.seed, "why": dict(one.why)}
             for one in found.failures
         ],
         "without_result": [
@@ -55,7 +50,7 @@ def record(found: Findings) -> dict[str, Any]:
     }
 
 
-def _budget(budget: Any) -> dict[str, int]:
+def _budget(budget: Budget) -> dict[str, int]:
     return {"updates": budget.updates, "env_steps": budget.env_steps}
 
 
@@ -91,7 +86,7 @@ def _seed(run: Run, number: str, failed: bool) -> dict[str, Any]:
     return told | {"updates": run.result.updates[number], "evaluation": str(run.path)}
 
 
-def _aggregates(one: Any) -> list[dict[str, Any]]:
+def _aggregates(one: Aggregates) -> list[dict[str, Any]]:
     about = {"number": one.number, **_budget(one.budget), "unit": one.unit, "tasks": [row.task for row in one.rows]}
     about |= {"left_out": dict(one.missing)}
     if not one.rows:
@@ -99,6 +94,6 @@ def _aggregates(one: Any) -> list[dict[str, Any]]:
     return [
         about
         | {"method": method, "runs": one.counts(method)}
-        | {name.replace(" ", "_"): figure.to_json() for name, figure in one.figures(method).items()}
+        | {name.replace(" ", "_"): figure.to_json() for name, figure in one.figures[method].items()}
         for method in one.scores
     ]

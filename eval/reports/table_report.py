@@ -16,8 +16,10 @@ from .as_markdown import blocks_as_markdown
 from .evaluations import Evaluation
 from .page import Page
 from .plots import performance_profiles
+from .seeds_page import LOST
 from .table import Table
-from .table_page import FIRST_LINE, LIST, Findings, blocks
+from .table_findings import Findings
+from .table_page import FIRST_LINE, LIST, blocks
 from .table_record import RECORD, record
 
 _KINDS = ("bootstrap over episodes", "t over training seeds")  # of an entry of one training seed, or of several
@@ -88,7 +90,7 @@ def check_stem(stem: str | Path, overwrite: bool) -> None:
         LaminarError: names the file.
     """
     begins = {
-        ".md": (FIRST_LINE, f"## {LIST}", "## Runs without a result"),
+        ".md": (FIRST_LINE, f"## {LIST}", f"## {LOST}"),
         ".csv": ("number,task,method,unit,",),
         ".json": (f'{{\n  "{RECORD}"',),
     }

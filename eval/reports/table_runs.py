@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...envs.d4rl import resolve
 from ...errors import LaminarError
-from ..results.origin import run_of
 from ..results.scores import Interval
 from ..rollouts.offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
 from .evaluations import Evaluation, read_evaluation
@@ -37,7 +37,12 @@ class Budget(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What runs must have in common to stand beside each other: the names of the data files, and the budget."""
+    """What runs must have in common to stand beside each other.
+
+    Attributes:
+        task: names of the data files; with the environment where one recording serves several.
+        budget: of the training.
+    """
 
     task: str
     budget: Budget
@@ -111,7 +116,9 @@ def read_folders(folders: Sequence[str | Path], published: Published) -> Found:
     measured = {place for one in (*runs.values(), *others.values()) for place in _measured(one)}
     told = sorted(others.values(), key=lambda one: one.path)
     left = sorted((one for place, one in lost.items() if place not in measured), key=lambda one: one.folder)
-    return Found(_alike(sorted(runs.values(), key=lambda run: (run.seed, run.path))), told, left)
+    kept = _alike(sorted(runs.values(), key=lambda run: (run.seed, run.path)))
+    several = _serving_several(kept)
+    return Found([_told_apart(run, several) for run in kept], told, [_of_task(one, several) for one in left])
 
 
 def _read(folder: Path, published: Published, begun: bool) -> Iterator[Run | Evaluation]:
@@ -134,7 +141,8 @@ def names(settings: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return task, method and seed of a run by its settings."""
     method, paths = settings["method"], settings["data"]["path"]
     column = f"{_recipe(method)} ({settings['policy']['process']['name']})"
-    named = [Path(path).name.removesuffix(".hdf5") for path in (paths if isinstance(paths, list) else [paths])]
+    files = [Path(path).name for path in (paths if isinstance(paths, list) else [paths])]
+    named = [name.removesuffix(".hdf5").removesuffix(".npz") for name in files]
     return " + ".join(named), column, str(int(settings["seed"]))
 
 
@@ -166,8 +174,35 @@ def _alike(runs: list[Run]) -> list[Run]:
     for count in sorted({run.row.budget.env_steps for run in runs}):
         least = least if least and count <= _ALIKE * least else count
         same[count] = least
-    told = [(run, run.row, run.row.budget) for run in runs]
-    return [replace(run, row=Row(row.task, Budget(had.updates, same[had.env_steps]))) for run, row, had in told]
+    budgets = [run.row.budget._replace(env_steps=same[run.row.budget.env_steps]) for run in runs]
+    return [replace(run, row=run.row._replace(budget=had)) for run, had in zip(runs, budgets, strict=True)]
+
+
+def _serving_several(runs: Sequence[Run]) -> set[str]:
+    """Return the recordings whose runs are of several tasks.
+
+    A recording that D4RL scores refer to has one; another environment is a mistake there, which is told elsewhere.
+    """
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        found.setdefault(run.row.task, set()).add(run.result.last.env_id)
+    return {data for data, ids in found.items() if len(ids) > 1 and not any(map(resolve, ids))}
+
+
+def _told_apart(run: Run, several: set[str]) -> Run:
+    if run.row.task not in several:
+        return run
+    return replace(run, row=run.row._replace(task=_in(run.row.task, run.result.last.env_id)))
+
+
+def _of_task(one: Lost, several: set[str]) -> Lost:
+    """Return a lost run with the row that it would have been in, as far as its settings tell."""
+    env_id = (one.settings.get("env") or {}).get("id")
+    return replace(one, task=_in(one.task, env_id)) if one.task in several and env_id else one
+
+
+def _in(data: str, env_id: str) -> str:
+    return f"{data} in {env_id}"
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -154,7 +154,7 @@ def score(result: Result) -> tuple[str, Interval]:
     It is the D4RL-normalized score where there is a reference, or else the success rate in percent where the
     environment tells success, or else the return. `episode_scores` has it of each episode.
     """
-    if (normalized := result.normalized_score) is not None:
+    if result.scores is not None and (normalized := result.normalized_score) is not None:
         return SCORE, normalized
     if (success := result.success_rate) is not None:
         return PERCENT, Interval(*(100 * one for one in (success.mean, success.low, success.high)), none=success.none)
@@ -165,7 +165,7 @@ def episode_scores(result: Result) -> NDArray[np.float64]:
     """Return the score (E,) of each episode, of which `score` has the mean."""
     if result.scores is not None:
         return result.scores
-    told = score(result)[0] == PERCENT
+    told = result.success_rate is not None
     return np.array([100.0 * bool(one.success) if told else one.total for one in result.episodes])
 
 
