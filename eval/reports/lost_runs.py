@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ class Lost:
         seed: of the training.
         done: updates that it wrote down.
         planned: updates that it was to have.
-        diverged: whether its numbers became infinite or none.
+        diverged: whether it stopped at a number that is not finite.
         settings: of the run.
     """
 
@@ -67,6 +66,5 @@ def _lost(run: Path, names: Callable[[Any], tuple[str, str, str]]) -> Lost:
         about = "", "", ""  # of a world model, or of an early version
     rows, saved = read_rows(run / METRICS), checkpoints(run)
     done = [int(row.get("step", 0)) for row in rows[-1:]] + [int(one.name.rpartition("_")[2]) for one in saved[-1:]]
-    last = [value for value in (rows[-1].values() if rows else ()) if isinstance(value, float)]
-    diverged = (run / DIVERGED).is_file() or not all(map(math.isfinite, last))
+    diverged = (run / DIVERGED).is_file()
     return Lost(run, *about, max(done, default=0), int(settings.get("steps") or 0), diverged, settings)

@@ -102,7 +102,7 @@ def _improvements(found: Findings, pairs: Sequence[Improvement]) -> list[Block]:
 def _cells(one: Improvement) -> list[str]:
     found = one.probability
     mark = "†" if any(1 in counts for counts in one.counts) else ""
-    ends = ["–", f"– ({found.none})"] if found.none else [f"{found.low:.2f}", f"{found.high:.2f}"]
+    ends = ["–", "–"] if found.none else [f"{found.low:.2f}", f"{found.high:.2f}"]
     return [f"{found.mean:.2f}{mark}", *ends]
 
 

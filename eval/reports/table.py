@@ -99,12 +99,17 @@ class Table:
             return Entry(only, unit, over_seeds=False)
         return Entry(t_interval([interval.mean for _, interval in figures]), unit, over_seeds=True)
 
-    def lost_of(self, row: Row, method: str) -> list[Lost]:
-        """Return the runs without a result that would have been of an entry."""
-        runs = self.cells.get((row, method), [])
-        of = (row.task, method, row.budget.updates)
-        there = [one for one in self.lost if (one.task, one.method, one.planned) == of]
-        return [one for one in there if not runs or _training(runs[0].result.settings) == _training(one.settings)]
+    def lost_of(self, row: Row, method: str) -> list[str]:
+        """Return the training seeds that an entry lacks: they have no result, or one of less training alone."""
+        runs, of = self.cells.get((row, method), []), (row.task, method, row.budget.updates)
+        gone = [(one.seed, one.settings) for one in self.lost if (one.task, one.method, one.planned) == of]
+        for run in self.runs:
+            settings = run.result.settings
+            if run.row.budget.updates < row.budget.updates and (run.row.task, run.method, settings.get("steps")) == of:
+                gone.append((str(run.seed), settings))
+        like = None if not runs else _training(runs[0].result.settings)
+        found = {seed for seed, settings in gone if like is None or like == _training(settings)}
+        return sorted(found - {str(run.seed) for run in runs}, key=int)
 
 
 def tabulate(folders: Sequence[str | Path], published: Published) -> Table:

@@ -39,7 +39,7 @@ class Findings:
 
     def lost(self, row: Row, method: str) -> list[str]:
         """Return the training seeds of an entry that have no result."""
-        return [one.seed for one in self.table.lost_of(row, method)]
+        return self.table.lost_of(row, method)
 
     @property
     def budget_head(self) -> list[str]:
