@@ -48,8 +48,9 @@ def failures(table: Table) -> list[Failure]:
 def _below_siblings(run: Run, number: str, runs: list[Run]) -> Iterator[str]:
     unit, figure = run.figures[number]
     others = [one.figures[number][1].mean for one in runs if one is not run and number in one.figures]
-    if unit in SCALED and others and figure.high < median(others) / 2:
-        yield f"below half of {median(others):.1f}, the median of the other seeds"
+    middle = median(others) if others else 0.0
+    if unit in SCALED and middle > 0 and figure.high < middle / 2:
+        yield f"below half of {middle:.1f}, the median of the other seeds"
 
 
 def _below_clone(run: Run, number: str, table: Table) -> Iterator[str]:

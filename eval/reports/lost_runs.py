@@ -22,7 +22,7 @@ class Lost:
         seed: of the training.
         done: updates that it wrote down.
         planned: updates that it was to have.
-        diverged: whether it stopped at a number that is not finite.
+        diverged: at which number that is not finite it stopped, "loss is nan at update 7"; "" where at none.
         settings: of the run.
     """
 
@@ -32,14 +32,14 @@ class Lost:
     seed: str
     done: int
     planned: int
-    diverged: bool
+    diverged: str
     settings: Mapping[str, Any]
 
     @property
     def why(self) -> str:
         """Why there is no result; one that stands still may also be one that goes on."""
         if self.diverged:
-            return f"diverged after {self.done:,} of {self.planned:,} updates"
+            return f"diverged, {self.diverged} of {self.planned:,}"
         if self.done < self.planned:
             return f"stands at {self.done:,} of {self.planned:,} updates"
         return f"trained, {self.done:,} updates, and not evaluated"
@@ -66,5 +66,5 @@ def _lost(run: Path, names: Callable[[Any], tuple[str, str, str]]) -> Lost:
         about = "", "", ""  # of a world model, or of an early version
     rows, saved = read_rows(run / METRICS), checkpoints(run)
     done = [int(row.get("step", 0)) for row in rows[-1:]] + [int(one.name.rpartition("_")[2]) for one in saved[-1:]]
-    diverged = (run / DIVERGED).is_file()
+    diverged = str(read_object(run / DIVERGED).get("told")) if (run / DIVERGED).is_file() else ""
     return Lost(run, *about, max(done, default=0), int(settings.get("steps") or 0), diverged, settings)

@@ -12,7 +12,7 @@ from .page import Block, Bullets, Heading, Paragraph, Table, Words
 from .table_findings import Findings
 
 _AGGREGATES = (
-    "Over tasks and training seeds, with 95 % intervals of a stratified bootstrap: the runs of each task are drawn "
+    "Aggregates with 95 % intervals of a stratified bootstrap: the runs of each task are drawn "
     "anew from themselves. The interquartile mean is the mean of the middle half of all runs; median and mean are "
     "those of the tasks' means; the optimality gap is how far scores fall short of 100, less is better (Agarwal et "
     "al. 2021, as their package rliable defines them). Only runs that were trained as long are taken together."
@@ -25,12 +25,17 @@ _IMPROVEMENT = (
 
 
 def over_tasks(found: Findings) -> list[Block]:
-    """Return the tables of aggregates and of probabilities of improvement; nothing of a single run each."""
-    several = [
-        one for one in found.aggregates if not one.rows or any(sum(one.counts(method)) > 1 for method in one.scores)
-    ]
+    """Return the tables of aggregates and of probabilities of improvement.
+
+    Of one task with fewer runs than have a middle half, an aggregate says no more than the entry.
+    """
+    several = [one for one in found.aggregates if len(one.rows) != 1 or _have_middle_half(one)]
     pairs = found.improvements
     return [*(_aggregates(found, several) if several else []), *(_improvements(found, pairs) if pairs else [])]
+
+
+def _have_middle_half(one: Aggregates) -> bool:
+    return max(sum(one.counts(method)) for method in one.scores) >= 4
 
 
 def _aggregates(found: Findings, several: Sequence[Aggregates]) -> list[Block]:
@@ -56,7 +61,12 @@ def _aggregates(found: Findings, several: Sequence[Aggregates]) -> list[Block]:
             )
     notes = list(dict.fromkeys(note for one in several for note in _notes(found, one)))
     table = [Table(head, rows, left=head.index("method") + 1)] if rows else []
-    return [Heading("Over all tasks"), Paragraph(_AGGREGATES), *table, *([Bullets(notes)] if notes else [])]
+    return [
+        Heading("Over tasks and training seeds"),
+        Paragraph(_AGGREGATES),
+        *table,
+        *([Bullets(notes)] if notes else []),
+    ]
 
 
 def _notes(findings: Findings, found: Aggregates) -> Iterator[str]:

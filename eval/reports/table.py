@@ -43,11 +43,11 @@ class Entry:
 
     def __str__(self) -> str:
         """Return for example ``83.2 ± 4.1``, or ``83.2 [80.1, 86.0]†`` for one training seed."""
-        x, unit = self.interval, _SHOWN.get(self.unit, "")
+        x, unit, mark = self.interval, _SHOWN.get(self.unit, ""), "" if self.over_seeds else "†"
         if x.none:
-            return f"{x.mean:.1f}{unit} ({x.none}){'' if self.over_seeds else '†'}"
-        interval = f"± {x.high - x.mean:.1f}" if self.over_seeds else f"[{x.low:.1f}, {x.high:.1f}]†"
-        return f"{x.mean:.1f} {interval}{unit}"
+            return f"{x.mean:.1f}{unit} ({x.none}){mark}"
+        interval = f"± {x.high - x.mean:.1f}" if self.over_seeds else f"[{x.low:.1f}, {x.high:.1f}]"
+        return f"{x.mean:.1f} {interval}{unit}{mark}"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def record(found: Findings) -> dict[str, Any]:
         ],
         "without_result": [
             {"run": str(one.folder), "task": one.task, "method": one.method, "seed": one.seed, "why": one.why}
-            | {"updates": one.done, "planned_updates": one.planned, "diverged": one.diverged}
+            | {"updates": one.done, "planned_updates": one.planned, "diverged": one.diverged or None}
             for one in table.lost
         ],
         "over_tasks": [line for one in found.aggregates for line in _aggregates(one)],

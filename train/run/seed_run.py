@@ -123,7 +123,7 @@ class SeedRun:
         """
         for name, value in chain(self.improver.product().state_dict().items(), self.improver.state().items()):
             if not value.isfinite().all():
-                raise self._diverged(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
+                raise self._diverged(f"{name} is not finite after update {step}", "")
         save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
 
     def evaluate(self, step: int, starts: Starts | None) -> Starts | None:
@@ -191,15 +191,13 @@ class SeedRun:
         for name, value in row.items():
             if not math.isfinite(value):
                 before = f" (last row: {_figures(self._row)})" if self._row else ""
-                raise self._diverged(
-                    f"{self._whose()}{name} is {value} {when}: {_figures(row)}{before}; {self._advice()}"
-                )
+                raise self._diverged(f"{name} is {value} {when}", f": {_figures(row)}{before}")
 
-    def _diverged(self, message: str) -> LaminarError:
+    def _diverged(self, what: str, figures: str) -> LaminarError:
         """Write down why the run ends here, for who looks at its folder later; return what is told now."""
         if self._logs:
-            write_json(self.folder / DIVERGED, {"told": message})
-        return LaminarError(message)
+            write_json(self.folder / DIVERGED, {"told": what})
+        return LaminarError(f"{self._whose()}{what}{figures}; {self._advice()}")
 
     def _whose(self) -> str:
         return f"seed {self.config.seed}: "
