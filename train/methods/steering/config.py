@@ -99,3 +99,22 @@ def check_settings(config: Config) -> None:
             "method.entropy_backup counts the entropy of the noise actor, and with method.steer=false there is none; "
             "leave it out"
         )
+
+
+ONLINE = ("warm_up", "updates_per_step", "growth", "patience", "demonstrations", "replay")
+"""Settings of acting and of what is kept beside recordings. Where these are all there is, they do nothing."""
+
+
+def check_offline_settings(config: Config) -> None:
+    """Refuse settings that a run without control steps has no use for.
+
+    Raises:
+        LaminarError: names the first of them.
+    """
+    default = Config()
+    for name in ONLINE:
+        if getattr(config, name) != getattr(default, name):
+            raise LaminarError(
+                f"method.{name} is of acting, and without env.steps method={config.recipe} learns from data.path "
+                "alone; leave it out, or give env.steps"
+            )
