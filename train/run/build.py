@@ -191,8 +191,10 @@ def _world(config: TrainConfig, wanted: Spec, recorded: Episodes | None) -> Worl
     return Slots(env.id, wanted, env.slots)
 
 
-def world_remarks(improver: Improver) -> list[str]:
-    """Return what is worth knowing about the dreams that a method acts in, one line each."""
+def world_remarks(config: TrainConfig, improver: Improver) -> list[str]:
+    """Return what is worth knowing about where a method acts, one line each."""
+    if improver.acts and improver.world is None:
+        return [f"method={_named(config)} learns from these recordings alone; env.steps=N lets it act as well"]
     return improver.world.remarks if isinstance(improver.world, Imagination) else []
 
 

@@ -27,7 +27,7 @@ from ...update.learner import Learner, Loss, average
 from ...update.program import State
 from .agent import Agent
 from .collector import OF_ACTING, Collector
-from .config import Config, check_offline_settings, check_settings
+from .config import Config, check_settings, check_ways
 from .experience import all_recorded, keep_recorded
 from .losses import Batch, actor_loss, critic_loss, editor_loss, noise_critic_loss, proposals
 from .scale import reward_scale
@@ -50,6 +50,7 @@ class Steering(Improver):
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check_settings(config)
+        check_ways(config, acts=context.world is not None)
         check_start(policy, config, context)
         self.config, self.world, base = config, context.world, policy.to(context.device).eval()
         self.agent = Agent(base, config).to(context.device)
@@ -65,7 +66,6 @@ class Steering(Improver):
         self._learn(context, learner, self.executed, learned, counters, deployed)
         if self.collector is None:
             self._set_scale(reward_scale(config, self._largest))
-            self._grow(1.0)
 
     def _acting(self, recorded: Episodes | None, context: Context) -> Replay:
         """Begin to act, and return what is learned from: what is executed, beside recordings if there are any."""
@@ -78,7 +78,6 @@ class Steering(Improver):
 
     def _recorded(self, recorded: Episodes | None, context: Context) -> Replay:
         """Return what is learned from: recordings alone, which are read anew by a run that goes on, and never saved."""
-        check_offline_settings(self.config)
         if isinstance(context.like, Steering):  # another seed of the same base
             self._largest = context.like._largest
             return context.like.executed
@@ -92,9 +91,9 @@ class Steering(Improver):
         return None if env_steps is None else Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
-        """Act until there are as many control steps as this update and those before it shall have."""
+        """Act, if this run does, until there are as many control steps as update `step` and those before shall have."""
+        self._grow(self.config.grown(step))
         if self.collector is not None:
-            self._grow(self.config.grown(step))
             scale = self.collector.collect(step)
             if scale is not None:  # the warm-up is over
                 self._set_scale(scale)

@@ -18,6 +18,7 @@ from ....data.transitions import Transitions
 from ....errors import LaminarError
 from ....policies.observations import Windows
 from ...offline_checks import check_offline
+from ..q_learning.rewards import tune
 from .agent import Agent
 
 _AT_ONCE = 1 << 22
@@ -86,14 +87,15 @@ def _chunks_of(agent: Agent, recorded: Episodes, short_episodes: str) -> Transit
     Rewards within a chunk are discounted step by step; of a chunk that was executed only their sum is known.
     """
     spec, config = agent.base.spec, agent.config
-    check_offline(recorded, spec.execute, recorded.reward, short_episodes, "policy.execute")
+    reward = tune(config.reward, recorded) if recorded.has_reward else recorded.reward
+    check_offline(recorded, spec.execute, reward, short_episodes, "policy.execute")
     return Transitions(
         recorded,
         history=spec.history,
         chunk=spec.execute,
         n_step=config.n_step * spec.execute,
         discount=config.discount,
-        reward=recorded.reward + config.reward_shift,
+        reward=reward + config.reward_shift,
         device=agent.base.device,
     )
 
