@@ -17,7 +17,7 @@ settings are code of whoever owns them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from types import NoneType
@@ -165,6 +165,22 @@ def check_seeds(first: int, last: int) -> None:
     """
     if first < 0 or last > LARGEST_SEED:
         raise LaminarError(f"seeds must be whole numbers {_SEEDS}, got {first} to {last}; choose another first one")
+
+
+def whole_seeds(seeds: Iterable[Any]) -> list[int]:
+    """Return seeds as Python's whole numbers.
+
+    Raises:
+        LaminarError: one is not a whole number, or no generator takes it.
+    """
+    found = list(seeds)
+    wrong = [seed for seed in found if isinstance(seed, bool) or not isinstance(seed, Integral)]
+    if wrong:
+        raise LaminarError(f"seeds must be whole numbers {_SEEDS}, got {wrong[0]!r}")
+    whole = [int(seed) for seed in found]
+    if whole:
+        check_seeds(min(whole), max(whole))
+    return whole
 
 
 def seed_number(default: int = 0) -> Any:

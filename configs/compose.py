@@ -6,6 +6,7 @@ What a verb needs is imported for that verb alone: `laminar export` loads no tra
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -79,6 +80,7 @@ _SHORT = {  # a path or a name alone
     "replay": {"world": "world.path"},
 }
 _LOCK = threading.Lock()
+_UNFIT = re.compile(r"Value '(.*)' of type '\w+' could not be converted to ")
 
 
 def compose(verb: str, words: Sequence[str], values: Mapping[str, Any] | None = None) -> Any:
@@ -284,6 +286,9 @@ def _one_line(error: Exception) -> str:
     text = " ".join(line.strip() for line in str(cause).splitlines() if line.strip())
     kind, key = getattr(cause, "object_type", None), str(getattr(cause, "full_key", "")).rpartition(".")[2]
     allowed = bounds(kind()).get(key) if isinstance(kind, type) and is_dataclass(kind) else None
+    unfit = _UNFIT.match(text)
+    if unfit and allowed:
+        return f"{cause.full_key} is {unfit[1]}, which is no number; it must be {allowed}"
     text = text.replace("full_key:", "for").replace("object_type=", "in ")
     return f"{text}; it must be {allowed}" if allowed else text
 

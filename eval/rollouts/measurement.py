@@ -35,7 +35,7 @@ from ...policies.runtimes.accelerated import Accelerated
 from ...policies.runtimes.pace import resolve_steps
 from ...progress import Finished, Watch, ignore, silent, tell
 from ...registry import Elsewhere, from_elsewhere, register_again
-from ...settings import check_seeds
+from ...settings import whole_seeds
 from ..results.findings import Findings
 from ..results.origin import Origin
 from .lockstep import Lockstep
@@ -129,10 +129,9 @@ def measure(
             protocol refuses.
         Stopped: interrupted before the first seed was done.
     """
-    seeds = [int(seed) for seed in seeds]
+    seeds = whole_seeds(seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise LaminarError(f"evaluation needs at least one seed, distinct and >= 0; got {seeds[:8]}")
-    check_seeds(min(seeds), max(seeds))
     begin = time.perf_counter()
     origin = Origin.of(policy) if isinstance(policy, str | Path) else None
     policy = policy if origin is None else origin.folder  # while a training goes on, all workers load the same one

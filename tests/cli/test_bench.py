@@ -97,7 +97,7 @@ def test_all_runtimes_that_suit_the_device(policy_folder: Path, tmp_path: Path) 
         ("policy.path=POLICY runtimes=cuda_graph", "runtime cuda_graph cannot run here: "),
         ("policy.path=POLICY batch=0", "batch must be a whole number of at least 1, got 0"),
         ("policy.path=POLICY calls=0", "calls must be at least 1, got 0"),
-        ("policy.path=POLICY calls=many", "could not be converted to Integer for calls"),
+        ("policy.path=POLICY calls=many", "calls is many, which is no number"),
         ("policy.path=POLICY steps=[1,0]", "steps must be a whole number of at least 1, got 0"),
         ("policy.path=POLICY steps=fast", "the policy has no schedule 'fast'"),
         ("policy.path=POLICY candidates=50", "candidates=50 need a critic to choose"),

@@ -145,6 +145,7 @@ def test_a_non_finite_action_names_the_seed(noise_policy: Any) -> None:
     [
         ([], "at least one seed, distinct"),
         ([1, 1], "at least one seed, distinct"),
+        ([1.5], "must be whole numbers from 0 to .*got 1.5"),
         ([-1], r"from 0 to 9223372036854775807 \(2\*\*63 - 1\), got -1 to -1"),
         ([5, 2**63], "got 5 to 9223372036854775808"),
     ],

@@ -61,19 +61,20 @@ class QLearning(Improver):
         return group.share(index), draw(self.agent, size, generator, group)
 
     def _rates(self, step: int) -> tuple[tuple[float, ...], bool]:
-        """Return lr, critic_lr, the share of the average that is renewed and eta; and whether the actor learns."""
+        """Return lr, critic_lr, shares of the average renewed, eta, that of returns; and whether the actor learns."""
         c, steps = self.config, self.context.steps
         left = cosine(step / steps, c.final_lr)
         renewed = 1.0 if step < c.ema_start else (1 - c.ema_decay) * (step % c.ema_every == 0)
         ramp = min((step + 1) / (c.eta_ramp * steps), 1.0) if c.eta_ramp else 1.0
-        return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta), step % c.actor_every == 0
+        returns = max(0.0, 1 - step / c.from_returns) if c.from_returns else 0.0
+        return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta, returns), step % c.actor_every == 0
 
     def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, variant: bool) -> Metrics:
         """One update: critic, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
-        lr, critic_lr, renewed, eta = rates
+        lr, critic_lr, renewed, eta, returns = rates
         trained, shared = self._present("encoder"), self.config.encoder == "critic"
         critic = self._present("critic", "value") + (trained if shared else [])
-        found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value), critic_lr)
+        found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value, returns), critic_lr)
         cond = found.pop("cond")
         if variant:
             actor = self._present("actor", "teacher") + ([] if shared else trained)

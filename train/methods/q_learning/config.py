@@ -10,8 +10,10 @@ from ....settings import check, choice, number, share
 
 HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
-SCALES = ("policy", "data", "none")
-"""Whose actions' mean |Q| divides it."""
+BEST = ("heads", "critic")
+"""Who says which of several next actions is backed up."""
+SCALES = ("policy", "data", "slope", "none")
+"""What divides it: mean |Q| of these actions, the size of Q's slope at the data's, or nothing."""
 
 
 @dataclass
@@ -30,7 +32,10 @@ class Config:
     critic: CriticConfig = field(default_factory=CriticConfig)
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
     target_value: str = choice("min", "min", "mean")  # of the target's heads
+    pessimism: float = number(0.0, least=0)  # deviations of the heads below their mean, of values that are backed up
     backup_actions: int = number(1, least=1)  # actions whose best value is backed up; DQL takes 10 on most AntMazes
+    # Who says which is best: each head of the slow copy for itself (DQL), or the critic as it is now (QC).
+    backup_best: str = choice("heads", *BEST)
     target_noise: float = number(0.0, least=0)  # deviation of noise on the target's actions (TD3), normalized units
     target_noise_clip: float = number(0.5, least=0)  # bound of that noise
     # Weight of the squared distance between the target's and the data's next action (ReBRAC).
@@ -38,9 +43,14 @@ class Config:
     # Implicit Q-learning: V is this expectile of Q, and targets are V(s').
     expectile: float | None = number(None, above=0, below=1, null=True)
     eta: float = number(1.0, least=0)  # weight of the critic's term; 0 clones
+    # Updates over which a target goes over from the recording's return, where the whole of it is known, to what the
+    # critic says: at first it says nothing, and takes thousands of updates to learn how large values are.
+    from_returns: int = number(0, least=0)
     eta_ramp: float = share(0.0)  # share of the run over which it grows from 0, while the critic learns what to say
     q_head: str = choice("random", *HEADS)  # value that the actor climbs: of a random head, mean, min or first
-    q_scale: str = choice("policy", *SCALES)  # the critic's term is divided by mean |Q| of these actions, or none
+    # The critic's term is divided by mean |Q| of these actions; by the slope of Q at the data's, which what is added to
+    # all rewards does not change; or by nothing.
+    q_scale: str = choice("policy", *SCALES)
     behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)
@@ -74,6 +84,11 @@ def check_settings(config: Config) -> None:
                 f"method.{name} does not apply with method.expectile, whose targets are V(s') without an action; "
                 "leave one of them out"
             )
+    if config.pessimism > 0 and config.target_value != "mean":
+        raise LaminarError(
+            "method.pessimism counts from the mean of the heads, and method.target_value=min takes the least of them; "
+            "set method.target_value=mean"
+        )
     if config.target_penalty > 0 and config.backup_actions > 1:
         raise LaminarError("method.target_penalty judges one next action; set method.backup_actions=1")
     if config.q_head == "random" and config.critic.heads != 2:

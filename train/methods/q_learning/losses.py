@@ -119,12 +119,26 @@ def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: 
 
 @torch.no_grad()
 def scale_of(agent: Agent, q: Tensor, s: Tensor, data: Tensor) -> Tensor:
-    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), or 1.
+    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), the slope of Q at these, or 1.
 
     Data parallel, it is the mean over this process's share: n processes with batch B divide by n numbers, and not by
     the one of a batch n B.
     """
     if agent.config.q_scale == "none":
         return torch.ones((), device=q.device)
+    if agent.config.q_scale == "slope":
+        return slope_of(agent, s, data.flatten(1))
     values = agent.critic(s, data.flatten(1)).mean(dim=0) if agent.config.q_scale == "data" else q
     return values.abs().mean().clamp(min=1e-6)  # a critic that says 0 everywhere has no scale
+
+
+def slope_of(agent: Agent, s: Tensor, data: Tensor) -> Tensor:
+    """Return () n times the root mean square of dQ/da_i at the data's actions (B, n), of the heads' mean.
+
+    Divided by it, the critic's term pulls each number of an action by about eta / n, as the cloning loss, a mean over
+    the n numbers, pulls it back by 2 / n for each unit that it is off: eta is a distance in units of the data. Whatever
+    the rewards' scale and offset, how long the task takes or how little is at stake, it means the same; beside mean |Q|
+    advantages may be a thousandth.
+    """
+    slope = torch.func.grad(lambda action: agent.critic(s, action).mean(dim=0).sum())(data)  # (B, n)
+    return (data.shape[1] * slope.square().mean().sqrt()).clamp(min=1e-6)

@@ -67,12 +67,20 @@ def value_of(critic: Any, policy: GenerativePolicy, observation: Tensor, chunk: 
     return list(critic(policy.encode({"observation": observation}).flatten(1), chunk.flatten(1))[:, 0])
 
 
+def as_one(values: list[Tensor], config: Config) -> Tensor:
+    """The value of several heads."""
+    if config.target_value == "min":
+        return min(values)
+    mean = sum(values) / len(values)
+    return mean - config.pessimism * (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+
+
 def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> list[Tensor]:
     """The target of every transition: several actions of the slow actor, the best of each head, then over the heads."""
     config, targets = agent.config, []
     for i in range(BATCH):
         seen = batch["next_observation"]["observation"][i : i + 1]
-        judged = []
+        judged, said = [], []
         for j in range(i * config.backup_actions, (i + 1) * config.backup_actions):
             chunk = act(agent.averaged, seen, draws["next_noise"][j : j + 1], row(draws["next_chain"], j, 1))
             if config.target_noise > 0:
@@ -80,8 +88,11 @@ def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> lis
                 smoothing = torch.where(smoothing.abs() > config.target_noise_clip, smoothing.sign() * 0.5, smoothing)
                 chunk = (chunk + smoothing).clamp(agent.low, agent.high)
             judged.append(value_of(agent.target, agent.averaged, seen, chunk))
+            said.append(as_one(value_of(agent.critic, agent.averaged, seen, chunk), config))
         best = [max(values) for values in zip(*judged, strict=True)]
-        value = min(best) if config.target_value == "min" else sum(best) / len(best)
+        if config.backup_best == "critic":
+            best = judged[said.index(max(said))]
+        value = as_one(best, config)
         if config.target_penalty > 0:
             after = agent.actor.action_normalizer({"action": batch["next_action"][i : i + 1]})["action"]
             value = value - config.target_penalty * sum((chunk - after).flatten() ** 2)
@@ -92,7 +103,9 @@ def backed_up(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> lis
 CRITICS: dict[str, dict[str, Any]] = {
     "min": {},
     "mean": {"target_value": "mean"},
+    "pessimism": {"target_value": "mean", "pessimism": 0.7},
     "max-Q backup": {"backup_actions": 4},
+    "best by the critic": {"backup_actions": 4, "backup_best": "critic", "target_value": "mean", "pessimism": 0.3},
     "smoothing": {"target_noise": 0.8, "target_noise_clip": 0.5},
     "penalty": {"target_penalty": 0.7},
 }
@@ -126,6 +139,33 @@ def test_the_best_of_each_head_comes_before_the_least_of_the_heads(q_toys: Any) 
     torch.testing.assert_close(q_toys.critic_loss(agent, batch, draws)[1]["next_q"], q.amax(dim=2).amin(dim=0).mean())
 
 
+def test_returns_that_are_known_take_the_place_of_values(q_toys: Any) -> None:
+    """And a quarter of them a quarter; where an episode was cut off, the critic goes on asking itself."""
+    agent, batch, draws = case(q_toys, "meanflow")
+    batch["return_known"] = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0])
+    for share in (1.0, 0.25):
+        targets = torch.stack(backed_up(agent, batch, draws))
+        known = (1 - share) * targets + share * batch["return"]
+        _, metrics = q_toys.critic_loss(agent, batch, draws, share)
+        torch.testing.assert_close(metrics["target"], torch.where(batch["return_known"] > 0, known, targets).mean())
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_the_slope_knows_no_offset_and_no_unit(q_toys: Any, offset: float) -> None:
+    """Values a thousand times as large, or with a number added to all of them, pull the actor in the same way."""
+    agent, batch, draws = case(q_toys, "meanflow", eta=0.7, behavior_weight=0.0, q_scale="slope", q_head="mean")
+    network = list(agent.actor.network.parameters())
+    before = torch.autograd.grad(q_toys.actor_loss(agent, batch, draws)[0], network, allow_unused=True)
+    with torch.no_grad():
+        agent.critic.layers[-1].weight.mul_(1000)
+        agent.critic.layers[-1].bias.mul_(1000).add_(offset)
+    after = torch.autograd.grad(q_toys.actor_loss(agent, batch, draws)[0], network, allow_unused=True)
+    for one, other in zip(before, after, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_targets_are_constants(q_toys: Any) -> None:
     agent, batch, draws = case(q_toys, "diffusion")
     loss, metrics = q_toys.critic_loss(agent, batch, draws)
@@ -135,9 +175,10 @@ def test_targets_are_constants(q_toys: Any) -> None:
     assert not any(value.requires_grad for value in metrics.values())
 
 
+@pytest.mark.parametrize("pooled", [{}, {"target_value": "mean", "pessimism": 0.5}], ids=["min", "pessimism"])
 @pytest.mark.parametrize("expectile", [0.7, 0.2])
-def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
-    agent, batch, draws = case(q_toys, "diffusion", expectile=expectile, eta=0.0)
+def test_implicit_q_learning(q_toys: Any, expectile: float, pooled: dict[str, Any]) -> None:
+    agent, batch, draws = case(q_toys, "diffusion", expectile=expectile, eta=0.0, **pooled)
     assert agent.value is not None
     nothing = torch.empty(1, 0)
     with torch.no_grad():  # V in the middle of Q, so that both sides of the expectile are tried
@@ -150,7 +191,7 @@ def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
         there = agent.actor.encode({"observation": batch["next_observation"]["observation"][i : i + 1]}).flatten(1)
         action = agent.actor.action_normalizer({"action": batch["action"][i : i + 1]})["action"].flatten(1)
         target = batch["reward"][i] + batch["discount"][i] * agent.value(there, nothing)[0, 0].detach()
-        u = agent.target(here, action)[:, 0].min().detach() - agent.value(here, nothing)[0, 0]
+        u = as_one(list(agent.target(here, action)[:, 0]), agent.config).detach() - agent.value(here, nothing)[0, 0]
         signs.add(bool(u < 0))
         expected = expected + abs(expectile - bool(u < 0)) * u**2 / BATCH
         expected = expected + ((agent.critic(here, action)[:, 0] - target) ** 2).sum() / BATCH
@@ -168,6 +209,7 @@ def test_implicit_q_learning(q_toys: Any, expectile: float) -> None:
 ACTORS: dict[str, dict[str, Any]] = {
     "one head by the other": {"q_head": "random", "q_scale": "policy"},
     "mean by the data": {"q_head": "mean", "q_scale": "data"},
+    "mean by the slope": {"q_head": "mean", "q_scale": "slope"},
     "least": {"q_head": "min", "q_scale": "policy"},
     "first, unscaled": {"q_head": "first", "q_scale": "none"},
 }
@@ -177,12 +219,15 @@ def climbed(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> tuple
     """Mean value that the actor climbs, and what it is divided by, a plain number."""
     own: list[list[Tensor]] = []
     data: list[Tensor] = []
+    slopes: list[Tensor] = []
     for i in range(BATCH):
         seen = batch["observation"]["observation"][i : i + 1]
         chunk = act(agent.actor, seen, draws["noise"][i : i + 1], row(draws["chain"], i, 1))
         own.append(value_of(agent.critic, agent.actor, seen, chunk))
         action = agent.actor.action_normalizer({"action": batch["action"][i : i + 1]})["action"]
+        action.requires_grad_()
         data.append(sum(value_of(agent.critic, agent.actor, seen, action)) / 2)
+        slopes.append(torch.autograd.grad(data[-1], action)[0].flatten())
     leads = int(draws["coin"])
     head = {
         "random": lambda q: (q[leads], q[1 - leads]),
@@ -193,6 +238,7 @@ def climbed(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> tuple
     scale = {
         "policy": sum(abs(float(head(q)[1].detach())) for q in own) / BATCH,
         "data": sum(abs(float(q.detach())) for q in data) / BATCH,
+        "slope": sum(float(slope @ slope) for slope in slopes) ** 0.5 * (len(slopes[0]) / BATCH) ** 0.5,
         "none": 1.0,
     }[agent.config.q_scale]
     return sum(head(q)[0] for q in own) / BATCH, scale

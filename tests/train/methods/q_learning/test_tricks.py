@@ -27,8 +27,8 @@ CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_nor
 # Wang et al. 2023 and their code; the other methods tell how they differ.
 DQL: dict[str, Any] = {
     **{"batch_size": 256, "lr": 3e-4, "critic_lr": 3e-4, "discount": 0.99, "final_lr": 1.0, "max_grad_norm": None},
-    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "backup_actions": 1, "n_step": 1},
-    **{"target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
+    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "pessimism": 0.0, "backup_actions": 1},
+    **{"n_step": 1, "from_returns": 0, "target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
     **{"eta": 1.0, "q_head": "random", "q_scale": "policy", "behavior_weight": 1.0, "distill": 0.0, "one_call": False},
     **{"actor_every": 1, "ema_decay": 0.995, "ema_every": 5, "ema_start": 1000},
 }
@@ -45,6 +45,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     | {"distill": 1.0, "ema_decay": 0.0, "ema_every": 1, "ema_start": 0},
     # Hansen-Estruch et al. 2023: the actor clones
     "iql": DQL | {"expectile": 0.7, "eta": 0.0, "ema_decay": 0.9999, "ema_every": 1},
+    # Li and Levine 2026 (their IFQL), Li et al. 2025
+    "ifql": DQL
+    | {"critic": CRITIC | {"activation": "gelu", "layer_norm": True, "heads": 10}, "expectile": 0.9, "eta": 0.0}
+    | {"target_value": "mean", "pessimism": 0.5, "q_head": "mean", "ema_decay": 0.0, "ema_every": 1, "ema_start": 0},
+    "qc": DQL
+    | {"critic": CRITIC | {"activation": "gelu", "layer_norm": True}, "target_value": "mean", "q_head": "mean"}
+    | {"backup_actions": 32, "backup_best": "critic", "eta": 0.0, "ema_decay": 0.0, "ema_every": 1, "ema_start": 0},
     # Tarasov et al. 2023
     "rebrac": DQL
     | TD3
@@ -62,6 +69,8 @@ PROCESSES: dict[str, tuple[dict[str, Any], str]] = {  # and the actor's activati
     ),
     "fql": ({"name": "flow", "steps": 10, "solver": "euler"}, "gelu"),
     "iql": (VP | {"clip": 1.0}, "mish"),
+    "ifql": ({"name": "flow", "steps": 10, "solver": "euler"}, "gelu"),
+    "qc": ({"name": "flow", "steps": 10, "solver": "euler"}, "gelu"),
     "rebrac": ({"name": "direct", "noise": False, "squash": True}, "relu"),
     "td3bc": ({"name": "direct", "noise": False, "squash": True}, "relu"),
 }
@@ -212,7 +221,7 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
     torch.testing.assert_close(metrics["distillation"], (own - taught).square().mean())
 
 
-@pytest.mark.parametrize("scale", ["policy", "data"])
+@pytest.mark.parametrize("scale", ["policy", "data", "slope"])
 def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
     learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}")
     with torch.no_grad():
