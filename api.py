@@ -101,14 +101,14 @@ def collect(
     """Record demonstrations of a built-in task, or free play, by scripted experts: `laminar collect`.
 
     Args:
-        out: HDF5 file in D4RL's layout; for play a folder in CALVIN's.
+        out: HDF5 file in D4RL's layout; for play a folder in CALVIN's, or of OGBench FILE.npz.
         task: name of a built-in task.
         env: `env.id`, in place of `task`.
         episodes: demonstrations of a task.
         steps: control steps of play.
         processes: of play, at the same time.
         seed: the same seed records the same file.
-        overwrite: of one task: replace the file, unless it is read-only.
+        overwrite: but for a folder of play: replace files that are there, unless they are read-only.
 
     Returns:
         `out`.

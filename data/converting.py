@@ -17,6 +17,7 @@ from .config import ConvertConfig
 from .episodes import Episodes
 from .lerobot import writer as lerobot_writer
 from .load import load_episodes
+from .terminations import cut_where_terminated
 from .writing import write_episodes
 
 _LEROBOT = ("video", "video_codec")
@@ -50,7 +51,7 @@ def convert(
         raise LaminarError(f"{target} exists already; choose another OUT, or give overwrite=true to replace it")
     if config.format != "d4rl" and os.path.lexists(target) and not target.is_dir():
         raise LaminarError(f"{target} is a file; format={config.format} writes a folder")
-    episodes = _told(load_episodes(source, config.data.selection), config)
+    episodes = cut_where_terminated(_told(load_episodes(source, config.data.selection), config))
     remarks = [*episodes.remarks, *_write(target, episodes, config, progress)]
     counts = f"{episodes.num_episodes} episodes, {len(episodes)} steps"
     return "\n".join([f"{counts} in {target}", *(f"  note: {remark}" for remark in remarks)])

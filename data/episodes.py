@@ -28,7 +28,7 @@ class Episodes:
         final_observation: key -> (E, ...), the observation after each episode's last action.
         action: (N, A) float32, raw units.
         reward: (N,) float32.
-        terminated: (N,) bool, the task ended (no bootstrap beyond).
+        terminated: (N,) bool, the task ended (no bootstrap beyond); a recording may go on after it.
         truncated: (N,) bool, time ran out (bootstrap from the final observation).
         ends: (E,) int64, exclusive index of each episode's end.
         spec: keys, shapes, units, limits.

@@ -30,7 +30,9 @@ class Transitions(Sampler):
       weighs at most 1 %; else 0,
     - "mask": (B, chunk) bool, all True.
 
-    Legal starts are the steps whose whole chunk is inside the episode, since it is executed open loop.
+    Legal starts are the steps whose whole chunk is inside the episode, since it is executed open loop. Where a task
+    terminates on the way and the recording goes on, a transition ends, though actions of its chunk may lie beyond: they
+    would not have been executed.
 
     Attributes:
         skipped: episodes shorter than a chunk, which have no start.
@@ -53,7 +55,7 @@ class Transitions(Sampler):
             episodes: the recorded steps.
             history: observations a sample, the current one included.
             chunk: actions a sample.
-            n_step: rewards a sample; 1 takes one for each action of a chunk.
+            n_step: rewards a sample, one for each action of a chunk at least, which is executed whole.
             discount: of the next step, in [0, 1].
             reward: (N,) in place of the episodes' own, as the method tunes them.
             device: where the packed rows live.
@@ -62,14 +64,14 @@ class Transitions(Sampler):
             LaminarError: a number out of its range, or no episode as long as a chunk.
         """
         check_positive(history=history, chunk=chunk, n_step=n_step)
-        _check_settings(episodes, chunk, n_step, discount)
+        _check_settings(episodes, chunk, discount)
         self.history, self.chunk, self.n_step, self.discount = history, chunk, n_step, discount
         self.skipped = int((episodes.lengths < chunk).sum())
         rewards = (episodes.reward if reward is None else reward).astype(np.float64)
         if rewards.shape != (len(episodes),):
             raise LaminarError(f"{episodes.source}: {rewards.shape} tuned rewards for {len(episodes)} steps")
         left, over = _until_end(episodes)
-        starts = np.flatnonzero(left >= chunk)
+        starts = np.flatnonzero(episodes.ends[episodes.episode_index] - np.arange(len(episodes)) >= chunk)
         super().__init__(starts, torch.device(device))
         moved = np.minimum(left, max(n_step, chunk))
         numbers = (
@@ -162,14 +164,9 @@ def _discounted(reward: Array, count: Array, discount: float) -> Array:
     return total
 
 
-def _check_settings(episodes: Episodes, chunk: int, n_step: int, discount: float) -> None:
+def _check_settings(episodes: Episodes, chunk: int, discount: float) -> None:
     if not 0 <= discount <= 1:
         raise LaminarError(f"method.discount is {discount}, it must be from 0 to 1")
-    if 1 < n_step < chunk:
-        raise LaminarError(
-            f"method.n_step={n_step} is less than policy.chunk={chunk}, but a chunk is executed whole: choose "
-            f"method.n_step=1, which takes one reward for each of its actions, or at least {chunk}"
-        )
     if episodes.lengths.max() < chunk:
         raise LaminarError(
             f"{episodes.source}: no episode has the {chunk} steps of a chunk, the longest has "

@@ -18,6 +18,7 @@ from .episodes import Episodes
 from .formats import d4rl
 from .recording import Recording
 from .spec import joined
+from .terminations import cut_where_terminated
 
 Array = NDArray[Any]
 Limit = tuple[float, ...] | None
@@ -71,7 +72,7 @@ def write_episodes(
     if isinstance(episodes, Episodes):
         if action_low is not None or action_high is not None or action_names or rate_hz is not None:
             raise LaminarError("episodes that were read have limits, names and rate in their spec; leave them out here")
-        d4rl.write(target, episodes)
+        d4rl.write(target, cut_where_terminated(episodes))
         return target
     rows = _checked(target, episodes)
     if (action_low is None) != (action_high is None):

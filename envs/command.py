@@ -8,6 +8,8 @@ from ..errors import LaminarError
 from ..progress import Progress, silent
 from .collect import collect
 from .config import CollectConfig
+from .ids import split_id
+from .ogbench.names import parse
 from .suites.playroom import is_play
 
 
@@ -25,11 +27,14 @@ def run(config: CollectConfig, given: Collection[str], progress: Progress = sile
     """
     if not config.env.id:
         raise LaminarError("laminar collect needs task=NAME, for example task=pointmaze")
-    play = is_play(config.env.id)
+    play, benchmark = is_play(config.env.id), parse(split_id(config.env.id)[0])
     if not config.out:
-        raise LaminarError(f"laminar collect needs {'out=FOLDER' if play else 'out=FILE.hdf5'}")
-    remedies = {"episodes": "play; give steps=N", "overwrite": "play; remove the folder"}
-    if not play:
+        form = "FOLDER" if play else "FILE.hdf5" if benchmark is None else "FILE.npz"
+        raise LaminarError(f"laminar collect needs out={form}")
+    remedies = {"episodes": "play; give steps=N"}
+    if play:
+        remedies["overwrite"] = "play; remove the folder"
+    elif benchmark is None:
         remedies = dict.fromkeys(("steps", "processes"), "one task; give episodes=N")
     for unused, remedy in remedies.items():
         if unused in given:
@@ -38,4 +43,8 @@ def run(config: CollectConfig, given: Collection[str], progress: Progress = sile
         from .playroom.play_recording import record_play
 
         return record_play(config.env.id, config.steps, config.seed, config.out, config.processes, progress)
+    if benchmark is not None:
+        from .ogbench.play_recording import record
+
+        return record(benchmark, config.steps, config.seed, config.out, config.overwrite, config.processes, progress)
     return collect(config.env.id, config.episodes, config.seed, config.out, config.overwrite, progress)

@@ -22,5 +22,6 @@ class CollectConfig:
     steps: int = number(100_000, least=1)  # control steps of play
     processes: int | None = number(None, least=1, null=True)  # of play, at the same time; null is one a processor core
     seed: int = seed_number()  # the same seed records the same file
-    out: str | None = path()  # HDF5 file in D4RL's layout; for play a folder in CALVIN's
-    overwrite: bool = False  # of one task: replace the file, unless it is read-only
+    # HDF5 file in D4RL's layout; for play a folder in CALVIN's, or of OGBench FILE.npz, with FILE-val.npz beside it
+    out: str | None = path()
+    overwrite: bool = False  # but for a folder of play: replace files that are there, unless they are read-only

@@ -225,13 +225,19 @@ def open_renderer(model: Any, width: int, height: int) -> Any:
 
 
 def _view(env: gymnasium.Env[Any, Any], owner: Any) -> Any:
-    """Return the camera: the playroom's static one, mazes from above, all else as gymnasium's own renderer has it."""
+    """Return the camera: the playroom's static one, mazes from above, all else as gymnasium's own renderer has it.
+
+    An environment may say which by `filmed_by`, a name in its model or a camera of MuJoCo's.
+    """
     mujoco = load_mujoco()
+    chosen = getattr(env.unwrapped, "filmed_by", "static")
+    if not isinstance(chosen, str):
+        return chosen
     view = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(owner.model, view)
-    static = mujoco.mj_name2id(owner.model, mujoco.mjtObj.mjOBJ_CAMERA, "static")
-    if static >= 0:
-        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, static
+    fixed = mujoco.mj_name2id(owner.model, mujoco.mjtObj.mjOBJ_CAMERA, chosen)
+    if fixed >= 0:
+        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, fixed
         return view
     maze = getattr(env.unwrapped, "maze", None)
     if maze is not None:

@@ -25,6 +25,8 @@ class DataConfig:
     # there is room.
     video: str | None = choice(None, "cache", "stream", null=True)
     frame: str | None = None  # PushT: block, all that is seen and done in its frame, as env.id=…?frame=block has it
+    # OGBench's play, which serves many tasks: whose rewards it gets, an id, or env for that of env.id.
+    task: str | None = None
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
     # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
     # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.

@@ -64,8 +64,8 @@ def _about_rewards(reward: NDArray[np.float32]) -> list[str]:
 
 
 def _about_ends(episodes: Episodes) -> list[str]:
-    count, terminated = episodes.num_episodes, int(episodes.terminated[episodes.ends - 1].sum())
-    if terminated == 0:
+    count = episodes.num_episodes
+    if not episodes.terminated.any():
         ends = "the only episode ends" if count == 1 else f"all {count} episodes end"
         return [
             f"{ends} by a time limit or the recording's end (timeouts) and none by the task's own end (terminals): "

@@ -8,8 +8,7 @@ Layout after OGBench 1.2 (Park et al. 2025, arXiv:2410.20092), in the three form
 - with `next_observations`: every row is a step, `terminals` marks the last one.
 
 A trajectory ends because its time is over: truncated. `rewards` and `masks` are there where a task was chosen
-(`relabel_dataset`). Mask 0, the goal is reached, ends an episode although the recording goes on: what follows begins
-another one.
+(`relabel_dataset`). Mask 0, the goal is reached, terminates the task on the way, although the recording goes on.
 """
 
 from __future__ import annotations
@@ -27,9 +26,11 @@ from ..episodes import Episodes
 from ..npz_members import Member, holds, members
 from ..packing import digest_of
 from ..pictures import Stored, is_pictures, read_pictures
-from ..recording import Recording
+from ..recording import Recording, success_by_flag
 
 Array = NDArray[Any]
+NO_REWARDS = "no 'rewards'"
+"""Begin of the remark on a file without them."""
 _NEEDED = ("observations", "actions", "terminals")
 _NEXT, _REWARDS, _MASKS, _VALIDS = "next_observations", "rewards", "masks", "valids"
 _INFOS = ("qpos", "qvel", "button_states")
@@ -55,7 +56,7 @@ def read(path: Path) -> Episodes:
     flags = {key: as_flags(arrays.pop(key), key, path) for key in ("terminals", _MASKS, _VALIDS) if key in arrays}
     steps, last = _steps(flags, _NEXT in arrays, path, remarks)
     reached = ~flags[_MASKS][steps] if _MASKS in flags else np.zeros(len(steps), np.bool_)
-    ends = np.flatnonzero(last | reached) + 1
+    ends = np.flatnonzero(last) + 1
     seen = as_rows(arrays["observations"], "observations", path)
     final = as_rows(arrays[_NEXT], _NEXT, path)[steps[ends - 1]] if _NEXT in arrays else seen[steps[ends - 1] + 1]
     reward = as_column(arrays[_REWARDS], _REWARDS, path)[steps] if _REWARDS in arrays else None
@@ -68,13 +69,15 @@ def read(path: Path) -> Episodes:
         reached[ends - 1],
         ends,
         has_reward=reward is not None,
-        success=reached[ends - 1] if _MASKS in flags else None,
+        success=success_by_flag(reached, ends) if _MASKS in flags else None,
         infos={key: arrays[key][steps] for key in _INFOS if key in arrays},
         remarks=remarks,
     )
     _remark(recording, found, others, int((reached & ~last).sum()))
     recording.assume_unit_limits("OGBench")
-    return recording.episodes()
+    episodes = recording.episodes()
+    episodes.terminated |= reached
+    return episodes
 
 
 def _check_rows(found: Mapping[str, Member], path: Path) -> None:
@@ -124,9 +127,9 @@ def _remark(recording: Recording, found: Mapping[str, Member], others: list[str]
     remarks += [f"not read, arrays: {', '.join(unread)}"] if unread else []
     remarks += [f"not read, files: {', '.join(sorted(others))}"] if others else []
     if not recording.has_reward:
-        remarks.append("no 'rewards': good for cloning, not for methods that learn from rewards")
+        remarks.append(f"{NO_REWARDS}: good for cloning; data.task=ID gives those of a task")
     if reached:
-        remarks.append(f"the recording goes on after the goal in {reached} steps: an episode ends at each of them")
+        remarks.append(f"the goal is reached in {reached} steps after which the recording goes on")
     beside = recording.path.with_name(f"{recording.path.stem}-val{recording.path.suffix}")
     if beside.exists():
         remarks.append(f"{beside.name} beside it, the validation set, is a file of its own")

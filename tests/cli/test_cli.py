@@ -206,8 +206,8 @@ MISTAKES: list[tuple[str, str]] = [
     ("runtime=cdua", "no runtime is called 'cdua'"),
     (
         "task=pointmass",
-        "no task is called 'pointmass' (known: maze2d/…, playroom/…, pointmaze, pusht, pusht-block, pusht-pictures); "
-        "did you mean 'pointmaze'?",
+        "no task is called 'pointmass' (known: maze2d/…, ogbench/…, playroom/…, pointmaze, pusht, pusht-block, "
+        "pusht-pictures); did you mean 'pointmaze'?",
     ),
     ("experiment=nothing", "no experiment is called 'nothing'"),
     ("policy=null", "no policy is called 'None'"),

@@ -113,7 +113,7 @@ def test_lines_are_not_long() -> None:
 
 def test_long_lists_are_folded_by_folder() -> None:
     lines = choices("train")
-    assert "task=pointmaze|pusht|pusht-block|pusht-pictures|maze2d/…|playroom/…" in lines
+    assert "task=pointmaze|pusht|pusht-block|pusht-pictures|maze2d/…|ogbench/…|playroom/…" in lines
     assert next(line for line in lines if line.startswith("experiment=")).endswith("|robosuite-lift|d4rl/…")
     planners = "flow_planner|meanflow|meanflow_planner|ofql|trajectory_diffuser|veteran"
     assert f"policy=ctm|decision_diffuser|diffuser|diffusion|direct|dql|flow|{planners}" in lines

@@ -259,3 +259,19 @@ def test_two_arrays_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"two arrays would be called 'data/a\.b' in the store; rename one"):
         zarr_writer.write(tmp_path / "out.zarr", wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["d4rl", "zarr"])
+def test_a_recording_that_goes_on_after_the_task_is_cut_there(form: str, samples: Any, tmp_path: Path) -> None:
+    reached = np.isin(np.arange(14), (2, 9))
+    source = samples.ogbench(tmp_path, rewards=reached - 1.0, masks=1.0 - reached)
+    before, out = load_episodes(source), tmp_path / NAMES[form]
+    told = convert(source, out, ConvertConfig(format=form))
+    assert "an episode ends at each of 2 steps after which the recording goes on" in told
+    found = load_episodes(out)
+    assert found.lengths.tolist() == [3, 2, 4, 3]
+    assert found.success is not None
+    assert found.success.tolist() == [True, False, True, False]
+    for name in ("action", "reward", "terminated"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(before, name), err_msg=name)
+    np.testing.assert_array_equal(found.next_observation("observation"), before.next_observation("observation"))

@@ -56,13 +56,22 @@ def test_masks_say_where_the_goal_was_reached(samples: Any, tmp_path: Path) -> N
     reached = np.isin(np.arange(14), (2, 9))
     path = samples.ogbench(tmp_path, rewards=reached - 1.0, masks=1.0 - reached)
     episodes = load_episodes(path)
-    assert episodes.lengths.tolist() == [3, 2, 4, 3]
+    assert episodes.lengths.tolist() == [5, 7]
     assert episodes.terminated.nonzero()[0].tolist() == [2, 8]
+    assert episodes.truncated.nonzero()[0].tolist() == [4, 11]
     assert episodes.success is not None
-    assert episodes.success.tolist() == [True, False, True, False]
+    assert episodes.success.tolist() == [True, True]
     assert episodes.reward[[2, 8]].tolist() == [0, 0]
     np.testing.assert_array_equal(episodes.next_observation("observation"), regular(path)["next_observations"])
-    assert "the recording goes on after the goal in 2 steps: an episode ends at each" in "\n".join(episodes.remarks)
+    assert "the goal is reached in 2 steps after which the recording goes on" in episodes.remarks
+
+
+def test_a_goal_at_the_end_cuts_nothing_off(samples: Any, tmp_path: Path) -> None:
+    reached = np.isin(np.arange(14), (4, 12))
+    episodes = load_episodes(samples.ogbench(tmp_path, rewards=reached - 1.0, masks=1.0 - reached))
+    assert episodes.terminated.nonzero()[0].tolist() == [4, 11]
+    assert not episodes.truncated.any()
+    assert not any("goes on" in remark for remark in episodes.remarks)
 
 
 def test_pictures_stay_on_disk(samples: Any, tmp_path: Path) -> None:

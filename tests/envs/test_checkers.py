@@ -29,6 +29,8 @@ OTHERS = {
     "gym_pusht/PushT-v0": "gym_pusht",
     "gym_pusht/PushT-v0?obs_type=pixels_agent_pos": "gym_pusht",
     "robosuite/Lift": "robosuite",
+    "puzzle-3x3-play-singletask-v0": "ogbench",
+    "antmaze-medium-singletask-v0": "ogbench",
 }
 
 

@@ -9,10 +9,10 @@ from laminar.envs.make import make_env
 from laminar.envs.suites import SUITES, suite_of
 from laminar.errors import LaminarError
 
-PUSHT, LIFT = "gym_pusht/PushT-v0", "robosuite/Lift"
+PUSHT, LIFT, SCENE = "gym_pusht/PushT-v0", "robosuite/Lift", "scene-singletask-v0"
 
 
-@pytest.mark.parametrize(("env_id", "suite"), [(PUSHT, "pusht"), (LIFT, "robosuite")])
+@pytest.mark.parametrize(("env_id", "suite"), [(PUSHT, "pusht"), (LIFT, "robosuite"), (SCENE, "ogbench")])
 def test_a_suite_needs_no_package_to_be_asked(env_id: str, suite: str) -> None:
     assert suite_of(env_id) is SUITES.module(suite)
 
@@ -25,6 +25,8 @@ def test_a_suite_needs_no_package_to_be_asked(env_id: str, suite: str) -> None:
         (LIFT, {"mujoco": "3.8.1"}, "needs robosuite>=1.5.2,<1.6, which is not installed: pip install 'laminar[rob"),
         (LIFT, {"mujoco": "3.8.1", "robosuite": "1.4.1"}, "needs robosuite>=1.5.2,<1.6, and 1.4.1 is installed"),
         (LIFT, {"mujoco": "3.11.0", "robosuite": "1.5.2"}, "needs mujoco>=3.3,<3.9, and 3.11.0 is installed"),
+        (SCENE, {"mujoco": "3.11.0"}, "needs ogbench>=1.2.2,<1.3, which is not installed: pip install 'laminar[ogb"),
+        (SCENE, {"mujoco": "3.9.0", "ogbench": "1.2.2"}, "needs mujoco>=3.3,!=3.9.0,<3.12, and 3.9.0 is installed"),
     ],
 )
 def test_a_package_that_is_missing_or_of_another_release_is_named(

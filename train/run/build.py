@@ -13,6 +13,7 @@ from ...data.episodes import Episodes
 from ...data.load import Selection, as_executed, chosen_in, load_episodes
 from ...data.spec import Spec
 from ...envs.fitting import fit_env, training_remarks
+from ...envs.ogbench.rewards import with_rewards
 from ...envs.slots import Slots
 from ...envs.workers import WorkerSlots
 from ...envs.world import World
@@ -109,7 +110,18 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
         selection = replace(selection, instruction="task")  # dreams begin at annotated windows
     if dreams or not METHODS.member_class(config.method.name).improves_policy:
         selection = as_executed(data.path, selection)
-    return load_episodes(data.path, selection)
+    episodes = load_episodes(data.path, selection)
+    return episodes if data.task is None else with_rewards(episodes, _task(config))
+
+
+def _task(config: TrainConfig) -> str:
+    """Return the id of the environment whose rewards the recordings get."""
+    task = str(config.data.task)
+    if task != "env":
+        return task
+    if config.env.id is None:
+        raise LaminarError("data.task=env is the task of env.id, and there is none; give env.id=ID or data.task=ID")
+    return config.env.id
 
 
 def build_improver(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -40,13 +41,13 @@ class QLearning(Improver):
         check_settings(config)
         start = clone_of(policy)
         check_process(config, start)
-        self.config = config
-        teacher = start if config.distill > 0 else None
-        self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
         if isinstance(context.like, QLearning):
             self.transitions = context.like.transitions
         else:
             self.transitions = _transitions(start, need(recorded, config.recipe), config, context)
+        self.config = config = _with_scale(config, self.transitions)
+        teacher = start if config.distill > 0 else None
+        self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
         self._next_value, self._behavior = next_value_of(config), behavior_of(config)
         learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
         slow = [part for part in ("averaged", "averaged_encoder", "target") if part in learner.layouts]
@@ -105,6 +106,14 @@ def _part(name: str) -> str:
     if inside != "encoder":
         return part
     return {"actor": "encoder", "averaged": "averaged_encoder"}.get(part, part)
+
+
+def _with_scale(config: Config, transitions: Transitions) -> Config:
+    """Settle how large the critic's values are, where that is left to the recording."""
+    if config.critic.scale is not None:
+        return config
+    size = float(transitions.returns.double().square().mean().sqrt())
+    return replace(config, critic=replace(config.critic, scale=size or 1.0))
 
 
 def _transitions(policy: PolicyModule, episodes: Episodes, config: Config, context: Context) -> Transitions:

@@ -53,7 +53,7 @@ def behavior_of(config: Config) -> BehaviorTerm:
 def actor_loss(
     agent: Agent, batch: Batch, draws: Draws, behavior: BehaviorTerm, eta: Any = None, cond: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
-    """L = w L_behavior - eta E[Q(s, a_pi)] / scale.
+    """L = w L_behavior + anchor E[distance of a_pi to the data] - eta E[Q(s, a_pi)] / scale.
 
     `eta` is the weight of this update, None is the configured one. `cond` (B, h, D) is what the critic saw, where that
     alone trains the encoder; None encodes, so that this loss trains it.
@@ -64,10 +64,15 @@ def actor_loss(
     near = behavior(agent, cond, batch, draws)
     loss = config.behavior_weight * near.loss
     metrics = {"behavior_loss": near.loss.detach(), **{k: v for k, v in near.metrics.items() if k != "loss"}}
+    if config.eta == 0 and config.anchor == 0:
+        return loss, {"loss": loss.detach(), **metrics}
+    a = near.action
+    if a is None:
+        a = agent.bounded(agent.sample(agent.actor, draws["noise"], cond, draws["chain"]))  # (B, H, A)
+    if config.anchor > 0:
+        astray = anchor(agent, cond, a, draws)
+        loss, metrics = loss + config.anchor * astray, metrics | {"anchor": astray.detach()}
     if config.eta > 0:
-        a = near.action
-        if a is None:
-            a = agent.bounded(agent.sample(agent.actor, draws["noise"], cond, draws["chain"]))  # (B, H, A)
         gain, more = critic_term(agent, cond, agent.normalized(batch["action"]), a, draws["coin"])
         loss, metrics = loss - (config.eta if eta is None else eta) * gain, metrics | more
     return loss, {"loss": loss.detach(), **metrics}
@@ -99,6 +104,19 @@ def distillation(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Beha
     distance = F.mse_loss(own, taught)
     metrics = metrics | {"flow_loss": flow_loss.detach(), "distillation": distance.detach()}
     return Behavior(flow_loss + agent.config.distill * distance, metrics, agent.bounded(own))
+
+
+def anchor(agent: Agent, cond: Tensor, a: Tensor, draws: Draws) -> Tensor:
+    """E || a - sg(x_0(x_t)) ||^2 with a noised to x_t again, and x_0 the data that the actor's own process sees there.
+
+    Its gradient is that of the data's log-density, smoothed by noise (score distillation; SRPO, Chen et al. 2024): a
+    sample pays for being where no data are, and not for being among others than its noise had led to.
+    """
+    t, process = draws["anchor_time"], agent.actor.process  # (B, 1)
+    x = process.noised(a.detach(), draws["anchor_noise"], t)
+    with torch.no_grad():
+        data = process.denoise(agent.actor.network, x, t, cond)
+    return F.mse_loss(a, data)
 
 
 def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: Tensor) -> tuple[Tensor, Metrics]:

@@ -25,7 +25,7 @@ def tune(name: str, episodes: Episodes) -> Array:
     if not episodes.has_reward:
         raise LaminarError(
             f"{episodes.source}: the file has no rewards, and offline improvement learns from nothing else; "
-            "add them to the file, or clone it with method=bc"
+            "add them to the file, take those of a task (play of OGBench: data.task=ID), or clone it with method=bc"
         )
     with np.errstate(over="ignore"):  # `check_offline` names the step
         return TUNINGS[name](episodes).astype(np.float32)
@@ -71,6 +71,14 @@ def iql_locomotion(episodes: Episodes) -> Array:
     return episodes.reward * (1000.0 / np.ptp(returns))
 
 
+def sparse(episodes: Episodes) -> Array:
+    """-1, and 0 where the reward is 0: the neutral table (Li and Levine 2026) on OGBench's scene and puzzles.
+
+    There the reward is minus the number of things that are not yet where they should be.
+    """
+    return (episodes.reward == 0) - 1.0
+
+
 def normalize(episodes: Episodes) -> Array:
     """(r - mean) / standard deviation over all steps: DQL and OFQL on Adroit.
 
@@ -88,7 +96,7 @@ def normalize(episodes: Episodes) -> Array:
 
 TUNINGS: dict[str, Callable[[Episodes], Array]] = {
     tuning.__name__: tuning
-    for tuning in (none, antmaze_minus_one, cql_antmaze, dql_antmaze, rebrac_antmaze, iql_locomotion, normalize)
+    for tuning in (none, antmaze_minus_one, cql_antmaze, dql_antmaze, rebrac_antmaze, iql_locomotion, normalize, sparse)
 }
 """Name -> tuning."""
 

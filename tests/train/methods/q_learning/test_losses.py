@@ -12,6 +12,7 @@ from laminar.data.transitions import Transitions
 from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes.noise_schedules import vp
 from laminar.train.methods.q_learning import Config
 from laminar.train.methods.q_learning.agent import Agent
 from laminar.train.methods.q_learning.draws import draw
@@ -164,6 +165,51 @@ def test_the_slope_knows_no_offset_and_no_unit(q_toys: Any, offset: float) -> No
         assert (one is None) == (other is None)
         if one is not None and other is not None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("process", ["meanflow", "flow", "diffusion"])
+def test_the_anchor_is_where_the_flow_sees_data(q_toys: Any, process: str) -> None:
+    """Written out sample by sample; the network's own weights get no gradient for what it sees."""
+    agent, batch, draws = case(q_toys, process, behavior_weight=0.0, eta=0.0, anchor=2.0)
+    expected = torch.zeros(())
+    for i in range(BATCH):
+        seen = batch["observation"]["observation"][i : i + 1]
+        chunk = act(agent.actor, seen, draws["noise"][i : i + 1], row(draws["chain"], i, 1))
+        t, noise = draws["anchor_time"][i : i + 1], draws["anchor_noise"][i : i + 1]
+        alpha = vp(float(t)) ** 0.5 if process == "diffusion" else 1 - float(t)
+        sigma = (1 - alpha**2) ** 0.5 if process == "diffusion" else float(t)
+        x = (alpha * chunk + sigma * noise).detach()
+        times = torch.cat((t, torch.zeros_like(t)), dim=1) if process == "meanflow" else t
+        said = agent.actor.network(x, times, agent.actor.encode({"observation": seen}))
+        data = ((x - sigma * said) / alpha).clamp(-1, 1) if process == "diffusion" else x - t * said
+        expected = expected + 2.0 * (chunk - data.detach()).square().mean() / BATCH
+    loss, metrics = q_toys.actor_loss(agent, batch, draws)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(metrics["anchor"], expected.detach() / 2.0)
+    network = list(agent.actor.network.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, network, allow_unused=True, retain_graph=True),
+        torch.autograd.grad(expected, network, allow_unused=True),
+        strict=True,
+    ):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_sample_is_noised_again_at_all_times_but_the_ends(q_toys: Any) -> None:
+    agent, _, _ = case(q_toys, "meanflow", anchor=1.0)
+    t = draw(agent, 1000, torch.Generator().manual_seed(0))["anchor_time"]
+    assert t.shape == (1000, 1)
+    assert 0.1 <= t.min() < 0.15
+    assert 0.85 < t.max() <= 0.9
+    assert t.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_diffusion_is_asked_at_its_own_levels(q_toys: Any) -> None:
+    agent, _, _ = case(q_toys, "diffusion", anchor=1.0)
+    t = draw(agent, 200, torch.Generator().manual_seed(0))["anchor_time"]
+    assert set((5 * t).round(decimals=4).flatten().tolist()) == {1.0, 2.0, 3.0, 4.0}
 
 
 def test_targets_are_constants(q_toys: Any) -> None:

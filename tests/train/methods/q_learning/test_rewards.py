@@ -35,6 +35,7 @@ FORMULAS = {
     "rebrac_antmaze": [0, 100, 300, 0, 100],
     # the returns are 4 and 1
     "iql_locomotion": [0, 1000 / 3, 1000, 0, 1000 / 3],
+    "sparse": [0, -1, -1, 0, -1],
     # mean 1, variance (1 + 0 + 4 + 1 + 0) / 5
     "normalize": [-1 / 1.2**0.5, 0, 2 / 1.2**0.5, -1 / 1.2**0.5, 0],
 }

@@ -139,8 +139,8 @@ def test_a_delayed_actor_waits_and_so_do_the_copies(q_toys: Any) -> None:
 def test_rewards_are_tuned_in_training_alone(q_toys: Any) -> None:
     episodes = q_toys.random()
     raw = episodes.reward.copy()
-    plain = q_toys.learner(episodes, "ofql")
-    tuned = q_toys.learner(episodes, "ofql", "method.reward=antmaze_minus_one")
+    plain = q_toys.learner(episodes, "dql")
+    tuned = q_toys.learner(episodes, "dql", "method.reward=antmaze_minus_one")
     index = torch.arange(len(plain.transitions))
     difference = plain.transitions.gather(index)["reward"] - tuned.transitions.gather(index)["reward"]
     torch.testing.assert_close(difference, torch.ones(len(index)))
