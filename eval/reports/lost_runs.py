@@ -45,20 +45,21 @@ class Lost:
         return f"trained, {self.done:,} updates, and not evaluated"
 
 
-def read_lost(folder: Path, names: Callable[[Any], tuple[str, str, str]]) -> list[Lost]:
-    """Return all training runs in a folder, whether they were evaluated or not, with how far they came.
+def runs_in(folder: Path) -> list[Path]:
+    """Return all training runs in a folder, whether they were evaluated or not; itself, or some below."""
+    return [file.parent for file in sorted(folder.rglob("run.json"))]
+
+
+def read_lost(run: Path, names: Callable[[Any], tuple[str, str, str]]) -> Lost:
+    """Read how far a run without an evaluation came.
 
     Args:
-        folder: is a run, or has some below.
+        run: its folder.
         names: settings of a run -> task, method and seed.
 
     Raises:
         LaminarError: a damaged run.json or log.
     """
-    return [_lost(file.parent, names) for file in sorted(folder.rglob("run.json"))]
-
-
-def _lost(run: Path, names: Callable[[Any], tuple[str, str, str]]) -> Lost:
     settings = read_object(run / "run.json")
     try:
         about = names(settings)

@@ -13,7 +13,7 @@ from ...errors import LaminarError
 from ..results.scores import Interval
 from ..rollouts.offline import NUMBERS, SINGLE, OfflineResult, load_offline, score
 from .evaluations import Evaluation, read_evaluation
-from .lost_runs import Lost, read_lost
+from .lost_runs import Lost, read_lost, runs_in
 
 Published = Callable[[str], Mapping[str, Any]]
 _ALIKE = 1.02  # runs stop where a chunk ends, so that the environment steps of training seeds differ by some
@@ -99,33 +99,39 @@ def read_folders(folders: Sequence[str | Path], published: Published) -> Found:
         published: gives the settings of a recipe (`laminar train method=`), to tell what a run changed in them.
 
     Raises:
-        LaminarError: a folder without either, or a damaged evaluation: it must not drop out of a mean.
+        LaminarError: a folder without either, no evaluation in any, or a damaged one: it must not drop out of a mean.
     """
     runs: dict[Path, Run] = {}
     others: dict[Path, Evaluation] = {}
-    lost: dict[Path, Lost] = {}
+    begun: dict[Path, Path] = {}
     for folder in map(Path, folders):
-        begun = read_lost(folder, names)
-        for one in _read(folder, published, bool(begun)):
+        there, found = runs_in(folder), list(_read(folder, published))
+        if not there and not found:
+            raise _nothing_in(folder)
+        for one in found:
             place = one.path.resolve()  # a folder may be given twice
             if isinstance(one, Run):
                 runs[place] = one
             else:
                 others[place] = one
-        lost |= {one.folder.resolve(): one for one in begun}
+        begun |= {run.resolve(): run for run in there}
+    if not runs and not others:
+        raise _nothing_in(Path(folders[0]))
     measured = {place for one in (*runs.values(), *others.values()) for place in _measured(one)}
     told = sorted(others.values(), key=lambda one: one.path)
-    left = sorted((one for place, one in lost.items() if place not in measured), key=lambda one: one.folder)
+    left = [read_lost(run, names) for place, run in sorted(begun.items()) if place not in measured]
     kept = _alike(sorted(runs.values(), key=lambda run: (run.seed, run.path)))
     several = _serving_several(kept)
     return Found([_told_apart(run, several) for run in kept], told, [_of_task(one, several) for one in left])
 
 
-def _read(folder: Path, published: Published, begun: bool) -> Iterator[Run | Evaluation]:
+def _nothing_in(folder: Path) -> LaminarError:
+    reason = "no eval.json in it or below" if folder.is_dir() else "no such folder"
+    return LaminarError(f"{folder}: {reason}; run `laminar eval policy.path=RUN env.id=… out=RUN/eval` first")
+
+
+def _read(folder: Path, published: Published) -> Iterator[Run | Evaluation]:
     files = [folder / "eval.json"] if (folder / "eval.json").is_file() else sorted(folder.rglob("eval.json"))
-    if not files and not begun:
-        reason = "no eval.json in it or below" if folder.is_dir() else "no such folder"
-        raise LaminarError(f"{folder}: {reason}; run `laminar eval policy.path=RUN env.id=… out=RUN/eval` first")
     for file in files:
         yield read_evaluation(file, names) or _run(file, published)
 
@@ -138,8 +144,8 @@ def _measured(one: Run | Evaluation) -> Iterator[Path]:
 
 
 def names(settings: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return task, method and seed of a run by its settings."""
-    method, paths = settings["method"], settings["data"]["path"]
+    """Return task, method and seed of a run by its settings; without recordings its environment is the task."""
+    method, paths = settings["method"], settings["data"]["path"] or settings["env"]["id"]
     column = f"{_recipe(method)} ({settings['policy']['process']['name']})"
     files = [Path(path).name for path in (paths if isinstance(paths, list) else [paths])]
     named = [name.removesuffix(".hdf5").removesuffix(".npz") for name in files]

@@ -145,10 +145,18 @@ def test_a_run_that_was_measured_elsewhere_is_not_lost(record: Record, tmp_path:
     assert "| 40 updates |" in squeezed(markdown(table)), "what the plain one was trained for"
 
 
-def test_a_folder_of_dead_runs_alone_is_told(tmp_path: Path) -> None:
-    begin_run(tmp_path, "world", 0, 10, policy={})
-    page = markdown(table_of(tmp_path))
-    assert page.startswith(f"{LOST}\n\n- `{tmp_path / 'world'}`: stands at 10 of 40 updates\n")
+def test_a_folder_of_a_dead_run_is_told_beside_others(tmp_path: Path) -> None:
+    world = begin_run(tmp_path, "world", 0, 10, policy={})
+    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "plain")
+    page = markdown(tabulate([world, tmp_path / "plain"], published))
+    assert page.startswith(f"{LOST}\n\n- `{world}`: stands at 10 of 40 updates\n")
+    with pytest.raises(LaminarError, match=r"world: no eval.json in it or below; run `laminar eval"):
+        table_of(world)
+
+
+def test_a_run_without_recordings_is_of_its_environment(record: Record, tmp_path: Path) -> None:
+    record("dsrl", [80.0, 82.0], settings={"data.path": None, "env.id": "hopper-medium-v2"}, env_steps=5000)
+    assert table_of(tmp_path).rows == [Row("hopper-medium-v2", Budget(40, 5000))]
 
 
 def test_a_damaged_record_of_a_dead_run_is_told(tmp_path: Path) -> None:
