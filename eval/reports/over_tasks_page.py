@@ -20,7 +20,7 @@ _AGGREGATES = (
 _IMPROVEMENT = (
     "How likely a run of the first method is better than one of the second that was trained as long: the share of "
     "pairs of runs in which it is higher, ties count half, averaged over the tasks that both have. 0.5 says that "
-    "neither is. Intervals as above; there is none where all pairs agree."
+    "neither is. Intervals are of 95 %, of a stratified bootstrap; there is none where all pairs agree."
 )
 
 

@@ -47,8 +47,8 @@ def blocks(found: Findings, profiles: Path | None = None) -> list[Block]:
 _PROFILES = (
     "Performance profiles",
     "Share of training runs whose score is above the one on the axis, tasks counting alike: where a curve is higher, "
-    "more runs come so far, and what it loses on the left are those that failed. Bands are 95 % intervals as above, of "
-    "each point by itself.",
+    "more runs come so far, and what it loses on the left are those that failed. Bands are 95 % intervals of the same "
+    "bootstrap, of each point by itself.",
 )
 
 

@@ -161,6 +161,7 @@ def test_a_run_without_recordings_is_of_its_environment(record: Record, tmp_path
 
 def test_a_damaged_record_of_a_dead_run_is_told(tmp_path: Path) -> None:
     (begin_run(tmp_path, "run", 0, 10) / "run.json").write_text("{")
+    Result("Hopper-v4", episodes([1.0])).save(tmp_path / "plain")
     with pytest.raises(LaminarError, match=r"run\.json"):
         table_of(tmp_path)
 
@@ -202,6 +203,7 @@ def test_environment_steps_are_part_of_the_budget(record: Record, tmp_path: Path
     budgets = [Budget(40), Budget(40, 100_000), Budget(40, 200_000)]
     assert table.rows == [Row("hopper-medium-v4", budget) for budget in budgets]
     assert "| hopper-medium-v4 | 40 | 100,000 | 81.0 (all 3 are equal) |" in squeezed(markdown(table))
+    assert table.lost_of(table.rows[0], METHOD) == [], "those of more steps are not missing there"
     assert str(budgets[1]) == "40 updates, 100,000 environment steps"
 
 
