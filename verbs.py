@@ -113,9 +113,10 @@ def table(words: list[str]) -> None:
     """Collect evaluated runs into a table: laminar table FOLDER… [out=STEM] [overwrite=true].
 
     Reads every eval.json in the folders. Of those by `laminar eval protocol=offline`, one a training seed, rows are
-    data sets, columns are methods, entries have 95 % intervals over the training seeds. All others, of episodes and of
-    chains, are listed one by one. Writes STEM.md and STEM.csv; files of these names that are no such table are replaced
-    only with overwrite=true.
+    data sets at one number of updates, columns are methods, entries have 95 % intervals over the training seeds; every
+    seed is shown, those that failed and runs without a result are named, and interquartile means and probabilities of
+    improvement go over all tasks. All other evaluations are listed one by one. Writes STEM.md, STEM.html, STEM.csv and
+    STEM.json; files of these names that are no such table are replaced only with overwrite=true.
     """
     from dataclasses import asdict
     from functools import cache
@@ -141,8 +142,9 @@ def table(words: list[str]) -> None:
         return asdict(compose("train", [f"method={recipe}"]).method) if recipe in options("method") else {}
 
     found = tabulate(folders, published)
-    print(markdown(found))
-    for path in save_table(found, str(stem)) if stem else ():
+    paths = save_table(found, str(stem)) if stem else []
+    print(paths[0].read_text(encoding="utf-8") if paths else markdown(found))
+    for path in paths:
         print(f"written to {path}")
 
 

@@ -55,7 +55,7 @@ class Transitions(Sampler):
             episodes: the recorded steps.
             history: observations a sample, the current one included.
             chunk: actions a sample.
-            n_step: rewards a sample; 1 takes one for each action of a chunk.
+            n_step: rewards a sample, one for each action of a chunk at least, which is executed whole.
             discount: of the next step, in [0, 1].
             reward: (N,) in place of the episodes' own, as the method tunes them.
             device: where the packed rows live.
@@ -64,7 +64,7 @@ class Transitions(Sampler):
             LaminarError: a number out of its range, or no episode as long as a chunk.
         """
         check_positive(history=history, chunk=chunk, n_step=n_step)
-        _check_settings(episodes, chunk, n_step, discount)
+        _check_settings(episodes, chunk, discount)
         self.history, self.chunk, self.n_step, self.discount = history, chunk, n_step, discount
         self.skipped = int((episodes.lengths < chunk).sum())
         rewards = (episodes.reward if reward is None else reward).astype(np.float64)
@@ -164,14 +164,9 @@ def _discounted(reward: Array, count: Array, discount: float) -> Array:
     return total
 
 
-def _check_settings(episodes: Episodes, chunk: int, n_step: int, discount: float) -> None:
+def _check_settings(episodes: Episodes, chunk: int, discount: float) -> None:
     if not 0 <= discount <= 1:
         raise LaminarError(f"method.discount is {discount}, it must be from 0 to 1")
-    if 1 < n_step < chunk:
-        raise LaminarError(
-            f"method.n_step={n_step} is less than policy.chunk={chunk}, but a chunk is executed whole: choose "
-            f"method.n_step=1, which takes one reward for each of its actions, or at least {chunk}"
-        )
     if episodes.lengths.max() < chunk:
         raise LaminarError(
             f"{episodes.source}: no episode has the {chunk} steps of a chunk, the longest has "

@@ -37,7 +37,8 @@ class DataConfig:
 class TrainEnvConfig(EnvConfig):
     """An environment to evaluate in while training, and that a method which acts learns in."""
 
-    # Control steps in all of a method that acts: `steps`, the number of updates, then follows from it.
+    # Control steps in all of a method that acts: `steps`, the number of updates, then follows from it. A method that
+    # can do without them (dsrl, residual) learns from data.path alone where none are given.
     steps: int | None = number(None, least=1, null=True)
     slots: int = number(1, least=1)  # environments that a method which acts steps side by side
     processes: int = number(0, least=0)  # workers that they are spread over; 0 steps them in this process

@@ -35,7 +35,7 @@ class Context:
     group: Group = field(default_factory=Group)  # processes that train together
     short_episodes: str = "error"  # data.short_episodes
     init: str | None = None  # saved policy that the given one is; None when it is untrained
-    world: World | None = None  # where a method that acts does so
+    world: World | None = None  # where a method that acts does so; None: it learns from recordings alone
     seed: int = 0  # of the run, for what is seeded beside the generator: the episodes of a method that acts
     like: Improver | None = None  # replica with another seed, whose data on the device serve this one too
 
@@ -88,6 +88,8 @@ class Improver(ABC):
 
     Attributes:
         acts: whether the method collects experience in a world.
+        learns_offline: whether a method that acts can also do without, and learn from recordings alone: then a run
+            has no world, its replay does not grow, and nothing of it is saved.
         freezes: whether the policy that it starts from is called and stays as it is.
         improves_policy: whether there is a policy that it starts from; what is made otherwise is none.
         holds_out: share of the episodes that nothing is learned from where data.validation does not say.
@@ -99,6 +101,7 @@ class Improver(ABC):
     """
 
     acts: ClassVar[bool] = False
+    learns_offline: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     improves_policy: ClassVar[bool] = True
     holds_out: ClassVar[float] = 0.0
@@ -210,7 +213,7 @@ class Improver(ABC):
             deployed: parts that `product()` holds, so that they are saved with it.
         """
         state = learner.start(learned) | {name: torch.zeros((), device=context.device) for name in counters}
-        feed = Feed(self._draw, experience, [context.generator], ahead=not self.acts)
+        feed = Feed(self._draw, experience, [context.generator], ahead=context.world is None)
         self.context, self.learner, self._deployed = context, learner, deployed
         self.program = UpdateProgram(state, self._update, feed, self._rates)
         learner.bind(state)

@@ -58,6 +58,11 @@ class Evaluation:
         return f"{number}{of} {what}{'s' * (number > 1 or bool(of))}"
 
     @property
+    def run(self) -> str | None:
+        """The run that the measured policy lay in; None where that is not known."""
+        return self.result.origin.run if self.result.origin else None
+
+    @property
     def figures(self) -> dict[str, Interval]:
         """Unit -> what was measured in it: success, score and return of episodes, average length of chains, jerk."""
         result = self.result
@@ -73,14 +78,16 @@ class Evaluation:
 
     @property
     def remark(self) -> str:
-        """How the policy acted and sampled, where that was not the plain way."""
+        """After how many updates, and how the policy acted and sampled where that was not the plain way."""
         result = self.result
+        update = result.origin.update if result.origin else None
+        trained = "" if update is None else f"{update} updates"
         acting = "" if isinstance(result, ChainResult) or result.acting.plain else str(result.acting)
         manner = "" if isinstance(result, ChainResult) else result.manner
         chains = f"average length {result.average_length}" if isinstance(result, ChainResult) else ""
         steps = "" if result.steps is None else f"steps {steps_text(result.steps)}"
         interrupted = "interrupted" if " of " in self.count else ""
-        return ", ".join(part for part in (chains, acting, manner, steps, interrupted) if part)
+        return ", ".join(part for part in (trained, chains, acting, manner, steps, interrupted) if part)
 
     @property
     def cells(self) -> list[str]:

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ..results.aggregates import FULL, performance_profile
 from ..results.result import Result
 from ..results.run_record import ACTION_ERROR
+from ..rollouts.offline import title
+from .over_tasks import Aggregates
 from .recorded import Recorded
 
 Array = NDArray[Any]
 _DIMENSIONS = 30  # of an action in one picture, those that vary most
 _LETTERS = 26  # of a name over a panel
+_FEWEST_RUNS, _THRESHOLDS = 3, 101  # of a performance profile
 _RATES = (-0.02, 1.02)  # the axis of a rate, with room for a marker at its ends
 _SUCCESS = "eval/success_rate"
 
@@ -132,6 +137,48 @@ def paired_returns(returns: Mapping[str, Sequence[float]], path: Path) -> Path:
     panel.set(ylabel="return of an episode", xlim=(-0.5, len(values) - 0.5))
     panel.grid(alpha=0.3, axis="y")
     return _save(figure, path)
+
+
+def performance_profiles(found: Sequence[Aggregates], path: Path) -> Path | None:
+    """Draw the share of runs above each score, with bands: a column a number, a row a budget and unit.
+
+    Args:
+        found: over all tasks.
+        path: PNG file.
+
+    Returns:
+        Its path; None where no two methods have three runs or more each, which make no distribution.
+    """
+    shown = [one for one in found if one.rows and sum(sum(one.counts(name)) >= _FEWEST_RUNS for name in one.scores) > 1]
+    if not shown:
+        return None
+    lines = sorted({(one.unit, one.budget) for one in shown})
+    numbers = list(dict.fromkeys(one.number for one in shown))
+    size = (max(6.5, 4.3 * len(numbers)), 3.0 * len(lines) + 0.7)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(lines), len(numbers), squeeze=False, sharey=True)
+    colors = {name: f"C{index}" for index, name in enumerate(sorted({name for one in shown for name in one.scores}))}
+    for panel in panels.flat:
+        panel.set_visible(False)
+    for one in shown:
+        panel = panels[lines.index((one.unit, one.budget)), numbers.index(one.number)]
+        panel.set_visible(True)
+        _profile(panel, one, colors)
+    handles = [Line2D([], [], color=color) for color in colors.values()]
+    figure.legend(handles, [_short(name) for name in colors], loc="outside upper center", ncols=5, fontsize=8)
+    return _save(figure, path)
+
+
+def _profile(panel: Axes, found: Aggregates, colors: Mapping[str, str]) -> None:
+    values = [np.asarray(run).mean() for tasks in found.scores.values() for runs in tasks for run in runs]
+    thresholds = np.linspace(min(0.0, *values), max(FULL, *values), _THRESHOLDS)
+    for name, scores in found.scores.items():
+        share, low, high = performance_profile(scores, thresholds)
+        panel.fill_between(thresholds, low, high, color=colors[name], alpha=0.18, linewidth=0)
+        panel.plot(thresholds, share, color=colors[name], linewidth=1.4)
+    panel.set(ylim=_RATES, xlabel=f"{found.unit}, τ", ylabel="share of runs above τ")
+    panel.set_title(f"{title(found.number, None)}\n{found.budget}, {len(found.rows)} tasks", fontsize=9)
+    panel.grid(alpha=0.3)
 
 
 def shown_dimensions(chunks: Array) -> list[int]:

@@ -12,6 +12,8 @@ from ...errors import LaminarError
 from ...policies.storage import read_object, rebuilding
 
 METRICS = "metrics.jsonl"
+DIVERGED = "diverged.json"
+"""Written into a run that stopped at a number that is not finite, {"told": which}; gone when the run goes on."""
 ACTION_ERROR = "validation/action_error"
 """Entry of metrics.jsonl: mean absolute error on held-out episodes, as a share of the action's range."""
 

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import LaminarError, Stopped
 from ...policies import load_policy
 from ...policies.generative import generative
 from ...policies.guided import Acting, critic_of
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_json, read_object, rebuilding
+from ..results.pair import RETURN, SCORE
 from ..results.result import Result, load_as, save_result
-from ..results.run_record import ACTION_ERROR
+from ..results.run_record import ACTION_ERROR, METRICS, read_rows
 from ..results.scores import Interval
 from .episodes import evaluate
 from .measurement import check_steps
@@ -28,6 +32,9 @@ PROTOCOL = "offline"
 CANDIDATES = 50  # as DQL is evaluated (Wang et al. 2023, their code)
 SINGLE, CHOSEN, BEST = "single_last", "candidates_last", "best"
 NUMBERS = (SINGLE, CHOSEN, BEST)
+PERCENT = "success %"
+SCALED = (SCORE, PERCENT)
+"""Units in which 0 is next to nothing and 100 all that is wanted, so that a mean over tasks means something."""
 
 
 @dataclass
@@ -41,6 +48,7 @@ class OfflineResult:
         chosen_by: what made the best checkpoint the best: {"step", "metric", "value"}, from the run's best/best.json.
         run: folder of the run.
         settings: the run's settings, from its run.json.
+        env_steps: control steps that a method which acts had taken by its last checkpoint; 0 of one that does not act.
     """
 
     numbers: dict[str, Result]
@@ -49,6 +57,7 @@ class OfflineResult:
     chosen_by: dict[str, Any] | None
     run: str
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    env_steps: int = 0
 
     @property
     def last(self) -> Result:
@@ -81,6 +90,7 @@ class OfflineResult:
             "missing": self.missing,
             "remarks": self.remarks,
             "best": self.chosen_by,
+            "env_steps": self.env_steps,
             "run": {"folder": self.run, "settings": self.settings},
         }
 
@@ -100,7 +110,9 @@ class OfflineResult:
         numbers = {name: Result.from_json(part) for name, part in stored["numbers"].items()}
         updates = {name: int(part["updates"]) for name, part in stored["numbers"].items()}
         run = stored["run"]
-        return cls(numbers, dict(stored["missing"]), updates, stored["best"], run["folder"], run["settings"])
+        planned = (run["settings"].get("env") or {}).get("steps") or 0  # all that older records tell
+        acted = int(stored.get("env_steps", planned))
+        return cls(numbers, dict(stored["missing"]), updates, stored["best"], run["folder"], run["settings"], acted)
 
     def save(self, folder: str | Path) -> Path:
         """Write `folder/eval.json` in one step."""
@@ -137,9 +149,24 @@ def title(name: str, result: Result | None) -> str:
 
 
 def score(result: Result) -> tuple[str, Interval]:
-    """Return the D4RL-normalized score where there is a reference, or else the return, with the name of the unit."""
-    normalized = result.normalized_score
-    return ("return", result.mean_return) if normalized is None else ("normalized score", normalized)
+    """Return the unit and the figure of a result.
+
+    It is the D4RL-normalized score where there is a reference, or else the success rate in percent where the
+    environment tells success, or else the return. `episode_scores` has it of each episode.
+    """
+    if result.scores is not None and (normalized := result.normalized_score) is not None:
+        return SCORE, normalized
+    if (success := result.success_rate) is not None:
+        return PERCENT, Interval(*(100 * one for one in (success.mean, success.low, success.high)), none=success.none)
+    return RETURN, result.mean_return
+
+
+def episode_scores(result: Result) -> NDArray[np.float64]:
+    """Return the score (E,) of each episode, of which `score` has the mean."""
+    if result.scores is not None:
+        return result.scores
+    told = result.success_rate is not None
+    return np.array([100.0 * bool(one.success) if told else one.total for one in result.episodes])
 
 
 def evaluate_offline(
@@ -191,7 +218,8 @@ def evaluate_offline(
         )
     for folder, _, _ in jobs.values():
         check_steps(load_policy(folder), options.steps, folder)
-    found = OfflineResult({}, missing, {}, chosen_by, str(run), settings)
+    acted = _env_steps(run, jobs[SINGLE][2])
+    found = OfflineResult({}, missing, {}, chosen_by, str(run), settings, acted)
     for number, (name, (folder, how, step)) in enumerate(jobs.items(), start=1):
         film = options.video if name == SINGLE else None
         told = options.called(title=f"{number}/{len(jobs)} {title(name, None)}")
@@ -201,6 +229,12 @@ def evaluate_offline(
             raise _interrupted(found, (name, step), stop, [*jobs]) from stop
         found.updates[name] = step
     return found
+
+
+def _env_steps(run: Path, updates: int) -> int:
+    """Return the control steps that a run took for so many updates, as its log tells; 0 where it took none."""
+    counts = [row["env_steps"] for row in read_rows(run / METRICS) if row["step"] <= updates and "env_steps" in row]
+    return int(counts[-1]) if counts else 0
 
 
 def _interrupted(found: OfflineResult, at: tuple[str, int], stop: Stopped, wanted: Sequence[str]) -> Stopped:

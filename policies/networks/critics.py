@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import LaminarError
 from ...settings import check, choice, number
 from .activations import ACTIVATIONS
 from .activations import activation as activation_by_name
@@ -55,6 +56,9 @@ class CriticConfig:
     heads: int = number(2, least=1)  # independent critics
     activation: str = choice("mish", *ACTIVATIONS)  # between its layers
     layer_norm: bool = False  # normalize before every activation
+    # What its network says is multiplied by this, so that large values need no large weights, which take long to learn;
+    # null takes the root mean square of the recorded returns, where there are such.
+    scale: float | None = number(1.0, above=0, null=True)
 
 
 class Critic(nn.Module):
@@ -74,6 +78,8 @@ class Critic(nn.Module):
         """
         super().__init__()
         check(config, "critic")
+        if config.scale is None:
+            raise LaminarError("critic.scale=null is that of recorded returns, and none are known here; give a number")
         self.config, self.heads, self.action_dim = config, config.heads, action_dim
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []
@@ -87,7 +93,8 @@ class Critic(nn.Module):
     def forward(self, cond: Tensor, action: Tensor) -> Tensor:
         """Map cond (B, condition_dim) and action (B, action_dim) to values (heads, B)."""
         features = torch.cat((cond, action), dim=1)
-        return self.layers(features.expand(self.heads, -1, -1)).squeeze(2)
+        values = self.layers(features.expand(self.heads, -1, -1)).squeeze(2)
+        return values if self.config.scale == 1 else values * self.config.scale
 
     if TYPE_CHECKING:
 

@@ -236,6 +236,10 @@ class Process(nn.Module, ABC):
         """Clean data (B, H, A) that the network sees in x at times (B, 1), where the process `denoises`."""
         raise self._lacks("denoise", "choose policy=diffusion or flow")
 
+    def noised(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Data x (B, H, A) as they are on `noise_path` at times (B, 1), where the process `denoises`."""
+        raise self._lacks("noised", "choose policy=diffusion or flow")
+
     def one_call(
         self, network: Network, x: Tensor, cond: Tensor, mask: Tensor | None, draws: Draws
     ) -> tuple[Tensor, Metrics, Tensor]:

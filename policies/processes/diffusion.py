@@ -208,6 +208,11 @@ class Diffusion(Process):
         output = network(x, x.new_full((len(x), 1), level.time), cond)
         return self._data(output, x, level.alpha, level.sigma)
 
+    def noised(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """x_t = alpha x + sigma eps at times (B, 1)."""
+        alpha, sigma = self.schedule.alpha_sigma(times)
+        return alpha * x + sigma * noise
+
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times (B, 1), clipped if configured."""
         alpha, sigma = self.schedule.alpha_sigma(times)

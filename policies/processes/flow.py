@@ -71,6 +71,10 @@ class Flow(Process):
         """Return the velocity (x - data) / t that leads to the data (B, H, A) from x at times (B, 1)."""
         return (x - data) / times[:, :, None]
 
+    def noised(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """x_t = (1 - t) x + t eps at times (B, 1)."""
+        return torch.lerp(x, noise, times[:, :, None])
+
     def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
         """Clean data (B, H, A) that the network sees in x at times (B, 1): E[x | x_t] = x_t - t v(x_t, t)."""
         return x - times[:, :, None] * network(x, times, cond)

@@ -39,6 +39,7 @@ class MeanFlow(Process):
     n_times = 2
     choices = ("time",)
     teachable = True
+    denoises = True
     regresses = True
     needs_smooth_network = True
     noise_path = ("straight", None)
@@ -90,6 +91,14 @@ class MeanFlow(Process):
     def output(self, x: Tensor, times: Tensor, data: Tensor) -> Tensor:
         """Return the velocity (x - data) / t that leads to the data (B, H, A) from x at times (B, 2), for any r."""
         return (x - data) / times[:, :1, None]
+
+    def noised(self, x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """x_t = (1 - t) x + t eps at times (B, 1)."""
+        return torch.lerp(x, noise, times[:, :, None])
+
+    def denoise(self, network: Network, x: Tensor, times: Tensor, cond: Tensor) -> Tensor:
+        """Clean data (B, H, A) that the network sees in x at times t (B, 1): x_t - t u(x_t, t, t), as u(t, t) = v."""
+        return x - times[:, :, None] * network(x, torch.cat([times, torch.zeros_like(times)], dim=1), cond)
 
     @torch.no_grad()
     def _target(self, network: Network, x_t: Tensor, velocity: Tensor, t: Tensor, r: Tensor, cond: Tensor) -> Tensor:

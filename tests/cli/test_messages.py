@@ -38,7 +38,7 @@ MESSAGES: list[tuple[str, list[str]]] = [
     ("train policy.process.solver=ddim", ["diffusion, dql, flow, flow_planner, trajectory_diffuser or veteran"]),
     (
         "train method.discount=0.9",
-        ["method=diwa, dppo, dql, dsrl, dsrl_sac, fpo, fql, ifql, iql, ofql, pmpo, qc, rebrac, reinflow, residual or td3bc"],
+        ["method=diwa, dppo, dql, dsrl, dsrl_sac, fpo, fql, ifql, iql, ofql, pmpo, qc, rebrac, reinflow, residual or"],
     ),
     # numbers
     ("train steps=1e4", ["steps must be a whole number", "steps=10000"]),

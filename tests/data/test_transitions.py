@@ -199,7 +199,6 @@ def test_a_task_that_terminates_inside_a_recording_is_over_there() -> None:
     ("settings", "message"),
     [
         ({"chunk": 9}, "memory: no episode has the 9 steps of a chunk, the longest has 8; choose a shorter"),
-        ({"chunk": 4, "n_step": 2}, r"n_step=2 is less than policy.chunk=4, .*n_step=1, .*, or at least 4"),
         ({"discount": 1.01}, "discount is 1.01, it must be from 0 to 1"),
         ({"discount": float("nan")}, "discount is nan"),
         ({"history": 0}, "history is 0"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from laminar.policies.acting import Actor
 from laminar.policies.guided import Guided, new_critic
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config
+
+from .evaluated import record_run
 
 
 class NoisePolicy:
@@ -94,3 +98,9 @@ def made_up_policy() -> Callable[..., GenerativePolicy | Guided]:
         return Guided(policy, new_critic(policy, CriticConfig(width=16, depth=1))).eval()
 
     return make
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Callable[..., Path]:
+    """Write the eval.json of a made-up run: record(name, scores, seed=…, settings…), see `record_run`."""
+    return partial(record_run, tmp_path)

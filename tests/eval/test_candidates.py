@@ -19,9 +19,11 @@ from laminar.eval.reports import behavior
 from laminar.eval.reports.as_markdown import blocks_as_markdown
 from laminar.eval.reports.offline_report import three_numbers
 from laminar.eval.reports.report import write_report
-from laminar.eval.results.result import Result, load_result
+from laminar.eval.results.result import Episode, Result, load_result
+from laminar.eval.results.run_record import METRICS
+from laminar.eval.results.scores import rate
 from laminar.eval.rollouts.episodes import evaluate
-from laminar.eval.rollouts.offline import evaluate_offline, load_offline
+from laminar.eval.rollouts.offline import OfflineResult, episode_scores, evaluate_offline, load_offline, score
 from laminar.policies import PolicyConfig, load_policy
 from laminar.policies.generative import generative
 from laminar.policies.guided import Acting, guide
@@ -155,6 +157,34 @@ def test_candidates_are_chosen_as_in_the_paper_unless_told_otherwise(run: Path) 
     found = evaluate_offline(run, ENV, [0])
     assert found.numbers["candidates_last"].acting == Acting(50, "softmax", 1.0) == Acting(50)
     assert found.numbers["single_last"].acting == found.numbers["best"].acting == Acting(1)
+
+
+def test_environment_steps_are_those_of_the_checkpoint(run: Path) -> None:
+    rows = [
+        {"step": 10, "env_steps": 500.0},
+        {"step": 20, "env_steps": 900.0},
+        {"step": 20},
+        {"step": 30, "env_steps": 2e3},
+    ]
+    (run / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = evaluate_offline(run, ENV, [0], acting=Acting(2))
+    assert found.env_steps == 900
+    assert OfflineResult.from_json(found.to_json()).env_steps == 900
+
+
+def test_success_in_percent_stands_where_there_is_no_score() -> None:
+    told = [Episode(seed, -5.0, 9, seed < 3) for seed in range(4)]
+    unit, figure = score(Result("Pendulum-v1", told))
+    expected = rate(3, 4)
+    assert unit == "success %"
+    assert (figure.mean, figure.low, figure.high) == pytest.approx((75.0, 100 * expected.low, 100 * expected.high))
+    assert episode_scores(Result("Pendulum-v1", told)).tolist() == [100.0, 100.0, 100.0, 0.0]
+    silent = Result("Pendulum-v1", [Episode(0, -5.0, 9, None), Episode(1, -7.0, 9, None)])
+    assert score(silent)[0] == "return"
+    assert episode_scores(silent).tolist() == [-5.0, -7.0]
+    known = Result("hopper-medium-v2", told)
+    assert score(known)[0] == "normalized score"
+    assert episode_scores(known).mean() == pytest.approx(score(known)[1].mean)
 
 
 def test_less_noise_for_all_three_numbers(run: Path) -> None:

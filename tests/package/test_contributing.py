@@ -38,7 +38,7 @@ HOMES = {  # where the names are that a member's file defines, calls or inherits
 MEMBERS = {
     "policies.processes:Process": "draw objective path kernel n_times teachable denoises deterministic",
     "policies.networks:Network": "forward conditions body jvp",
-    "train.improver:Improver": "_learn _draw _rates _update product acts collect",
+    "train.improver:Improver": "_learn _draw _rates _update product acts learns_offline collect",
     "policies.module:PolicyModule": "noise_shape config decode",
     "policies.runtimes:Run": "refresh",
     "envs.world:World": "reset step",

@@ -181,7 +181,7 @@ def test_who_can_do_what() -> None:
         "diffusion": {"learns_from_data", "denoises", "estimates_data"},
         "direct": {"learns_from_data", "deterministic"},
         "flow": {"learns_from_data", "teachable", "denoises"},
-        "meanflow": {"learns_from_data", "teachable", "needs_smooth_network"},
+        "meanflow": {"learns_from_data", "teachable", "denoises", "needs_smooth_network"},
     }
     assert {name: found[name] for name in expected} == expected
     assert {one for one in STATED if getattr(made("direct", noise=True), one)} == {"teachable"}

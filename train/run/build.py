@@ -58,6 +58,17 @@ def with_settings_of_init(config: TrainConfig, given: PolicyModule | None) -> Tr
     return config if policy is None else replace(config, policy=policy.policy_config, network=policy.network_config)
 
 
+def acts(config: TrainConfig) -> bool:
+    """Tell whether a run acts while it learns.
+
+    A method that can do without learns from recordings alone, if there are some, and neither control steps are given
+    nor dreams.
+    """
+    method = METHODS.member_class(config.method.name)
+    recorded_alone = config.data.path is not None and config.env.steps is None and config.world.path is None
+    return method.acts and not (method.learns_offline and recorded_alone)
+
+
 def with_updates(config: TrainConfig, given: PolicyModule | None = None) -> TrainConfig:
     """Return the settings with the number of updates that a method which acts comes to.
 
@@ -67,7 +78,7 @@ def with_updates(config: TrainConfig, given: PolicyModule | None = None) -> Trai
         LaminarError: another number of updates was asked for.
     """
     method, asked = METHODS.member_class(config.method.name), config.steps != TrainConfig.steps
-    if not method.acts or (config.env.steps is None and asked):
+    if not acts(config) or (config.env.steps is None and asked):
         return config
     slots = config.env.slots if config.world.path is None else config.world.slots
     updates = method.updates(config.method, config.env.steps, slots, _executed(config, given))
@@ -147,7 +158,7 @@ def build_improver(
             group=group,
             short_episodes=config.data.short_episodes,
             init=config.init.path,
-            world=_world(config, policy.spec, recorded) if method.acts and policy is not None else None,
+            world=_world(config, policy.spec, recorded) if acts(config) and policy is not None else None,
             like=like,
         )
         return method(policy, None if dreams else recorded, config.method, context)
@@ -160,11 +171,12 @@ def _named(config: TrainConfig) -> str:
 
 def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> None:
     name, default = _named(config), TrainEnvConfig()
-    for setting in () if method.acts else ("steps", "slots", "processes"):
+    still = f"without env.steps method={name} learns from data.path alone" if method.acts else f"method={name} does not"
+    for setting in () if acts(config) else ("steps", "slots", "processes"):
         if getattr(config.env, setting) != getattr(default, setting):
-            raise LaminarError(f"env.{setting} is for methods that act, and method={name} does not; leave it out")
+            raise LaminarError(f"env.{setting} is for methods that act, and {still}; leave it out")
     check_dreams(config, name, method.acts)
-    if method.acts and group.size > 1:
+    if acts(config) and group.size > 1:
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
     if method.freezes and config.init.normalizer != "keep":
         raise LaminarError(
@@ -180,16 +192,21 @@ def _world(config: TrainConfig, wanted: Spec, recorded: Episodes | None) -> Worl
         device = torch.device(config.runtime.device)
         return open_dreams(config.world, recorded, wanted, task, config.seed, device, config.runtime.compiled)
     if env.id is None:
+        offline = METHODS.member_class(config.method.name).learns_offline
+        also = ", or data.path=FILE without env.steps to learn from recordings alone" if offline else ""
         raise LaminarError(
             f"method={_named(config)} acts while it learns: give env.id=ENVIRONMENT, or world=WORLD to act in a dream"
+            f"{also}"
         )
     if env.processes:
         return WorkerSlots(env.id, wanted, env.slots, env.processes)
     return Slots(env.id, wanted, env.slots)
 
 
-def world_remarks(improver: Improver) -> list[str]:
-    """Return what is worth knowing about the dreams that a method acts in, one line each."""
+def world_remarks(config: TrainConfig, improver: Improver) -> list[str]:
+    """Return what is worth knowing about where a method acts, one line each."""
+    if improver.acts and improver.world is None:
+        return [f"method={_named(config)} learns from these recordings alone; env.steps=N lets it act as well"]
     return improver.world.remarks if isinstance(improver.world, Imagination) else []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import LaminarError
 from ...eval.results.findings import Starts
+from ...eval.results.run_record import DIVERGED
 from ...eval.rollouts.episodes import evaluate
 from ...policies.module import PolicyModule
 from ...policies.storage import checkpoints, read_object, write_json
@@ -95,6 +96,7 @@ class SeedRun:
             write_json(self.folder / "run.json", self.settings | {RECORD: self.data.to_json()})
         except OSError as error:
             raise LaminarError(f"cannot write to {self.folder}: {error.strerror}; choose another out=") from error
+        (self.folder / DIVERGED).unlink(missing_ok=True)
         drop_after(self.folder, step)  # of a stop at which other seeds did not come to saving
         self._logs = Logs(self.folder, self.settings, step, self.config.wandb)
 
@@ -121,7 +123,7 @@ class SeedRun:
         """
         for name, value in chain(self.improver.product().state_dict().items(), self.improver.state().items()):
             if not value.isfinite().all():
-                raise LaminarError(f"{self._whose()}{name} is not finite after update {step}; {self._advice()}")
+                raise self._diverged(f"{name} is not finite after update {step}", "")
         save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
 
     def evaluate(self, step: int, starts: Starts | None) -> Starts | None:
@@ -189,9 +191,13 @@ class SeedRun:
         for name, value in row.items():
             if not math.isfinite(value):
                 before = f" (last row: {_figures(self._row)})" if self._row else ""
-                raise LaminarError(
-                    f"{self._whose()}{name} is {value} {when}: {_figures(row)}{before}; {self._advice()}"
-                )
+                raise self._diverged(f"{name} is {value} {when}", f": {_figures(row)}{before}")
+
+    def _diverged(self, what: str, figures: str) -> LaminarError:
+        """Write down why the run ends here, for who looks at its folder later; return what is told now."""
+        if self._logs:
+            write_json(self.folder / DIVERGED, {"told": what})
+        return LaminarError(f"{self._whose()}{what}{figures}; {self._advice()}")
 
     def _whose(self) -> str:
         return f"seed {self.config.seed}: "

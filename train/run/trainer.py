@@ -114,7 +114,7 @@ class _Run:
         further += product.remarks if isinstance(product, PolicyModule) else []
         if recorded is not None and self.validation is not None:
             further += self.validation.remarks(recorded)
-        further += world_remarks(self.seeds[0].improver)
+        further += world_remarks(config, self.seeds[0].improver)
         self.data = record_of(config, recorded, product, further, out)
         for seed in self.seeds:
             seed.take(self.data)

@@ -363,7 +363,7 @@ FLOW = ("policy=flow",)
         (("policy=meanflow",), ("method=reflow",), "takes one call already"),
         (("policy=direct",), ("method=reflow",), "takes one call already"),
         (("policy=dql",), ("method=ctm",), "draws noise on the way"),
-        (("policy=meanflow", "policy.process.steps=4"), ("method=ctm",), "is a meanflow; choose method=reflow"),
+        (("policy=ctm", "policy.process.steps=4"), ("method=ctm",), "is a ctm; choose method=reflow"),
         (FLOW, ("method=ctm", "policy=flow"), "method=ctm teaches policy=ctm, not policy=flow"),
         (FLOW, ("method=reflow", "policy=ctm"), "not policy=ctm; choose method=ctm"),
         (FLOW, ("method=reflow", "policy=diffusion"), "not policy=diffusion; choose policy=flow"),

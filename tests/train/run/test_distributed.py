@@ -190,3 +190,16 @@ def test_several_seeds_are_for_one_process(launch: Launch, demonstrations: Path,
         assert process.exitcode == 2
     assert all("seeds=[…] train together in one process" in output for output in outputs(tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_steer_as_one_from_recordings(
+    rewarded_file: Path, tmp_path: Path, launch: Launch, numbers: Any
+) -> None:
+    assert main(command(rewarded_file, tmp_path / "clone")) == 0
+    small = [f"method.{part}.{size}" for part in ("actor", "critic") for size in ("width=8", "depth=1")]
+    words = ["train", "method=dsrl", f"init={tmp_path / 'clone'}", f"data.path={rewarded_file}", *small]
+    words += ["method.actor_start=0", "log_every=5", "checkpoint_every=20", "steps=20"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*words, f"out={one}", "method.batch_size=16"]) == 0
+    run_two(launch, [*words, f"out={two}", "method.batch_size=8"], tmp_path)
+    assert_same_training(one, two, numbers)

@@ -19,9 +19,10 @@ from laminar.cli import main
 from laminar.data.episodes import Episodes
 from laminar.data.formats import d4rl
 from laminar.eval.results.findings import Findings
+from laminar.eval.results.run_record import DIVERGED
 from laminar.policies import load_policy
 from laminar.policies.guided import Guided
-from laminar.policies.storage import checkpoints
+from laminar.policies.storage import checkpoints, read_json
 from laminar.train.methods.q_learning import QLearning
 from laminar.train.run import checkpoint, seed_run, trainer
 from laminar.train.run.checkpoint import Best, read_best, save_best
@@ -101,6 +102,19 @@ def test_divergence_tells_when_how_and_what_is_left(
     assert all(value.isfinite().all() for value in load_policy(kept[-1]).state_dict().values())
 
 
+def test_a_run_that_diverged_says_so_until_it_goes_on(
+    rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`laminar table` tells it from one that was stopped."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_update(patch, 12, lambda method: method.program.state["critic"].fill_(torch.nan))
+        assert main(command(rewarded_file, run)) == 2
+    assert " is nan at update 13" in read_json(run / DIVERGED)["told"]
+    assert main(command(rewarded_file, run, "resume=true")) == 0
+    assert not (run / DIVERGED).exists()
+
+
 def test_weights_that_are_not_finite_reach_no_checkpoint(
     rewarded_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +131,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(
     error = capsys.readouterr().err
     assert "actor is not finite after update 16" in error
     assert [folder.name for folder in checkpoints(tmp_path / "run")] == ["step_00000008"]
+    assert read_json(tmp_path / "run" / DIVERGED)["told"] == "actor is not finite after update 16"
 
 
 @pytest.fixture(scope="module")

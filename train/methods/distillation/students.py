@@ -94,7 +94,8 @@ def load_teacher(config: Config, policy: GenerativePolicy) -> GenerativePolicy:
         )
     if config.recipe == "ctm" and not process.denoises:
         raise LaminarError(
-            f"method=ctm follows the path of a diffusion or a flow, and {whose} is a {name}; choose method=reflow"
+            f"method=ctm follows the path of a diffusion, a flow or a mean flow, and {whose} is a {name}; "
+            "choose method=reflow"
         )
     return teacher
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -40,13 +41,13 @@ class QLearning(Improver):
         check_settings(config)
         start = clone_of(policy)
         check_process(config, start)
-        self.config = config
-        teacher = start if config.distill > 0 else None
-        self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
         if isinstance(context.like, QLearning):
             self.transitions = context.like.transitions
         else:
             self.transitions = _transitions(start, need(recorded, config.recipe), config, context)
+        self.config = config = _with_scale(config, self.transitions)
+        teacher = start if config.distill > 0 else None
+        self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
         self._next_value, self._behavior = next_value_of(config), behavior_of(config)
         learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
         slow = [part for part in ("averaged", "averaged_encoder", "target") if part in learner.layouts]
@@ -61,19 +62,20 @@ class QLearning(Improver):
         return group.share(index), draw(self.agent, size, generator, group)
 
     def _rates(self, step: int) -> tuple[tuple[float, ...], bool]:
-        """Return lr, critic_lr, the share of the average that is renewed and eta; and whether the actor learns."""
+        """Return lr, critic_lr, shares of the average renewed, eta, that of returns; and whether the actor learns."""
         c, steps = self.config, self.context.steps
         left = cosine(step / steps, c.final_lr)
         renewed = 1.0 if step < c.ema_start else (1 - c.ema_decay) * (step % c.ema_every == 0)
         ramp = min((step + 1) / (c.eta_ramp * steps), 1.0) if c.eta_ramp else 1.0
-        return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta), step % c.actor_every == 0
+        returns = max(0.0, 1 - step / c.from_returns) if c.from_returns else 0.0
+        return (left * c.lr, left * c.critic_lr, renewed, ramp * c.eta, returns), step % c.actor_every == 0
 
     def _update(self, state: State, batch: Batch, draws: dict[str, Any], rates: Any, variant: bool) -> Metrics:
         """One update: critic, and of a `variant` that acts also actor and slow copies; delayed ones (TD3) do not."""
-        lr, critic_lr, renewed, eta = rates
+        lr, critic_lr, renewed, eta, returns = rates
         trained, shared = self._present("encoder"), self.config.encoder == "critic"
         critic = self._present("critic", "value") + (trained if shared else [])
-        found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value), critic_lr)
+        found = self._descend(state, critic, critic_loss, (batch, draws, self._next_value, returns), critic_lr)
         cond = found.pop("cond")
         if variant:
             actor = self._present("actor", "teacher") + ([] if shared else trained)
@@ -104,6 +106,14 @@ def _part(name: str) -> str:
     if inside != "encoder":
         return part
     return {"actor": "encoder", "averaged": "averaged_encoder"}.get(part, part)
+
+
+def _with_scale(config: Config, transitions: Transitions) -> Config:
+    """Settle how large the critic's values are, where that is left to the recording."""
+    if config.critic.scale is not None:
+        return config
+    size = float(transitions.returns.double().square().mean().sqrt())
+    return replace(config, critic=replace(config.critic, scale=size or 1.0))
 
 
 def _transitions(policy: PolicyModule, episodes: Episodes, config: Config, context: Context) -> Transitions:

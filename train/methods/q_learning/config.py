@@ -12,8 +12,8 @@ HEADS = ("random", "mean", "min", "first")
 """Which value the actor climbs."""
 BEST = ("heads", "critic")
 """Who says which of several next actions is backed up."""
-SCALES = ("policy", "data", "none")
-"""Whose actions' mean |Q| divides it."""
+SCALES = ("policy", "data", "slope", "none")
+"""What divides it: mean |Q| of these actions, the size of Q's slope at the data's, or nothing."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Config:
     critic_lr: float = number(3e-4, above=0)  # of Adam, for the critic
     final_lr: float = share(1.0)  # share of both that a half cosine over the run ends at; 1 keeps them constant
     discount: float = number(0.99, least=0, below=1)  # of the reward of the next step
-    n_step: int = number(1, least=1)  # rewards in a target; a chunk's target always has one for each of its actions
+    n_step: int = number(1, least=1)  # rewards in a target, which has one for each action of a chunk at least
     reward: str = "none"  # tuning of the rewards in training, see rewards.py
     critic: CriticConfig = field(default_factory=CriticConfig)
     target_rate: float = number(0.005, above=0, most=1)  # share of the critic that its slow copy takes over
@@ -43,10 +43,18 @@ class Config:
     # Implicit Q-learning: V is this expectile of Q, and targets are V(s').
     expectile: float | None = number(None, above=0, below=1, null=True)
     eta: float = number(1.0, least=0)  # weight of the critic's term; 0 clones
+    # Updates over which a target goes over from the recording's return, where the whole of it is known, to what the
+    # critic says: at first it says nothing, and takes thousands of updates to learn how large values are.
+    from_returns: int = number(0, least=0)
     eta_ramp: float = share(0.0)  # share of the run over which it grows from 0, while the critic learns what to say
     q_head: str = choice("random", *HEADS)  # value that the actor climbs: of a random head, mean, min or first
-    q_scale: str = choice("policy", *SCALES)  # the critic's term is divided by mean |Q| of these actions, or none
+    # The critic's term is divided by mean |Q| of these actions; by the slope of Q at the data's, which what is added to
+    # all rewards does not change; or by nothing.
+    q_scale: str = choice("policy", *SCALES)
     behavior_weight: float = number(1.0, least=0)  # of the cloning loss beside the critic's term
+    # Weight of the squared distance between the actor's sample and the data that its flow sees in it when it is noised
+    # again (SRPO): it keeps samples among data, of whatever mode; the cloning loss holds each where it was.
+    anchor: float = number(0.0, least=0)
     distill: float = number(0.0, least=0)  # above 0: a one-call actor is distilled from the policy (FQL's alpha)
     one_call: bool = False  # climb Q at a one-call estimate from a noised action of the data (EDP)
     # Whose gradient trains the encoder of pictures and instructions: the critic's, with which the actor's stops at what
@@ -67,6 +75,11 @@ def check_settings(config: Config) -> None:
         LaminarError: names the settings and the remedy.
     """
     check(config, "method")
+    if config.anchor > 0 and (config.one_call or config.distill > 0):
+        raise LaminarError(
+            "method.anchor holds what the policy itself samples, and with method.one_call or method.distill the critic "
+            "judges something else; set method.anchor=0"
+        )
     if config.one_call and config.distill > 0:
         raise LaminarError("method.one_call and method.distill are two ways to a fast actor; choose one of them")
     for name, unused in (
@@ -108,6 +121,11 @@ def check_process(config: Config, policy: GenerativePolicy) -> None:
         raise LaminarError(
             "a one-call actor with noise (policy.process.noise=true) learns from a teacher alone, which it does not "
             "bring; choose policy=direct without it, or start from the clone that it was distilled from"
+        )
+    if config.anchor > 0 and not process.denoises:
+        raise LaminarError(
+            f"method.anchor asks the policy itself where data are, which policy={name} cannot tell of noised actions; "
+            "choose policy=meanflow, flow or diffusion, or set method.anchor=0"
         )
     if config.distill > 0 and process.inner_draws:
         raise LaminarError(

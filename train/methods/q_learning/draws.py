@@ -10,6 +10,9 @@ from torch import Tensor
 from ...update.group import Group
 from .agent import Agent
 
+ANCHOR_TIMES = (0.1, 0.9)
+"""Between which a sample is noised again: near 0 a flow sees the sample itself, and near 1 nothing of it."""
+
 
 def draw(agent: Agent, size: int, generator: torch.Generator, group: Group | None = None) -> dict[str, Any]:
     """Draw for an update of `size` transitions, of which this process of a group takes its share."""
@@ -38,6 +41,12 @@ def draw(agent: Agent, size: int, generator: torch.Generator, group: Group | Non
     if agent.actor.augments:
         for name in ("look", "next_look"):
             draws[name] = share(agent.actor.look(size, generator))
+    if config.anchor > 0:
+        first, last = ANCHOR_TIMES
+        t = first + (last - first) * torch.rand(size, 1, generator=generator, device=device)
+        levels = agent.actor.process.time_levels
+        t = (t * levels).round().clamp(min=1) / levels if levels else t
+        draws |= {"anchor_noise": normal(size), "anchor_time": share(t)}
     if config.target_noise > 0:
         draws["smoothing"] = several()
     return draws

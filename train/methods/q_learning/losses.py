@@ -53,7 +53,7 @@ def behavior_of(config: Config) -> BehaviorTerm:
 def actor_loss(
     agent: Agent, batch: Batch, draws: Draws, behavior: BehaviorTerm, eta: Any = None, cond: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
-    """L = w L_behavior - eta E[Q(s, a_pi)] / scale.
+    """L = w L_behavior + anchor E[distance of a_pi to the data] - eta E[Q(s, a_pi)] / scale.
 
     `eta` is the weight of this update, None is the configured one. `cond` (B, h, D) is what the critic saw, where that
     alone trains the encoder; None encodes, so that this loss trains it.
@@ -64,10 +64,15 @@ def actor_loss(
     near = behavior(agent, cond, batch, draws)
     loss = config.behavior_weight * near.loss
     metrics = {"behavior_loss": near.loss.detach(), **{k: v for k, v in near.metrics.items() if k != "loss"}}
+    if config.eta == 0 and config.anchor == 0:
+        return loss, {"loss": loss.detach(), **metrics}
+    a = near.action
+    if a is None:
+        a = agent.bounded(agent.sample(agent.actor, draws["noise"], cond, draws["chain"]))  # (B, H, A)
+    if config.anchor > 0:
+        astray = anchor(agent, cond, a, draws)
+        loss, metrics = loss + config.anchor * astray, metrics | {"anchor": astray.detach()}
     if config.eta > 0:
-        a = near.action
-        if a is None:
-            a = agent.bounded(agent.sample(agent.actor, draws["noise"], cond, draws["chain"]))  # (B, H, A)
         gain, more = critic_term(agent, cond, agent.normalized(batch["action"]), a, draws["coin"])
         loss, metrics = loss - (config.eta if eta is None else eta) * gain, metrics | more
     return loss, {"loss": loss.detach(), **metrics}
@@ -101,6 +106,19 @@ def distillation(agent: Agent, cond: Tensor, batch: Batch, draws: Draws) -> Beha
     return Behavior(flow_loss + agent.config.distill * distance, metrics, agent.bounded(own))
 
 
+def anchor(agent: Agent, cond: Tensor, a: Tensor, draws: Draws) -> Tensor:
+    """E || a - sg(x_0(x_t)) ||^2 with a noised to x_t again, and x_0 the data that the actor's own process sees there.
+
+    Its gradient is that of the data's log-density, smoothed by noise (score distillation; SRPO, Chen et al. 2024): a
+    sample pays for being where no data are, and not for being among others than its noise had led to.
+    """
+    t, process = draws["anchor_time"], agent.actor.process  # (B, 1)
+    x = process.noised(a.detach(), draws["anchor_noise"], t)
+    with torch.no_grad():
+        data = process.denoise(agent.actor.network, x, t, cond)
+    return F.mse_loss(a, data)
+
+
 def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: Tensor) -> tuple[Tensor, Metrics]:
     """E[Q(s, a_pi)] over its scale; the critic's weights are constants here.
 
@@ -119,12 +137,26 @@ def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: 
 
 @torch.no_grad()
 def scale_of(agent: Agent, q: Tensor, s: Tensor, data: Tensor) -> Tensor:
-    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), or 1.
+    """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), the slope of Q at these, or 1.
 
     Data parallel, it is the mean over this process's share: n processes with batch B divide by n numbers, and not by
     the one of a batch n B.
     """
     if agent.config.q_scale == "none":
         return torch.ones((), device=q.device)
+    if agent.config.q_scale == "slope":
+        return slope_of(agent, s, data.flatten(1))
     values = agent.critic(s, data.flatten(1)).mean(dim=0) if agent.config.q_scale == "data" else q
     return values.abs().mean().clamp(min=1e-6)  # a critic that says 0 everywhere has no scale
+
+
+def slope_of(agent: Agent, s: Tensor, data: Tensor) -> Tensor:
+    """Return () n times the root mean square of dQ/da_i at the data's actions (B, n), of the heads' mean.
+
+    Divided by it, the critic's term pulls each number of an action by about eta / n, as the cloning loss, a mean over
+    the n numbers, pulls it back by 2 / n for each unit that it is off: eta is a distance in units of the data. Whatever
+    the rewards' scale and offset, how long the task takes or how little is at stake, it means the same; beside mean |Q|
+    advantages may be a thousandth.
+    """
+    slope = torch.func.grad(lambda action: agent.critic(s, action).mean(dim=0).sum())(data)  # (B, n)
+    return (data.shape[1] * slope.square().mean().sqrt()).clamp(min=1e-6)

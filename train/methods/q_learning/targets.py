@@ -24,8 +24,13 @@ def next_value_of(config: Config) -> NextValue:
     return sampled_value if config.expectile is None else implicit_value
 
 
-def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue) -> tuple[Tensor, Metrics]:
+def critic_loss(
+    agent: Agent, batch: Batch, draws: Draws, next_value: NextValue, returns: Any = 0.0
+) -> tuple[Tensor, Metrics]:
     """L_Q = sum_i mean (Q_i(s, a) - y)^2 over the heads, with y = r + gamma^n (1 - done) V'(s').
+
+    A share `returns` of y is the recording's own return, where the whole of it is known: with 1 the critic is that of
+    what was recorded (Brandfonbrener et al. 2021), which needs no values of its own and is at once of the right size.
 
     Beside the metrics is "cond" (B, h, D), the encoded observations, with which the actor's loss goes on.
     """
@@ -36,6 +41,7 @@ def critic_loss(agent: Agent, batch: Batch, draws: Draws, next_value: NextValue)
     with torch.no_grad():
         next_q = next_value(agent, batch, draws)  # (B,)
         y = batch["reward"] + batch["discount"] * next_q  # (B,)
+        y = torch.lerp(y, batch["return"], returns * batch["return_known"])
     q = agent.critic(s, a.flatten(1))  # (heads, B)
     loss = F.mse_loss(q, y.expand_as(q), reduction="none").mean(dim=1).sum()
     metrics = {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": y.mean(), "next_q": next_q.mean()}

@@ -1,6 +1,7 @@
-"""Steering: a frozen policy is improved through the noise that it is fed, online.
+"""Steering: a frozen policy is improved through the noise that it is fed, online or from recordings alone.
 
     laminar train method=dsrl init=runs/clone task=playroom/open_drawer env.steps=20000 out=runs/steered
+    laminar train method=dsrl init=runs/clone data.path=recorded.hdf5 steps=100000 out=runs/steered
 
 Diffusion steering by noise aliasing (DSRL-NA, Wagenmaker et al. 2025): a critic of executed chunks is distilled into
 one of noises, which the noise actor climbs. The base is called, and never differentiated nor changed.
@@ -15,54 +16,74 @@ import torch
 from torch import Tensor
 
 from ....data.episodes import Episodes
+from ....data.replay import Replay
 from ....errors import LaminarError
 from ....policies.guided import Acting, Guided
 from ....policies.module import PolicyModule
-from ....policies.observations import Windows
 from ....policies.processes import Metrics
-from ...improver import Context, Improver
-from ...interaction import Interaction
+from ...improver import Context, Improver, need
 from ...pace import Pace
-from ...returns import NStep
 from ...update.learner import Learner, Loss, average
 from ...update.program import State
 from .agent import Agent
-from .config import Config, check_settings
-from .experience import empty_replay, executed_rows, keep_recorded
+from .collector import OF_ACTING, Collector
+from .config import Config, check_settings, check_ways
+from .experience import all_recorded, keep_recorded
 from .losses import Batch, actor_loss, critic_loss, editor_loss, noise_critic_loss, proposals
-from .scale import LargestReturn
+from .scale import reward_scale
 
 __all__ = ["Agent", "Config", "Steering"]
 
 
 class Steering(Improver):
-    """Improver that learns which noise to feed to a frozen policy. `product()` is a steered policy with its critic."""
+    """Improver that learns which noise to feed to a frozen policy. `product()` is a steered policy with its critic.
+
+    Attributes:
+        agent: what learns.
+        executed: the chunks that it learns from.
+        collector: who acts; None in a run that learns from recordings alone.
+    """
 
     acts = True
+    learns_offline = True
     freezes = True
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
         check_settings(config)
+        check_ways(config, acts=context.world is not None)
         check_start(policy, config, context)
-        assert context.world is not None  # the method acts
         self.config, self.world, base = config, context.world, policy.to(context.device).eval()
         self.agent = Agent(base, config).to(context.device)
-        spec = base.spec
-        patience = config.patience or None
-        self.interaction = Interaction(context.world, spec.history, spec.execute, context.seed, patience)
-        self.replay = self.executed = empty_replay(self.agent, self.interaction.seen)
-        row = self.executed.gather(torch.zeros(1, dtype=torch.long, device=context.device))
-        self.returns = NStep(config.n_step, context.world.slots, row)
-        if recorded is not None:
-            keep_recorded(self.executed, self.agent, recorded, context.short_episodes)
+        self._product = Guided(self.agent.policy, self.agent.target)
+        self.collector: Collector | None = None
+        self._largest = 0.0  # return of the recordings, where they are all there is
+        self.executed = self._recorded(recorded, context) if context.world is None else self._acting(recorded, context)
         learner = Learner(self.agent, self.agent.part_of, context.group, context.runtime.autocast)
         learned = [part for part in learner.layouts if part not in ("target", "slow_actor")]
         counters = [*(f"{part}_step" for part in learned if part != "log_temperature"), "reward_scale"]
         acting = "slow_actor" if config.averages else "actor"
         deployed = [part for part in (acting, "editor", "target") if part in learner.layouts]
-        self._learn(context, learner, self.replay, learned, counters, deployed)
-        self._product = Guided(self.agent.policy, self.agent.target)
-        self._explorer = self.agent.explorer()
+        self._learn(context, learner, self.executed, learned, counters, deployed)
+        if self.collector is None:
+            self._set_scale(reward_scale(config, self._largest))
+
+    def _acting(self, recorded: Episodes | None, context: Context) -> Replay:
+        """Begin to act, and return what is learned from: what is executed, beside recordings if there are any."""
+        assert context.world is not None
+        self.collector = Collector(self.agent, self._product, context.world, context)
+        self.replay = self.collector.replay
+        if recorded is not None:
+            keep_recorded(self.replay, self.agent, recorded, context.short_episodes)
+        return self.replay
+
+    def _recorded(self, recorded: Episodes | None, context: Context) -> Replay:
+        """Return what is learned from: recordings alone, which are read anew by a run that goes on, and never saved."""
+        if isinstance(context.like, Steering):  # another seed of the same base
+            self._largest = context.like._largest
+            return context.like.executed
+        given = need(recorded, self.config.recipe)
+        replay, self._largest = all_recorded(self.agent, given, context.short_episodes)
+        return replay
 
     @classmethod
     def updates(cls, config: Config, env_steps: int | None, slots: int, execute: int) -> int | None:
@@ -70,25 +91,17 @@ class Steering(Improver):
         return None if env_steps is None else Pace(config.warm_up, config.updates_per_step).updates(env_steps)
 
     def collect(self, step: int) -> Metrics:
-        """Act until there are as many control steps as this update and those before it shall have."""
+        """Act, if this run does, until there are as many control steps as update `step` and those before shall have."""
         self._grow(self.config.grown(step))
-        due = Pace(self.config.warm_up, self.config.updates_per_step).due(step)
-        returns = LargestReturn(self.config, self.interaction.world.slots) if step == 0 else None
-        while self.interaction.steps < due or not len(self.executed):
-            seen = self.interaction.step(self._decide)
-            if returns is not None:
-                returns.add(seen)
-            complete = self.returns.push(executed_rows(self.agent, seen), seen["ended"])
-            if complete is not None:
-                self.executed.add(complete)
-        if returns is not None:  # the warm-up is over
-            assert self.program is not None
-            self.program.state["reward_scale"].fill_(returns.reward_scale)
+        if self.collector is not None:
+            scale = self.collector.collect(step)
+            if scale is not None:  # the warm-up is over
+                self._set_scale(scale)
         return {}
 
     def figures(self) -> Metrics:
         """Return control steps and episodes so far, and success and return of the last ones."""
-        return self.interaction.figures()
+        return {} if self.collector is None else self.collector.interaction.figures()
 
     def _grow(self, grown: float) -> None:
         """Let so much of what is learned act: edits, and the critic's choice among candidates."""
@@ -96,25 +109,21 @@ class Steering(Improver):
             self.agent.edited.share = grown * self.config.edit_share
         self._product.acting = Acting(1 + round(grown * (self.config.candidates - 1)), "argmax")
 
-    @torch.no_grad()
-    def _decide(self, windows: Windows) -> Tensor:
-        """Chunks (B, H, A) of the product, or of who explores while nothing was learned."""
-        policy = self._explorer if self.interaction.steps < self.config.warm_up else self._product
-        batch = len(next(iter(windows.values())))
-        device, generator = self.context.device, self.context.generator
-        noise = torch.randn(batch, *policy.noise_shape, device=device, generator=generator)
-        return policy.generate(windows.to(device), noise)
+    def _set_scale(self, scale: float) -> None:
+        assert self.program is not None
+        self.program.state["reward_scale"].fill_(scale)
 
     def _draw(self) -> tuple[Tensor, dict[str, Tensor]]:
         config, device, generator = self.config, self.context.device, self.context.generator
-        size, agent = config.batch_size, self.agent
+        group, agent = self.context.group, self.agent
+        size = config.batch_size * group.size
         index = self.executed.draw(size, generator, config.demonstrations)
         width = agent.steered.noise_actor.noise_dim if config.steer else math.prod(agent.base.noise_shape)
         widths = {"next_noise": width, "noise": width, "prior": width}
         if config.edits:
             widths |= dict.fromkeys(("next_edit", "edit"), agent.edited.editor.action_dim)
-        drawn = torch.randn(size, sum(widths.values()), generator=generator, device=device)
-        return index, dict(zip(widths, drawn.split(list(widths.values()), dim=1), strict=True))
+        drawn = group.share(torch.randn(size, sum(widths.values()), generator=generator, device=device))
+        return group.share(index), dict(zip(widths, drawn.split(list(widths.values()), dim=1), strict=True))
 
     def _rates(self, step: int) -> tuple[tuple[float, ...], bool]:
         """Return the weight of the prior term; and whether the actors learn."""
@@ -147,17 +156,13 @@ class Steering(Improver):
 
     def state(self) -> dict[str, Tensor]:
         """Return all tensors that an exact resume needs, beside the product, the replay and the world."""
-        acting = {f"acting.{name}": value for name, value in self.interaction.state().items()}
-        pending = {f"pending.{name}": value for name, value in self.returns.state().items()}
-        return super().state() | acting | pending
+        return super().state() | ({} if self.collector is None else self.collector.state())
 
     def load_state(self, state: dict[str, Tensor]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Restore what `state` returned."""
-        super().load_state(
-            {name: value for name, value in state.items() if not name.startswith(("acting.", "pending."))}
-        )
-        self.interaction.load_state(_below("acting.", state))
-        self.returns.load_state(_below("pending.", state))
+        super().load_state({name: value for name, value in state.items() if not name.startswith(OF_ACTING)})
+        if self.collector is not None:
+            self.collector.load_state(state)
 
 
 def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
@@ -175,7 +180,3 @@ def check_start(policy: PolicyModule, config: Config, context: Context) -> None:
             f"init={context.init} averages over overlapping chunks (policy.ensemble={policy.spec.ensemble:g}), and "
             "steering judges actions as they are executed; start from a policy that was cloned without policy.ensemble"
         )
-
-
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

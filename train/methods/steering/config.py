@@ -27,6 +27,7 @@ class Config:
     lr: float = number(3e-4, above=0)  # of Adam, for all that learns
     discount: float = number(0.99, least=0, below=1)  # of the next control step
     n_step: int = number(1, least=1)  # chunks whose rewards are summed before the critic is asked
+    reward: str = "none"  # tuning of recorded rewards, as in Q-learning; those of an environment stay as they are
     reward_shift: float = number(0.0)  # added to the reward of each control step; -1 makes an early success better
     # Factor of rewards in training; null is 1, or what makes 1 of a larger discounted return in the warm-up.
     reward_scale: float | None = number(None, above=0, null=True)
@@ -99,3 +100,27 @@ def check_settings(config: Config) -> None:
             "method.entropy_backup counts the entropy of the noise actor, and with method.steer=false there is none; "
             "leave it out"
         )
+
+
+ONLINE = ("warm_up", "updates_per_step", "patience", "demonstrations", "replay")
+"""Settings of acting and of what is kept beside recordings. Where these are all there is, they do nothing."""
+
+
+def check_ways(config: Config, acts: bool) -> None:
+    """Refuse settings that a run has no use for, since it acts or since it does not.
+
+    Raises:
+        LaminarError: names the first of them.
+    """
+    default = Config()
+    if acts and config.reward != default.reward:
+        raise LaminarError(
+            f"method.reward={config.reward} tunes recorded rewards, and this run earns others while it acts, which "
+            "stay as they are; leave it out, or leave env.steps out to learn from data.path alone"
+        )
+    for name in () if acts else ONLINE:
+        if getattr(config, name) != getattr(default, name):
+            raise LaminarError(
+                f"method.{name} is of acting, and without env.steps method={config.recipe} learns from data.path "
+                "alone; leave it out, or give env.steps"
+            )

@@ -35,7 +35,9 @@ class LargestReturn:
     @property
     def reward_scale(self) -> float:
         """Factor of rewards: `method.reward_scale`, or what makes 1 of a larger return."""
-        if self._config.reward_scale is not None:
-            return self._config.reward_scale
-        running = map(self._of, self._episodes)
-        return 1 / max(1.0, self._largest, *running)
+        return reward_scale(self._config, max(self._largest, *map(self._of, self._episodes)))
+
+
+def reward_scale(config: Config, largest: float) -> float:
+    """Return the factor of rewards: `method.reward_scale`, or what makes 1 of the largest return, if that is larger."""
+    return 1 / max(1.0, largest) if config.reward_scale is None else config.reward_scale

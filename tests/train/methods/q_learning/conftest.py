@@ -52,9 +52,9 @@ class QToys:
         return QLearning(policy, episodes, config.method, context)
 
     @staticmethod
-    def critic_loss(agent: Agent, batch: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def critic_loss(agent: Agent, batch: Any, draws: Any, returns: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the critics, with the terms that the agent's settings choose."""
-        return critic_loss(agent, batch, draws, next_value_of(agent.config))
+        return critic_loss(agent, batch, draws, next_value_of(agent.config), returns)
 
     @staticmethod
     def actor_loss(agent: Agent, batch: Any, draws: Any) -> tuple[Tensor, dict[str, Tensor]]:

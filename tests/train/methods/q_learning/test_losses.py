@@ -12,6 +12,7 @@ from laminar.data.transitions import Transitions
 from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
 from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.networks.mlp import Config as MLPConfig
+from laminar.policies.processes.noise_schedules import vp
 from laminar.train.methods.q_learning import Config
 from laminar.train.methods.q_learning.agent import Agent
 from laminar.train.methods.q_learning.draws import draw
@@ -139,6 +140,78 @@ def test_the_best_of_each_head_comes_before_the_least_of_the_heads(q_toys: Any) 
     torch.testing.assert_close(q_toys.critic_loss(agent, batch, draws)[1]["next_q"], q.amax(dim=2).amin(dim=0).mean())
 
 
+def test_returns_that_are_known_take_the_place_of_values(q_toys: Any) -> None:
+    """And a quarter of them a quarter; where an episode was cut off, the critic goes on asking itself."""
+    agent, batch, draws = case(q_toys, "meanflow")
+    batch["return_known"] = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0])
+    for share in (1.0, 0.25):
+        targets = torch.stack(backed_up(agent, batch, draws))
+        known = (1 - share) * targets + share * batch["return"]
+        _, metrics = q_toys.critic_loss(agent, batch, draws, share)
+        torch.testing.assert_close(metrics["target"], torch.where(batch["return_known"] > 0, known, targets).mean())
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_the_slope_knows_no_offset_and_no_unit(q_toys: Any, offset: float) -> None:
+    """Values a thousand times as large, or with a number added to all of them, pull the actor in the same way."""
+    agent, batch, draws = case(q_toys, "meanflow", eta=0.7, behavior_weight=0.0, q_scale="slope", q_head="mean")
+    network = list(agent.actor.network.parameters())
+    before = torch.autograd.grad(q_toys.actor_loss(agent, batch, draws)[0], network, allow_unused=True)
+    with torch.no_grad():
+        agent.critic.layers[-1].weight.mul_(1000)
+        agent.critic.layers[-1].bias.mul_(1000).add_(offset)
+    after = torch.autograd.grad(q_toys.actor_loss(agent, batch, draws)[0], network, allow_unused=True)
+    for one, other in zip(before, after, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("process", ["meanflow", "flow", "diffusion"])
+def test_the_anchor_is_where_the_flow_sees_data(q_toys: Any, process: str) -> None:
+    """Written out sample by sample; the network's own weights get no gradient for what it sees."""
+    agent, batch, draws = case(q_toys, process, behavior_weight=0.0, eta=0.0, anchor=2.0)
+    expected = torch.zeros(())
+    for i in range(BATCH):
+        seen = batch["observation"]["observation"][i : i + 1]
+        chunk = act(agent.actor, seen, draws["noise"][i : i + 1], row(draws["chain"], i, 1))
+        t, noise = draws["anchor_time"][i : i + 1], draws["anchor_noise"][i : i + 1]
+        alpha = vp(float(t)) ** 0.5 if process == "diffusion" else 1 - float(t)
+        sigma = (1 - alpha**2) ** 0.5 if process == "diffusion" else float(t)
+        x = (alpha * chunk + sigma * noise).detach()
+        times = torch.cat((t, torch.zeros_like(t)), dim=1) if process == "meanflow" else t
+        said = agent.actor.network(x, times, agent.actor.encode({"observation": seen}))
+        data = ((x - sigma * said) / alpha).clamp(-1, 1) if process == "diffusion" else x - t * said
+        expected = expected + 2.0 * (chunk - data.detach()).square().mean() / BATCH
+    loss, metrics = q_toys.actor_loss(agent, batch, draws)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(metrics["anchor"], expected.detach() / 2.0)
+    network = list(agent.actor.network.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, network, allow_unused=True, retain_graph=True),
+        torch.autograd.grad(expected, network, allow_unused=True),
+        strict=True,
+    ):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_sample_is_noised_again_at_all_times_but_the_ends(q_toys: Any) -> None:
+    agent, _, _ = case(q_toys, "meanflow", anchor=1.0)
+    t = draw(agent, 1000, torch.Generator().manual_seed(0))["anchor_time"]
+    assert t.shape == (1000, 1)
+    assert 0.1 <= t.min() < 0.15
+    assert 0.85 < t.max() <= 0.9
+    assert t.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_diffusion_is_asked_at_its_own_levels(q_toys: Any) -> None:
+    agent, _, _ = case(q_toys, "diffusion", anchor=1.0)
+    t = draw(agent, 200, torch.Generator().manual_seed(0))["anchor_time"]
+    assert set((5 * t).round(decimals=4).flatten().tolist()) == {1.0, 2.0, 3.0, 4.0}
+
+
 def test_targets_are_constants(q_toys: Any) -> None:
     agent, batch, draws = case(q_toys, "diffusion")
     loss, metrics = q_toys.critic_loss(agent, batch, draws)
@@ -182,6 +255,7 @@ def test_implicit_q_learning(q_toys: Any, expectile: float, pooled: dict[str, An
 ACTORS: dict[str, dict[str, Any]] = {
     "one head by the other": {"q_head": "random", "q_scale": "policy"},
     "mean by the data": {"q_head": "mean", "q_scale": "data"},
+    "mean by the slope": {"q_head": "mean", "q_scale": "slope"},
     "least": {"q_head": "min", "q_scale": "policy"},
     "first, unscaled": {"q_head": "first", "q_scale": "none"},
 }
@@ -191,12 +265,15 @@ def climbed(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> tuple
     """Mean value that the actor climbs, and what it is divided by, a plain number."""
     own: list[list[Tensor]] = []
     data: list[Tensor] = []
+    slopes: list[Tensor] = []
     for i in range(BATCH):
         seen = batch["observation"]["observation"][i : i + 1]
         chunk = act(agent.actor, seen, draws["noise"][i : i + 1], row(draws["chain"], i, 1))
         own.append(value_of(agent.critic, agent.actor, seen, chunk))
         action = agent.actor.action_normalizer({"action": batch["action"][i : i + 1]})["action"]
+        action.requires_grad_()
         data.append(sum(value_of(agent.critic, agent.actor, seen, action)) / 2)
+        slopes.append(torch.autograd.grad(data[-1], action)[0].flatten())
     leads = int(draws["coin"])
     head = {
         "random": lambda q: (q[leads], q[1 - leads]),
@@ -207,6 +284,7 @@ def climbed(agent: Agent, batch: dict[str, Any], draws: dict[str, Any]) -> tuple
     scale = {
         "policy": sum(abs(float(head(q)[1].detach())) for q in own) / BATCH,
         "data": sum(abs(float(q.detach())) for q in data) / BATCH,
+        "slope": sum(float(slope @ slope) for slope in slopes) ** 0.5 * (len(slopes[0]) / BATCH) ** 0.5,
         "none": 1.0,
     }[agent.config.q_scale]
     return sum(head(q)[0] for q in own) / BATCH, scale

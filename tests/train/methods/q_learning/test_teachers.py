@@ -46,7 +46,18 @@ def test_a_student_sees_pictures_as_its_teacher_does(rewarded: Episodes) -> None
         ("fql", ["policy=dql"], "this diffusion draws more on the way; choose policy=flow, or policy.process.solver"),
         ("fql", ["policy=direct"], "policy=direct is no such policy; choose policy=flow"),
         ("td3bc", ["policy.process.noise=true"], "learns from a teacher alone"),
-        ("ofql", ["method.one_call=true"], "method.one_call estimates actions by denoising: choose policy=dql"),
+        (
+            "ofql",
+            ["method.one_call=true", "method.anchor=0"],
+            "method.one_call estimates actions by denoising: choose policy=dql",
+        ),
+        ("td3bc", ["method.anchor=1"], "which policy=direct cannot tell of noised actions; choose policy=meanflow"),
+        ("fql", ["method.anchor=1"], "with method.one_call or method.distill the critic judges something else"),
+        (
+            "dql",
+            ["method.pessimism=0.5"],
+            "method.target_value=min takes the least of them; set method.target_value=mean",
+        ),
         ("fql", ["method.one_call=true"], "method.one_call and method.distill are two ways to a fast actor"),
     ],
 )

@@ -16,21 +16,21 @@ from laminar.configs.compose import compose
 from laminar.data.spec import Feature
 from laminar.data.transitions import Transitions
 from laminar.policies import GenerativePolicy, PolicyConfig
-from laminar.policies.networks.critics import CriticConfig
+from laminar.policies.networks.critics import CriticConfig, EnsembleLinear
 from laminar.policies.networks.mlp import Config as MLPConfig
 from laminar.policies.processes.direct import Config as DirectConfig
 from laminar.train.methods.q_learning import Config
 from laminar.train.methods.q_learning.agent import Agent
 from laminar.train.methods.q_learning.draws import draw
 
-CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False}
+CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False, "scale": 1.0}
 # Wang et al. 2023 and their code; the other methods tell how they differ.
 DQL: dict[str, Any] = {
     **{"batch_size": 256, "lr": 3e-4, "critic_lr": 3e-4, "discount": 0.99, "final_lr": 1.0, "max_grad_norm": None},
-    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "pessimism": 0.0, "backup_actions": 1, "n_step": 1},
-    **{"target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
-    **{"eta": 1.0, "q_head": "random", "q_scale": "policy", "behavior_weight": 1.0, "distill": 0.0, "one_call": False},
-    **{"actor_every": 1, "ema_decay": 0.995, "ema_every": 5, "ema_start": 1000},
+    **{"critic": CRITIC, "target_rate": 0.005, "target_value": "min", "pessimism": 0.0, "backup_actions": 1},
+    **{"n_step": 1, "from_returns": 0, "target_noise": 0.0, "target_penalty": 0.0, "expectile": None, "reward": "none"},
+    **{"eta": 1.0, "q_head": "random", "q_scale": "policy", "behavior_weight": 1.0, "anchor": 0.0, "distill": 0.0},
+    **{"one_call": False, "actor_every": 1, "ema_decay": 0.995, "ema_every": 5, "ema_start": 1000},
 }
 TD3 = {
     **{"target_noise": 0.2, "target_noise_clip": 0.5, "actor_every": 2},
@@ -38,7 +38,16 @@ TD3 = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "dql": DQL,
-    "ofql": DQL | {"q_head": "mean", "q_scale": "data", "eta": 5.0},  # eta is ours, the paper gives none
+    # the paper gives no settings; ours
+    "ofql": DQL
+    | {
+        "critic": CRITIC | {"layer_norm": True, "scale": None},
+        "lr": 1e-3,
+        "n_step": 5,
+        "from_returns": 3000,
+        "q_head": "mean",
+    }
+    | {"q_scale": "slope", "eta": 0.3, "anchor": 3.0},
     # Park et al. 2025: mean of the heads in both losses, no slow actor, layer norm in the critic
     "fql": DQL
     | {"critic": CRITIC | {"activation": "gelu", "layer_norm": True}, "target_value": "mean", "q_head": "mean"}
@@ -64,7 +73,7 @@ VP = {"name": "diffusion", "schedule": "vp", "levels": 5, "steps": 5, "solver": 
 PROCESSES: dict[str, tuple[dict[str, Any], str]] = {  # and the actor's activation
     "dql": (VP | {"clip": 1.0}, "mish"),
     "ofql": (
-        {"name": "meanflow", "steps": 1, "flow_ratio": 0.5, "one_step_share": 0.25, "adaptive_power": 0.0},
+        {"name": "meanflow", "steps": 1, "flow_ratio": 0.5, "one_step_share": 0.1, "adaptive_power": 0.0},
         "mish",
     ),
     "fql": ({"name": "flow", "steps": 10, "solver": "euler"}, "gelu"),
@@ -187,7 +196,21 @@ def test_twin_critics_begin_as_two(q_toys: Any) -> None:
     critic = q_toys.learner(q_toys.random(), "ofql").agent.critic
     values = critic(torch.zeros(4, 3), torch.zeros(4, 2))
     assert (values[0] != values[1]).all()
-    assert all((parameter[0] != parameter[1]).any() for parameter in critic.parameters())
+    linear = [layer for layer in critic.modules() if isinstance(layer, EnsembleLinear)]
+    assert len(linear) == 4
+    assert all((parameter[0] != parameter[1]).any() for layer in linear for parameter in layer.parameters())
+
+
+def test_a_critic_has_the_size_of_the_recorded_returns(q_toys: Any) -> None:
+    """Its values are in the rewards' own units all the same, and the policy that is saved knows the number."""
+    learner = q_toys.learner(q_toys.random(), "ofql")
+    scale = learner.transitions.returns.square().mean().sqrt()
+    assert 0 < scale != 1
+    assert learner.agent.critic.config.scale == pytest.approx(float(scale), rel=1e-5)
+    assert learner.product().config["critic"]["scale"] == learner.agent.critic.config.scale
+    one = q_toys.learner(q_toys.random(), "ofql", "method.critic.scale=1").agent.critic
+    state, action = torch.randn(4, 3), torch.randn(4, 2)
+    torch.testing.assert_close(learner.agent.critic(state, action), scale * one(state, action))
 
 
 def narrowed(q_toys: Any, *words: str) -> tuple[Agent, dict[str, Any], dict[str, Any]]:
@@ -221,9 +244,9 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
     torch.testing.assert_close(metrics["distillation"], (own - taught).square().mean())
 
 
-@pytest.mark.parametrize("scale", ["policy", "data"])
+@pytest.mark.parametrize("scale", ["policy", "data", "slope"])
 def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
-    learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}")
+    learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}", "method.anchor=0")
     with torch.no_grad():
         for parameter in learner.agent.critic.layers[-1].parameters():
             parameter.zero_()

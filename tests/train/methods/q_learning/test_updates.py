@@ -16,9 +16,10 @@ from laminar.train.methods.q_learning import QLearning
 
 from ...calls import SYNCS
 
-# Every trick shows within seven updates: clipping bites, the copies start, skip updates and decay, the rates fall.
+# Every trick shows within seven updates: clipping bites, copies start, skip updates and decay, returns end, rates fall.
 VISIBLE = (
     *("method.max_grad_norm=0.05", "method.target_rate=0.1", "method.final_lr=0.1", "method.lr=3e-3"),
+    "method.from_returns=4",
     *("method.ema_start=2", "method.ema_every=2", "method.ema_decay=0.7", "method.batch_size=16"),
 )
 UPDATES = 7
@@ -43,7 +44,8 @@ class Usual:
         cosine = config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * step / self.steps)) / 2
         self.of_critics.param_groups[0]["lr"] = config.critic_lr * cosine
         self.of_actors.param_groups[0]["lr"] = config.lr * cosine
-        self.learn(lambda: self.q_toys.critic_loss(agent, batch, draws)[0], self.critics, self.of_critics)
+        returns = max(0.0, 1 - step / config.from_returns)
+        self.learn(lambda: self.q_toys.critic_loss(agent, batch, draws, returns)[0], self.critics, self.of_critics)
         if step % config.actor_every:
             return
         self.learn(lambda: self.q_toys.actor_loss(agent, batch, draws)[0], self.actors, self.of_actors)
@@ -98,7 +100,7 @@ def test_each_loss_trains_its_own_part(q_toys: Any, method: str) -> None:
 
     def moved(lr: float, critic_lr: float) -> set[str]:
         before = {part: state[part].clone() for part in actors | critics}
-        update(state, batch, draws, (lr, critic_lr, 0.0, 1.0), True)
+        update(state, batch, draws, (lr, critic_lr, 0.0, 1.0, 0.0), True)
         return {part for part, value in before.items() if not torch.equal(state[part], value)}
 
     actors, critics = {"actor", "teacher"} & state.keys(), {"critic", "value"} & state.keys()
@@ -137,8 +139,8 @@ def test_a_delayed_actor_waits_and_so_do_the_copies(q_toys: Any) -> None:
 def test_rewards_are_tuned_in_training_alone(q_toys: Any) -> None:
     episodes = q_toys.random()
     raw = episodes.reward.copy()
-    plain = q_toys.learner(episodes, "ofql")
-    tuned = q_toys.learner(episodes, "ofql", "method.reward=antmaze_minus_one")
+    plain = q_toys.learner(episodes, "dql")
+    tuned = q_toys.learner(episodes, "dql", "method.reward=antmaze_minus_one")
     index = torch.arange(len(plain.transitions))
     difference = plain.transitions.gather(index)["reward"] - tuned.transitions.gather(index)["reward"]
     torch.testing.assert_close(difference, torch.ones(len(index)))

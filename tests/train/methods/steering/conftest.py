@@ -14,6 +14,7 @@ import torch
 from laminar.cli import main
 from laminar.configs.compose import compose
 from laminar.data.episodes import Episodes
+from laminar.data.formats import d4rl
 from laminar.data.spec import Feature, Spec
 from laminar.envs import env_spec
 from laminar.policies import PROCESSES, GenerativePolicy, PolicyConfig
@@ -46,15 +47,11 @@ def base() -> GenerativePolicy:
 
 SMALL = [
     *("method.critic.width=8", "method.critic.depth=1", "method.actor.width=8", "method.actor.depth=1"),
-    *("method.batch_size=8", "method.actor_start=0", "method.updates_per_step=0.5", "method.warm_up=20"),
-    *(
-        "method.candidates=1",
-        "method.growth=15",
-        "method.patience=0",
-        "method.replay=1000",
-        "log_every=10",
-        "checkpoint_every=10",
-    ),
+    *("method.batch_size=8", "method.actor_start=0", "method.candidates=1", "log_every=10", "checkpoint_every=10"),
+]
+ACTING = [
+    *("method.updates_per_step=0.5", "method.warm_up=20", "method.growth=15", "method.patience=0"),
+    *("method.replay=1000", "env.steps=80"),
 ]
 
 
@@ -114,7 +111,15 @@ class Toy:
         """Return a command line of 80 control steps: 30 updates."""
         env = f"env.id='user/Count-v0?{arguments}'"
         where = [f"method={method}", env, f"init={base or self.base}", f"out={self.folder / out}"]
-        return ["train", *where, *SMALL, "env.steps=80", *more]
+        return ["train", *where, *SMALL, *ACTING, *more]
+
+    def offline(self, *more: str, method: str = "dsrl", out: str = "run", base: Path | None = None) -> list[str]:
+        """Return a command line of 30 updates on two recorded episodes alone, see `recorded`."""
+        data = self.folder / "demos.hdf5"
+        if not data.exists():
+            d4rl.write(data, self.recorded())
+        where = [f"method={method}", f"data.path={data}", f"init={base or self.base}", f"out={self.folder / out}"]
+        return ["train", *where, *SMALL, "steps=30", *more]
 
     def train(self, *more: str, **choices: Any) -> Path:
         """Run a command line of `words`, and return the run."""
@@ -130,11 +135,12 @@ def toy(tmp_path: Path, counter: ModuleType) -> Toy:
 
 @pytest.fixture
 def build(toy: Toy) -> Iterator[Callable[..., Steering]]:
-    """Return a function that builds the improver of a command line of `Toy.words`."""
+    """Return a function that builds the improver of a command line of `Toy.words`, or of `Toy.offline`."""
     built: list[Steering] = []
 
-    def make(*words: str, **choices: Any) -> Steering:
-        config = with_settings_of_init(with_updates(compose("train", toy.words(*words, **choices)[1:])), None)
+    def make(*words: str, offline: bool = False, **choices: Any) -> Steering:
+        given = toy.offline if offline else toy.words
+        config = with_settings_of_init(with_updates(compose("train", given(*words, **choices)[1:])), None)
         improver = build_improver(config, load_recorded(config), Group(), None)
         assert isinstance(improver, Steering)
         built.append(improver)

@@ -98,13 +98,13 @@ def test_control_steps_are_counted_as_they_were_asked(build: Any, updates_per_st
     updates = improver.context.steps
     assert updates == pytest.approx(100 * updates_per_step, abs=1)
     for step in range(updates):
-        before = improver.interaction.steps
+        before = improver.collector.interaction.steps
         improver.collect(step)
         due = 20 + (step + 1) / updates_per_step
-        assert due - 1e-3 <= improver.interaction.steps < due + 2 * slots + 1
-        assert improver.interaction.steps - before <= 2 * slots + 1 / updates_per_step + 20 * (step == 0)
-    assert 120 - 1 / updates_per_step < improver.interaction.steps < 120 + 2 * slots
-    assert improver.figures()["env_steps"].item() == improver.interaction.steps
+        assert due - 1e-3 <= improver.collector.interaction.steps < due + 2 * slots + 1
+        assert improver.collector.interaction.steps - before <= 2 * slots + 1 / updates_per_step + 20 * (step == 0)
+    assert 120 - 1 / updates_per_step < improver.collector.interaction.steps < 120 + 2 * slots
+    assert improver.figures()["env_steps"].item() == improver.collector.interaction.steps
 
 
 def test_a_short_warm_up_collects_what_an_update_needs(build: Any) -> None:
@@ -192,7 +192,7 @@ def test_large_returns_become_one(build: Any, limit: int, words: tuple[str, ...]
     """The largest discounted return from any chunk of the warm-up on is the unit, unless below 1 or it is given."""
     improver = build(*words, arguments=f"limit={limit}")
     episodes: list[list[tuple[float, int]]] = [[]]
-    step = improver.interaction.step
+    step = improver.collector.interaction.step
 
     def followed(decide: Any) -> Any:
         seen = step(decide)
@@ -204,7 +204,7 @@ def test_large_returns_become_one(build: Any, limit: int, words: tuple[str, ...]
     def from_chunk(rows: list[tuple[float, int]]) -> float:
         return abs(sum(reward * 0.99 ** sum(n for _, n in rows[:at]) for at, (reward, _) in enumerate(rows)))
 
-    improver.interaction.step = followed
+    improver.collector.interaction.step = followed
     improver.collect(0)
     largest = max(from_chunk(rows[at:]) for rows in episodes for at in range(len(rows)))
     assert scale is not None or largest > 1, "there is something to do"

@@ -34,8 +34,8 @@ def test_warm_up_denoises_once_from_standard_noise(build: Any, monkeypatch: pyte
     improver = build("method.warm_up=600", "env.steps=700", "env.slots=3", "method.noise_bound=0.5")
     spy = Spy(improver, monkeypatch)
     decisions = 0
-    while improver.interaction.steps < 600:
-        improver.interaction.step(improver._decide)  # pyright: ignore[reportPrivateUsage]
+    while improver.collector.interaction.steps < 600:
+        improver.collector.interaction.step(improver.collector.decide)
         decisions += 1
     assert len(spy.noises) == decisions
     assert spy.networks == 2 * decisions, "two steps of the solver, once a decision"
@@ -53,8 +53,8 @@ def test_the_bound_holds_in_acting_and_in_learning(build: Any, bound: float, mon
         improver.collect(step)
         improver.update(step)
     agent, spy = improver.agent, Spy(improver, monkeypatch)
-    while improver.interaction.steps < 60:
-        improver.interaction.step(improver._decide)  # pyright: ignore[reportPrivateUsage]
+    while improver.collector.interaction.steps < 60:
+        improver.collector.interaction.step(improver.collector.decide)
     assert torch.cat(spy.noises).abs().max() <= bound
     index, draws = improver._draw()  # pyright: ignore[reportPrivateUsage]
     batch, seen = improver.executed.gather(index), []
@@ -67,13 +67,13 @@ def test_the_bound_holds_in_acting_and_in_learning(build: Any, bound: float, mon
 def test_a_chunk_stops_where_its_episode_does(build: Any) -> None:
     """There the rest of a chunk is executed after `done`, in an episode that is over or in the next one."""
     improver = build(arguments="terminal=5")
-    rows = [improver.interaction.step(improver._decide) for _ in range(3)]  # pyright: ignore[reportPrivateUsage]
+    rows = [improver.collector.interaction.step(improver.collector.decide) for _ in range(3)]
     assert [int(row["steps"][0]) for row in rows] == [2, 2, 1]
     assert [bool(row["terminated"][0]) for row in rows] == [False, False, True]
     last = rows[-1]
     assert last["reward"].item() == pytest.approx(last["action"][0, 0, 0].item(), abs=1e-6)
     assert last["next_observation"]["observation"][0, 0, 0].item() == 5.0, "of this episode, not of the next one"
-    assert improver.interaction.seen["observation"][0, 0, 0].item() == 0.0
+    assert improver.collector.interaction.seen["observation"][0, 0, 0].item() == 0.0
 
 
 @pytest.mark.parametrize(("arguments", "left"), [("limit=5", 1.0), ("terminal=5", 0.0), ("limit=5&terminal=5", 0.0)])
@@ -94,9 +94,9 @@ def test_steps_are_control_steps(toy: Any, build: Any, execute: int) -> None:
     """There a chunk counts as one step, so that curves of longer chunks look better."""
     improver = build(base=toy.save(name="other", execute=execute), arguments="limit=6")
     taken = 0
-    while improver.interaction.steps < 30:
-        row = improver.interaction.step(improver._decide)  # pyright: ignore[reportPrivateUsage]
+    while improver.collector.interaction.steps < 30:
+        row = improver.collector.interaction.step(improver.collector.decide)
         taken += int(row["steps"].sum())
         assert int(row["steps"].max()) <= execute
-    assert improver.interaction.steps == taken == 30
+    assert improver.collector.interaction.steps == taken == 30
     assert improver.figures()["episodes"].item() == 5

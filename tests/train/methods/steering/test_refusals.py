@@ -160,3 +160,41 @@ def test_statistics_of_a_frozen_base_stay(toy: Any, refused: Any, method: str) -
     d4rl.write(data, toy.recorded())
     words = [*toy.words(method=method), f"data.path={data}", "init.normalizer=refit"]
     assert f"method={method} never changes the policy that it starts from" in refused(words)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("method.warm_up=7", "method.updates_per_step=2", "method.patience=2"),
+        *("method.demonstrations=0.5", "method.replay=99"),
+    ],
+)
+def test_settings_of_acting_do_nothing_offline(toy: Any, refused: Any, word: str) -> None:
+    name = word.partition("=")[0]
+    told = refused(toy.offline(word))
+    assert (
+        f"{name} is of acting, and without env.steps method=dsrl learns from data.path alone; leave it out, or" in told
+    )
+
+
+def test_other_settings_that_do_nothing_offline(toy: Any, refused: Any) -> None:
+    told = refused(toy.offline("env.slots=2", method="residual"))
+    assert (
+        "env.slots is for methods that act, and without env.steps method=residual learns from data.path alone" in told
+    )
+    told = refused(toy.words(f"data.path={toy.folder / 'demos.hdf5'}", "method.reward=normalize"))
+    assert "method.reward=normalize tunes recorded rewards, and this run earns others while it acts" in told
+    told = refused(toy.offline("method.reward=antmaze_minus_on"))
+    assert "did you mean 'antmaze_minus_one'?" in told
+
+
+def test_neither_recordings_nor_an_environment(toy: Any, refused: Any) -> None:
+    told = refused([word for word in toy.offline() if not word.startswith("data.path")])
+    assert "give env.id=ENVIRONMENT, or world=WORLD to act in a dream, or data.path=FILE without env.steps" in told
+    told = refused(without(toy.words(f"data.path={toy.folder / 'demos.hdf5'}"), "env.id"))
+    assert "or data.path=FILE without env.steps to learn from recordings alone" in told
+
+
+def test_a_start_is_needed(toy: Any, refused: Any) -> None:
+    told = refused([word for word in toy.offline() if not word.startswith("init=")])
+    assert "method=dsrl improves a saved policy: give init=POLICY" in told

@@ -85,7 +85,7 @@ def test_the_average_acts_and_is_saved(build: Any) -> None:
 def test_before_anything_is_learned_edits_are_noise(build: Any) -> None:
     """A critic that has seen no edits says of them what it likes."""
     improver = build("method.edit_scale=0.3", "method.warm_up=400", "env.steps=500")
-    explorer, actions = improver._explorer, improver._explorer.editor.action_dim
+    explorer, actions = improver.collector.explorer, improver.collector.explorer.editor.action_dim
     assert (explorer.share, explorer.editor.scale) == (0.5, 0.3)
     assert explorer.base is improver.agent.base
     inputs = explorer.editor.layers[0].in_features - actions
@@ -93,4 +93,4 @@ def test_before_anything_is_learned_edits_are_noise(build: Any) -> None:
     assert edits.abs().max().item() == pytest.approx(0.3)
     assert edits.std().item() > 0.15
     alone = build("method.warm_up=400", "env.steps=500")
-    assert alone._explorer is alone.agent.base
+    assert alone.collector.explorer is alone.agent.base
