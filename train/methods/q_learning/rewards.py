@@ -25,7 +25,7 @@ def tune(name: str, episodes: Episodes) -> Array:
     if not episodes.has_reward:
         raise LaminarError(
             f"{episodes.source}: the file has no rewards, and offline improvement learns from nothing else; "
-            "add them to the file, take those of a task (play of OGBench: data.task=ID), or clone it with method=bc"
+            "add them to the file, or clone it with method=bc"
         )
     with np.errstate(over="ignore"):  # `check_offline` names the step
         return TUNINGS[name](episodes).astype(np.float32)
