@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.normalizer import MODES, Normalizer
 from ..data.spec import Spec
 from ..errors import LaminarError
-from ..settings import check, choice, number
+from ..settings import check, choice, names, number
 from .module import PolicyModule, limits_of
 from .networks import NETWORKS, Network
 from .networks.augment import NO_CHANGE, AugmentConfig
@@ -44,6 +44,7 @@ class PolicyConfig:
     # Share of half its range in the data by which a state may lie outside of it; further out it is seen at that bound.
     observation_bound: float | None = number(1.0, least=0, null=True)  # null sees it wherever it is
     observation_floor: bool = True  # states that vary by no more than a sensor's noise are constants
+    transforms: Any = names()  # noqa: RUF009  # what is made of states before a network sees them: [rotations,relative]
     encoder: EncoderConfig = field(default_factory=EncoderConfig)  # how pictures become numbers
     augment: AugmentConfig = field(default_factory=AugmentConfig)  # random changes of pictures while learning
 
@@ -51,6 +52,7 @@ class PolicyConfig:
 EARLIER: dict[str, Any] = {
     "observation_bound": None,
     "observation_floor": False,
+    "transforms": None,
     "encoder": asdict(EncoderConfig()),
     "augment": asdict(NO_CHANGE),
 }
@@ -79,7 +81,7 @@ class GenerativePolicy(PolicyModule):
         self.spec = replace(spec, **executed)
         self.policy_config, self.network_config = config, network_config
         self.observation_normalizer, self.action_normalizer = observation_normalizer, action_normalizer
-        self.encoder = Encoder(spec, config.encoder, config.augment)
+        self.encoder = Encoder(spec, config.encoder, config.augment, config.transforms, config.observation_bound)
         self.process = PROCESSES.member_class(config.process.name)(config.process)
         network: Any = NETWORKS.member_class(network_config.name)  # built by name, see `Network`
         history, width = config.history * self.encoder.rows, self.encoder.output_dim
@@ -108,6 +110,7 @@ class GenerativePolicy(PolicyModule):
             LaminarError: whatever does not fit together.
         """
         policy = cls(config, network_config, episodes.spec, *fit_normalizers(config, episodes), prefix=prefix)
+        policy.encoder.transforms.fit(episodes.observation)
         load_backbones(policy.encoder, config.encoder.weights)
         return policy
 
@@ -227,7 +230,7 @@ class GenerativePolicy(PolicyModule):
 
     def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Normalize and encode raw windows {key: (B, h, ...)} to (B, h, D)."""
-        return self.encoder(self.observation_normalizer(observation))
+        return self.encoder(self.observation_normalizer(observation), observation)
 
     def calls(self, steps: Steps = None) -> Calls:
         """Return the network calls of one sample."""

@@ -5,7 +5,7 @@ Mean flow's forward-mode derivative does not come through here, as the condition
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,8 @@ from ...settings import check
 from . import vision
 from .augment import NO_CHANGE, Augmentation, AugmentConfig
 from .backbones import EncoderConfig
+from .picking import Pick
+from .transforms import OBJECTS, Transforms
 
 TOKEN = 128  # width of a token, of an encoder that gives one for each observation
 
@@ -76,12 +78,17 @@ def pictures_of(spec: Spec) -> dict[str, Feature]:
     return {key: one for key, one in spec.observation.items() if key != "instruction" and _is_picture(one)}
 
 
-def encoder_for(key: str, feature: Feature, **picture: Any) -> Vector | Instruction | vision.Picture:
-    """Choose the module that encodes one observation key: the key "instruction", pictures, all else as it is.
+Part = Vector | Instruction | Pick | vision.Picture
+"""What encodes one observation."""
+
+
+def encoder_for(key: str, feature: Feature, instructed: int = 0, **picture: Any) -> Part:
+    """Choose the module that encodes one observation key: the key "instruction", objects, pictures, all else as it is.
 
     Args:
         key: of the observation.
         feature: its shape and type.
+        instructed: width of the encoded instruction; 0 where there is none.
         picture: what `vision.Picture` takes besides.
 
     Raises:
@@ -89,6 +96,8 @@ def encoder_for(key: str, feature: Feature, **picture: Any) -> Vector | Instruct
     """
     if key == "instruction":
         return Instruction(feature)
+    if key == OBJECTS:
+        return Pick(feature, instructed)
     return vision.Picture(key, feature, **picture) if _is_picture(feature) else Vector(feature)
 
 
@@ -101,14 +110,30 @@ class Encoder(nn.Module):
     Attributes:
         output_dim: D, the width of a row.
         rows: of one time step: 1, or k.
+        transforms: what is made of raw observations beside.
         augmentation: changes pictures while a policy learns.
     """
 
-    def __init__(self, spec: Spec, config: EncoderConfig | None = None, augment: AugmentConfig = NO_CHANGE) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        config: EncoderConfig | None = None,
+        augment: AugmentConfig = NO_CHANGE,
+        transforms: str | Sequence[str] | None = None,
+        bound: float | None = None,
+    ) -> None:
         """Build one encoder a key.
 
+        Args:
+            spec: of the observations.
+            config: how pictures become numbers.
+            augment: how they are changed while a policy learns.
+            transforms: name or names of transforms, see there.
+            bound: of what these make, see `Normalizer`.
+
         Raises:
-            LaminarError: for a Spec without observations, or a key that no encoder takes.
+            LaminarError: for a Spec without observations, a key that no encoder takes, or a transform that finds
+                nothing to be made of.
         """
         super().__init__()
         if not spec.observation:
@@ -116,29 +141,41 @@ class Encoder(nn.Module):
         config = config or EncoderConfig()
         check(config, "policy.encoder")
         check(augment, "policy.augment")
-        self.keys = list(spec.observation)
-        told = Instruction.WIDTH if config.film and "instruction" in self.keys else 0
-        parts: list[Vector | Instruction | vision.Picture] = []
+        self.transforms = Transforms(transforms, spec, bound)
+        shown = self.transforms.shown
+        self.keys = list(shown)
+        instructed = Instruction.WIDTH if "instruction" in self.keys else 0
+        told = instructed if config.film else 0
+        parts: list[Part] = []
         first: vision.Picture | None = None
-        for key, feature in spec.observation.items():
+        for key, feature in shown.items():
             like = first if config.shared else None
-            parts.append(encoder_for(key, feature, config=config, crop=augment.crop, told=told, like=like))
+            picture: Any = {"config": config, "crop": augment.crop, "told": told, "like": like}
+            parts.append(encoder_for(key, feature, instructed, **picture))
             first = first or (parts[-1] if isinstance(parts[-1], vision.Picture) else None)
         # A list, not a ModuleDict: keys may contain dots, which parameter names may not.
         self.parts = nn.ModuleList(parts)
         self.augmentation = Augmentation(augment, pictures_of(spec))
-        self._told = self.keys.index("instruction") if told else None
+        self._film = bool(told)
         widths = [part.output_dim for part in parts]
         self.projections = nn.ModuleList(nn.Linear(width, TOKEN) for width in widths) if config.tokens else None
         self.output_dim, self.rows = (TOKEN, len(parts)) if config.tokens else (sum(widths), 1)
 
-    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Map {key: (B, h, ...)} to (B, h rows, D)."""
-        told = None if self._told is None else self.parts[self._told](observation["instruction"])
+    def forward(self, normalized: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> Tensor:
+        """Map the same windows {key: (B, h, ...)}, normalized and raw, to (B, h rows, D)."""
+        observation = self.transforms(raw, normalized)
+        parts = dict(zip(self.keys, self.parts, strict=True))
+        asked = parts["instruction"](observation["instruction"]) if "instruction" in parts else None
         encoded: list[Tensor] = []
-        for key, part in zip(self.keys, self.parts, strict=True):
+        for key, part in parts.items():
             seen = observation[key]
-            encoded.append(part(seen, told) if isinstance(part, vision.Picture) else part(seen))
+            if isinstance(part, Instruction):
+                assert asked is not None
+                encoded.append(asked)
+            elif isinstance(part, vision.Picture):
+                encoded.append(part(seen, asked if self._film else None))
+            else:
+                encoded.append(part(seen, asked) if isinstance(part, Pick) else part(seen))
         if self.projections is None:
             return encoded[0] if len(encoded) == 1 else torch.cat(encoded, dim=-1)
         tokens = [project(one) for project, one in zip(self.projections, encoded, strict=True)]
@@ -146,6 +183,6 @@ class Encoder(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, observation: Mapping[str, Tensor]) -> Tensor:
+        def __call__(self, normalized: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> Tensor:
             """Evaluate `forward`, typed."""
             ...

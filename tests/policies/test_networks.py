@@ -299,7 +299,7 @@ def test_encoder_concatenates_keys_in_the_order_of_the_spec() -> None:
     observation = {key: torch.randn(B, 2, *feature.shape) for key, feature in features.items()}
     shuffled = {key: observation[key] for key in reversed(observation)}
     expected = torch.cat([observation[key].reshape(B, 2, -1) for key in features], dim=2)
-    torch.testing.assert_close(encoder(shuffled), expected, rtol=0, atol=0)
+    torch.testing.assert_close(encoder(shuffled, shuffled), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

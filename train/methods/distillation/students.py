@@ -52,6 +52,7 @@ _NORMALIZED = (
     "action_normalizer",
     "observation_bound",
     "observation_floor",
+    "transforms",
     "encoder",
     "augment",
 )

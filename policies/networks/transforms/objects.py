@@ -1,0 +1,60 @@
+"""Objects as rows of one table, from which the network of a policy picks by what it is asked for.
+
+Three blocks in three places of a vector are three things to learn; as three rows that look alike, what was learned of
+one holds for all. Which row matters the instruction says, and the state: see `encoders.Pick`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ....data.spec import Spec
+from . import Transform
+from .poses import angles, positions, rotation
+from .relative import CLOSE
+
+
+class Objects(Transform):
+    """One row an object that has a position and a rotation: (objects, 25), seen from the hand, the first pose.
+
+    The way from the hand to it (3,), the same close up (3,), its place (3,), two columns of its rotation (6,), the same
+    two in the axes of the hand (6,), and how it is turned under the hand as a box is: by half turns of its first axis
+    (2,), and by quarter turns of all (2,).
+    """
+
+    needs = "three poses, each six numbers called x, y, z, roll, pitch and yaw (or red_x, …)"
+
+    def __init__(self, spec: Spec) -> None:
+        turned = {(place.key, place.name): place for place in angles(spec)}
+        known = [(place, turned.get((place.key, place.name))) for place in positions(spec)]
+        poses = [(place, angle) for place, angle in known if angle is not None]
+        self._places, self._angles = [place for place, _ in poses], [angle for _, angle in poses]
+        self.shape = (len(poses) - 1, 25) if len(poses) > 2 else (0,)
+        self.replaced = set()
+
+    def __call__(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return (..., objects, 25)."""
+        place = torch.stack([one.of(observation) for one in self._places], -2)  # (..., n, 3)
+        turn = rotation(torch.stack([one.of(observation) for one in self._angles], -2))  # (..., n, 3, 3)
+        hand, here = place[..., :1, :], turn[..., :1, :, :]
+        place, turn = place[..., 1:, :], turn[..., 1:, :, :]
+        way, seen = place - hand, here.mT @ turn
+        columns = (turn[..., :2].flatten(-2), seen[..., :2].flatten(-2))
+        return torch.cat((way, torch.tanh(way / CLOSE), place, *columns, _as_boxes(seen)), -1)
+
+
+def _as_boxes(turn: Tensor) -> Tensor:
+    """Return (..., 4) of rotations (..., 3, 3) in the axes of a hand: the same after turns that a box looks alike after.
+
+    An axis of the box points to x + iy in the plane that the hand looks at, at an angle psi there. (x + iy)^2 is the
+    same for the axis and its opposite; the sum of (x + iy)^4 over the three axes is so for every quarter turn, and about
+    2 exp(4 i psi) where one of them points to the hand. How far fingers have to turn to be along a side is smooth in
+    these, and jumps four times a turn in angles, which networks learn late.
+    """
+    x, y = turn[..., 0, :], turn[..., 1, :]  # (..., 3) of each axis
+    real, imaginary = x.square() - y.square(), 2 * x * y  # of the square
+    quarter = ((real.square() - imaginary.square()).sum(-1), (2 * real * imaginary).sum(-1))
+    return torch.stack((real[..., 0], imaginary[..., 0], *quarter), -1)

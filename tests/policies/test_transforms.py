@@ -1,0 +1,211 @@
+"""Observation transforms: what each makes of named numbers, and policies that have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.data.episodes import Episodes
+from laminar.data.formats.calvin import NAMES
+from laminar.data.spec import Feature, Spec
+from laminar.envs.playroom.kinematics import euler_to_matrix
+from laminar.errors import LaminarError
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
+from laminar.policies.networks.picking import Pick
+from laminar.policies.networks.transforms import MADE, OBJECTS, TRANSFORMS, Transforms
+from laminar.policies.networks.transforms.poses import rotation
+from laminar.policies.networks.transforms.relative import CLOSE
+from laminar.policies.runtimes.accelerate import accelerate
+
+ROOM = Spec({key: Feature((len(names),), names=names) for key, names in NAMES.items()}, Feature((7,)))
+
+
+def room(rows: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Return made-up observations of a room, all numbers within ±3."""
+    random = np.random.default_rng(seed)
+    return {key: random.uniform(-3, 3, (rows, len(names))).astype(np.float32) for key, names in NAMES.items()}
+
+
+def windows(observation: dict[str, np.ndarray[Any, Any]]) -> dict[str, torch.Tensor]:
+    return {key: torch.as_tensor(value)[:, None] for key, value in observation.items()}
+
+
+@pytest.fixture
+def play() -> Episodes:
+    """Four episodes of 16 steps."""
+    rows = room(64)
+    return Episodes(
+        observation=rows,
+        final_observation=room(4, seed=1),
+        action=np.random.default_rng(2).uniform(-1, 1, (64, 7)).astype(np.float32),
+        reward=np.zeros(64, np.float32),
+        terminated=np.zeros(64, bool),
+        truncated=np.zeros(64, bool),
+        ends=np.arange(16, 65, 16),
+        spec=replace(ROOM, action_low=(-1.0,) * 7, action_high=(1.0,) * 7),
+    )
+
+
+def policy_of(play: Episodes, transforms: Any, **more: Any) -> GenerativePolicy:
+    torch.manual_seed(0)
+    config = PolicyConfig(process=PROCESSES.config_class("flow")(), chunk=4, transforms=transforms, **more)
+    return GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), play).eval()
+
+
+@pytest.mark.parametrize("name", TRANSFORMS.names())
+def test_conformance(name: str) -> None:
+    transform = TRANSFORMS.member_class(name)(ROOM)
+    assert all(size > 0 for size in transform.shape)
+    assert all(0 <= number < len(NAMES[key]) for key, number in transform.replaced)
+    seen = windows(room(5))
+    made = transform(seen)
+    assert made.shape == (5, 1, *transform.shape)
+    assert made.isfinite().all()
+    alone = transform({key: value[2:3] for key, value in seen.items()})
+    torch.testing.assert_close(alone, made[2:3], rtol=0, atol=0)
+    nameless = Spec({"state": Feature((9,))}, Feature((2,)))
+    with pytest.raises(LaminarError, match=rf"policy.transforms={name} needs .*'state' \[\]; leave it out"):
+        Transforms(name, nameless, None)
+
+
+def test_rotations_are_the_first_two_columns_of_the_matrix_and_do_not_jump() -> None:
+    euler = np.random.default_rng(0).uniform(-3, 3, (6, 3))
+    expected = np.stack([euler_to_matrix(one) for one in euler])
+    np.testing.assert_allclose(rotation(torch.as_tensor(euler)), expected, atol=1e-12)
+    transform = TRANSFORMS.member_class("rotations")(ROOM)
+    seen = windows(room(1))
+    at = NAMES["scene_obs"].index("red_roll")
+    seen["scene_obs"][..., at : at + 3] = torch.as_tensor(euler[0])
+    columns = expected[0][:, :2].flatten()
+    np.testing.assert_allclose(transform(seen)[0, 0, 6:12], columns, atol=1e-5)  # after those of the hand
+    low, high = (seen["scene_obs"].clone() for _ in range(2))
+    low[..., at + 2], high[..., at + 2] = -np.pi + 1e-4, np.pi - 1e-4
+    made = [transform(seen | {"scene_obs": one}) for one in (low, high)]
+    assert (made[0] - made[1]).abs().max() < 1e-3
+
+
+def test_relative_has_the_way_from_the_hand_to_each_block_and_between_blocks() -> None:
+    seen = windows(room(1))
+    made = TRANSFORMS.member_class("relative")(ROOM)(seen)[0, 0]
+    hand, scene = seen["robot_obs"][0, 0, :3], seen["scene_obs"][0, 0]
+    red, blue, pink = (scene[start : start + 3] for start in (6, 12, 18))
+    ways = torch.cat((red - hand, blue - hand, pink - hand, blue - red, pink - red, pink - blue))
+    torch.testing.assert_close(made[:36], torch.cat((ways, torch.tanh(ways / CLOSE))))
+    here, there = (euler_to_matrix(one.numpy()) for one in (seen["robot_obs"][0, 0, 3:6], scene[9:12]))
+    np.testing.assert_allclose(made[36:42], (here.T @ there)[:, :2].flatten(), atol=1e-5)
+
+
+def test_relative_is_content_with_places_that_have_no_rotation() -> None:
+    names = ("hand_x", "hand_y", "hand_z", "goal_x", "goal_y", "goal_z")
+    spec = Spec({"state": Feature((6,), names=names)}, Feature((3,)))
+    transform = TRANSFORMS.member_class("relative")(spec)
+    made = transform({"state": torch.tensor([[1.0, 2.0, 3.0, 1.05, 2.0, 2.0]])})
+    torch.testing.assert_close(made[:, :3], torch.tensor([[0.05, 0.0, -1.0]]))
+    assert transform.shape == made.shape[1:] == (6,)
+
+
+def test_objects_are_rows_that_look_alike_seen_from_the_hand() -> None:
+    seen = windows(room(1))
+    made = TRANSFORMS.member_class("objects")(ROOM)(seen)[0, 0]
+    hand, scene = seen["robot_obs"][0, 0], seen["scene_obs"][0, 0]
+    here = euler_to_matrix(hand[3:6].numpy())
+    for row, at in zip(made, (6, 12, 18), strict=True):
+        turn = euler_to_matrix(scene[at + 3 : at + 6].numpy())
+        way = scene[at : at + 3] - hand[:3]
+        torch.testing.assert_close(row[:9], torch.cat((way, torch.tanh(way / CLOSE), scene[at : at + 3])))
+        np.testing.assert_allclose(row[9:15], turn[:, :2].flatten(), atol=1e-5)
+        np.testing.assert_allclose(row[15:21], (here.T @ turn)[:, :2].flatten(), atol=1e-5)
+    transforms = Transforms("objects", ROOM, None)
+    transforms.fit(room(500))
+    alike = seen | {"scene_obs": seen["scene_obs"].clone()}
+    alike["scene_obs"][..., 6:] = alike["scene_obs"][..., 6:12].repeat(1, 1, 3)
+    rows = transforms(alike, alike)[OBJECTS][0, 0]
+    torch.testing.assert_close(rows, rows[:1].expand(3, -1), msg="one scale for all of them")
+
+
+def test_a_box_that_is_turned_into_itself_looks_the_same_to_the_hand() -> None:
+    objects = TRANSFORMS.member_class("objects")(ROOM)
+    seen = windows(room(1))
+    at = NAMES["scene_obs"].index("red_roll")
+    seen["robot_obs"][..., 3:6] = torch.tensor([np.pi, 0.0, 0.3])  # the hand points down
+    shapes = []
+    for yaw in (0.4, 0.4 + np.pi / 2, 0.4 + np.pi, 0.9):
+        seen["scene_obs"][..., at : at + 3] = torch.tensor([0.0, 0.0, yaw])
+        shapes.append(objects(seen)[0, 0, 0, 21:])
+    one, quarter, half, other = shapes
+    torch.testing.assert_close(half, one, rtol=0, atol=1e-5)
+    torch.testing.assert_close(quarter[2:], one[2:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(quarter[:2], -one[:2], rtol=0, atol=1e-5)
+    psi = 0.3 - 0.4  # of the block in the axes of a hand that looks at it from above
+    torch.testing.assert_close(one[2:], 2 * torch.tensor([np.cos(4 * psi), np.sin(4 * psi)]).float(), atol=1e-4, rtol=0)
+    assert (other[2:] - one[2:]).abs().max() > 0.5
+
+
+def test_an_encoder_picks_the_object_that_an_instruction_asks_for() -> None:
+    """Even where the rows are like none that it learned from: it knows which to pick, not what is in it."""
+    torch.manual_seed(0)
+    pick = Pick(Feature((3, 4)), told=3)
+    learned = torch.optim.Adam(pick.parameters(), 1e-2)
+    told = torch.eye(3)[:, None]  # (3, 1, 3)
+    for _ in range(300):
+        rows = torch.randn(3, 1, 3, 4)
+        loss = (pick(rows, told)[..., :4] - rows[torch.arange(3), :, torch.arange(3)]).square().mean()
+        learned.zero_grad()
+        loss.backward()
+        learned.step()
+    far = 3 + torch.randn(3, 1, 3, 4)  # where nothing was learned
+    picked = pick(far, told)[..., :4]
+    assert (picked - far[torch.arange(3), :, torch.arange(3)]).abs().max() < 0.3
+    alone = Pick(Feature((3, 4)), told=0)
+    rows = torch.randn(2, 1, 3, 4)
+    torch.testing.assert_close(alone(rows), alone(rows.flip(2)), msg="nothing but the rows tells them apart at first")
+
+
+def test_what_is_replaced_is_not_shown_and_all_else_is() -> None:
+    seen = windows(room(3))
+    transforms = Transforms(["rotations", "relative"], ROOM, None)
+    transforms.fit(room(50))
+    shown = transforms(seen, seen)
+    assert {key: tuple(value.shape) for key, value in shown.items()} == {
+        key: (3, 1, *feature.shape) for key, feature in transforms.shown.items()
+    }
+    assert "red_yaw" not in transforms.shown["scene_obs"].names
+    kept = [number for number, name in enumerate(NAMES["robot_obs"]) if name not in ("roll", "pitch", "yaw")]
+    torch.testing.assert_close(shown["robot_obs"], seen["robot_obs"][..., kept])
+    spread = transforms(windows(room(50)), windows(room(50)))
+    for name in ("rotations", "relative"):
+        assert spread[MADE + name].mean(dim=0).abs().max() < 1e-4
+        assert (spread[MADE + name].std(dim=0, correction=0) - 1).abs().max() < 1e-3
+
+
+def test_without_transforms_nothing_changes() -> None:
+    seen = windows(room(3))
+    transforms = Transforms(None, ROOM, None)
+    assert transforms(seen, seen) is seen
+    assert transforms.shown == ROOM.observation
+    assert not transforms.state_dict()
+
+
+@pytest.mark.parametrize("runtime", ["compile", "pt2", "onnx"])
+def test_a_policy_keeps_them_in_its_files_and_in_every_runtime(play: Episodes, runtime: str, tmp_path: Path) -> None:
+    policy = policy_of(play, TRANSFORMS.names())
+    assert set(policy.fitted_range) == set(NAMES), "what was observed, not what was made of it"
+    policy.save(tmp_path / "policy")
+    again = load_policy(tmp_path / "policy")
+    seen, noise = room(2, seed=5), torch.randn(2, *policy.noise_shape)
+    expected = policy.sample(seen, noise)
+    torch.testing.assert_close(again.sample(seen, noise), expected, rtol=0, atol=0)
+    if runtime == "onnx":
+        pytest.importorskip("onnxruntime")
+    torch.testing.assert_close(accelerate(again, runtime, batch=2).sample(seen, noise), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_name_is_enough_and_a_wrong_one_is_named(play: Episodes) -> None:
+    assert policy_of(play, "relative").encoder.transforms.shown[f"{MADE}relative"].width == 72
+    with pytest.raises(LaminarError, match=r"no observation transform is called 'rotation' .*did you mean 'rotations'"):
+        policy_of(play, ["rotation"])
