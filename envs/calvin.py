@@ -12,10 +12,10 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.calvin.layout import COLORS, LAYOUTS, NEUTRAL
 from ..data.calvin.scenes import columns
 from .calvin_install import camera_settings, load_simulator, world_settings
 from .playroom.attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
-from .playroom.layout import COLORS, LAYOUTS, NEUTRAL
 from .playroom.physics import state_vector
 from .playroom.starts import sample_start
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 
+from ..data.calvin.layout import LAYOUTS
 from ..errors import LaminarError
-from .playroom.layout import LAYOUTS
 
 VARIABLE = "CALVIN_ENV_ROOT"
 CHECKOUT = f"git clone https://github.com/mees/calvin_env && export {VARIABLE}=$PWD/calvin_env"

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.calvin.layout import COLORS, DRAWER_TRAVEL, NEUTRAL, SWITCH_TRAVEL, Layout, Vector
 from ..errors import LaminarError, nearest
-from .playroom.layout import COLORS, DRAWER_TRAVEL, NEUTRAL, SWITCH_TRAVEL, Layout, Vector
 
 State = dict[str, int | str]
 Chain = tuple[State, tuple[str, ...]]

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 import gymnasium
 from numpy.typing import NDArray
 
-from .playroom.layout import Layout
+from ..data.calvin.layout import Layout
 
 
 class Room(Protocol):

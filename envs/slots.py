@@ -82,10 +82,9 @@ class Slots:
             LaminarError: the environment takes no instructions, no episode runs in a slot, or the task is unknown.
         """
         for slot in self._ledger.running(tasks):
-            room = as_room(self.envs[slot])
-            if room is None:
+            if as_room(self.envs[slot]) is None:
                 raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
-            self._store(slot, room.begin(tasks[slot]))
+            self._store(slot, self.envs[slot].get_wrapper_attr("begin")(tasks[slot]))
         self._ledger.given(tasks)
         return self.observations
 

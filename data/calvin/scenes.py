@@ -17,17 +17,13 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError
 from .. import numpy_pickle
+from .layout import COLORS, LAYOUTS
+from .room import KEY, WIDTH, room_obs
 
 Array = NDArray[Any]
 CONFIG = Path(".hydra", "merged_config.yaml")
 INFO = "scene_info.npy"
-COLORS = ("red", "blue", "pink")
-ORDERS = {
-    "A": ("pink", "blue", "red"),
-    "B": ("red", "blue", "pink"),
-    "C": ("blue", "red", "pink"),
-    "D": ("red", "blue", "pink"),
-}
+ORDERS = {scene: layout.file_order for scene, layout in LAYOUTS.items()}
 _WIDTH, _BLOCKS, _BLOCK = 24, 6, 6  # numbers in scene_obs, before the blocks, and a block
 
 
@@ -53,17 +49,33 @@ class Scenes:
         if values.shape[1:] != (_WIDTH,):
             raise LaminarError(f"{folder}: 'scene_obs' has shape {values.shape[1:]}, expected ({_WIDTH},)")
         ordered = np.empty_like(values)
-        known = np.zeros(len(values), np.bool_)
-        for order, (first, last) in zip(self.orders, self.spans.tolist(), strict=True):
-            mine = (numbers >= first) & (numbers <= last)
-            if (known & mine).any():
-                raise LaminarError(f"{folder / INFO}: frame {numbers[known & mine][0]} is in two scenes; copy it again")
+        for order, mine in zip(self.orders, self._rows(numbers, folder), strict=True):
             ordered[mine] = values[mine][:, columns(order, COLORS)]
-            known |= mine
-        if not known.all():
-            lost = numbers[~known]
-            raise LaminarError(f"{folder / INFO}: {len(lost)} frames are in none of its scenes, first {lost[0]}")
         return ordered
+
+    def room_obs(self, scene_obs: Array, numbers: Array, folder: Path) -> Array:
+        """Return `room.room_obs` (N, 42) of `scene_obs` (N, 24) in the house's order, of frames with such numbers.
+
+        Raises:
+            LaminarError: a frame that belongs to no scene or to two, or a scene whose places are unknown.
+        """
+        seen = np.empty((len(scene_obs), WIDTH), scene_obs.dtype)
+        for name, mine in zip(self.names, self._rows(numbers, folder), strict=True):
+            if name not in LAYOUTS:
+                raise LaminarError(f"{folder}: where things are in scene {name} is unknown; leave out {KEY}")
+            seen[mine] = room_obs(scene_obs[mine], LAYOUTS[name])
+        return seen
+
+    def _rows(self, numbers: Array, folder: Path) -> list[Array]:
+        """Return which (N,) frames are in each scene."""
+        rows = [(numbers >= first) & (numbers <= last) for first, last in self.spans.tolist()]
+        count = np.sum(rows, axis=0)
+        if (count > 1).any():
+            raise LaminarError(f"{folder / INFO}: frame {numbers[count > 1][0]} is in two scenes; copy it again")
+        if (count == 0).any():
+            lost = numbers[count == 0]
+            raise LaminarError(f"{folder / INFO}: {len(lost)} frames are in none of its scenes, first {lost[0]}")
+        return rows
 
 
 def columns(source: tuple[str, ...], target: tuple[str, ...]) -> Array:

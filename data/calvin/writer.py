@@ -21,7 +21,8 @@ from ..instructions import HELD_OUT, TASKS
 from ..language import sentence_encoder
 from .annotations import write_annotations, write_held_out
 from .frames import SPANS, SPLITS
-from .scenes import COLORS, ORDERS, columns, write_scene
+from .layout import COLORS
+from .scenes import ORDERS, columns, write_scene
 
 Array = NDArray[Any]
 WIDTHS = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}

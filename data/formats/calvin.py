@@ -24,7 +24,10 @@ from ..buffers.files import find_store
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
 from ..calvin.images import read_images
-from ..calvin.scenes import COLORS, CONFIG, INFO, read_scenes
+from ..calvin.layout import COLORS
+from ..calvin.room import KEY as ROOM
+from ..calvin.room import names_of
+from ..calvin.scenes import CONFIG, INFO, read_scenes
 from ..episodes import Episodes
 from ..lerobot.info import is_data_set
 from ..packing import CACHE
@@ -40,12 +43,14 @@ ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
 _SHOWN = 12  # names of files that nobody read
 POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw")
+_SCENE = (
+    *("slider", "drawer", "button", "switch", "lightbulb", "led"),
+    *(f"{color}_{name}" for color in COLORS for name in POSE_NAMES),
+)
 NAMES = {  # of the numbers of an observation; blocks in the house's order
     "robot_obs": (*POSE_NAMES, "gripper_width", *(f"joint_{joint}" for joint in range(1, 8)), "gripper_action"),
-    "scene_obs": (
-        *("slider", "drawer", "button", "switch", "lightbulb", "led"),
-        *(f"{color}_{name}" for color in COLORS for name in POSE_NAMES),
-    ),
+    "scene_obs": _SCENE,
+    ROOM: names_of(_SCENE),
 }
 _STATES = ("robot_obs", "scene_obs")
 
@@ -149,7 +154,8 @@ def _action(wanted: str, frames: Frames) -> str:
 def _account(frames: Frames, read: list[str], remarks: list[str]) -> None:
     """Tell what is in the folder and was not read, and hold the lengths of the episodes against their ends."""
     check_lengths(frames)
-    left = [key for key in frames.stored_keys() if key not in read]
+    sources = {"scene_obs"} if ROOM in read else set[str]()
+    left = [key for key in frames.stored_keys() if key not in {*read, *sources}]
     if left:
         remarks.append(f"not read, arrays: {', '.join(left)}; data.observation=[KEY,KEY] and data.action choose others")
     known = {SPANS, LENGTHS, CACHE, INFO, CONFIG.parts[0], *language_folders(frames.folder)}
@@ -170,7 +176,9 @@ def _observed(selection: Selection, frames: Frames) -> list[str]:
         raise LaminarError(f"{frames.folder}: data.observation names 'instruction': choose one, data.instruction=task")
     if selection.instruction is not None and "instruction" not in keys:
         keys.append("instruction")
-    known = [*(key for key in frames.stored_keys() if key not in ACTIONS), "instruction"]
+    stored = frames.stored_keys()
+    made = [ROOM] if "scene_obs" in stored else []
+    known = [*(key for key in stored if key not in ACTIONS), *made, "instruction"]
     replace(selection, observation=tuple(keys)).check_keys(known, str(frames.folder))
     return keys
 
@@ -219,13 +227,16 @@ def _read_rows(
     frames: Frames, numbers: Array, keys: list[str], remarks: list[str]
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """Return key -> rows of the given frames, images on disk; and the units that are known."""
-    shapes = frames.shapes(keys)
-    rows = frames.read(numbers, [key for key in keys if len(shapes[key]) < 2])
+    stored = list(dict.fromkeys("scene_obs" if key == ROOM else key for key in keys))
+    shapes = frames.shapes(stored)
+    rows = frames.read(numbers, [key for key in stored if len(shapes[key]) < 2])
     units: dict[str, str] = {}
     if "scene_obs" in rows:
         scenes = read_scenes(frames.folder, remarks)
         rows["scene_obs"] = scenes.to_house_order(rows["scene_obs"], numbers, frames.folder)
         units["scene_obs"] = scenes.unit
+        if ROOM in keys:
+            rows[ROOM] = scenes.room_obs(rows["scene_obs"], numbers, frames.folder)
     for key in keys:
         if key not in rows:
             rows[key] = read_images(frames, key, remarks)[np.searchsorted(frames.numbers, numbers)]

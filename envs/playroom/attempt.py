@@ -10,10 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from ...data.calvin.layout import LAYOUTS
 from ...data.instructions import TASKS
 from ...data.language import Instructions, load_instructions
 from ...errors import LaminarError, nearest
-from .layout import LAYOUTS
 from .physics import REACH
 
 Array = NDArray[Any]

@@ -9,10 +9,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.calvin.layout import BLOCK_WIDTH, COLORS, LAYOUTS, NEUTRAL
+from ...data.calvin.room import KEY, WIDTH, room_obs
 from .attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .cameras import Cameras
 from .kinematics import euler_to_matrix, matrix_to_euler
-from .layout import BLOCK_WIDTH, COLORS, LAYOUTS, NEUTRAL
 from .model import RATE_HZ
 from .physics import Physics
 from .snapshot import Snapshot
@@ -86,6 +87,7 @@ class Playroom(gymnasium.Env[Any, Array]):
         self.dt = 1.0 / RATE_HZ
         self.relative = action == "relative"
         self.action_unit, self.observation_units = action, self._attempt.units
+        self.on_request = {KEY: gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH,))}
         self._cameras = Cameras(self.room, static_size, gripper_size)
         self._show = cameras
         self.action_space = action_space(self.relative)
@@ -162,6 +164,10 @@ class Playroom(gymnasium.Env[Any, Array]):
         observation: Observation = {"robot_obs": self.room.robot_obs(), "scene_obs": self.room.scene_obs()}
         observation |= self._attempt.told()
         return observation | self._cameras.pictures() if self._show else observation
+
+    def requested(self) -> Observation:
+        """Return what is shown only on request, see `on_request`: "room_obs" (42,), see `data/calvin/room.py`."""
+        return {KEY: room_obs(self.room.scene_obs(), self.layout)}
 
     def render(self) -> Any:
         """Return the static camera's picture (200, 200, 3), None without a render mode."""

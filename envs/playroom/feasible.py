@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from ...data.calvin.layout import COLORS, Layout
 from ...data.instructions import TASKS
-from .layout import COLORS, Layout
 from .snapshot import Link, Snapshot
 from .tasks import DRAW, DRAWER, ONLY_TABLE, SLIDE, SLOW
 

@@ -8,10 +8,10 @@ from math import asin, atan2, cos, pi, sin
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...data.calvin.layout import NEUTRAL, Vector
 from ...errors import LaminarError
 from .arm import JOINTS, TCP, arm_body
 from .engine import mujoco
-from .layout import NEUTRAL, Vector
 
 Array = NDArray[np.float64]
 

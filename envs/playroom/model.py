@@ -12,13 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from ...data.calvin.layout import (
+    BLOCK_WIDTH,
+    BUTTON_TRAVEL,
+    COLORS,
+    DRAWER_TRAVEL,
+    ROBOT_BASE,
+    SWITCH_TRAVEL,
+    TABLE_TOP,
+    UP_THE_SLOPE,
+    Layout,
+)
 from .arm import arm_body, arm_drives
 from .engine import mujoco
-from .layout import BLOCK_WIDTH, BUTTON_TRAVEL, COLORS, DRAWER_TRAVEL, ROBOT_BASE, SWITCH_TRAVEL, TABLE_TOP, Layout
 
 SUBSTEPS = 8
 RATE_HZ = 30.0
-UP_THE_SLOPE = (0.0, 0.5, 3**0.5 / 2)  # the way of the switch: 150 degrees in CALVIN's frame
 STATIC_CAMERA = ((2.871, -2.167, 2.555), (-0.026, -0.030, 0.392), (0.404, 0.226, 0.886))  # from, to, up
 
 # Who collides with whom: the parts of the table never with each other, nor the links of the arm (type 0, affinity 1).

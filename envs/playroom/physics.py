@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.calvin.layout import BUTTON_TRAVEL, COLORS, NEUTRAL, ROBOT_BASE, SWITCH_TRAVEL, Layout
 from ...errors import LaminarError
 from .engine import mujoco
 from .kinematics import InverseKinematics, euler_angles, euler_to_matrix, matrix_to_euler
-from .layout import BUTTON_TRAVEL, COLORS, NEUTRAL, ROBOT_BASE, SWITCH_TRAVEL, Layout
 from .model import build_model
 from .simulation import Simulation
 from .snapshot import Link, Snapshot

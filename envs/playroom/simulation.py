@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.calvin.layout import COLORS
 from ...errors import LaminarError
 from .engine import mujoco
-from .layout import COLORS
 from .model import RATE_HZ, SUBSTEPS
 
 Array = NDArray[Any]

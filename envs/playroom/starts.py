@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.calvin.layout import BLOCK_WIDTH, COLORS, DRAWER_TRAVEL, SWITCH_TRAVEL, TABLE_TOP, Layout, Range
 from ...errors import LaminarError
-from .layout import BLOCK_WIDTH, COLORS, DRAWER_TRAVEL, SWITCH_TRAVEL, TABLE_TOP, Layout, Range
 
 Array = NDArray[Any]
 

@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
+from ...data.calvin.layout import COLORS
 from ...errors import LaminarError, nearest
-from .layout import COLORS
 from .snapshot import Link, Snapshot
 
 Predicate = Callable[[Snapshot, Snapshot], bool]

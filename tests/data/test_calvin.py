@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar.data.calvin.scenes import ORDERS, columns
+from laminar.data.calvin.layout import LAYOUTS
+from laminar.data.calvin.scenes import columns
 from laminar.data.calvin.writer import CalvinWriter
 from laminar.data.inspect import inspect_file
 from laminar.data.inspection.text import render
 from laminar.data.instructions import TASKS
 from laminar.data.load import Selection, as_executed, load_episodes
-from laminar.envs.playroom.layout import LAYOUTS
 from laminar.errors import LaminarError
 
 
@@ -139,8 +139,21 @@ def test_data_of_another_scene_are_refused(calvin: Any, split: Path, tmp_path: P
     assert joined.ends.tolist() == [9, 18, 22]
 
 
-def test_block_orders_are_those_of_the_room() -> None:
-    assert {scene: layout.file_order for scene, layout in LAYOUTS.items()} == ORDERS
+def test_room_obs_says_where_things_are_and_is_alike_in_all_scenes(calvin: Any, split: Path, tmp_path: Path) -> None:
+    calvin.usual_split(tmp_path / "other" / "training", [(0, 4)], scene="A")
+    selection = Selection(observation=("robot_obs", "room_obs"))
+    joined = load_episodes([split, tmp_path / "other"], selection)
+    scene_d, scene_a = (load_episodes(path).observation["scene_obs"] for path in (split, tmp_path / "other"))
+    seen = joined.observation["room_obs"]
+    feature = joined.spec.observation["room_obs"]
+    assert (seen.shape, feature.unit, len(set(feature.names))) == ((22, 42), "", 42)
+    np.testing.assert_array_equal(seen[:, :24], np.concatenate([scene_d, scene_a]))
+    for rows, scene, state in ((seen[:18], "D", scene_d), (seen[18:], "A", scene_a)):
+        layout = LAYOUTS[scene]
+        np.testing.assert_allclose(rows[:, 24:27], layout.button - state[:, 2:3] * [0, 0, 1], atol=1e-6)
+        np.testing.assert_allclose(rows[:, 36:39], np.tile(layout.plank, (len(rows), 1)), atol=1e-6)
+        np.testing.assert_allclose(rows[0, 39:], [layout.blocks[color] for color in ("red", "blue", "pink")])
+    assert not any("scene_obs" in remark for remark in joined.remarks), "it was read, to make room_obs of it"
 
 
 def test_prefix_and_digits_are_found(calvin: Any, tmp_path: Path) -> None:

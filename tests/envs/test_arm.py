@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from laminar.data.calvin.layout import NEUTRAL, ROBOT_BASE
 from laminar.envs.playroom.arm import FINGER_TRAVEL, JOINTS, arm_body, arm_drives
 from laminar.envs.playroom.engine import mujoco
 from laminar.envs.playroom.kinematics import InverseKinematics, euler_to_matrix, matrix_to_euler, rotation_vector
-from laminar.envs.playroom.layout import NEUTRAL, ROBOT_BASE
 from laminar.errors import LaminarError
 
 Array = NDArray[np.float64]

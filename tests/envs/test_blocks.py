@@ -7,13 +7,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import COLORS, NEUTRAL
 from laminar.envs.playroom.disturbance import Disturbance
 from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.experts import script
 from laminar.envs.playroom.experts.blocks import SCRIPTS
 from laminar.envs.playroom.experts.grasping import blocks, clearance, held, lying_on, put, retreat, table_spot
 from laminar.envs.playroom.experts.hand import CLOSED, OPEN, Hand, Motion
-from laminar.envs.playroom.layout import COLORS, NEUTRAL
 from laminar.envs.playroom.tasks import completed
 
 DEEPEST = 0.005  # meters of penetration

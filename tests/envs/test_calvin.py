@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from laminar.data.calvin.layout import COLORS, LAYOUTS, NEUTRAL
 from laminar.envs import make_env
 from laminar.envs.calvin import Calvin, world_action
 from laminar.envs.calvin_install import VARIABLE, calvin_problem, camera_settings, load_simulator, world_settings
 from laminar.envs.make import env_spec
-from laminar.envs.playroom.layout import COLORS, LAYOUTS, NEUTRAL
 from laminar.errors import LaminarError
 
 INSTALLED = not calvin_problem() and find_spec("pybullet") is not None

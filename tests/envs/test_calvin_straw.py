@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import COLORS
 from laminar.envs import calvin, make_env
 from laminar.envs.calvin import Calvin
-from laminar.envs.playroom.layout import COLORS
 from laminar.envs.room import as_room
 from laminar.errors import LaminarError
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import COLORS, NEUTRAL
 from laminar.data.instructions import TASKS
 from laminar.envs.calvin import Calvin
 from laminar.envs.calvin_install import calvin_problem
-from laminar.envs.playroom.layout import COLORS, NEUTRAL
 
 INSTALLED = not calvin_problem() and find_spec("pybullet") is not None
 genuine = pytest.mark.skipif(not INSTALLED, reason="needs CALVIN's own simulator; `laminar doctor` says how to get it")

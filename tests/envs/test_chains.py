@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import LAYOUTS, NEUTRAL
 from laminar.data.instructions import TASKS
 from laminar.envs import chains
 from laminar.envs.chains import (
@@ -23,7 +24,6 @@ from laminar.envs.chains import (
     outcomes,
     start_state,
 )
-from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
 from laminar.errors import LaminarError
 
 HASH = "13bc4fad80a302e6405e5f4f800cc028789a245409cd12df39b783099ad4860f"  # of CALVIN's own generator

@@ -15,6 +15,7 @@ import pytest
 from laminar.cli import main
 from laminar.data.calvin.annotations import FOLDER, read_annotations
 from laminar.data.calvin.frames import open_frames
+from laminar.data.calvin.layout import LAYOUTS, NEUTRAL
 from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS
 from laminar.data.language import hashed_embedding, load_instructions
 from laminar.data.load import load_episodes
@@ -23,7 +24,6 @@ from laminar.envs.playroom import play_recording
 from laminar.envs.playroom.disturbance import Disturbance
 from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.feasible import feasible, held_block, lost_block
-from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
 from laminar.envs.playroom.physics import Physics
 from laminar.envs.playroom.play import SHORTEST, Player
 from laminar.envs.playroom.play_recording import record_episode, record_play

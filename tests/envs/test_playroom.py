@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from laminar.data.calvin.layout import BUTTON_TRAVEL, LAYOUTS, NEUTRAL, SWITCH_TRAVEL
 from laminar.data.instructions import TASKS
 from laminar.envs.playroom.attempt import MAX_STEPS
 from laminar.envs.playroom.env import Playroom
-from laminar.envs.playroom.layout import BUTTON_TRAVEL, LAYOUTS, NEUTRAL, SWITCH_TRAVEL
 from laminar.envs.playroom.physics import LEASH, TRANSLATION, Physics
 from laminar.envs.playroom.starts import REST, sample_start
 from laminar.envs.rendering import rendering_problem

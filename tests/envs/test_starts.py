@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import COLORS, LAYOUTS
 from laminar.data.instructions import TASKS
 from laminar.envs.playroom.env import Playroom
-from laminar.envs.playroom.layout import COLORS, LAYOUTS
 from laminar.envs.playroom.snapshot import Link, Snapshot
 from laminar.envs.playroom.starts import sample_start
 from laminar.envs.playroom.tasks import LIFT, completed

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from laminar.data.calvin.layout import COLORS
 from laminar.data.instructions import TASKS
-from laminar.envs.playroom.layout import COLORS
 from laminar.envs.playroom.snapshot import Snapshot
 from laminar.envs.playroom.tasks import PREDICATES, completed, succeeded
 from laminar.errors import LaminarError

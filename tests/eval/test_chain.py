@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from laminar.data.calvin.layout import LAYOUTS, NEUTRAL
 from laminar.data.language import load_instructions
 from laminar.envs.chains import load_chains, start_state
-from laminar.envs.playroom.layout import LAYOUTS, NEUTRAL
 from laminar.errors import LaminarError
 from laminar.eval.reports.chain_report import write_chain_report
 from laminar.eval.results.chain_result import Chain, ChainResult, load_chain_result

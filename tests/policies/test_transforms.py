@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from laminar.data.episodes import Episodes
-from laminar.data.formats.calvin import NAMES
+from laminar.data.formats.calvin import NAMES as ALL_NAMES
 from laminar.data.spec import Feature, Spec
 from laminar.envs.playroom.kinematics import euler_to_matrix
 from laminar.errors import LaminarError
@@ -22,6 +22,7 @@ from laminar.policies.networks.transforms.poses import rotation
 from laminar.policies.networks.transforms.relative import CLOSE
 from laminar.policies.runtimes.accelerate import accelerate
 
+NAMES = {key: ALL_NAMES[key] for key in ("robot_obs", "scene_obs")}
 ROOM = Spec({key: Feature((len(names),), names=names) for key, names in NAMES.items()}, Feature((7,)))
 
 
@@ -120,6 +121,11 @@ def test_objects_are_rows_that_look_alike_seen_from_the_hand() -> None:
         torch.testing.assert_close(row[:9], torch.cat((way, torch.tanh(way / CLOSE), scene[at : at + 3])))
         np.testing.assert_allclose(row[9:15], turn[:, :2].flatten(), atol=1e-5)
         np.testing.assert_allclose(row[15:21], (here.T @ turn)[:, :2].flatten(), atol=1e-5)
+    names = (*NAMES["scene_obs"], "red_length", "blue_length", "pink_length")
+    sized = Spec(ROOM.observation | {"scene_obs": Feature((27,), names=names)}, ROOM.action)
+    known = seen | {"scene_obs": torch.cat((seen["scene_obs"], torch.tensor([[[0.04, 0.056, 0.08]]])), -1)}
+    longer = TRANSFORMS.member_class("objects")(sized)(known)[0, 0]
+    torch.testing.assert_close(longer, torch.cat((made, torch.tensor([[0.04], [0.056], [0.08]])), -1))
     transforms = Transforms("objects", ROOM, None)
     transforms.fit(room(500))
     alike = seen | {"scene_obs": seen["scene_obs"].clone()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..layout import COLORS
+from ....data.calvin.layout import COLORS
 from .hand import Hand, Motion
 from .lifting import lift, place_in_drawer, place_in_slider, stack, unstack
 from .pushing import push, push_into_drawer, rotate

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layout import DRAWER_TRAVEL, SWITCH_TRAVEL
-from ..model import UP_THE_SLOPE
+from ....data.calvin.layout import DRAWER_TRAVEL, SWITCH_TRAVEL, UP_THE_SLOPE
 from .hand import CLOSED, OPEN, Hand, Motion
 
 Array = NDArray[Any]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....data.calvin.layout import BLOCK_WIDTH, COLORS, ROBOT_BASE, TABLE_TOP
 from ..kinematics import euler_to_matrix
-from ..layout import BLOCK_WIDTH, COLORS, ROBOT_BASE, TABLE_TOP
 from .hand import OPEN, Hand, Motion, comfortable
 
 Array = NDArray[Any]

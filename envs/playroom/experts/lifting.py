@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..layout import COLORS, TABLE_TOP
+from ....data.calvin.layout import COLORS, TABLE_TOP
 from .grasping import ACROSS, TRIES, blocks, fetch, free_spot, held, lying_on, put, table_spot
 from .hand import Hand, Motion
 

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from ....data.spec import Spec
 from . import Transform
-from .poses import angles, positions, rotation
+from .poses import Place, angles, positions, rotation
 from .relative import CLOSE
 
 
 class Objects(Transform):
-    """One row an object that has a position and a rotation: (objects, 25), seen from the hand, the first pose.
+    """One row an object that has a position and a rotation: (objects, 25 or 26), seen from the hand, the first pose.
 
     The way from the hand to it (3,), the same close up (3,), its place (3,), two columns of its rotation (6,), the same
     two in the axes of the hand (6,), and how it is turned under the hand as a box is: by half turns of its first axis
-    (2,), and by quarter turns of all (2,).
+    (2,), and by quarter turns of all (2,). Last its length (1,), where the Spec has one of each (`red_length`).
     """
 
     needs = "three poses, each six numbers called x, y, z, roll, pitch and yaw (or red_x, …)"
@@ -32,27 +32,40 @@ class Objects(Transform):
         known = [(place, turned.get((place.key, place.name))) for place in positions(spec)]
         poses = [(place, angle) for place, angle in known if angle is not None]
         self._places, self._angles = [place for place, _ in poses], [angle for _, angle in poses]
-        self.shape = (len(poses) - 1, 25) if len(poses) > 2 else (0,)
+        self._lengths = _lengths(spec, self._places[1:])
+        self.shape = (len(poses) - 1, 25 + bool(self._lengths)) if len(poses) > 2 else (0,)
         self.replaced = set()
 
     def __call__(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return (..., objects, 25)."""
+        """Return (..., objects, 25), or 26 with lengths."""
         place = torch.stack([one.of(observation) for one in self._places], -2)  # (..., n, 3)
         turn = rotation(torch.stack([one.of(observation) for one in self._angles], -2))  # (..., n, 3, 3)
         hand, here = place[..., :1, :], turn[..., :1, :, :]
         place, turn = place[..., 1:, :], turn[..., 1:, :, :]
         way, seen = place - hand, here.mT @ turn
         columns = (turn[..., :2].flatten(-2), seen[..., :2].flatten(-2))
-        return torch.cat((way, torch.tanh(way / CLOSE), place, *columns, _as_boxes(seen)), -1)
+        lengths = [torch.stack([observation[key][..., at] for key, at in self._lengths], -1)] if self._lengths else []
+        seen = (way, torch.tanh(way / CLOSE), place, *columns, _as_boxes(seen))
+        return torch.cat((*seen, *(one.unsqueeze(-1) for one in lengths)), -1)
+
+
+def _lengths(spec: Spec, places: list[Place]) -> list[tuple[str, int]]:
+    """Return where the length of each object is; nothing unless all have one."""
+    found: list[tuple[str, int]] = []
+    for place in places:
+        names = spec.observation[place.key].names
+        if f"{place.name}_length" in names:
+            found.append((place.key, names.index(f"{place.name}_length")))
+    return found if len(found) == len(places) else []
 
 
 def _as_boxes(turn: Tensor) -> Tensor:
-    """Return (..., 4) of rotations (..., 3, 3) in the axes of a hand: the same after turns that a box looks alike after.
+    """Return (..., 4) of rotations (..., 3, 3) in the axes of a hand: the same where a box looks the same.
 
     An axis of the box points to x + iy in the plane that the hand looks at, at an angle psi there. (x + iy)^2 is the
-    same for the axis and its opposite; the sum of (x + iy)^4 over the three axes is so for every quarter turn, and about
-    2 exp(4 i psi) where one of them points to the hand. How far fingers have to turn to be along a side is smooth in
-    these, and jumps four times a turn in angles, which networks learn late.
+    same for the axis and its opposite; the sum of (x + iy)^4 over the three axes is so for every quarter turn, and
+    about 2 exp(4 i psi) where one of them points to the hand. How far fingers have to turn to be along a side is
+    smooth in these, and jumps four times a turn in angles, which networks learn late.
     """
     x, y = turn[..., 0, :], turn[..., 1, :]  # (..., 3) of each axis
     real, imaginary = x.square() - y.square(), 2 * x * y  # of the square

@@ -1,4 +1,4 @@
-"""Where things are from each other, and how they are turned: the hand and each block, and any two blocks.
+"""Where things are from each other, and how they are turned: the hand and each thing, and any two blocks.
 
 Whether fingers are around a block is a matter of millimeters; a network that sees both places in the room has to find
 their difference among tenths of meters. So each difference is there twice: in meters, and so that small ones are large.
@@ -21,19 +21,22 @@ CLOSE = 0.05
 
 
 class Relative(Transform):
-    """The way (3,) from one position to another, for any two in the Spec's order, and the same close up.
+    """The way (3,) from the hand, the first position of the Spec, to any other, and the same close up.
 
-    Where both have a rotation, also two columns of the matrix that leads from the one to the other, in the axes of the
-    first: what a hand has to turn by.
+    Also from one to another of those that have a rotation, and for these two columns of the matrix that leads from the
+    one to the other, in the axes of the first: what a hand has to turn by.
     """
 
     needs = "two positions, each three numbers called x, y and z (or red_x, red_y, red_z)"
 
     def __init__(self, spec: Spec) -> None:
-        self._ways = list(combinations(positions(spec), 2))
+        hand, *others = positions(spec) or [None]
         turned = {(place.key, place.name): place for place in angles(spec)}
-        pairs = [tuple(turned.get((place.key, place.name)) for place in pair) for pair in self._ways]
-        self._turns = [(one, other) for one, other in pairs if one is not None and other is not None]
+        known = [(place, turned[place.key, place.name]) for place in others if (place.key, place.name) in turned]
+        self._ways = [(hand, other) for other in others if hand is not None]
+        self._ways += [(one, other) for (one, _), (other, _) in combinations(known, 2)]
+        own = [turned[hand.key, hand.name]] if hand is not None and (hand.key, hand.name) in turned else []
+        self._turns = list(combinations([*own, *(angle for _, angle in known)], 2))
         self.shape = (6 * len(self._ways) + 6 * len(self._turns),)
         self.replaced = set()
 

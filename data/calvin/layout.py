@@ -18,6 +18,9 @@ LENGTHS = {"small": 0.04, "middle": 0.056, "big": 0.08}
 DRAWER_TRAVEL = 0.22
 SWITCH_TRAVEL = 0.088
 BUTTON_TRAVEL = 0.02
+UP_THE_SLOPE: Vector = (0.0, 0.5, 3**0.5 / 2)  # the way of the switch: 150 degrees in CALVIN's frame
+# Bars that a hand moves doors by, from where these are: of the sliding door (y, z), from its middle; of the drawer.
+HANDLES = {"door": (-0.083, 0.0125), "drawer": (0.0, -0.25, 0.01)}
 ROBOT_BASE: Vector = (-0.34, -0.46, 0.24)
 
 # Pose, opening, joint angles and gripper command at the start of a chain (CALVIN's evaluation protocol).
