@@ -53,10 +53,10 @@ def skill(task: str, out: str) -> None:
 def play(out: str) -> None:
     """Record play, clone its annotated windows, and evaluate chains of five tasks."""
     folder = Path(out, "play")
-    once(folder / "data", ["collect", "task=playroom/play", "steps=100000", "seed=0"])
-    train(["experiment=playroom-play", f"data.path={folder}/data", "seed=0"], folder / "run")
-    evaluate = ["eval", f"policy.path={folder}/run", "task=calvin-chain", "chains=100", "seed=0"]
-    once(folder / "eval", [*evaluate, "video_episodes=2"])
+    once(folder / "data", ["collect", "task=playroom/play", "steps=1000000", "seed=0"])
+    train(["experiment=playroom-chains", f"data.path={folder}/data", "seed=0"], folder / "run")
+    evaluate = ["eval", f"policy.path={folder}/run", "task=calvin-chain", "chains=1000", "processes=2", "seed=0"]
+    once(folder / "eval", evaluate)
 
 
 def once(target: Path, words: list[str]) -> None:
