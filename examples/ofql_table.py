@@ -54,6 +54,7 @@ ABLATION = {
     "ofql-no-anchor": ["method=ofql", "method.anchor=0"],
     "ofql-held": ["method=ofql", "method.anchor=0", "policy.process.one_step_share=0.25"],
     "ofql-by-values": ["method=ofql", "method.q_scale=data", "method.eta=5"],
+    "ofql-own-targets": ["method=ofql", "method.expectile=null"],
     "ofql-no-returns": ["method=ofql", "method.from_returns=0"],
     "ofql-one-step": ["method=ofql", "method.n_step=1"],
     "ofql-plain-critic": ["method=ofql", "method.critic.layer_norm=false", "method.critic.scale=1"],

@@ -43,6 +43,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     | {
         "critic": CRITIC | {"layer_norm": True, "scale": None},
         "lr": 1e-3,
+        "expectile": 0.9,
         "n_step": 5,
         "from_returns": 3000,
         "q_head": "mean",
