@@ -110,6 +110,7 @@ def refitted(policy: GenerativePolicy, recorded: Episodes) -> GenerativePolicy:
     statistics = {name: value for name, value in fresh.state_dict().items() if "_normalizer." in name}
     weights = {name: value for name, value in policy.state_dict().items() if "_normalizer." not in name}
     fresh.load_state_dict(weights | statistics)
+    fresh.encoder.transforms.fit(recorded.observation)
     return fresh.eval()
 
 

@@ -36,6 +36,8 @@ def new(config: PlannerConfig, network_config: Any, episodes: Episodes, prefix: 
     check_chosen(config)
     if prefix:
         raise LaminarError("a planner's chunks follow a plan, and are not told how they begin; leave out method.prefix")
+    if config.transforms:
+        raise LaminarError("plans are of states as they are observed; leave out policy.transforms")
     seen = with_goals(config, episodes)
     config = resolved(config, GOAL in seen.observation)
     layout = Layout.of(config, seen.spec)

@@ -20,7 +20,10 @@ from laminar.policies.networks.picking import Pick
 from laminar.policies.networks.transforms import MADE, OBJECTS, TRANSFORMS, Transforms
 from laminar.policies.networks.transforms.poses import rotation
 from laminar.policies.networks.transforms.relative import CLOSE
+from laminar.policies.planners.config import PlannerConfig
+from laminar.policies.planners.fitting import new
 from laminar.policies.runtimes.accelerate import accelerate
+from laminar.train.start import refitted
 
 NAMES = {key: ALL_NAMES[key] for key in ("robot_obs", "scene_obs")}
 ROOM = Spec({key: Feature((len(names),), names=names) for key, names in NAMES.items()}, Feature((7,)))
@@ -215,3 +218,22 @@ def test_one_name_is_enough_and_a_wrong_one_is_named(play: Episodes) -> None:
     assert policy_of(play, "relative").encoder.transforms.shown[f"{MADE}relative"].width == 72
     with pytest.raises(LaminarError, match=r"no observation transform is called 'rotation' .*did you mean 'rotations'"):
         policy_of(play, ["rotation"])
+    with pytest.raises(LaminarError, match=r"policy.transforms names one twice"):
+        policy_of(play, ["relative", "relative"])
+
+
+def test_a_start_from_a_policy_keeps_or_takes_anew_the_statistics_of_what_is_made(play: Episodes) -> None:
+    policy = policy_of(play, "relative")
+    other = replace(play, observation={key: 3 * value for key, value in play.observation.items()})
+    fresh = refitted(policy, other)
+    told = [one.encoder.transforms.normalizer.statistic(f"{MADE}relative", "scale") for one in (policy, fresh)]
+    assert (told[1][:18] > 2.5 * told[0][:18]).all()
+    weights = [dict(one.network.named_parameters()) for one in (policy, fresh)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
+
+
+def test_a_planner_refuses_them(play: Episodes) -> None:
+    config = PlannerConfig(process=PROCESSES.config_class("flow")(), horizon=4, transforms=["relative"])
+    with pytest.raises(LaminarError, match=r"leave out policy.transforms"):
+        new(config, NETWORKS.config_class("mlp")(width=16, depth=1), play)

@@ -68,11 +68,13 @@ class Transforms(nn.Module):
             bound: of the numbers made, see `Normalizer`.
 
         Raises:
-            LaminarError: an unknown name, or one that finds nothing in the Spec.
+            LaminarError: an unknown name, one that is there twice, or one that finds nothing in the Spec.
         """
         super().__init__()
         self._vectors = [key for key, feature in spec.observation.items() if len(feature.shape) == 1]
-        names = [names] if isinstance(names, str) else names or ()
+        names = [names] if isinstance(names, str) else list(names or ())
+        if len(set(names)) < len(names):
+            raise LaminarError(f"policy.transforms names one twice: {names}")
         self._transforms = {f"{MADE}{name}": _found(name, spec) for name in names}
         replaced = set[tuple[str, int]]().union(*(one.replaced for one in self._transforms.values()))
         self._kept: dict[str, str] = {}  # key -> buffer with the numbers that are left of it

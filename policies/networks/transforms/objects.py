@@ -1,7 +1,7 @@
 """Objects as rows of one table, from which the network of a policy picks by what it is asked for.
 
 Three blocks in three places of a vector are three things to learn; as three rows that look alike, what was learned of
-one holds for all. Which row matters the instruction says, and the state: see `encoders.Pick`.
+one holds for all. Which row matters the instruction says, and the state: see `picking.Pick`.
 """
 
 from __future__ import annotations
