@@ -7,7 +7,7 @@ the last bit.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -63,13 +63,13 @@ def _failed(chains: Sequence[Chain]) -> list[Chain]:
     """Return the chains that failed: one of each task at which some did, the most frequent first, then the second."""
     failed = [chain for chain in sorted(chains, key=lambda chain: chain.index) if not chain.whole]
     often = Counter(chain.tasks[chain.completed] for chain in failed)
-    seen: defaultdict[str, int] = defaultdict(int)
-    ranks: dict[int, tuple[int, int, str]] = {}
+    before: Counter[str] = Counter()
+    ranked: list[tuple[int, int, Chain]] = []
     for chain in failed:
         task = chain.tasks[chain.completed]
-        ranks[chain.index] = (seen[task], -often[task], task)
-        seen[task] += 1
-    return sorted(failed, key=lambda chain: ranks[chain.index])
+        ranked.append((before[task], -often[task], chain))
+        before[task] += 1
+    return [chain for *_, chain in sorted(ranked, key=lambda one: one[:2])]
 
 
 def film_chains(
@@ -110,7 +110,9 @@ def film_chains(
 def _film(result: ChainResult, chain: Chain, folder: Path) -> tuple[Chain | None, str]:
     """Do a chain again before a camera; return how it went this time, or None and why there is no film."""
     if chain.actions is None:
-        raise LaminarError(f"the actions of chain {chain.index} are not in its file; film chains right after evaluation")
+        raise LaminarError(
+            f"the actions of chain {chain.index} are not in its file; film chains right after evaluation"
+        )
     env = make_env(result.env_id)
     spec = env_spec(env)
     env.close()
