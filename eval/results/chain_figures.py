@@ -1,7 +1,7 @@
 """What the instructions of chains tell besides success: how long they took, where chains end, what was done instead.
 
 An instruction that fails is rarely a hand that does nothing. Which other task was done while it was asked for says
-more: the block on the other side was pushed (words or colors are confused), or nothing was done (the hand cannot do it).
+more: the block on the other side was pushed (words or colors are confused), or nothing was (the hand cannot do it).
 """
 
 from __future__ import annotations

@@ -144,6 +144,8 @@ def test_play_and_chains_have_no_single_task() -> None:
         ("task=calvin-chain chains=few", "chains"),
         ("task=calvin-chain episodes=10", "episodes does not apply to chains; give chains=N"),
         ("task=playroom/open_drawer max_steps=10", "max_steps does not apply to episodes"),
+        ("task=playroom/open_drawer video_of=failed", "video_of does not apply to episodes"),
+        ("task=calvin-chain video_of=complete", "video_of must be mixed, first, longest or failed"),
         ("task=calvin-chain env.id=Pendulum-v1", "robot_obs"),
         ("task=calvin-chain env.id=laminar/Playroom-v0?scene=A", "'scene D' for the policy but 'scene A'"),
         ("task=calvin-chains", "did you mean 'calvin-chain'?"),
