@@ -22,7 +22,7 @@ class Written:
     Attributes:
         record: JSON file that tells that the others are the verb's own.
         keys: entries of it; one of them makes it the verb's.
-        others: further files.
+        others: further files; names with a "*" are patterns, for those that are there.
     """
 
     record: str
@@ -40,7 +40,8 @@ def check_folder(folder: str | Path, verb: str, written: Written, overwrite: boo
     if os.path.lexists(folder) and not folder.is_dir():
         raise LaminarError(f"out={folder} is a file; laminar {verb} writes a folder")
     own = _is_record(folder / written.record, written.keys)
-    files = [folder / name for name in (written.record, *written.others)]
+    names = [folder / name for name in (written.record, *written.others)]
+    files = [file for name in names for file in (sorted(folder.glob(name.name)) if "*" in name.name else [name])]
     check_files(files, own or overwrite, f"laminar {verb} did not write it")
     return folder
 

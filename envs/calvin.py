@@ -144,6 +144,11 @@ class Calvin(gymnasium.Env[Any, Array]):
         self._attempt.begin(task, self._world.get_info())
         return self._observation(self._world.get_state_obs())
 
+    @property
+    def achieved(self) -> dict[str, int]:
+        """Task -> control steps since the last `begin` until it was first completed; of every task."""
+        return self._attempt.achieved
+
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance 1/30 s.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import gymnasium
@@ -34,6 +35,14 @@ class Room(Protocol):
     action_names: tuple[str, ...]
     observation_units: dict[str, str]
 
+    @property
+    def achieved(self) -> Mapping[str, int]:
+        """Task -> control steps since the last `begin` until it was first completed; of every task, asked for or not.
+
+        In the order in which they were completed, by name where that was in one step.
+        """
+        ...
+
     def begin(self, task: str) -> dict[str, NDArray[Any]]:
         """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
 
@@ -50,3 +59,9 @@ def as_room(env: gymnasium.Env[Any, Any]) -> Room | None:
     """Return the room inside an environment from `make_env`; None where it takes no instructions."""
     inner = env.unwrapped
     return cast(Room, inner) if hasattr(inner, "begin") else None
+
+
+def achieved_in(env: gymnasium.Env[Any, Any]) -> dict[str, int] | None:
+    """Return what was done in a room since its task began (`Room.achieved`); None where the room does not tell."""
+    told = getattr(env.unwrapped, "achieved", None)
+    return None if told is None else dict(told)

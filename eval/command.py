@@ -15,6 +15,8 @@ from ..policies.planners.anew import Anew
 from ..progress import bar, tell
 from .config import CompareConfig, EvalConfig, Guidance, Planning
 from .guidance import acting_told, refuse_unused
+from .outputs import CHAIN_FILMS, EPISODES_FILM, OLD_CHAINS_FILM
+from .results.chain_result import ChainResult
 from .rollouts.options import RolloutOptions
 
 Found = TypeVar("Found")
@@ -82,17 +84,17 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         unused = dict.fromkeys(("protocol", "candidates", *choices), "leave it out") | {"episodes": "give chains=N"}
         what = "chains"
     else:
-        unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
+        unused, what = dict.fromkeys(("max_steps", "video_of"), "it belongs to task=calvin-chain"), "episodes"
     for name, remedy in unused.items():
         if name in given:
             raise LaminarError(f"{name} does not apply to {what}; {remedy}")
     refuse_unused(config, given, one=config.protocol == "episodes" and config.candidates in (None, 1))
 
 
-def _options(config: EvalConfig, out: Path | None, acting: Acting | None, film: str = "episodes.mp4") -> RolloutOptions:
-    video = _video(config, out, film)
+def _options(config: EvalConfig, out: Path | None, acting: Acting | None) -> RolloutOptions:
+    video = _video(config, out)
     if out is not None and video is None:
-        (out / film).unlink(missing_ok=True)  # of an earlier evaluation
+        (out / EPISODES_FILM).unlink(missing_ok=True)  # of an earlier evaluation
     run = (acting, config.policy.runtime)
     how = (config.num_envs, config.processes, video, config.video_episodes, *run)
     return RolloutOptions(*how, steps=config.policy.steps, plan=Anew.of(config.plan), progress=bar)
@@ -133,14 +135,26 @@ def _evaluate_chains(config: EvalConfig, given: set[str], out: Path | None) -> N
     from .rollouts.chains import evaluate_chains as run
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
-    options = _options(config, out, acting_told(config, given), "chains.mp4")
+    options = _options(config, None, acting_told(config, given))  # chains are filmed when it is known which
     with finished(lambda: run(policy, str(config.env.id), *limits, options)) as result:
         print(result.summary())
         _tell_range(result.out_of_range)
         if out:
             from .reports.chain_report import write_chain_report
 
-            _tell_page(write_chain_report(out, result, policy))
+            result.save(out)  # before the minutes that films take
+            for film in (*out.glob(OLD_CHAINS_FILM), *out.glob(CHAIN_FILMS)):  # of an earlier evaluation
+                film.unlink()
+            _tell_page(write_chain_report(out, result, policy, _film_chains(config, out, result)))
+
+
+def _film_chains(config: EvalConfig, out: Path, result: ChainResult) -> dict[int, Path]:
+    """Film chains that were measured, unless that was interrupted: who wants an end does not want films."""
+    from .rollouts.chain_films import film_chains
+
+    if not config.video_episodes or result.interrupted or not _can_draw():
+        return {}
+    return film_chains(result, out, config.video_episodes, config.video_of, bar)
 
 
 @contextmanager
@@ -168,13 +182,18 @@ def _tell_range(seen: Excursions | None) -> None:
         print(seen)
 
 
-def _video(config: EvalConfig, out: Path | None, name: str) -> Path | None:
-    """Where the film goes; the figures do not need one, so a machine that cannot draw still evaluates, and says so."""
+def _video(config: EvalConfig, out: Path | None) -> Path | None:
+    """Where the film of episodes goes; None where there is none."""
     if out is None or not config.video_episodes or config.processes:
         return None
+    return out / EPISODES_FILM if _can_draw() else None
+
+
+def _can_draw() -> bool:
+    """Whether films can be made; the figures need none, so a machine that cannot draw still evaluates, and says so."""
     from ..envs.rendering import rendering_problem
 
     problem = rendering_problem()
     if problem:
         tell(f"no video: {problem}")
-    return None if problem else out / name
+    return not problem

@@ -97,6 +97,8 @@ class EvalConfig(Guidance, Evaluated):
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
     processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
     video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
+    # chains that are filmed: the longest one and failed ones, the first, the longest, or failed ones
+    video_of: str = choice("mixed", "mixed", "first", "longest", "failed")
 
 
 @dataclass

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..overwriting import Written
 
+EPISODES_FILM = "episodes.mp4"
+CHAIN_FILMS, OLD_CHAINS_FILM = "chain_*_of_*.mp4", "chains.mp4"  # one of all was written before
 _PAGES = ("report.md", "report.html")
 WRITTEN = {
     "eval": Written(
@@ -11,7 +13,7 @@ WRITTEN = {
         ("env_id", "protocol"),
         (
             *_PAGES,
-            *(f"{name}.mp4" for name in ("episodes", "chains")),
+            *(EPISODES_FILM, CHAIN_FILMS, OLD_CHAINS_FILM),
             *(f"{name}.png" for name in ("returns", "chunks", "routes", "training")),
         ),
     ),

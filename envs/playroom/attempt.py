@@ -32,6 +32,7 @@ class Attempt(Generic[Moment]):
         max_steps: control steps of an episode, or None.
         units: of the observations that have one.
         start: the moment from which success counts.
+        achieved: task -> control steps from `start` until it was first completed; of every task, asked for or not.
     """
 
     start: Moment
@@ -56,6 +57,7 @@ class Attempt(Generic[Moment]):
             self.units["instruction"] = self._instructions.name
         self._current, self._steps = task, 0
         self._done: frozenset[str] = frozenset()
+        self._begun, self.achieved = 0, dict[str, int]()
 
     def spaces(self, pictures: Mapping[str, tuple[int, int]]) -> spaces.Dict:
         """Return the space of observations; `pictures` maps keys to (height, width)."""
@@ -84,6 +86,7 @@ class Attempt(Generic[Moment]):
 
     def _count_from(self, task: str | None, start: Moment) -> None:
         self._current, self.start, self._done = task, start, frozenset()
+        self._begun, self.achieved = self._steps, {}
 
     def book(self, done: Iterable[str]) -> tuple[float, bool, bool, dict[str, Any]]:
         """Book one control step, after which the tasks `done` are completed since `start`.
@@ -93,8 +96,11 @@ class Attempt(Generic[Moment]):
         """
         self._steps += 1
         done = frozenset(done)
-        info: dict[str, Any] = {"completed": tuple(sorted(done - self._done))}
+        completed = tuple(sorted(done - self._done))
+        info: dict[str, Any] = {"completed": completed}
         self._done = done
+        for one in completed:
+            self.achieved.setdefault(one, self._steps - self._begun)
         success = self._current in done
         if self._current is not None:
             info["success"] = success

@@ -146,6 +146,11 @@ class Playroom(gymnasium.Env[Any, Array]):
         self._attempt.begin(task, self.room.snapshot())
         return self._observation()
 
+    @property
+    def achieved(self) -> dict[str, int]:
+        """Task -> control steps since the last `begin` until it was first completed; of every task."""
+        return self._attempt.achieved
+
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Advance 1/30 s.
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..results.chain_result import LENGTH, ChainResult
 from ..results.smoothness import JERK, unit
+from .chain_blocks import confusion_blocks, film_blocks, position_blocks
 from .page import RATE, Block, Bullets, Code, Gauge, Note, Page, Paragraph, Strong, Table, Words, figures
-from .provenance import SMOOTHNESS, capital, film, measured, range_blocks
+from .provenance import SMOOTHNESS, capital, measured, range_blocks
 from .training import Training
 from .written import write_page
 
 
 def write_chain_report(
-    folder: str | Path, result: ChainResult, policy: str | Path | None = None, video: str = "chains.mp4"
+    folder: str | Path, result: ChainResult, policy: str | Path | None = None, films: Mapping[int, Path] | None = None
 ) -> Path:
     """Write `eval.json`, `report.md`, `report.html` and the training curve into a folder.
 
     Args:
-        folder: made if missing; a video of that name already in it is shown.
+        folder: made if missing.
         result: from `evaluate_chains`.
         policy: folder that the policy was loaded from; in a run, its training curve is drawn.
-        video: file name.
+        films: number of a chain -> film in the folder, see `film_chains`.
 
     Returns:
         Path of `report.html`.
@@ -34,7 +36,7 @@ def write_chain_report(
         *(Paragraph(Strong(capital(caveat))) for caveat in result.caveats),
         *_tables(result),
         *(Note(f"{remark}.") for remark in result.remarks),
-        *film(folder / video, "chains"),
+        *film_blocks(result, films or {}),
         *training.curve(folder),
         *range_blocks(result.out_of_range),
         *measured(result, training, policy, result.env_id, more),
@@ -54,12 +56,17 @@ def _tables(result: ChainResult) -> list[Block]:
     named |= {"average length": (result.average_length, "")}
     named |= {JERK: (result.jerk, unit(result.rate_hz))} if result.jerk else {}
     rows: list[list[Words]] = []
+    steps = result.task_steps
     for task, rate in result.task_success.items():
         won, total = result.tasks[task]
-        rows.append([task, str(won), str(total), *rate.cells, Gauge(rate)])
+        mean = f"{steps[task].mean:.0f}" if task in steps else "–"
+        rows.append([task, str(won), str(total), *rate.cells, Gauge(rate), mean])
     return [
         Paragraph((text, *seen, f". {what}")),
         figures(named, "of all chains"),
         *([Paragraph(SMOOTHNESS)] if result.jerk else []),
-        Table(["task", "successes", "attempts", "rate", "low", "high", "0 to 1"], rows),
+        Table(["task", "successes", "attempts", "rate", "low", "high", "0 to 1", "steps"], rows),
+        Paragraph("Steps are control steps until a task was done, the mean of the attempts that succeeded."),
+        *position_blocks(result),
+        *confusion_blocks(result),
     ]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...data.language import has_own_sentences
 from ...envs.make import split_id
 from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import Steps
+from .chain_figures import (
+    Confusion,
+    Instruction,
+    Position,
+    confusion_json,
+    confusion_lines,
+    confusions,
+    positions,
+    task_steps,
+)
 from .findings import Findings
 from .origin import Origin
 from .result import (
@@ -43,6 +56,10 @@ class Chain:
         steps: control steps of each instruction that was begun; the last one failed if it is not a completed one.
         jerk: mean squared jerk of the executed actions, over all of them; None of fewer than four steps, and in records
             of before.
+        also_done: of each instruction that was begun, other task -> control steps until it was first done meanwhile;
+            None where the room does not tell, and in records of before.
+        actions: (T, A) float32 as they were executed, from which a film is made; None of a chain that was read from a
+            file.
     """
 
     index: int
@@ -50,17 +67,34 @@ class Chain:
     completed: int = 0
     steps: list[int] = field(default_factory=list[int])
     jerk: float | None = field(default=None, compare=False)  # as in `Episode`
+    also_done: list[dict[str, int]] | None = None
+    actions: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all instructions succeeded."""
+        return self.completed == len(self.tasks)
+
+    @property
+    def instructions(self) -> list[Instruction]:
+        """Those that were begun, as they went."""
+        told = [None] * len(self.steps) if self.also_done is None else self.also_done
+        begun = zip(self.tasks, self.steps, told, strict=False)  # not all tasks were begun
+        return [
+            Instruction(task, place + 1, steps, place < self.completed, others)
+            for place, (task, steps, others) in enumerate(begun)
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk"}``."""
-        figures = {name: value for name, value in asdict(self).items() if name != "jerk"}
+        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``."""
+        figures = {name: getattr(self, name) for name in ("index", "tasks", "completed", "steps", "also_done")}
         return figures | {"mean_squared_jerk": self.jerk}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Chain:
         """Rebuild what `to_json` wrote."""
         jerk = row.get("mean_squared_jerk")
-        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk)
+        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk, row.get("also_done"))
 
 
 @dataclass
@@ -136,6 +170,11 @@ class ChainResult:
         return [*([stopped] if stopped else []), *self.findings.remarks(self.env_id, [])]
 
     @property
+    def interrupted(self) -> bool:
+        """Whether fewer chains were finished than were asked for."""
+        return self.planned is not None and len(self.chains) < self.planned
+
+    @property
     def in_a_row(self) -> dict[int, Interval]:
         """Number k -> share of chains with k successes in a row or more, with Wilson's interval; one chain has none."""
         counts = {k: sum(chain.completed >= k for chain in self.chains) for k in range(1, LENGTH + 1)}
@@ -170,6 +209,26 @@ class ChainResult:
         """Task -> success rate with Wilson's interval, of every task that was attempted."""
         return {task: wilson(*counts) for task, counts in self.tasks.items()}
 
+    @property
+    def instructions(self) -> list[Instruction]:
+        """All that were begun, chain by chain."""
+        return [one for chain in self.chains for one in chain.instructions]
+
+    @property
+    def task_steps(self) -> dict[str, Interval]:
+        """Task -> mean control steps until it was done, of the attempts that succeeded, with a bootstrap interval."""
+        return task_steps(self.instructions)
+
+    @property
+    def positions(self) -> list[Position]:
+        """How instructions went at each place in the chains."""
+        return positions(self.instructions)
+
+    @property
+    def confusions(self) -> list[Confusion]:
+        """What was done in place of each task, the most frequent first; empty where the room does not tell."""
+        return confusions(self.instructions)
+
     def to_json(self) -> dict[str, Any]:
         """Return what `eval.json` holds; `avg_seq_len`, `chain_sr` and `task_info` are CALVIN's own fields."""
         steps = sum(sum(chain.steps) for chain in self.chains)
@@ -184,6 +243,9 @@ class ChainResult:
             "average_length": self.average_length.to_json(),
             "in_a_row": {str(k): share.to_json() for k, share in self.in_a_row.items()},
             "task_success": {task: rate.to_json() for task, rate in self.task_success.items()},
+            "task_steps": {task: steps.to_json() for task, steps in self.task_steps.items()},
+            "positions": [position.to_json() for position in self.positions],
+            "done_instead": confusion_json(self.confusions),
             "mean_squared_jerk": self.jerk.to_json() | {"unit": unit(self.rate_hz)} if self.jerk else None,
             "rate_hz": self.rate_hz,
             "confidence": 0.95,
@@ -228,7 +290,7 @@ class ChainResult:
         return save_result(folder, self.to_json())
 
     def summary(self) -> str:
-        """Return the figures in one line, the simulator first, and a line for each remark."""
+        """Return the figures in one line, the simulator first, a line for each remark, and what was done instead."""
         shares = ", ".join(f"{k}: {share.mean:.3g}" for k, share in self.in_a_row.items())
         count = len(self.chains)
         parts = [
@@ -243,7 +305,7 @@ class ChainResult:
         if self.steps is not None:
             parts.append(f"steps {steps_text(self.steps)}")
         line = "; ".join([", ".join(parts), *self.caveats])
-        return "\n".join([line, *(f"  note: {remark}" for remark in self.remarks)])
+        return "\n".join([line, *(f"  note: {remark}" for remark in self.remarks), *confusion_lines(self.confusions)])
 
 
 def load_chain_result(path: str | Path) -> ChainResult:

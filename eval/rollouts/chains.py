@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from ...data.spec import Spec
 from ...envs.chains import load_chains, start_state
 from ...envs.make import split_id
-from ...envs.room import as_room
+from ...envs.room import achieved_in, as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
 from ...progress import Finished
@@ -112,12 +114,16 @@ def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps:
 
     def advance(slot: int, number: int, moment: Moment) -> Finished | None:
         chain = chains[number]
-        if _book(chain, moment, max_steps, lockstep.env_id):
-            chain.jerk = lockstep.jerk(slot)
+        over = _book(chain, moment, max_steps, lockstep.env_id)
+        begun = len(chain.steps) > chain.completed and not over
+        if not begun:
+            _note_others(chain, lockstep.world.envs[slot])
+        if over:
+            chain.jerk, chain.actions = lockstep.jerk(slot), lockstep.world.executed(slot)
             if lockstep.recorder is not None:
                 lockstep.recorder.caption(number, **_ending(chain))
             return Finished({"instructions in a row": float(chain.completed)})
-        if len(chain.steps) == chain.completed:
+        if not begun:
             begin({slot: number})
         return None
 
@@ -141,6 +147,14 @@ def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:
     return chain.steps[-1] >= max_steps
 
 
+def _note_others(chain: Chain, env: gymnasium.Env[Any, Any]) -> None:
+    """Note which other tasks were done while the last instruction was carried out, which is over."""
+    done = achieved_in(env)
+    if done is not None:
+        done.pop(chain.tasks[len(chain.steps) - 1], None)
+        chain.also_done = [*(chain.also_done or []), done]
+
+
 def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
     """Return what a film says about a chain while an instruction is carried out."""
     number, count = chain.completed, len(chain.tasks)
@@ -151,4 +165,6 @@ def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
 
 def _ending(chain: Chain) -> dict[str, Any]:
     """Return what a film says about a chain that is over."""
-    return {"outcome": f"ended: {chain.completed} of {len(chain.tasks)}", "good": chain.completed == len(chain.tasks)}
+    instead = chain.instructions[-1].instead
+    did = "" if instead is None else f", {instead.replace('_', ' ')} done instead"
+    return {"outcome": f"ended: {chain.completed} of {len(chain.tasks)}{did}", "good": chain.whole}

@@ -78,9 +78,11 @@ def test_chains_are_filmed_with_their_instruction(policies: dict[str, Path], tmp
     if problem:
         pytest.skip(problem)
     words = ["eval", "task=calvin-chain", "chains=2", "max_steps=4", "video_episodes=1"]
-    assert main([*words, f"policy.path={policies['seeing']}", f"out={tmp_path}"]) == 0
-    assert "(chains.mp4)" in (tmp_path / "report.md").read_text()
-    reader = imageio_ffmpeg.read_frames(str(tmp_path / "chains.mp4"))
+    (tmp_path / "chains.mp4").write_bytes(b"of an evaluation of before")
+    assert main([*words, f"policy.path={policies['seeing']}", f"out={tmp_path}", "overwrite=true"]) == 0
+    assert [film.name for film in tmp_path.glob("*.mp4")] == ["chain_000_0_of_5.mp4"]
+    assert "(chain_000_0_of_5.mp4)" in (tmp_path / "report.md").read_text()
+    reader = imageio_ffmpeg.read_frames(str(tmp_path / "chain_000_0_of_5.mp4"))
     width, height = next(reader)["size"]
     frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
     assert (width, height) == (640, 480)
@@ -90,7 +92,7 @@ def test_chains_are_filmed_with_their_instruction(policies: dict[str, Path], tmp
         assert np.median(strip) < np.median(frame[-140:-80]) / 2, "a dark strip"
         assert (strip.min(axis=2) > 200).sum() > 200, "white letters on it"
     assert main([*words[:-1], "video_episodes=0", f"policy.path={policies['seeing']}", f"out={tmp_path}"]) == 0
-    assert not (tmp_path / "chains.mp4").exists(), "a film of an earlier evaluation would show other chains"
+    assert not list(tmp_path.glob("*.mp4")), "a film of an earlier evaluation would show other chains"
 
 
 def test_the_number_of_environments_does_not_matter(policies: dict[str, Path]) -> None:
@@ -102,7 +104,9 @@ def test_the_number_of_environments_does_not_matter(policies: dict[str, Path]) -
 @pytest.mark.slow
 def test_workers_give_the_same_chains(policies: dict[str, Path], tmp_path: Path) -> None:
     words = ["eval", "task=calvin-chain", "chains=3", "max_steps=40", f"policy.path={policies['seeing']}"]
-    assert main([*words, "processes=2", f"out={tmp_path}"]) == 0
+    assert main([*words, "processes=2", "video_episodes=1", "video_of=first", f"out={tmp_path}"]) == 0
+    films = [film.name for film in tmp_path.glob("*.mp4")]
+    assert films == ([] if rendering_problem() else ["chain_000_0_of_5.mp4"]), "of chains that ran in workers"
     sharded = load_chain_result(tmp_path)
     here = evaluate_chains(policies["seeing"], chains=3, max_steps=40)
     assert sharded.chains == here.chains
@@ -140,6 +144,8 @@ def test_play_and_chains_have_no_single_task() -> None:
         ("task=calvin-chain chains=few", "chains"),
         ("task=calvin-chain episodes=10", "episodes does not apply to chains; give chains=N"),
         ("task=playroom/open_drawer max_steps=10", "max_steps does not apply to episodes"),
+        ("task=playroom/open_drawer video_of=failed", "video_of does not apply to episodes"),
+        ("task=calvin-chain video_of=complete", "video_of must be mixed, first, longest or failed"),
         ("task=calvin-chain env.id=Pendulum-v1", "robot_obs"),
         ("task=calvin-chain env.id=laminar/Playroom-v0?scene=A", "'scene D' for the policy but 'scene A'"),
         ("task=calvin-chains", "did you mean 'calvin-chain'?"),

@@ -96,6 +96,7 @@ def test_success_counts_from_begin_whatever_simulates(straw: None) -> None:
     assert env.step(action)[1:] == (0.0, False, False, {"completed": (), "success": False})
     assert env.step(action)[1:] == (1.0, False, False, {"completed": ("move_slider_left",), "success": True})
     assert env.step(action)[1:] == (1.0, False, True, {"completed": (), "success": True})
+    assert room.achieved == {"move_slider_left": 2}
     with pytest.raises(LaminarError, match="CALVIN has no task 'move_slider'"):
         room.begin("move_slider")
     env.close()

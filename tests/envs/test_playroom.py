@@ -175,6 +175,30 @@ def test_a_task_ends_with_its_success_and_others_are_listed() -> None:
     env.close()
 
 
+def test_what_was_achieved_is_kept_with_its_step_until_the_next_task_begins() -> None:
+    env = Playroom()
+    env.reset(seed=0, options={"scene_obs": a_state()})
+    drawer, slide = (env.model.joint(name).qposadr[0] for name in ("drawer", "slide"))
+    env.begin("turn_on_led")
+    for place in (0.0, 0.2, 0.0, 0.2):
+        env.data.qpos[drawer] = place
+        env.step(STILL)
+    assert env.achieved == {"open_drawer": 2}, "the first time counts"
+    env.data.qpos[slide] = 0.2
+    assert env.step(STILL)[4]["completed"] == ("move_slider_left",)
+    assert list(env.achieved.items()) == [("open_drawer", 2), ("move_slider_left", 5)]
+    before = env.achieved
+    env.begin("turn_on_led")
+    assert env.achieved == {}
+    env.data.qpos[drawer] = 0.0
+    env.step(STILL)
+    assert env.achieved == {"close_drawer": 1}
+    assert len(before) == 2, "what was handed out stays"
+    env.reset(seed=1)
+    assert env.achieved == {}
+    env.close()
+
+
 def test_begin_counts_from_here() -> None:
     env = Playroom(instruction="task")
     observation, _ = env.reset(seed=0, options={"scene_obs": a_state()})

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
 
 from laminar.data.calvin.layout import LAYOUTS, NEUTRAL
 from laminar.data.language import load_instructions
@@ -21,93 +19,16 @@ from laminar.eval.reports.chain_report import write_chain_report
 from laminar.eval.results.chain_result import Chain, ChainResult, load_chain_result
 from laminar.eval.results.result import Episode, Result, load_result
 from laminar.eval.results.scores import bootstrap, wilson
-from laminar.eval.rollouts import chains as module
 from laminar.eval.rollouts.chains import evaluate_chains
 from laminar.eval.rollouts.noise import NOISE_BLOCK
 
-ROOM = "laminar-test/Room-v0"
-SILENT = "laminar-test/Silent-v0"
-
-# five distinct tasks a chain, none of them in two chains
-FIRST = ("close_drawer", "lift_blue_block_table", "place_in_slider", "turn_on_led", "push_red_block_left")
-SECOND = ("open_drawer", "move_slider_left", "turn_off_led", "lift_red_block_table", "place_in_drawer")
-THIRD = ("turn_on_lightbulb", "stack_block", "unstack_block", "move_slider_right", "push_into_drawer")
-
-
-class Room(gymnasium.Env[dict[str, Any], Any]):
-    """The playroom's members. A task succeeds once its `needs` steps, or the sum of its actions, are reached."""
-
-    simulator_name = "a made-up room"
-    layout = LAYOUTS["D"]
-    needs: dict[str, int] = {}  # noqa: RUF012
-    reach: float | None = None
-    starts: list[tuple[int | None, Any]] = []  # noqa: RUF012
-    begun: list[str] = []  # noqa: RUF012
-    actions: dict[int, list[float]] = {}  # noqa: RUF012
-
-    def __init__(
-        self, instruction: str | None = None, limit: int | None = None, render_mode: str | None = None
-    ) -> None:
-        self.instructions = load_instructions(instruction) if instruction else None
-        self.limit = limit
-        boxes: dict[str, Any] = {"robot_obs": spaces.Box(-np.inf, np.inf, (15,), np.float64)}
-        self.observation_units: dict[str, str] = {}
-        if self.instructions:
-            boxes["instruction"] = spaces.Box(-np.inf, np.inf, (self.instructions.width,), np.float32)
-            self.observation_units["instruction"] = self.instructions.name
-        self.observation_space = spaces.Dict(boxes)
-        self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        Room.starts.append((seed, options))
-        self.task, self.steps, self.total, self.seed = None, 0, 0.0, seed
-        Room.actions[seed or 0] = []
-        return self._observation(), {}
-
-    def begin(self, task: str) -> dict[str, Any]:
-        Room.begun.append(task)
-        self.task, self.since, self.total = task, 0, 0.0
-        return self._observation()
-
-    def _observation(self) -> dict[str, Any]:
-        observation = {"robot_obs": np.array(NEUTRAL)}
-        if self.instructions:
-            told = self.instructions.vector(self.task) if self.task else np.zeros(self.instructions.width)
-            observation["instruction"] = told
-        return observation
-
-    def step(self, action: Any) -> Any:
-        self.steps, self.since, self.total = self.steps + 1, self.since + 1, self.total + float(action[0])
-        Room.actions[self.seed or 0].append(float(action[0]))
-        done = self.needs.get(self.task or "", 10**6) <= self.since
-        if self.reach is not None:
-            done = abs(self.total) >= self.reach
-        # all other tasks are completed all the time, which must not count
-        info = {"success": done, "completed": tuple(task for task in FIRST + SECOND + THIRD if task != self.task)}
-        return self._observation(), 1.0, False, self.steps == self.limit, info
-
-
-class Silent(Room):
-    """A room that does not tell success."""
-
-    def step(self, action: Any) -> Any:
-        return *super().step(action)[:4], {}
+from .rooms import FIRST, ROOM, SECOND, SILENT, THIRD, Room, registered
 
 
 @pytest.fixture(autouse=True)
 def room(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Register the room, and take chains whose tasks are all different."""
-    for env_id, kind in ((ROOM, Room), (SILENT, Silent)):
-        gymnasium.register(env_id, kind)
-    for name, empty in (("needs", {}), ("reach", None), ("starts", []), ("begun", []), ("actions", {})):
-        monkeypatch.setattr(Room, name, empty)
-    state = load_chains(1)[0][0]
-    drawn = [(state, tasks) for tasks in (FIRST, SECOND, THIRD)] * 4
-    monkeypatch.setattr(module, "load_chains", lambda count: (load_chains(count), drawn[:count])[1])
-    yield
-    for env_id in (ROOM, SILENT):
-        del gymnasium.registry[env_id]
+    """Register the room."""
+    yield from registered(monkeypatch)
 
 
 # accounting
@@ -254,7 +175,8 @@ def test_json_has_our_fields_and_those_of_calvin(noise_policy: Any, tmp_path: Pa
     assert stored["caveats"] == ["not comparable with published CALVIN scores: the simulator is a made-up room"]
     assert (stored["instruction"], stored["seed"], stored["max_steps"]) == (None, 7, 2)
     assert stored["chains"][0] == {"index": 0, "tasks": list(FIRST), "completed": 1, "steps": [1, 2]} | {
-        "mean_squared_jerk": None
+        "mean_squared_jerk": None,
+        "also_done": [{}, {}],
     }
     assert stored["versions"]["mujoco"]
     again = load_chain_result(tmp_path / "new")
@@ -316,11 +238,12 @@ def test_the_report_says_where_it_was_and_what_the_policy_saw(noise_policy: Any,
     assert figures.count("| 0.3333 |") == 5, "once for each of 1 to 5 in a row"
     assert "in a row" not in tasks
     seeing = evaluate_chains(noise_policy(f"{ROOM}?instruction=task"), ROOM, chains=1, max_steps=2)
-    (tmp_path / "chains.mp4").write_bytes(b"x")
-    text = write_chain_report(tmp_path, seeing).with_suffix(".md").read_text()
+    film = tmp_path / "chain_000_5_of_5.mp4"
+    film.write_bytes(b"x")
+    text = write_chain_report(tmp_path, seeing, films={0: film}).with_suffix(".md").read_text()
     assert "A single chain has no interval." in text
     assert "instructions are given as 'task'" in text
-    assert "[Video of the first chains](chains.mp4)" in text
+    assert "[Video of chain 0: 5 of 5 in a row](chain_000_5_of_5.mp4)" in text
 
 
 # mistakes
