@@ -18,7 +18,7 @@ from . import vision
 from .augment import NO_CHANGE, Augmentation, AugmentConfig
 from .backbones import EncoderConfig
 from .picking import Pick
-from .transforms import OBJECTS, Transforms
+from .transforms import MADE, Transforms
 
 TOKEN = 128  # width of a token, of an encoder that gives one for each observation
 
@@ -96,7 +96,7 @@ def encoder_for(key: str, feature: Feature, instructed: int = 0, **picture: Any)
     """
     if key == "instruction":
         return Instruction(feature)
-    if key == OBJECTS:
+    if key.startswith(MADE) and len(feature.shape) == 2:
         return Pick(feature, instructed)
     return vision.Picture(key, feature, **picture) if _is_picture(feature) else Vector(feature)
 

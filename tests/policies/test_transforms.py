@@ -17,7 +17,7 @@ from laminar.envs.playroom.kinematics import euler_to_matrix
 from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks.picking import Pick
-from laminar.policies.networks.transforms import MADE, OBJECTS, TRANSFORMS, Transforms
+from laminar.policies.networks.transforms import MADE, TRANSFORMS, Transforms
 from laminar.policies.networks.transforms.poses import rotation
 from laminar.policies.networks.transforms.relative import CLOSE
 from laminar.policies.planners.config import PlannerConfig
@@ -26,6 +26,7 @@ from laminar.policies.runtimes.accelerate import accelerate
 from laminar.train.start import refitted
 
 NAMES = {key: ALL_NAMES[key] for key in ("robot_obs", "scene_obs")}
+NAMES["scene_obs"] += tuple(f"{thing}_{axis}" for thing in ("button", "drawer") for axis in "xyz")
 ROOM = Spec({key: Feature((len(names),), names=names) for key, names in NAMES.items()}, Feature((7,)))
 
 
@@ -97,11 +98,12 @@ def test_relative_has_the_way_from_the_hand_to_each_block_and_between_blocks() -
     seen = windows(room(1))
     made = TRANSFORMS.member_class("relative")(ROOM)(seen)[0, 0]
     hand, scene = seen["robot_obs"][0, 0, :3], seen["scene_obs"][0, 0]
-    red, blue, pink = (scene[start : start + 3] for start in (6, 12, 18))
-    ways = torch.cat((red - hand, blue - hand, pink - hand, blue - red, pink - red, pink - blue))
-    torch.testing.assert_close(made[:36], torch.cat((ways, torch.tanh(ways / CLOSE))))
+    red, blue, pink, button, drawer = (scene[start : start + 3] for start in (6, 12, 18, 24, 27))
+    from_hand = [place - hand for place in (red, blue, pink, button, drawer)]
+    ways = torch.cat((*from_hand, blue - red, pink - red, pink - blue))
+    torch.testing.assert_close(made[:48], torch.cat((ways, torch.tanh(ways / CLOSE))))
     here, there = (euler_to_matrix(one.numpy()) for one in (seen["robot_obs"][0, 0, 3:6], scene[9:12]))
-    np.testing.assert_allclose(made[36:42], (here.T @ there)[:, :2].flatten(), atol=1e-5)
+    np.testing.assert_allclose(made[48:54], (here.T @ there)[:, :2].flatten(), atol=1e-5)
 
 
 def test_relative_is_content_with_places_that_have_no_rotation() -> None:
@@ -111,6 +113,23 @@ def test_relative_is_content_with_places_that_have_no_rotation() -> None:
     made = transform({"state": torch.tensor([[1.0, 2.0, 3.0, 1.05, 2.0, 2.0]])})
     torch.testing.assert_close(made[:, :3], torch.tensor([[0.05, 0.0, -1.0]]))
     assert transform.shape == made.shape[1:] == (6,)
+
+
+def test_things_are_ways_from_the_hand_and_where_they_are_is_not_shown() -> None:
+    seen = windows(room(1))
+    transforms = Transforms("things", ROOM, None)
+    transforms.fit(room(500))
+    hand, scene = seen["robot_obs"][0, 0, :3], seen["scene_obs"][0, 0]
+    made = TRANSFORMS.member_class("things")(ROOM)(seen)[0, 0]
+    for row, at in zip(made, (24, 27), strict=True):
+        way = scene[at : at + 3] - hand
+        torch.testing.assert_close(row, torch.cat((way, torch.tanh(way / CLOSE))))
+    elsewhere = {key: value.clone() for key, value in seen.items()}
+    for key, numbers in (("robot_obs", [0]), ("scene_obs", [6, 12, 18, 24, 27])):
+        elsewhere[key][..., numbers] += 0.1
+    one, other = transforms(seen, seen), transforms(elsewhere, elsewhere)
+    torch.testing.assert_close(one[f"{MADE}things"], other[f"{MADE}things"], rtol=0, atol=1e-5)
+    assert "button_x" not in transforms.shown["scene_obs"].names
 
 
 def test_objects_are_rows_that_look_alike_seen_from_the_hand() -> None:
@@ -125,15 +144,15 @@ def test_objects_are_rows_that_look_alike_seen_from_the_hand() -> None:
         np.testing.assert_allclose(row[9:15], turn[:, :2].flatten(), atol=1e-5)
         np.testing.assert_allclose(row[15:21], (here.T @ turn)[:, :2].flatten(), atol=1e-5)
     names = (*NAMES["scene_obs"], "red_length", "blue_length", "pink_length")
-    sized = Spec(ROOM.observation | {"scene_obs": Feature((27,), names=names)}, ROOM.action)
+    sized = Spec(ROOM.observation | {"scene_obs": Feature((len(names),), names=names)}, ROOM.action)
     known = seen | {"scene_obs": torch.cat((seen["scene_obs"], torch.tensor([[[0.04, 0.056, 0.08]]])), -1)}
     longer = TRANSFORMS.member_class("objects")(sized)(known)[0, 0]
     torch.testing.assert_close(longer, torch.cat((made, torch.tensor([[0.04], [0.056], [0.08]])), -1))
     transforms = Transforms("objects", ROOM, None)
     transforms.fit(room(500))
     alike = seen | {"scene_obs": seen["scene_obs"].clone()}
-    alike["scene_obs"][..., 6:] = alike["scene_obs"][..., 6:12].repeat(1, 1, 3)
-    rows = transforms(alike, alike)[OBJECTS][0, 0]
+    alike["scene_obs"][..., 6:24] = alike["scene_obs"][..., 6:12].repeat(1, 1, 3)
+    rows = transforms(alike, alike)[f"{MADE}objects"][0, 0]
     torch.testing.assert_close(rows, rows[:1].expand(3, -1), msg="one scale for all of them")
 
 
@@ -215,7 +234,7 @@ def test_a_policy_keeps_them_in_its_files_and_in_every_runtime(play: Episodes, r
 
 
 def test_one_name_is_enough_and_a_wrong_one_is_named(play: Episodes) -> None:
-    assert policy_of(play, "relative").encoder.transforms.shown[f"{MADE}relative"].width == 72
+    assert policy_of(play, "relative").encoder.transforms.shown[f"{MADE}relative"].width == 84
     with pytest.raises(LaminarError, match=r"no observation transform is called 'rotation' .*did you mean 'rotations'"):
         policy_of(play, ["rotation"])
     with pytest.raises(LaminarError, match=r"policy.transforms names one twice"):
@@ -227,7 +246,7 @@ def test_a_start_from_a_policy_keeps_or_takes_anew_the_statistics_of_what_is_mad
     other = replace(play, observation={key: 3 * value for key, value in play.observation.items()})
     fresh = refitted(policy, other)
     told = [one.encoder.transforms.normalizer.statistic(f"{MADE}relative", "scale") for one in (policy, fresh)]
-    assert (told[1][:18] > 2.5 * told[0][:18]).all()
+    assert (told[1][:24] > 2.5 * told[0][:24]).all()
     weights = [dict(one.network.named_parameters()) for one in (policy, fresh)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)

@@ -22,8 +22,6 @@ from ....registry import Family
 
 MADE = "transforms/"
 """What the keys of what transforms make begin with; the name of the transform follows."""
-OBJECTS = f"{MADE}objects"
-"""Key of the rows that `Objects` makes, from which an encoder picks."""
 
 
 class Transform(ABC):
@@ -31,7 +29,8 @@ class Transform(ABC):
 
     Attributes:
         needs: what there must be to make them of, for messages.
-        shape: of the numbers, (width,) or rows that look alike; 0 of them where there is nothing to make them of.
+        shape: of the numbers, (width,), or (rows, width) of rows that look alike, from which an encoder picks; 0 of
+            them where there is nothing to make them of.
         replaced: (key, number) of those that are not shown any more.
     """
 
