@@ -1,9 +1,12 @@
-"""What machine this is, and where its user is at home."""
+"""What machine this is, where its user is at home, and how a worker process belongs to the one that started it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import signal
+import threading
+from multiprocessing import parent_process
 from pathlib import Path
 
 
@@ -24,3 +27,20 @@ def at_home(path: str) -> str:
     """
     may = path == "~" or "/" in path
     return os.path.expanduser(path) if path.startswith("~/") or (may and not os.path.lexists(path)) else path
+
+
+def follow_parent() -> None:
+    """Leave interrupts to the parent of this worker process, and end with it, however it ends.
+
+    Ctrl-C reaches all processes of a terminal; when workers stop is up to the first one. If that is killed, a worker
+    that waits for more to do would wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

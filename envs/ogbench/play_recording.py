@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...data import npz_joined
 from ...errors import LaminarError, Stopped
-from ...machine import at_home
+from ...machine import at_home, follow_parent
 from ...overwriting import check_files
 from ...progress import Finished, Progress, silent
 from ..packages import named, require
@@ -152,7 +150,7 @@ def _episodes(play: Play, jobs: Sequence[Job], processes: int) -> Generator[tupl
     if processes == 1 or len(jobs) < 2:
         yield from ((job, play.episode(job)) for job in jobs)
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _follow_parent)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), follow_parent)
     try:
         waiting, running = deque(jobs), dict[Future[dict[str, Array]], Job]()
         while waiting or running:
@@ -173,16 +171,3 @@ def _episodes(play: Play, jobs: Sequence[Job], processes: int) -> Generator[tupl
 def _player(world: str, kind: str) -> Player:
     """Return this process's simulation."""
     return Player(world, kind)
-
-
-def _follow_parent() -> None:
-    """Leave interrupts to the parent, and end when it is killed: the queue alone would keep a worker waiting."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -6,7 +6,6 @@ Every episode is determined by the seed and its own number, so that the data do 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Generator
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from ...data.calvin.writer import Annotation, CalvinWriter
 from ...data.instructions import TASKS
 from ...errors import LaminarError, Stopped, nearest
-from ...machine import at_home
+from ...machine import at_home, follow_parent
 from ...progress import Finished, Progress, silent
 from ..creation import make_own
 from ..ids import split_id
@@ -196,7 +195,7 @@ def _episodes(record: partial[Recorded], processes: int) -> Generator[Recorded, 
     if processes == 1:
         yield from map(record, count())
         return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), follow_parent)
     try:
         numbers = count()
         pending = deque(pool.submit(record, next(numbers)) for _ in range(processes + 1))
@@ -208,10 +207,6 @@ def _episodes(record: partial[Recorded], processes: int) -> Generator[Recorded, 
         raise LaminarError(f"a process that plays died ({error}); use fewer with processes=1") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Tally:

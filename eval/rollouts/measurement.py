@@ -22,6 +22,7 @@ from ...envs.limits import Clipping
 from ...envs.rendering import drawing_problem
 from ...envs.step_cap import assumed_cap
 from ...errors import LaminarError, Stopped
+from ...machine import follow_parent
 from ...policies import load_policy
 from ...policies.generative import generative_in
 from ...policies.guided import Acting, acting_of, guide
@@ -288,9 +289,9 @@ def _awaited(
 
 
 def _ready_worker(reports: SimpleQueue[Finished]) -> None:
-    """Ctrl-C reaches all processes of a terminal; when the workers stop is up to the first one, by another signal."""
+    """Follow the first process; when Ctrl-C stops it, it tells the workers by another signal."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow_parent()
     signal.signal(signal.SIGUSR1, signal.default_int_handler)
     global _report
     _report = reports.put
