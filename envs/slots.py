@@ -75,8 +75,8 @@ class Slots:
             self._ledger.begin({slot: seeds[slot]}, options)
         return self.observations
 
-    def begin(self, tasks: Mapping[int, str]) -> Observations:
-        """Give some slots (slot -> task) of a room an instruction where they are; nothing moves.
+    def begin(self, tasks: Mapping[int, str], sentences: Mapping[int, str] | None = None) -> Observations:
+        """Give some slots (slot -> task) of a room an instruction where they are, maybe in words; nothing moves.
 
         Raises:
             LaminarError: the environment takes no instructions, no episode runs in a slot, or the task is unknown.
@@ -85,7 +85,8 @@ class Slots:
             room = as_room(self.envs[slot])
             if room is None:
                 raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
-            self._store(slot, room.begin(tasks[slot]))
+            words = () if sentences is None else (sentences[slot],)
+            self._store(slot, room.begin(tasks[slot], *words))
         self._ledger.given(tasks)
         return self.observations
 

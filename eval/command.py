@@ -82,7 +82,7 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         unused = dict.fromkeys(("protocol", "candidates", *choices), "leave it out") | {"episodes": "give chains=N"}
         what = "chains"
     else:
-        unused, what = {"max_steps": "it belongs to task=calvin-chain"}, "episodes"
+        unused, what = dict.fromkeys(("max_steps", "phrasings"), "it belongs to task=calvin-chain"), "episodes"
     for name, remedy in unused.items():
         if name in given:
             raise LaminarError(f"{name} does not apply to {what}; {remedy}")
@@ -134,7 +134,7 @@ def _evaluate_chains(config: EvalConfig, given: set[str], out: Path | None) -> N
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
     options = _options(config, out, acting_told(config, given), "chains.mp4")
-    with finished(lambda: run(policy, str(config.env.id), *limits, options)) as result:
+    with finished(lambda: run(policy, str(config.env.id), *limits, options, phrasings=config.phrasings)) as result:
         print(result.summary())
         _tell_range(result.out_of_range)
         if out:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.spec import Spec
+from ..data.words.encoder import FILE as LANGUAGE
+from ..data.words.encoder import encoder_of
 from ..errors import LaminarError
 from ..overwriting import check_replaced
 from . import storage
@@ -285,7 +287,7 @@ class PolicyModule(nn.Module, ABC):
                 changed.
         """
         target = Path(folder)
-        check_replaced(target, ("model.safetensors", "config.json", "spec.json", SCHEDULES), "a policy")
+        check_replaced(target, ("model.safetensors", "config.json", "spec.json", SCHEDULES, LANGUAGE), "a policy")
         with storage.replacing(folder) as temporary:
             self.write(temporary)
         return Path(folder)
@@ -297,6 +299,9 @@ class PolicyModule(nn.Module, ABC):
         storage.write_json(folder / "spec.json", self.spec.to_json())
         if self.schedules:
             write_schedules(folder, self.schedules)
+        encoder = encoder_of(self.spec)
+        if encoder is not None:
+            encoder.save(folder / LANGUAGE)
 
     def checkpoint_hash(self) -> str:
         """First 16 hex digits of the SHA-256 over all tensors, in the order of their names.

@@ -13,6 +13,7 @@ from ...envs.make import split_id
 from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import Steps
+from . import phrasings
 from .findings import Findings
 from .origin import Origin
 from .result import (
@@ -43,6 +44,7 @@ class Chain:
         steps: control steps of each instruction that was begun; the last one failed if it is not a completed one.
         jerk: mean squared jerk of the executed actions, over all of them; None of fewer than four steps, and in records
             of before.
+        sentences: in which words the instructions were said that were begun; empty where each has its one sentence.
     """
 
     index: int
@@ -50,17 +52,19 @@ class Chain:
     completed: int = 0
     steps: list[int] = field(default_factory=list[int])
     jerk: float | None = field(default=None, compare=False)  # as in `Episode`
+    sentences: list[str] = field(default_factory=list[str])
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk"}``."""
-        figures = {name: value for name, value in asdict(self).items() if name != "jerk"}
+        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk"}``, and "sentences" if there are."""
+        left_out = ("jerk",) if self.sentences else ("jerk", "sentences")
+        figures = {name: value for name, value in asdict(self).items() if name not in left_out}
         return figures | {"mean_squared_jerk": self.jerk}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Chain:
         """Rebuild what `to_json` wrote."""
         jerk = row.get("mean_squared_jerk")
-        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk)
+        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk, row.get("sentences", []))
 
 
 @dataclass
@@ -184,6 +188,7 @@ class ChainResult:
             "average_length": self.average_length.to_json(),
             "in_a_row": {str(k): share.to_json() for k, share in self.in_a_row.items()},
             "task_success": {task: rate.to_json() for task, rate in self.task_success.items()},
+            **phrasings.to_json(self.chains),
             "mean_squared_jerk": self.jerk.to_json() | {"unit": unit(self.rate_hz)} if self.jerk else None,
             "rate_hz": self.rate_hz,
             "confidence": 0.95,
@@ -236,6 +241,8 @@ class ChainResult:
             f"average length {self.average_length}",
             f"in a row {shares}",
         ]
+        said = phrasings.summary(self.chains)
+        parts += [said] if said else []
         if self.jerk:
             parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.instruction is None:
