@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ..errors import LaminarError, nearest
 from ..machine import at_home
 from . import numpy_pickle
 from .instructions import HELD_OUT, TASKS
+from .spec import Spec
 from .words.encoder import LABEL, SUFFIX, TextEncoder, read_encoder, remembered
 
 Array = NDArray[Any]
@@ -98,6 +100,31 @@ def load_instructions(name: str) -> Instructions:
         vectors = {task: encode(HELD_OUT[task]) for task in TASKS}
         return Instructions(encoder_label(name), vectors, HELD_OUT, encode)
     return _read_held_out(Path(at_home(name)))
+
+
+def vector_of(spec: Spec, words: str) -> Array:
+    """Return the (width,) float32 vector by which a policy is told a task, given its name, or any sentence.
+
+    Args:
+        spec: of the policy; the unit of its "instruction" is the label of what encodes sentences for it.
+        words: "open_drawer", or "open the drawer".
+
+    Raises:
+        LaminarError: the policy takes no instructions, or nothing here makes vectors of that label, or of sentences.
+    """
+    told = spec.observation.get("instruction")
+    if told is None:
+        raise LaminarError(f"the policy takes no instructions, so it cannot be told '{words}'")
+    return _vector_of(told.unit, words).copy()
+
+
+@lru_cache(256)  # a robot says the same all the time, and a model of sentences takes seconds to load
+def _vector_of(label: str, words: str) -> Array:
+    if words in TASKS:
+        return load_instructions(label).vector(words)
+    if label == "task":
+        raise LaminarError(f"the policy is told tasks by their names, and '{words}' is none{nearest(words, TASKS)}")
+    return np.asarray(sentence_encoder(label)(words), np.float32)
 
 
 def has_own_sentences(label: str) -> bool:

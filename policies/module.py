@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.language import vector_of
 from ..data.spec import Spec
 from ..data.words.encoder import FILE as LANGUAGE
 from ..data.words.encoder import encoder_of
@@ -251,6 +252,10 @@ class PolicyModule(nn.Module, ABC):
         while root.base is not None:
             root = root.base
         vars(root)["_schedules"] = value
+
+    def told(self, words: str) -> Any:
+        """Return the observation "instruction" that tells a task by its name or in words, see `language.vector_of`."""
+        return vector_of(self.spec, words)
 
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor for this policy; see `acting.Actor`."""
