@@ -22,7 +22,7 @@ Array = NDArray[Any]
 FILE = "language.safetensors"  # beside the weights of a policy that was trained with it
 SUFFIX = ".safetensors"
 LABEL = "learned-"  # begins the label of every learned encoder
-_KIND = "laminar text encoder 1"
+_HEADER, _KIND = "laminar", "text encoder 1"
 _REMEDY = f"learn one with laminar language out=FILE{SUFFIX}"
 
 
@@ -88,9 +88,11 @@ class TextEncoder:
         Raises:
             OSError: the disk is full or not writable.
         """
-        header = {"kind": _KIND, "tasks": json.dumps(self.tasks), "pieces": json.dumps(self.pieces)}
-        try:
-            save_file({name: np.ascontiguousarray(value) for name, value in self.weights.items()}, path, header)
+        header = json.dumps({"kind": _KIND, "tasks": self.tasks, "pieces": self.pieces})
+        try:  # several entries of a header come in any order, and equal encoders are to have equal files
+            save_file(
+                {name: np.ascontiguousarray(value) for name, value in self.weights.items()}, path, {_HEADER: header}
+            )
         except SafetensorError as error:  # the library wraps the operating system's errors
             raise OSError(f"{path.name}: {error}") from error
 
@@ -128,11 +130,11 @@ def read_encoder(path: Path) -> TextEncoder:
         raise LaminarError(f"{path}: no such text encoder; {_REMEDY}")
     try:
         with safe_open(path, "numpy") as stored:
-            header = stored.metadata() or {}
+            header = json.loads((stored.metadata() or {}).get(_HEADER, "{}"))
             weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no dictionary)
         if header.get("kind") != _KIND:
             raise LaminarError(f"{path} is no text encoder of laminar; {_REMEDY}")
-        tasks, known = json.loads(header["tasks"]), json.loads(header["pieces"])
+        tasks, known = header["tasks"], header["pieces"]
         words = [*tasks, *known]
         hidden = len(weights["hidden"])
         shapes = {"pieces": (len(known), hidden), "hidden": (hidden,), "tasks": (hidden, len(tasks))}
@@ -140,7 +142,7 @@ def read_encoder(path: Path) -> TextEncoder:
         sound = all(isinstance(word, str) for word in words) and tasks and weights.keys() == shapes.keys()
         for name, value in weights.items() if sound else ():
             sound = sound and value.shape == shapes[name] and value.dtype == np.float32 and np.isfinite(value).all()
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LaminarError(f"{path} is a damaged text encoder ({error!r}); learn it anew") from error
     if not sound:
         raise LaminarError(f"{path} is a damaged text encoder (weights that do not fit its words); learn it anew")
