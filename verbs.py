@@ -264,7 +264,7 @@ def collect(words: list[str]) -> None:
 def language(words: list[str]) -> None:
     """Learn a text encoder from the sentences of play: laminar language data.path=PLAY out=words.safetensors."""
     from .configs.compose import compose
-    from .data.words.command import run
+    from .data.sentences import run
     from .progress import bar
 
     print(run(compose("language", words), bar))

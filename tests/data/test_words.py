@@ -13,10 +13,10 @@ from laminar.cli import main
 from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS, UNSEEN
 from laminar.data.language import encoder_label, load_instructions, sentence_encoder, vector_of
 from laminar.data.load import Selection, load_episodes
+from laminar.data.sentences import own_pairs, recorded_pairs, understood
 from laminar.data.spec import Feature, Spec
 from laminar.data.words import encoder as module
 from laminar.data.words import learning
-from laminar.data.words.command import own_pairs, recorded_pairs, understood
 from laminar.data.words.encoder import TextEncoder, encoder_of, read_encoder, remembered
 from laminar.data.words.features import pieces
 from laminar.data.words.learning import learn

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...errors import LaminarError, nearest
-from ...machine import at_home
-from ...progress import Progress, silent
-from ..calvin.annotations import language_folders, read_annotations
-from ..calvin.frames import find_split, open_frames
-from ..config import LanguageConfig
-from ..instructions import SENTENCES, UNSEEN
-from .encoder import SUFFIX, TextEncoder
-from .learning import learn
+from ..errors import LaminarError, nearest
+from ..machine import at_home
+from ..progress import Progress, silent
+from .calvin.annotations import language_folders, read_annotations
+from .calvin.frames import find_split, open_frames
+from .config import LanguageConfig
+from .instructions import SENTENCES, UNSEEN
+from .words.encoder import SUFFIX, TextEncoder
+from .words.learning import learn
 
 _SHOWN = 5  # sentences that were not understood
 
