@@ -188,7 +188,7 @@ def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cu
         anew = has_own_sentences(instruction)
         name = folders[0] if anew else instruction
         if name not in folders:
-            known = ["task", *folders, "hashed", "FILE.safetensors of a text encoder"]
+            known = f"{['task', *folders]}, and encodes no sentences as hashed and FILE.safetensors do"
             raise LaminarError(f"{frames.folder}: data.instruction={name} is none of {known}{nearest(name, folders)}")
         found = read_annotations(frames.folder / name, frames)
         vectors, label = found.told(instruction) if anew else (found.vectors, found.label)
