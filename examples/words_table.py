@@ -1,6 +1,6 @@
 """Held-out sentences that are taken for their task: by small classifiers of hashed vectors, by the learned encoder.
 
-python benchmarks/words.py          # a minute of one core; the table is in docs/playroom.md
+python examples/words_table.py          # a minute of one core; the table is in docs/playroom.md
 """
 
 from __future__ import annotations
