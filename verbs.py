@@ -261,6 +261,15 @@ def collect(words: list[str]) -> None:
     print(run(config, {word.partition("=")[0] for word in words}, bar))
 
 
+def language(words: list[str]) -> None:
+    """Learn a text encoder from the sentences of play: laminar language data.path=PLAY out=words.safetensors."""
+    from .configs.compose import compose
+    from .data.sentences import run
+    from .progress import bar
+
+    print(run(compose("language", words), bar))
+
+
 def convert(words: list[str]) -> None:
     """Write demonstrations of one format in another: laminar convert IN OUT format=lerobot|d4rl|zarr.
 
@@ -372,6 +381,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "deploy": deploy,
     "simulate": simulate,
     "collect": collect,
+    "language": language,
     "convert": convert,
     "inspect": inspect,
     "view": view,

@@ -21,6 +21,7 @@ _PLACES = {  # setting that a lone path of a verb is probably for
     "deploy": "policy.path",
     "simulate": "robot",
     "collect": "out",
+    "language": "data.path",
     "view": "data.path",
 }
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..settings import choice, names, number, path, paths
+from ..settings import choice, names, number, path, paths, seed_number
 from .selection import Selection
 
 
@@ -14,7 +14,7 @@ class ChosenParts:
 
     observation: Any = names()  # noqa: RUF009  # list of the observations; null takes all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
-    # CALVIN data: task or a language folder; annotated windows become the episodes. LeRobot data: as in training.
+    # CALVIN data: as in training; annotated windows become the episodes. LeRobot data: as in training.
     instruction: str | None = None
     filter: str | None = None  # robomimic data: a list of the file
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml
@@ -55,3 +55,20 @@ class InspectConfig:
     data: LookedAt = field(default_factory=LookedAt)
     sheet: str | None = path()  # PNG file for pictures of some episodes, all cameras; null writes nothing
     overwrite: bool = False  # the file of sheet= may exist
+
+
+@dataclass
+class Sentences:
+    """Recorded play."""
+
+    path: Any = paths()  # noqa: RUF009  # folder in CALVIN's layout, or a list; null: laminar's own sentences alone
+
+
+@dataclass
+class LanguageConfig:
+    """A text encoder, learned from sentences and the tasks that they were said of."""
+
+    data: Sentences = field(default_factory=Sentences)
+    seed: int = seed_number()  # of the first weights, and of the words that are left out while it learns
+    out: str | None = path()  # FILE.safetensors, which data.instruction= takes
+    overwrite: bool = False  # replace the file, if it is there

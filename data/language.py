@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from ..errors import LaminarError, nearest
 from ..machine import at_home
 from . import numpy_pickle
 from .instructions import HELD_OUT, TASKS
+from .spec import Spec
+from .words.encoder import LABEL, SUFFIX, TextEncoder, read_encoder, remembered
 
 Array = NDArray[Any]
 WIDTH = 384  # numbers in CALVIN's sentence embeddings, and in the hashed one
@@ -30,28 +33,41 @@ _PLUGIN = "sentence-transformers:"
 
 
 class Instructions:
-    """One evaluation instruction a task.
+    """One evaluation instruction a task, and others where there is an encoder for them.
 
     Attributes:
         name: label of the encoder.
         width: length of a vector.
     """
 
-    def __init__(self, name: str, vectors: Mapping[str, Array], sentences: Mapping[str, str]) -> None:
-        """Take task -> (width,) and task -> sentence."""
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        vectors: Mapping[str, Array],
+        sentences: Mapping[str, str],
+        encode: Callable[[str], Array] | None = None,
+    ) -> None:
+        """Take task -> (width,), task -> sentence, and what makes vectors of other sentences."""
+        self.name, self._encode = name, encode
         self._vectors = {task: np.asarray(vector, np.float32) for task, vector in vectors.items()}
         self._sentences = dict(sentences)
         self.width = len(next(iter(self._vectors.values())))
 
-    def vector(self, task: str) -> Array:
-        """Return the (width,) float32 vector of a task's instruction.
+    def vector(self, task: str, sentence: str | None = None) -> Array:
+        """Return the (width,) float32 vector of a task's instruction, or of the task said by another sentence.
 
         Raises:
-            LaminarError: the task is unknown; the nearest is named.
+            LaminarError: the task is unknown, the nearest is named; or nothing here encodes sentences.
         """
         self._check(task)
-        return self._vectors[task].copy()
+        if sentence is None or sentence == self._sentences[task]:
+            return self._vectors[task].copy()
+        if self._encode is None:
+            raise LaminarError(
+                f"instructions '{self.name}' are numbers that no encoder makes of words, so '{sentence}' cannot be "
+                f"said; train with data.instruction=hashed, or learn an encoder: laminar language out=FILE{SUFFIX}"
+            )
+        return self._encode(sentence)
 
     def sentence(self, task: str) -> str:
         """Return a task's instruction in words.
@@ -71,23 +87,63 @@ def load_instructions(name: str) -> Instructions:
     """Return the evaluation instructions of an encoder.
 
     Args:
-        name: "task" (one number a task, 1 for the wanted one), "hashed", "sentence-transformers:MODEL" (extra
-            `language`), or the path of a language folder or its embeddings.npy.
+        name: "task" (one number a task, 1 for the wanted one), what `sentence_encoder` takes, or the path of a
+            language folder or its embeddings.npy.
 
     Raises:
         LaminarError: no such encoder or file, or the extra is not installed.
     """
     if name == "task":
         return Instructions(name, dict(zip(TASKS, task_vectors(), strict=True)), HELD_OUT)
-    if has_own_sentences(name):
+    if encodes(name):
         encode = sentence_encoder(name)
-        return Instructions(name, {task: encode(HELD_OUT[task]) for task in TASKS}, HELD_OUT)
+        vectors = {task: encode(HELD_OUT[task]) for task in TASKS}
+        return Instructions(encoder_label(name), vectors, HELD_OUT, encode)
     return _read_held_out(Path(at_home(name)))
+
+
+def vector_of(spec: Spec, words: str) -> Array:
+    """Return the (width,) float32 vector by which a policy is told a task, given its name, or any sentence.
+
+    Args:
+        spec: of the policy; the unit of its "instruction" is the label of what encodes sentences for it.
+        words: "open_drawer", or "open the drawer".
+
+    Raises:
+        LaminarError: the policy takes no instructions, or nothing here makes vectors of that label, or of sentences.
+    """
+    told = spec.observation.get("instruction")
+    if told is None:
+        raise LaminarError(f"the policy takes no instructions, so it cannot be told '{words}'")
+    return _vector_of(told.unit, words).copy()
+
+
+@lru_cache(256)  # a robot says the same all the time, and a model of sentences takes seconds to load
+def _vector_of(label: str, words: str) -> Array:
+    if words in TASKS:
+        return load_instructions(label).vector(words)
+    if label == "task":
+        raise LaminarError(f"the policy is told tasks by their names, and '{words}' is none{nearest(words, TASKS)}")
+    return np.asarray(sentence_encoder(label)(words), np.float32)
 
 
 def has_own_sentences(label: str) -> bool:
     """Tell whether a label is of laminar's own evaluation sentences, and not of those of a data set."""
-    return label in ("task", "hashed") or label.startswith(_PLUGIN)
+    return label == "task" or encodes(label)
+
+
+def encodes(name: str) -> bool:
+    """Tell whether a name is of what makes vectors of sentences, see `sentence_encoder`."""
+    return name == "hashed" or name.startswith((_PLUGIN, LABEL)) or name.endswith(SUFFIX)
+
+
+def encoder_label(name: str) -> str:
+    """Return the label of an encoder's vectors: its name, or what the file of a learned one says.
+
+    Raises:
+        LaminarError: no such file.
+    """
+    return read_encoder(Path(at_home(name))).label if name.endswith(SUFFIX) else name
 
 
 def task_vectors() -> Array:
@@ -96,15 +152,26 @@ def task_vectors() -> Array:
 
 
 def sentence_encoder(name: str) -> Callable[[str], Array]:
-    """Return the function from a sentence to its vector: "hashed" or "sentence-transformers:MODEL".
+    """Return the function from a sentence to its vector.
+
+    Args:
+        name: "hashed", "sentence-transformers:MODEL" (extra `language`), the file of a text encoder that was learned
+            here, or the label of one that is remembered.
 
     Raises:
-        LaminarError: another name, or the extra `language` is not installed.
+        LaminarError: another name, no such file, or the extra `language` is not installed.
     """
     if name == "hashed":
         return hashed_embedding
+    if name.endswith(SUFFIX):
+        return read_encoder(Path(at_home(name)))
+    if name.startswith(LABEL):
+        return _remembered(name)
     if not name.startswith(_PLUGIN):
-        raise LaminarError(f"'{name}' encodes no sentences; use hashed or {_PLUGIN}MODEL, or give a language folder")
+        raise LaminarError(
+            f"'{name}' encodes no sentences; use hashed, {_PLUGIN}MODEL or a text encoder's FILE{SUFFIX}, or give a "
+            "language folder"
+        )
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore
     except ImportError as error:
@@ -113,6 +180,16 @@ def sentence_encoder(name: str) -> Callable[[str], Array]:
         ) from error
     model: Any = SentenceTransformer(name.removeprefix(_PLUGIN))
     return lambda sentence: np.asarray(model.encode(sentence, show_progress_bar=False), np.float32)
+
+
+def _remembered(label: str) -> TextEncoder:
+    encoder = remembered(label)
+    if encoder is None:
+        raise LaminarError(
+            f"the text encoder '{label}' was not read here; a policy's folder has it as language{SUFFIX}, or give its "
+            f"own file: instruction=FILE{SUFFIX}"
+        )
+    return encoder
 
 
 def hashed_embedding(sentence: str) -> Array:
@@ -147,7 +224,10 @@ def _read_held_out(path: Path) -> Instructions:
         inside = (
             f"a folder without {HELD_OUT_FILE}, which is in a validation split" if path.is_dir() else "no such file"
         )
-        raise LaminarError(f"instructions '{path}': {inside}; use task, hashed, {_PLUGIN}MODEL or a language folder")
+        raise LaminarError(
+            f"instructions '{path}': {inside}; use task, hashed, {_PLUGIN}MODEL, a text encoder's FILE{SUFFIX} or a "
+            "language folder"
+        )
     vectors: dict[str, Array] = {}
     sentences: dict[str, str] = {}
     for task, entry in numpy_pickle.read(file).items():

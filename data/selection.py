@@ -20,8 +20,9 @@ class Selection:
         observation: keys to keep, in this order.
         action: which of the recorded actions (CALVIN: "rel_actions", "actions" or "executed").
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
-            "task" for one number a task, or the folder that holds the embeddings, such as "lang_annotations"); of
-            LeRobot data it tells the task of each step ("task", "hashed" or "sentence-transformers:MODEL").
+            "task" for one number a task, the folder that holds the embeddings, such as "lang_annotations", or what
+            encodes the recorded sentences, see `language.sentence_encoder`); of LeRobot data it tells the task of each
+            step ("task", or such an encoder).
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
         video: how pictures of LeRobot data are read: "cache" unpacks them once into a file, "stream" decodes them when

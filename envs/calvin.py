@@ -135,13 +135,17 @@ class Calvin(gymnasium.Env[Any, Array]):
         for button in world.scene.buttons:
             button.prev_is_pressed = button._is_pressed  # else what the last episode left decides the first step
 
-    def begin(self, task: str) -> Observation:
+    def begin(self, task: str, sentence: str | None = None) -> Observation:
         """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
 
+        Args:
+            task: one of `TASKS`.
+            sentence: in which words it is said; None is the one that is kept for evaluation.
+
         Raises:
-            LaminarError: unknown task.
+            LaminarError: unknown task, or sentences cannot be encoded here.
         """
-        self._attempt.begin(task, self._world.get_info())
+        self._attempt.begin(task, self._world.get_info(), sentence)
         return self._observation(self._world.get_state_obs())
 
     @property

@@ -43,14 +43,18 @@ class Room(Protocol):
         """
         ...
 
-    def begin(self, task: str) -> dict[str, NDArray[Any]]:
+    def begin(self, task: str, sentence: str | None = None) -> dict[str, NDArray[Any]]:
         """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
+
+        Args:
+            task: one of `TASKS`.
+            sentence: in which words it is said; None is the one that is kept for evaluation.
 
         Returns:
             The observation, with the new instruction; nothing has moved.
 
         Raises:
-            LaminarError: unknown task.
+            LaminarError: unknown task, or sentences cannot be encoded here.
         """
         ...
 

@@ -75,8 +75,8 @@ class Slots:
             self._ledger.begin({slot: seeds[slot]}, options)
         return self.observations
 
-    def begin(self, tasks: Mapping[int, str]) -> Observations:
-        """Give some slots (slot -> task) of a room an instruction where they are; nothing moves.
+    def begin(self, tasks: Mapping[int, str], sentences: Mapping[int, str] | None = None) -> Observations:
+        """Give some slots (slot -> task) of a room an instruction where they are, maybe in words; nothing moves.
 
         Raises:
             LaminarError: the environment takes no instructions, no episode runs in a slot, or the task is unknown.
@@ -84,7 +84,8 @@ class Slots:
         for slot in self._ledger.running(tasks):
             if as_room(self.envs[slot]) is None:
                 raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
-            self._store(slot, self.envs[slot].get_wrapper_attr("begin")(tasks[slot]))
+            words = () if sentences is None else (sentences[slot],)
+            self._store(slot, self.envs[slot].get_wrapper_attr("begin")(tasks[slot], *words))
         self._ledger.given(tasks)
         return self.observations
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..data.spec import Spec
+from ..data.words.encoder import TextEncoder, encoder_of, remember
 from ..errors import LaminarError
 from ..registry import Elsewhere, from_elsewhere, register_again
 from .fitting import fit_env
@@ -56,6 +57,7 @@ class _Job:
     last: int
     fields: tuple[_Field, ...]
     suites: list[Elsewhere]
+    encoder: TextEncoder | None
 
 
 class WorkerSlots:
@@ -103,7 +105,8 @@ class WorkerSlots:
         self._free = weakref.finalize(self, _free, self._processes, self._pipes)
         with _one_thread():
             for slots in self._ranges:
-                job = _Job(self.env_id, wanted, slots.start, slots.stop, fields, from_elsewhere("suite"))
+                known = (from_elsewhere("suite"), encoder_of(wanted))
+                job = _Job(self.env_id, wanted, slots.start, slots.stop, fields, *known)
                 here, there = context.Pipe()
                 self._pipes.append(here)
                 process = context.Process(target=_serve, args=(there, memory, job), daemon=True)
@@ -271,6 +274,8 @@ def _serve(pipe: Connection, memory: Any, job: _Job) -> None:
     with suppress(EOFError, OSError):
         try:
             register_again(job.suites)
+            if job.encoder is not None:
+                remember(job.encoder)
             slots = Slots(job.env_id, job.wanted, job.last - job.first)
             slots.share(_observations(board, mine))
             pipe.send(None)

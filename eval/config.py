@@ -91,6 +91,9 @@ class EvalConfig(Guidance, Evaluated):
     """One evaluation."""
 
     max_steps: int = number(360, least=1)  # limit of each instruction of a chain
+    # words of a chain's instructions: one, the sentence of each task that is kept for evaluation; or drawn for each
+    # chain among those of training (known), several that are kept for evaluation (held_out), or both (all)
+    phrasings: str = choice("one", "one", "known", "held_out", "all")
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
@@ -202,7 +205,7 @@ class ReplayedData:
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files; null takes those that the policy was trained on
     observation: Any = names()  # noqa: RUF009  # list of the observations to read
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
-    instruction: str | None = None  # CALVIN data: task or a language folder
+    instruction: str | None = None  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
     robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files
     frame: str | None = None  # PushT: block, or as it was recorded

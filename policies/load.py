@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data.spec import Spec
+from ..data.words.encoder import FILE as LANGUAGE
+from ..data.words.encoder import read_encoder
 from ..errors import LaminarError, nearest
 from ..registry import Family
 from . import storage
@@ -60,6 +62,8 @@ def load_policy(folder: str | Path, black_box: Policy | Function | None = None) 
         policy = build(config, spec)
     _take(policy, folder, stored)
     policy.schedules = read_schedules(folder)
+    if (folder / LANGUAGE).is_file():
+        read_encoder(folder / LANGUAGE)  # it is found by the label in the Spec from now on
     if black_box is not None:
         attach(policy, black_box)
     return policy.eval()

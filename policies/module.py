@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.language import vector_of
 from ..data.spec import Spec
+from ..data.words.encoder import FILE as LANGUAGE
+from ..data.words.encoder import encoder_of
 from ..errors import LaminarError
 from ..overwriting import check_replaced
 from . import storage
@@ -250,6 +253,10 @@ class PolicyModule(nn.Module, ABC):
             root = root.base
         vars(root)["_schedules"] = value
 
+    def told(self, words: str) -> Any:
+        """Return the observation "instruction" that tells a task by its name or in words, see `language.vector_of`."""
+        return vector_of(self.spec, words)
+
     def new_actor(self, generator: torch.Generator | None = None) -> Actor:
         """Return an actor for this policy; see `acting.Actor`."""
         return Actor(self, generator)
@@ -285,7 +292,7 @@ class PolicyModule(nn.Module, ABC):
                 changed.
         """
         target = Path(folder)
-        check_replaced(target, ("model.safetensors", "config.json", "spec.json", SCHEDULES), "a policy")
+        check_replaced(target, ("model.safetensors", "config.json", "spec.json", SCHEDULES, LANGUAGE), "a policy")
         with storage.replacing(folder) as temporary:
             self.write(temporary)
         return Path(folder)
@@ -297,6 +304,9 @@ class PolicyModule(nn.Module, ABC):
         storage.write_json(folder / "spec.json", self.spec.to_json())
         if self.schedules:
             write_schedules(folder, self.schedules)
+        encoder = encoder_of(self.spec)
+        if encoder is not None:
+            encoder.save(folder / LANGUAGE)
 
     def checkpoint_hash(self) -> str:
         """First 16 hex digits of the SHA-256 over all tensors, in the order of their names.

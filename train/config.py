@@ -16,8 +16,9 @@ class DataConfig:
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files that are concatenated
     observation: Any = names()  # noqa: RUF009  # list of the observations to use; null uses all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions (default), actions or executed
-    # CALVIN data: task or a language folder; annotated windows become the episodes. LeRobot data: task, hashed or
-    # sentence-transformers:MODEL
+    # CALVIN data: annotated windows become the episodes. task is one number a task, a language folder has its vectors,
+    # and hashed, sentence-transformers:MODEL or FILE.safetensors of a text encoder encode what was said. LeRobot
+    # data: the same but for folders.
     instruction: str | None = None
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it

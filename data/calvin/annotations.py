@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...errors import LaminarError, nearest
 from .. import numpy_pickle
 from ..instructions import HELD_OUT, TASKS
-from ..language import HELD_OUT_FILE, LABEL_FILE, label_of, task_vectors
+from ..language import HELD_OUT_FILE, LABEL_FILE, encoder_label, label_of, sentence_encoder, task_vectors
 from .frames import Frames
 
 Array = NDArray[Any]
@@ -52,6 +52,19 @@ class Annotations:
             if task not in TASKS:
                 raise LaminarError(f"{self.folder / FILE}: window {window} is of task '{task}'{nearest(task, TASKS)}")
         return task_vectors()[[TASKS.index(task) for task in self.tasks]]
+
+    def told(self, how: str) -> tuple[Array, str]:
+        """Return the vectors (W, width) of tasks ("task") or of the sentences by another encoder, and its label.
+
+        Raises:
+            LaminarError: an unknown task, or an encoder that is not here.
+        """
+        if how == "task":
+            return self.task_vectors(), how
+        encode, said = sentence_encoder(how), sorted(set(self.sentences))
+        rows = {sentence: row for row, sentence in enumerate(said)}
+        vectors = np.stack([encode(sentence) for sentence in said])
+        return vectors[[rows[sentence] for sentence in self.sentences]], encoder_label(how)
 
 
 def language_folders(split: Path) -> list[str]:

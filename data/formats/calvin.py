@@ -29,6 +29,7 @@ from ..calvin.room import KEY as ROOM
 from ..calvin.room import names_of
 from ..calvin.scenes import CONFIG, INFO, read_scenes
 from ..episodes import Episodes
+from ..language import has_own_sentences
 from ..lerobot.info import is_data_set
 from ..packing import CACHE
 from ..recording import Recording
@@ -192,13 +193,13 @@ def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cu
     else:
         if not folders:
             raise LaminarError(f"{frames.folder}: no lang_* folder with annotations, leave data.instruction out")
-        name = folders[0] if instruction == "task" else instruction
+        anew = has_own_sentences(instruction)
+        name = folders[0] if anew else instruction
         if name not in folders:
-            raise LaminarError(
-                f"{frames.folder}: data.instruction={name} is none of {['task', *folders]}{nearest(name, folders)}"
-            )
+            known = f"{['task', *folders]}, and encodes no sentences as hashed and FILE.safetensors do"
+            raise LaminarError(f"{frames.folder}: data.instruction={name} is none of {known}{nearest(name, folders)}")
         found = read_annotations(frames.folder / name, frames)
-        vectors, label = (found.task_vectors(), "task") if instruction == "task" else (found.vectors, found.label)
+        vectors, label = found.told(instruction) if anew else (found.vectors, found.label)
         cut = _Cut(found.windows[:, 0], np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1]))
         cut = replace(cut, instruction=vectors, label=label, tasks=np.array(found.sentences))
     kept = cut.lengths > 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import LaminarError
 from ..instructions import TASKS
-from ..language import has_own_sentences, sentence_encoder, task_vectors
+from ..language import encoder_label, has_own_sentences, sentence_encoder, task_vectors
 
 Array = NDArray[Any]
 TASK = "task"
@@ -38,7 +38,7 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     Args:
         tasks: `task_index` -> the task in words.
         index: (N,) `task_index` of each row.
-        how: "task" for one number a task, 1 for the wanted one; "hashed" or "sentence-transformers:MODEL" for words.
+        how: "task" for one number a task, 1 for the wanted one; for words what `language.sentence_encoder` takes.
         source: for messages.
 
     Raises:
@@ -46,15 +46,15 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     """
     if not has_own_sentences(how):
         raise LaminarError(
-            f"{source}: data.instruction={how} is none of task, hashed and sentence-transformers:MODEL, which LeRobot "
-            "data can have"
+            f"{source}: data.instruction={how} is none of task, hashed, sentence-transformers:MODEL and the "
+            "FILE.safetensors of a text encoder, which LeRobot data can have"
         )
     check_listed(tasks, index, source)
     known = sorted(tasks)
     words = tuple(tasks[number] for number in known)
     if how != TASK:
         encode = sentence_encoder(how)
-        vectors, label, names = np.stack([encode(task) for task in words]), how, ()
+        vectors, label, names = np.stack([encode(task) for task in words]), encoder_label(how), ()
     elif set(words) <= set(
         TASKS
     ):  # the playroom's and CALVIN's: in their order, so that all of these data fit together

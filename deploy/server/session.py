@@ -22,6 +22,7 @@ from ...errors import LaminarError
 from ...policies.observations import Windows, as_windows, check_values
 from ..wire import pack, unpack
 from .batching import Answer, Batching
+from .words import in_words
 
 _OPS = ("sample",)
 
@@ -94,7 +95,7 @@ def checked(spec: Spec, obs: Mapping[str, Any]) -> Windows:
     Raises:
         LaminarError: a key is missing or unknown, a shape or type is wrong, or a value is not finite.
     """
-    windows = as_windows(spec, obs, None)
+    windows = as_windows(spec, in_words(spec, obs), None)
     known = {key: value for key, value in windows.items() if key in spec.observation}
     check_values(spec, windows | {key: value.flatten(0, 1) for key, value in known.items()})
     if not all(len(value) for value in windows.values()):

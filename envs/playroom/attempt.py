@@ -56,6 +56,8 @@ class Attempt(Generic[Moment]):
         if self._instructions is not None:
             self.units["instruction"] = self._instructions.name
         self._current, self._steps = task, 0
+        self._sentence: str | None = None
+        self._said: Array | None = None  # its vector: encoding takes longer than a step may
         self._done: frozenset[str] = frozenset()
         self._begun, self.achieved = 0, dict[str, int]()
 
@@ -75,18 +77,19 @@ class Attempt(Generic[Moment]):
         self._steps = 0
         self._count_from(self.task, start)
 
-    def begin(self, task: str, start: Moment) -> None:
-        """Count the success of a task from a moment within the episode.
+    def begin(self, task: str, start: Moment, sentence: str | None = None) -> None:
+        """Count the success of a task from a moment within the episode; say it in these words, see `Room.begin`.
 
         Raises:
             LaminarError: unknown task.
         """
         _check_choice(self.where, "task", task, TASKS)
-        self._count_from(task, start)
+        self._count_from(task, start, sentence)
 
-    def _count_from(self, task: str | None, start: Moment) -> None:
+    def _count_from(self, task: str | None, start: Moment, sentence: str | None = None) -> None:
         self._current, self.start, self._done = task, start, frozenset()
         self._begun, self.achieved = self._steps, {}
+        self._sentence, self._said = sentence, None
 
     def book(self, done: Iterable[str]) -> tuple[float, bool, bool, dict[str, Any]]:
         """Book one control step, after which the tasks `done` are completed since `start`.
@@ -109,12 +112,18 @@ class Attempt(Generic[Moment]):
         return float(success), terminated, truncated and not terminated, info
 
     def told(self) -> dict[str, Array]:
-        """Return the observation "instruction": the vector of the task, zeros before one has begun."""
+        """Return the observation "instruction": the vector of the task, zeros before one has begun.
+
+        Raises:
+            LaminarError: the task was said in words that cannot be encoded.
+        """
         if self._instructions is None:
             return {}
-        width = self._instructions.width
-        vector = self._instructions.vector(self._current) if self._current else np.zeros(width)
-        return {"instruction": vector.astype(np.float32)}
+        if self._said is None:
+            width = self._instructions.width
+            vector = self._instructions.vector(self._current, self._sentence) if self._current else np.zeros(width)
+            self._said = vector.astype(np.float32)
+        return {"instruction": self._said.copy()}
 
 
 def checked_action(where: str, action: Any) -> Array:

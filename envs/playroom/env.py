@@ -137,13 +137,17 @@ class Playroom(gymnasium.Env[Any, Array]):
         for _ in range(_SETTLE):
             self.room.move(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
 
-    def begin(self, task: str) -> Observation:
+    def begin(self, task: str, sentence: str | None = None) -> Observation:
         """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
 
+        Args:
+            task: one of `TASKS`.
+            sentence: in which words it is said; None is the one that is kept for evaluation.
+
         Raises:
-            LaminarError: unknown task.
+            LaminarError: unknown task, or sentences cannot be encoded here.
         """
-        self._attempt.begin(task, self.room.snapshot())
+        self._attempt.begin(task, self.room.snapshot(), sentence)
         return self._observation()
 
     @property

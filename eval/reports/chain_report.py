@@ -8,6 +8,7 @@ from pathlib import Path
 from ..results.chain_result import LENGTH, ChainResult
 from ..results.smoothness import JERK, unit
 from .chain_blocks import confusion_blocks, film_blocks, position_blocks
+from .chain_wording import wording_blocks
 from .page import RATE, Block, Bullets, Code, Gauge, Note, Page, Paragraph, Strong, Table, Words, figures
 from .provenance import SMOOTHNESS, capital, measured, range_blocks
 from .training import Training
@@ -35,6 +36,7 @@ def write_chain_report(
     blocks: list[Block] = [
         *(Paragraph(Strong(capital(caveat))) for caveat in result.caveats),
         *_tables(result),
+        *wording_blocks(result.chains),
         *(Note(f"{remark}.") for remark in result.remarks),
         *film_blocks(result, films or {}),
         *training.curve(folder),

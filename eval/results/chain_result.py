@@ -16,6 +16,7 @@ from ...envs.make import split_id
 from ...errors import LaminarError
 from ...policies.out_of_range import Excursions
 from ...policies.processes.solver_schedules import Steps
+from . import phrasings
 from .chain_figures import (
     Confusion,
     Instruction,
@@ -60,6 +61,7 @@ class Chain:
             None where the room does not tell, and in records of before.
         actions: (T, A) float32 as they were executed, from which a film is made; None of a chain that was read from a
             file.
+        sentences: in which words the instructions were said that were begun; empty where each has its one sentence.
     """
 
     index: int
@@ -68,6 +70,7 @@ class Chain:
     steps: list[int] = field(default_factory=list[int])
     jerk: float | None = field(default=None, compare=False)  # as in `Episode`
     also_done: list[dict[str, int]] | None = None
+    sentences: list[str] = field(default_factory=list[str])
     actions: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -86,15 +89,16 @@ class Chain:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``."""
+        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``, and "sentences" if any."""
         figures = {name: getattr(self, name) for name in ("index", "tasks", "completed", "steps", "also_done")}
-        return figures | {"mean_squared_jerk": self.jerk}
+        said = {"sentences": self.sentences} if self.sentences else {}
+        return figures | {"mean_squared_jerk": self.jerk} | said
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Chain:
         """Rebuild what `to_json` wrote."""
-        jerk = row.get("mean_squared_jerk")
-        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], jerk, row.get("also_done"))
+        optional = (row.get("mean_squared_jerk"), row.get("also_done"), row.get("sentences", []))
+        return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], *optional)
 
 
 @dataclass
@@ -246,6 +250,7 @@ class ChainResult:
             "task_steps": {task: steps.to_json() for task, steps in self.task_steps.items()},
             "positions": [position.to_json() for position in self.positions],
             "done_instead": confusion_json(self.confusions),
+            **phrasings.to_json(self.chains),
             "mean_squared_jerk": self.jerk.to_json() | {"unit": unit(self.rate_hz)} if self.jerk else None,
             "rate_hz": self.rate_hz,
             "confidence": 0.95,
@@ -298,6 +303,8 @@ class ChainResult:
             f"average length {self.average_length}",
             f"in a row {shares}",
         ]
+        said = phrasings.summary(self.chains)
+        parts += [said] if said else []
         if self.jerk:
             parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
         if self.instruction is None:

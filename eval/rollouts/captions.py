@@ -20,9 +20,11 @@ def task_text(env: gymnasium.Env[Any, Any], env_id: str, spec: Spec) -> str:
     return env_id if task is None else instruction_text(task, spec)
 
 
-def instruction_text(task: str, spec: Spec) -> str:
+def instruction_text(task: str, spec: Spec, sentence: str | None = None) -> str:
     """Return a room's task, with the sentence that the policy was given for it where that is known."""
     shown = task.replace("_", " ")
+    if sentence is not None:
+        return f'{shown}: "{sentence}"'
     instruction = spec.observation.get("instruction")
     label = "" if instruction is None else instruction.unit
     told = has_own_sentences(label) and label != "task" and task in HELD_OUT  # "task" is a number, no sentence

@@ -30,6 +30,7 @@ from .lockstep import Lockstep
 from .measurement import measure
 from .moment import Moment
 from .options import DEFAULTS, RolloutOptions
+from .wording import ONE, check_phrasings, wording
 
 
 def evaluate_chains(
@@ -39,6 +40,8 @@ def evaluate_chains(
     seed: int = 0,
     max_steps: int = MAX_STEPS,
     options: RolloutOptions = DEFAULTS,
+    *,
+    phrasings: str = ONE,
     **settings: Any,
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
@@ -53,6 +56,7 @@ def evaluate_chains(
         seed: chain i draws its noise from `seed` + i.
         max_steps: limit of each instruction.
         options: how it is rolled out; a video has the first `video_episodes` chains, with the instructions.
+        phrasings: in which words tasks are said, see `wording.wording`; those of chain i depend on `seed` + i alone.
         settings: fields of `RolloutOptions` that differ from `options`.
 
     Raises:
@@ -64,7 +68,7 @@ def evaluate_chains(
         raise LaminarError(f"chains need max_steps >= 1, got {max_steps}")
     check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
-    protocol = partial(run_chains, seed=seed, max_steps=max_steps)
+    protocol = partial(run_chains, seed=seed, max_steps=max_steps, phrasings=phrasings)
     options = options.but(**settings, starts=GIVEN)
     found = measure(protocol, policy, env_id, range(chains), options.called(unit="chain"))
     instruction = found.spec.observation.get("instruction")
@@ -89,22 +93,30 @@ def evaluate_chains(
     return found.whole(result)
 
 
-def run_chains(lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int) -> dict[int, Chain]:
+def run_chains(
+    lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int, phrasings: str = ONE
+) -> dict[int, Chain]:
     """Run the chains with the given numbers, noise seeded with `seed` + number; return those that were finished."""
     room = as_room(lockstep.world.envs[0])
     if room is None:
         raise LaminarError(
             f"'{lockstep.env_id}' takes no instructions, so it has no chains; use env.id=laminar/Playroom-v0?scene=D"
         )
+    check_phrasings(phrasings, lockstep.policy.spec)
     drawn = load_chains(max(numbers) + 1)
     chains = {number: Chain(number, drawn[number][1]) for number in numbers}
 
     def begin(slots: Mapping[int, int]) -> None:
         for number in slots.values():
-            chains[number].steps.append(0)
+            chain = chains[number]
+            chain.steps.append(0)
+            if phrasings != ONE:
+                chain.sentences.append(wording(chain.tasks, phrasings, seed + number)[chain.completed])
             if lockstep.recorder is not None:
                 lockstep.recorder.caption(number, **_caption(chains[number], lockstep.policy.spec))
-        lockstep.begin({slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()})
+        tasks = {slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()}
+        said = {slot: chains[number].sentences[-1] for slot, number in slots.items()} if phrasings != ONE else None
+        lockstep.begin(tasks, said)
 
     def start(fresh: dict[int, int]) -> None:
         states = {slot: start_state(drawn[number][0], room.layout) for slot, number in fresh.items()}
@@ -158,7 +170,7 @@ def _note_others(chain: Chain, env: gymnasium.Env[Any, Any]) -> None:
 def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
     """Return what a film says about a chain while an instruction is carried out."""
     number, count = chain.completed, len(chain.tasks)
-    task = f"{number + 1} of {count}: {instruction_text(chain.tasks[number], spec)}"
+    task = f"{number + 1} of {count}: {instruction_text(chain.tasks[number], spec, *chain.sentences[-1:])}"
     outcome = f"{number} of {count} done"
     return {"whose": f"chain {chain.index}", "task": task, "outcome": outcome, "good": True if number else None}
 
