@@ -253,7 +253,7 @@ class PolicyModule(nn.Module, ABC):
             root = root.base
         vars(root)["_schedules"] = value
 
-    def told(self, words: str) -> Any:
+    def instruction(self, words: str) -> Any:
         """Return the observation "instruction" that tells a task by its name or in words, see `language.vector_of`."""
         return vector_of(self.spec, words)
 

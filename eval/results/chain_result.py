@@ -89,7 +89,7 @@ class Chain:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``, and "sentences" if any."""
+        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``, "sentences" if any."""
         figures = {name: getattr(self, name) for name in ("index", "tasks", "completed", "steps", "also_done")}
         said = {"sentences": self.sentences} if self.sentences else {}
         return figures | {"mean_squared_jerk": self.jerk} | said

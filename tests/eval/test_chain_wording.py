@@ -105,7 +105,7 @@ def test_films_say_the_words() -> None:
 @pytest.mark.parametrize(
     ("phrasings", "observation", "told"),
     [
-        ("knowns", {}, r"no phrasings are called 'knwon' .*did you mean 'known'\?"),
+        ("knowns", {}, r"no phrasings are called 'knowns' .*did you mean 'known'\?"),
         ("known", {"arm": Feature((3,))}, "the policy does not see instructions; train one with data.instruction=hash"),
         ("all", {"instruction": Feature((34,), unit="task")}, "the policy was trained with instructions 'task'"),
         ("held_out", {"instruction": Feature((384,), unit="lang_x")}, "with instructions 'lang_x'"),

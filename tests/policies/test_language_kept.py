@@ -51,11 +51,11 @@ def test_the_encoder_lies_beside_the_weights(
     assert (tmp_path / "policy" / FILE).is_file()
     monkeypatch.setattr(module, "_KNOWN", {})  # as in another process
     with pytest.raises(LaminarError, match="was not read here; a policy's folder has it as language"):
-        policy.told("open it now")
+        policy.instruction("open it now")
     back = load_policy(tmp_path / "policy")
     assert remembered(encoder.label) is not None
-    np.testing.assert_array_equal(back.told("open it, please"), encoder("open it, please"))
-    observation = {"arm": np.zeros((1, 3), "f"), "instruction": back.told("pull it")[None]}
+    np.testing.assert_array_equal(back.instruction("open it, please"), encoder("open it, please"))
+    observation = {"arm": np.zeros((1, 3), "f"), "instruction": back.instruction("pull it")[None]}
     assert back.act(observation).shape == (1, 2)
     back.save(tmp_path / "policy")  # over itself
     back.save(tmp_path / "copy")

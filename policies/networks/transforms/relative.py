@@ -30,13 +30,12 @@ class Relative(Transform):
     needs = "two positions, each three numbers called x, y and z (or red_x, red_y, red_z)"
 
     def __init__(self, spec: Spec) -> None:
-        hand, *others = positions(spec) or [None]
+        places = positions(spec)
         turned = {(place.key, place.name): place for place in angles(spec)}
-        known = [(place, turned[place.key, place.name]) for place in others if (place.key, place.name) in turned]
-        self._ways = [(hand, other) for other in others if hand is not None]
-        self._ways += [(one, other) for (one, _), (other, _) in combinations(known, 2)]
-        own = [turned[hand.key, hand.name]] if hand is not None and (hand.key, hand.name) in turned else []
-        self._turns = list(combinations([*own, *(angle for _, angle in known)], 2))
+        known = [place for place in places if (place.key, place.name) in turned]
+        self._ways = [(hand, other) for hand, other in combinations(places, 2) if hand == places[0]]
+        self._ways += [(one, other) for one, other in combinations(known, 2) if one != places[0]]
+        self._turns = list(combinations([turned[place.key, place.name] for place in known], 2))
         self.shape = (6 * len(self._ways) + 6 * len(self._turns),)
         self.replaced = set()
 

@@ -27,14 +27,13 @@ class Things(Transform):
 
     def __init__(self, spec: Spec) -> None:
         turned = {(place.key, place.name) for place in angles(spec)}
-        self._hand, *others = positions(spec) or [None]
+        self._hand, others = positions(spec)[:1], positions(spec)[1:]
         self._places = [place for place in others if (place.key, place.name) not in turned]
         self.shape = (len(self._places), 6) if len(self._places) > 1 else (0,)
         self.replaced = {(place.key, number) for place in self._places for number in place.numbers}
 
     def __call__(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Return (..., things, 6)."""
-        assert self._hand is not None
         places = torch.stack([place.of(observation) for place in self._places], -2)
-        way = places - self._hand.of(observation).unsqueeze(-2)
+        way = places - self._hand[0].of(observation).unsqueeze(-2)
         return torch.cat((way, torch.tanh(way / CLOSE)), -1)
