@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from . import phrasings
+from . import phrasings, unseen
 
 
 def _fillings() -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -26,7 +26,7 @@ def _filled(patterns: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
 SENTENCES: dict[str, tuple[str, ...]] = _filled(phrasings.KNOWN)
 """Task -> sentences that annotate training data."""
 
-UNSEEN: dict[str, tuple[str, ...]] = _filled(phrasings.HELD_OUT)
+UNSEEN: dict[str, tuple[str, ...]] = _filled(unseen.HELD_OUT)
 """Task -> sentences of evaluation, never among those of training."""
 
 TASKS: tuple[str, ...] = tuple(SENTENCES)
