@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..results.phrasings import Spoken, by_kind, phrasings_of
 from ..results.scores import rate
-from .page import Block, Gauge, Paragraph, Table, Words
+from .page import Block, Gauge, Heading, Paragraph, Table, Words
 
 
 def wording_blocks(chains: Sequence[Spoken]) -> list[Block]:
@@ -24,6 +24,7 @@ def wording_blocks(chains: Sequence[Spoken]) -> list[Block]:
         counts = (str(one.successes), str(one.attempts))
         rows.append([one.task, one.sentence, one.kind, *counts, *one.success.cells, Gauge(one.success)])
     return [
+        Heading("In which words"),
         Paragraph(
             "Single instructions by the words in which they were said: sentences of training, and held-out ones."
         ),
