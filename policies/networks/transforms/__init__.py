@@ -78,11 +78,12 @@ class Transforms(nn.Module):
         replaced = set[tuple[str, int]]().union(*(one.replaced for one in self._transforms.values()))
         self._kept: dict[str, str] = {}  # key -> buffer with the numbers that are left of it
         self.shown: dict[str, Feature] = {}
+        hiding = {key for key, _ in replaced}
         for key, feature in spec.observation.items():
-            left = [number for number in range(feature.width) if (key, number) not in replaced]
-            if len(left) == feature.width:
+            if key not in hiding:
                 self.shown[key] = feature
                 continue
+            left = [number for number in range(feature.width) if (key, number) not in replaced]
             self._kept[key] = f"kept_{len(self._kept)}"
             self.register_buffer(self._kept[key], torch.tensor(left), persistent=False)
             self.shown[key] = replace(feature, shape=(len(left),), names=tuple(feature.names[n] for n in left))
