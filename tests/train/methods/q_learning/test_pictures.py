@@ -59,7 +59,7 @@ def test_every_method_learns_from_pictures(q_toys: Any, method: str, pictured: E
 def test_an_update_encodes_each_picture_once(
     q_toys: Any, recipe: str, online: int, averaged: int, pictured: Episodes
 ) -> None:
-    """This moment's by the online encoder, the next one's by the slow copy; V(s') of IQL and OFQL is the online one's."""
+    """This moment's by the online encoder, the next one's by the slow copy; V(s') of IQL and OFQL is the online's."""
     learner = q_toys.learner(pictured, recipe, *SMALL)
     now, after = encodings(learner.agent.actor), encodings(learner.agent.averaged)
     learner.update(0)
