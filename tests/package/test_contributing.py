@@ -20,6 +20,7 @@ HOMES = {  # where the names are that a member's file defines, calls or inherits
     "policies.processes": ("Process", "PROCESSES"),
     "policies.networks": ("Network", "NETWORKS"),
     "policies.networks.layers": ("LayerNorm",),
+    "policies.networks.transforms": ("Transform",),
     "policies.module": ("PolicyModule",),
     "policies.load": ("POLICIES", "load_policy"),
     "policies.runtimes": ("Run", "RUNTIMES"),
