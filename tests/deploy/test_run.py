@@ -218,7 +218,7 @@ def test_episodes_end_at_rest(robot: tuple[Gateway, SimulatedRobot], saved: Any,
     transport.subscribe(
         "/line/push", "std_msgs/msg/Float64MultiArray", lambda message, arrival: pushes.append(message["data"])
     )
-    deploy(settings(saved(), description, gateway.url, seconds=0.5))
+    deploy(settings(saved(), description, gateway.url, seconds=1.5))
     assert any(push.any() for push in pushes)
     assert not pushes[-1].any(), "a base would drive on"
 
