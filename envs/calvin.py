@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.calvin.layout import COLORS, LAYOUTS, NEUTRAL
+from ..data.calvin.room import KEY, WIDTH, room_obs
 from ..data.calvin.scenes import columns
 from .calvin_install import camera_settings, load_simulator, world_settings
 from .playroom.attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
@@ -71,6 +72,7 @@ class Calvin(gymnasium.Env[Any, Array]):
         self.render_mode = render_mode
         self._relative = action == "relative"
         self.action_unit, self.observation_units = action, self._attempt.units
+        self.on_request = {KEY: gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH,))}
         self._start_simulation(scene, cameras)
         self.action_space = action_space(self._relative)
         shown = self._cameras if cameras else {}
@@ -166,12 +168,19 @@ class Calvin(gymnasium.Env[Any, Array]):
     def _observation(self, state: dict[str, Array]) -> Observation:
         observation: Observation = {
             "robot_obs": np.asarray(state["robot_obs"], np.float64),
-            "scene_obs": np.asarray(state["scene_obs"], np.float64)[columns(self.block_order, COLORS)],
+            "scene_obs": self._scene_obs(state),
         }
         observation |= self._attempt.told()
         if self._show:
             observation |= {f"rgb_{name}": self._picture(name) for name in self._cameras}
         return observation
+
+    def _scene_obs(self, state: dict[str, Array]) -> Array:
+        return np.asarray(state["scene_obs"], np.float64)[columns(self.block_order, COLORS)]
+
+    def requested(self) -> Observation:
+        """Return what is shown only on request, see `on_request`: "room_obs" (42,), see `data/calvin/room.py`."""
+        return {KEY: room_obs(self._scene_obs(self._world.get_state_obs()), self.layout)}
 
     def _picture(self, name: str) -> Array:
         picture, _ = self._cameras[name].render()

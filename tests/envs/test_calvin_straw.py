@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from laminar.data.calvin.layout import COLORS
+from laminar.data.calvin.layout import COLORS, LAYOUTS
+from laminar.data.calvin.room import room_obs
 from laminar.envs import calvin, make_env
 from laminar.envs.calvin import Calvin
+from laminar.envs.on_request import showing
 from laminar.envs.room import as_room
 from laminar.errors import LaminarError
 
@@ -112,4 +114,15 @@ def test_an_episode_ends_with_its_task(straw: None) -> None:
     assert env.render().shape == (4, 6, 3)
     assert (env.max_steps, env.action_unit, env.observation_units) == (240, "absolute", {"scene_obs": "scene A"})
     env.close()
+    env.close()
+
+
+def test_where_things_are_is_shown_on_request(straw: None) -> None:
+    env = showing(make_env("laminar/CALVIN-v0?scene=A"), ["room_obs"])
+    start = state()
+    shown, _ = env.reset(seed=0, options={"scene_obs": start})
+    np.testing.assert_array_equal(shown["room_obs"], room_obs(start, LAYOUTS["A"]))
+    moved = env.step(np.zeros(7))[0]
+    np.testing.assert_array_equal(moved["room_obs"][:24], moved["scene_obs"])
+    assert moved["room_obs"][30] == pytest.approx(shown["room_obs"][30] - 0.1), "the door's bar goes along"
     env.close()
