@@ -11,6 +11,7 @@ from pathlib import Path
 from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Types
 from ..data.robots.reading import load_robot
+from ..envs.ids import extended
 from ..envs.make import make_env
 from ..errors import LaminarError
 from ..eval.rollouts.video import Recorder
@@ -76,10 +77,9 @@ def environment_of(robot: Robot, config: SimulateConfig) -> str:
             f"{robot.source} names no `simulator:`, the id of an environment that shows what the robot does"
         )
     pictures = any(isinstance(shown, Camera) for shown in robot.observation.values())
-    arguments = [f"task={config.task.rpartition('/')[2]}"] if config.task else []
-    arguments += ["cameras=True"] if config.cameras and pictures else []
-    begin = "&" if "?" in robot.simulator else "?"
-    return robot.simulator + (begin if arguments else "") + "&".join(arguments)
+    arguments = {"task": config.task.rpartition("/")[2]} if config.task else {}
+    arguments |= {"cameras": "true"} if config.cameras and pictures else {}
+    return extended(robot.simulator, arguments)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
 import gymnasium
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.spec import Feature, Spec
 from ..errors import LaminarError
-from .ids import split_id
+from .ids import extended, split_id
 from .limits import ActionLimits, Clipping
 from .make import adopt_env, make_env
 from .on_request import showing
@@ -157,8 +156,7 @@ def _arguments(wanted: Spec, sizes: Mapping[str, tuple[str, int]]) -> dict[str, 
 
 
 def _make_with(env_id: str, added: dict[str, str], render: bool) -> tuple[str, gymnasium.Env[Any, Any]]:
-    words = "&".join(f"{key}={quote(text, safe='')}" for key, text in added.items())
-    env_id = f"{env_id}{'&' if '?' in env_id else '?'}{words}"
+    env_id = extended(env_id, added)
     try:
         return env_id, make_env(env_id, render)
     except LaminarError as error:

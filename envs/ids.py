@@ -5,8 +5,9 @@ So one string names an environment in settings, on the command line and in resul
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ..errors import LaminarError
 
@@ -33,9 +34,15 @@ def split_id(env_id: str) -> tuple[str, dict[str, Any]]:
 
 def without(env_id: str, argument: str) -> str:
     """Return an id without one of its arguments."""
-    name, _, query = env_id.partition("?")
-    kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) != argument]
+    name, mark, query = env_id.partition("?")
+    kept = [part for part in query.split("&") if mark and unquote(part.partition("=")[0]) != argument]
     return f"{name}?{'&'.join(kept)}" if kept else name
+
+
+def extended(env_id: str, arguments: Mapping[str, str]) -> str:
+    """Return an id with further arguments, which it must not have."""
+    words = "&".join(f"{key}={quote(text, safe='')}" for key, text in arguments.items())
+    return f"{env_id}{'&' if '?' in env_id else '?'}{words}" if words else env_id
 
 
 def _value(word: str) -> Any:

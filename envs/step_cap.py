@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from ..errors import LaminarError
+from .ids import extended
 from .room import as_room
 
 SETTING = "max_episode_steps"  # the argument of an id that sets a time limit, as in gymnasium.make
@@ -64,9 +65,9 @@ def assumed_cap(env: gymnasium.Env[Any, Any]) -> int | None:
 
 def cap_remark(env_id: str, cap: int, episodes: int | None = None, cut: int | None = None) -> str:
     """Say that episodes are cut off, or that so many of some were, and how to choose the limit."""
-    mark = "&" if "?" in env_id else "?"
     what = "its episodes are stopped, at the latest," if cut is None else f"{cut} of {episodes} episodes were stopped"
-    return f"'{env_id}' names no time limit: {what} after {cap} steps; choose with env.id='{env_id}{mark}{SETTING}=N'"
+    limited = extended(env_id, {SETTING: "N"})
+    return f"'{env_id}' names no time limit: {what} after {cap} steps; choose with env.id='{limited}'"
 
 
 def check_limit(env_id: str, steps: Any) -> None:

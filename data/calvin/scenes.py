@@ -7,6 +7,7 @@ laminar it is always red, blue, pink.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,19 +113,22 @@ def read_scenes(folder: Path, remarks: list[str]) -> Scenes:
     return Scenes(tuple(spans), tuple(known[name] for name in spans), np.array(list(spans.values())))
 
 
-def write_scene(folder: Path, scene: str, order: tuple[str, ...], frames: int) -> None:
-    """Write the configuration (the part that tells the scene and its blocks) and scene_info.npy.
+def write_scenes(folder: Path, spans: Mapping[str, tuple[int, int]]) -> None:
+    """Write scene_info.npy, scene -> first and last frame, and the configuration of the last one.
+
+    The configuration is the part that tells a scene and its blocks, and there is room for one.
 
     Raises:
         OSError: the disk is full or not writable.
     """
+    scene = list(spans)[-1]
     table = f"calvin_table_{scene}/urdf/calvin_table_{scene}.urdf"
-    blocks = {f"block_{color}": {"initial_pos": "any", "initial_orn": "any"} for color in order}
+    blocks = {f"block_{color}": {"initial_pos": "any", "initial_orn": "any"} for color in ORDERS[scene]}
     objects = {"fixed_objects": {"table": {"file": table}}, "movable_objects": blocks}
     (folder / CONFIG).parent.mkdir()
     text = yaml.safe_dump({"scene": {"objects": objects}}, sort_keys=False)
     (folder / CONFIG).write_text(text, encoding="utf-8")
-    numpy_pickle.write(folder / INFO, {f"calvin_scene_{scene}": [0, frames - 1]})
+    numpy_pickle.write(folder / INFO, {f"calvin_scene_{name}": list(span) for name, span in spans.items()})
 
 
 def _read_config(file: Path) -> tuple[str, tuple[str, ...]]:

@@ -22,7 +22,7 @@ from ..language import sentence_encoder
 from .annotations import write_annotations, write_held_out
 from .frames import SPANS, SPLITS
 from .layout import COLORS
-from .scenes import ORDERS, columns, write_scene
+from .scenes import ORDERS, columns, write_scenes
 
 Array = NDArray[Any]
 WIDTHS = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
@@ -66,8 +66,8 @@ class _Statistics:
 class CalvinWriter:
     """Writes one split of a data set; nothing is at its place before all of it is written.
 
-        with CalvinWriter("play", scene="D") as writer:
-            writer.add_episode(frames, [Annotation(0, 64, "open_drawer", "pull the drawer open")])
+        with CalvinWriter("play") as writer:
+            writer.add_episode(frames, [Annotation(0, 64, "open_drawer", "pull the drawer open")], scene="D")
 
     Frames have laminar's block order; on disk it is the scene's. An error removes what was written; a kill leaves a
     hidden folder that the next writer replaces.
@@ -77,7 +77,6 @@ class CalvinWriter:
         self,
         root: str | Path,
         split: str = "training",
-        scene: str = "D",
         embedding: str = "hashed",
         dtype: str = "float32",
     ) -> None:
@@ -86,7 +85,6 @@ class CalvinWriter:
         Args:
             root: folder of the data set; the frames go to `root/split`.
             split: "training" or "validation"; the latter also gets the evaluation sentences.
-            scene: "A" to "D".
             embedding: what encodes the sentences, "hashed" or "sentence-transformers:MODEL".
             dtype: of the vectors, "float32" or "float64".
 
@@ -95,15 +93,14 @@ class CalvinWriter:
         """
         for name, value, known in (
             ("split", split, SPLITS),
-            ("scene", scene, tuple(ORDERS)),
             ("dtype", dtype, ("float32", "float64")),
         ):
-            if value not in known:
-                raise LaminarError(f"{root}: {name} '{value}' is none of {list(known)}{nearest(value, known)}")
+            _check_choice(str(root), name, value, known)
         self.target = Path(at_home(str(root))) / split
         if self.target.exists():
             raise LaminarError(f"{self.target} exists already; remove it, or choose another out=")
-        self._scene, self._dtype = scene, np.dtype(dtype)
+        self._dtype = np.dtype(dtype)
+        self._scenes: dict[str, tuple[int, int]] = {}  # first and last frame of each
         self._label, self._encode = embedding, sentence_encoder(embedding)
         self._vectors: dict[str, Array] = {}  # of sentences, which repeat
         self._annotations: list[Annotation] = []  # in frame numbers of the whole split
@@ -122,7 +119,9 @@ class CalvinWriter:
         """Number of frames written so far."""
         return sum(self._lengths)
 
-    def add_episode(self, frames: Mapping[str, Array], annotations: Sequence[Annotation] = ()) -> None:
+    def add_episode(
+        self, frames: Mapping[str, Array], annotations: Sequence[Annotation] = (), scene: str = "D"
+    ) -> None:
         """Write the frames of one uninterrupted recording.
 
         Args:
@@ -130,16 +129,20 @@ class CalvinWriter:
                 (T, ...). Row t is the observation before action t, so the last action leads to no frame and readers
                 only take its observation.
             annotations: windows, in frames of this episode.
+            scene: "A" to "D"; the episodes of a scene follow each other, as the layout has one span of frames for each.
 
         Raises:
             LaminarError: a key is missing, a shape is wrong or differs from earlier episodes, a value is not finite, an
-                annotation lies outside, or the disk is full.
+                annotation lies outside, the scene is unknown or was left before, or the disk is full.
         """
+        _check_choice(str(self.target), "scene", scene, tuple(ORDERS))
+        if scene in list(self._scenes)[:-1]:
+            raise LaminarError(f"{self.target}: more of scene {scene} after others; add all episodes of one in a row")
         rows = self._check(frames)
         length = len(rows["actions"])
         for annotation in annotations:
             self._check_annotation(annotation, length)
-        rows["scene_obs"] = rows["scene_obs"][:, columns(COLORS, ORDERS[self._scene])]
+        rows["scene_obs"] = rows["scene_obs"][:, columns(COLORS, ORDERS[scene])]
         first = self.frames
         prefix = f"{self._folder}/episode_"
         try:
@@ -153,6 +156,7 @@ class CalvinWriter:
         for a in annotations:
             self._annotations.append(Annotation(first + a.start, first + a.end, a.task, a.sentence))
         self._lengths.append(length)
+        self._scenes[scene] = (self._scenes.get(scene, (first, 0))[0], self.frames - 1)
 
     def close(self) -> None:
         """Write the index files and put the split to its place.
@@ -226,7 +230,7 @@ class CalvinWriter:
         bounds = self._statistics["actions"]  # the absolute ones, as CALVIN's action decoder reads them
         statistics |= {"act_max_bound": bounds.high.tolist(), "act_min_bound": bounds.low.tolist()}
         (folder / "statistics.yaml").write_text(yaml.safe_dump(statistics, sort_keys=False), encoding="utf-8")
-        write_scene(folder, self._scene, ORDERS[self._scene], self.frames)
+        write_scenes(folder, self._scenes)
         if self._annotations:
             write_annotations(
                 folder,
@@ -242,3 +246,8 @@ class CalvinWriter:
     def _full(self, error: OSError) -> LaminarError:
         self.abandon()
         return LaminarError(f"{self.target}: cannot be written ({error.strerror}); nothing is left of it")
+
+
+def _check_choice(where: str, name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise LaminarError(f"{where}: {name} '{value}' is none of {list(known)}{nearest(value, known)}")

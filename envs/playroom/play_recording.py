@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
@@ -28,7 +28,7 @@ from ...errors import LaminarError, Stopped, nearest
 from ...machine import at_home, follow_parent
 from ...progress import Finished, Progress, silent
 from ..creation import make_own
-from ..ids import split_id
+from ..ids import extended, split_id, without
 from .disturbance import Disturbance
 from .env import Playroom
 from .play import Player
@@ -116,7 +116,8 @@ def record_play(
     """Record play into a folder of CALVIN's layout, `training/` and `validation/`.
 
     Args:
-        env_id: of the playroom, maybe with a scene and `cameras=true`.
+        env_id: of the playroom, maybe with `cameras=true` and a scene, or several: scene=ABC has an equal part of
+            each, one after the other, the same as would be recorded in it alone.
         steps: number of frames in all, about a tenth of them for validation.
         seed: the same seed records the same data.
         out: folder; its two splits must not exist yet.
@@ -129,29 +130,28 @@ def record_play(
     Raises:
         LaminarError: an argument that play has no use for, too few steps, a folder in use, or a full disk.
     """
-    scene = _check(env_id, steps, seed, processes)
+    rooms = _check(env_id, steps, seed, processes)
     root, began = Path(at_home(str(out))), time.perf_counter()
     if (root / "notes.txt").exists() and not (root / "training").exists():  # else the writer has more to say
         raise LaminarError(f"{root / 'notes.txt'} exists already; remove it, or choose another out=")
-    record = partial(record_episode, env_id, seed, min(EPISODE, steps // _LEAST))
+    share = steps // len(rooms)
     tally = _Tally()
     workers = processes or os.cpu_count() or 1
     try:
         with (
-            CalvinWriter(root, "training", scene) as training,
-            CalvinWriter(root, "validation", scene) as validation,
-            closing(_episodes(record, workers)) as episodes,
+            CalvinWriter(root, "training") as training,
+            CalvinWriter(root, "validation") as validation,
             progress(steps, "step") as watch,
         ):
-            for number, episode in enumerate(episodes):
-                episode = episode.first(steps - tally.steps)
-                writer = training if number % _LEAST else validation
-                writer.add_episode(episode.frames, episode.windows)
-                tally.add(episode)
-                share = episode.failures.total() / max(1, episode.attempts.total())
-                watch(Finished({"success": 1 - share}, len(episode)))
-                if steps - tally.steps < 2:  # an episode has at least one step and the frame after it
-                    break
+            for scene, room_id in rooms.items():
+                record = partial(record_episode, room_id, seed, min(EPISODE, share // _LEAST))
+                with closing(_episodes(record, workers)) as episodes:
+                    for number, episode in enumerate(_of_length(episodes, share)):
+                        writer = training if number % _LEAST else validation
+                        writer.add_episode(episode.frames, episode.windows, scene)
+                        tally.add(episode)
+                        failed = episode.failures.total() / max(1, episode.attempts.total())
+                        watch(Finished({"success": 1 - failed}, len(episode)))
     except KeyboardInterrupt as stop:
         raise Stopped(
             message=f"interrupted after {tally.steps} of {steps} steps; nothing was written to {root}"
@@ -165,8 +165,17 @@ def record_play(
     return f"{root}: {summary}"
 
 
-def _check(env_id: str, steps: int, seed: int, processes: int | None) -> str:
-    """Return the scene.
+def _of_length(episodes: Iterable[Recorded], steps: int) -> Iterator[Recorded]:
+    """Yield episodes until there are so many steps; the last one ends there."""
+    for episode in episodes:
+        yield (episode := episode.first(steps))
+        steps -= len(episode)
+        if steps < 2:  # an episode has at least one step and the frame after it
+            return
+
+
+def _check(env_id: str, steps: int, seed: int, processes: int | None) -> dict[str, str]:
+    """Return the scenes, and the environment of each.
 
     Raises:
         LaminarError: what play cannot be recorded with.
@@ -179,15 +188,20 @@ def _check(env_id: str, steps: int, seed: int, processes: int | None) -> str:
                 f"play cannot be recorded with '{name}' in environment '{env_id}' (known: {known})"
                 f"{nearest(name, _ARGUMENTS)}"
             )
-    if steps < 100 * _LEAST:
-        raise LaminarError(f"steps must be at least {100 * _LEAST}, for {_LEAST} episodes of play, got {steps}")
+    scenes, elsewhere = str(arguments.get("scene", "D")), without(env_id, "scene")
+    rooms = {scene: extended(elsewhere, {"scene": scene}) for scene in scenes}
+    for room_id in rooms.values() or [env_id]:  # a wrong scene is refused here, before any process starts
+        make_own(room_id).close()
+    if len(set(scenes)) < len(scenes):
+        raise LaminarError(f"scene={scenes} names a scene twice")
+    least = 100 * _LEAST * len(scenes)
+    if steps < least:
+        raise LaminarError(f"steps must be at least {least}, for {_LEAST} episodes of play in a scene, got {steps}")
     if seed < 0:
         raise LaminarError(f"seed must be at least 0, got {seed}")
     if processes is not None and processes < 1:
         raise LaminarError(f"processes must be at least 1, got {processes}")
-    env = make_own(env_id)  # a wrong scene is refused here, before any process starts
-    env.close()
-    return cast(Playroom, env.unwrapped).layout.scene
+    return rooms
 
 
 def _episodes(record: partial[Recorded], processes: int) -> Generator[Recorded, None, None]:

@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 
 from ...envs.figures import episode_figures, planned_figures
+from ...envs.ids import extended
 from ...envs.room import as_room
 from ...errors import LaminarError
 from ...policies.policy import Policy
@@ -119,8 +120,8 @@ def check_ends(env_id: str, env: gymnasium.Env[Any, Any]) -> None:
     """Raise LaminarError for a room in which an episode would never end."""
     room = as_room(env)
     if room is not None and room.max_steps is None:
-        mark = "&" if "?" in env_id else "?"
+        some, limited = (extended(env_id, one) for one in ({"task": "open_drawer"}, {"max_steps": "360"}))
         raise LaminarError(
-            f"an episode in '{env_id}' never ends: choose a task ('{env_id}{mark}task=open_drawer'), a limit "
-            f"('{env_id}{mark}max_steps=360'), or chains of instructions (task=calvin-chain)"
+            f"an episode in '{env_id}' never ends: choose a task ('{some}'), a limit ('{limited}'), "
+            f"or chains of instructions (task=calvin-chain)"
         )

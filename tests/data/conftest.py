@@ -116,12 +116,12 @@ class Calvin:
     def write(root: Path, scene: str = "A", pictures: bool = False, **options: Any) -> dict[str, np.ndarray]:
         """Write two recordings of 10 and 6 frames with three annotations; return their rows in laminar's order."""
         rows: list[dict[str, np.ndarray]] = []
-        with CalvinWriter(root, scene=scene, **options) as writer:
+        with CalvinWriter(root, **options) as writer:
             for first, count in ((0, 10), (10, 6)):
                 frames = Calvin.vectors(count, "D", first) | (Calvin.images(count, first) if pictures else {})
                 annotations = [Annotation(0, 4, "open_drawer", "pull the drawer")]
                 annotations += [] if first else [Annotation(4, 10, "close_drawer", "push the drawer")]
-                writer.add_episode(frames, annotations)
+                writer.add_episode(frames, annotations, scene)
                 rows.append(frames)
         return {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
 

@@ -212,7 +212,7 @@ def calvin(folder: Path) -> Path:
     """Write a split of two recordings of five frames."""
     rng = np.random.default_rng(0)
     widths = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
-    with CalvinWriter(folder / "split", scene="D") as writer:
+    with CalvinWriter(folder / "split") as writer:
         for _ in range(2):
             writer.add_episode({key: rng.uniform(-1, 1, (5, width)) for key, width in widths.items()}, [])
     return folder / "split" / "training"

@@ -56,7 +56,7 @@ def test_executed_actions(calvin: Any, tmp_path: Path) -> None:
     rows = calvin.usual_split(tmp_path / "plain" / "training", [(0, 9)])
     plain = load_episodes(tmp_path / "plain", as_executed(tmp_path / "plain", Selection()))
     np.testing.assert_array_equal(plain.action, rows["rel_actions"][:9].astype("f"))
-    with CalvinWriter(tmp_path / "both", "training", "D") as writer:
+    with CalvinWriter(tmp_path / "both", "training") as writer:
         frames = calvin.vectors(10)
         executed = np.clip(frames["rel_actions"] + 0.1, -1, 1).astype("f")
         executed[:, 6] = frames["rel_actions"][:, 6]

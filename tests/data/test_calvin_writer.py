@@ -170,7 +170,20 @@ def test_episodes_that_cannot_be_written(
     assert load_episodes(tmp_path / "play").ends.tolist() == [4, 7]
 
 
-@pytest.mark.parametrize("wrong", [{"scene": "E"}, {"split": "train"}, {"dtype": "float16"}, {"embedding": "bert"}])
+def test_scenes_follow_each_other(calvin: Any, tmp_path: Path) -> None:
+    with CalvinWriter(tmp_path / "play") as writer:
+        for count, scene in ((5, "A"), (4, "A"), (6, "D")):
+            writer.add_episode(calvin.vectors(count), [], scene)
+        for scene, message in (("A", "more of scene A after others"), ("E", "scene 'E' is none of")):
+            with pytest.raises(LaminarError, match=message):
+                writer.add_episode(calvin.vectors(4), [], scene)
+    episodes = load_episodes(tmp_path / "play")
+    wanted = np.concatenate([calvin.vectors(count)["scene_obs"][:-1] for count in (5, 4, 6)])
+    np.testing.assert_array_equal(episodes.observation["scene_obs"], wanted.astype("f"))
+    assert episodes.spec.observation["scene_obs"].unit == "scenes AD"
+
+
+@pytest.mark.parametrize("wrong", [{"split": "train"}, {"dtype": "float16"}, {"embedding": "bert"}])
 def test_writers_that_make_no_sense(tmp_path: Path, wrong: dict[str, str]) -> None:
     with pytest.raises(LaminarError, match=next(iter(wrong.values()))):
         CalvinWriter(tmp_path / "play", **wrong)  # type: ignore[arg-type]

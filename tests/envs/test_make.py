@@ -15,7 +15,8 @@ from gymnasium import spaces
 
 from laminar.envs import env_spec, make_env
 from laminar.envs.d4rl import resolve
-from laminar.envs.make import control_rate, split_id
+from laminar.envs.ids import extended, split_id, without
+from laminar.envs.make import control_rate
 from laminar.errors import LaminarError
 
 DemoData = Callable[[str], Path]
@@ -217,3 +218,13 @@ def test_a_module_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monk
     gymnasium.registry.pop("Mine-v0")
     with pytest.raises(LaminarError, match=r"no module 'other_module' .* there is no other_module.py in "):
         make_env("other_module:Mine-v0")
+
+
+def test_arguments_are_taken_from_ids_and_put_there() -> None:
+    assert without("laminar/Playroom-v0", "scene") == "laminar/Playroom-v0"
+    assert without("laminar/Playroom-v0?scene=A&task=stack_block", "scene") == "laminar/Playroom-v0?task=stack_block"
+    assert extended("laminar/Playroom-v0", {"scene": "A", "instruction": "a/b&c"}) == (
+        "laminar/Playroom-v0?scene=A&instruction=a%2Fb%26c"
+    )
+    assert extended("laminar/Playroom-v0?scene=A", {"task": "x"}) == "laminar/Playroom-v0?scene=A&task=x"
+    assert extended("laminar/Playroom-v0?scene=A", {}) == "laminar/Playroom-v0?scene=A"

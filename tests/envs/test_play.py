@@ -16,6 +16,7 @@ from laminar.cli import main
 from laminar.data.calvin.annotations import FOLDER, read_annotations
 from laminar.data.calvin.frames import open_frames
 from laminar.data.calvin.layout import LAYOUTS, NEUTRAL
+from laminar.data.episodes import Episodes
 from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS
 from laminar.data.language import hashed_embedding, load_instructions
 from laminar.data.load import load_episodes
@@ -212,6 +213,21 @@ def test_play_is_written_as_a_calvin_data_set(recorded: tuple[Path, str]) -> Non
         assert all(task in text for task in TASKS)
 
 
+def test_several_scenes_are_recorded_as_each_alone(tmp_path: Path) -> None:
+    record_play(f"{ENV_ID}?scene=BA", 2000, 0, tmp_path / "both", processes=1)
+    for split in ("training", "validation"):
+        both = load_episodes(tmp_path / "both" / split)
+        assert both.spec.observation["scene_obs"].unit == "scenes BA"
+        parts = list[Episodes]()
+        for scene in "BA":
+            if not (alone := tmp_path / scene).exists():
+                record_play(f"{ENV_ID}?scene={scene}", 1000, 0, alone, processes=1)
+            parts.append(load_episodes(alone / split))
+        for key, value in both.observation.items():
+            np.testing.assert_array_equal(value, np.concatenate([part.observation[key] for part in parts]))
+        np.testing.assert_array_equal(both.action, np.concatenate([part.action for part in parts]))
+
+
 @pytest.mark.slow
 def test_the_number_of_processes_does_not_matter(tmp_path: Path) -> None:
     for processes in (1, 2):
@@ -259,6 +275,10 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         ("episodes=5", "episodes does not apply to play; give steps=N"),
         ("env.id=laminar/Playroom-v0?action=absolute", "play cannot be recorded with 'action'"),
         ("env.id=laminar/Playroom-v0?scene=E", "has no scene 'E'"),
+        ("env.id=laminar/Playroom-v0?scene=ABE", "has no scene 'E'"),
+        ("env.id=laminar/Playroom-v0?scene=", "has no scene ''"),
+        ("env.id=laminar/Playroom-v0?scene=ABA steps=9000", "scene=ABA names a scene twice"),
+        ("env.id=laminar/Playroom-v0?scene=AB steps=1500", "steps must be at least 2000, for 10 episodes of play"),
     ],
 )
 def test_bad_words(words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

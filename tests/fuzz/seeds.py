@@ -161,7 +161,7 @@ def _diffusion_policy(folder: Path) -> Path:
 def _calvin(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     widths = {"actions": 7, "rel_actions": 7, "robot_obs": 15, "scene_obs": 24}
-    with CalvinWriter(folder / "calvin", scene="D") as writer:
+    with CalvinWriter(folder / "calvin") as writer:
         for _ in range(2):
             frames = {key: rng.uniform(-1, 1, (4, width)) for key, width in widths.items()}
             frames["rel_actions"][:, -1] = 1

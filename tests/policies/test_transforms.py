@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,23 @@ def test_things_are_ways_from_the_hand_and_where_they_are_is_not_shown() -> None
     one, other = transforms(seen, seen), transforms(elsewhere, elsewhere)
     torch.testing.assert_close(one[f"{MADE}things"], other[f"{MADE}things"], rtol=0, atol=1e-5)
     assert "button_x" not in transforms.shown["scene_obs"].names
+
+
+def test_between_tells_what_lies_where_from_what_is_in_the_hand() -> None:
+    seen = windows(room(1))
+    made = TRANSFORMS.member_class("between")(ROOM)(seen)[0, 0]
+    hand, scene = seen["robot_obs"][0, 0], seen["scene_obs"][0, 0]
+    for row, (one, other) in zip(made, permutations((6, 12, 18), 2), strict=True):
+        way = scene[other : other + 3] - scene[one : one + 3]
+        held = torch.tanh((scene[one : one + 3] - hand[:3]) / CLOSE)
+        torch.testing.assert_close(row[:9], torch.cat((held, way, torch.tanh(way / CLOSE))))
+        turns = [euler_to_matrix(scene[at + 3 : at + 6].numpy()) for at in (one, other)]
+        np.testing.assert_allclose(row[9:], (turns[0].T @ turns[1])[:, :2].flatten(), atol=1e-5)
+    aside = {key: value.clone() for key, value in seen.items()}
+    for key, numbers in (("robot_obs", [0, 1]), ("scene_obs", [6, 7, 12, 13, 18, 19])):
+        aside[key][..., numbers] += 0.1
+    again = TRANSFORMS.member_class("between")(ROOM)(aside)[0, 0]
+    torch.testing.assert_close(made, again, rtol=0, atol=1e-5, msg="where in the room does not matter")
 
 
 def test_objects_are_rows_that_look_alike_seen_from_the_hand() -> None:
