@@ -12,8 +12,9 @@ from laminar.envs.playroom.disturbance import Disturbance
 from laminar.envs.playroom.env import Playroom
 from laminar.envs.playroom.experts import script
 from laminar.envs.playroom.experts.blocks import SCRIPTS
-from laminar.envs.playroom.experts.grasping import blocks, clearance, held, lying_on, put, retreat, table_spot
+from laminar.envs.playroom.experts.grasping import blocks, clearance, held, lying_on, nearest, put, retreat, table_spot
 from laminar.envs.playroom.experts.hand import CLOSED, OPEN, Hand, Motion
+from laminar.envs.playroom.experts.lifting import pair
 from laminar.envs.playroom.tasks import completed
 
 DEEPEST = 0.005  # meters of penetration
@@ -47,6 +48,7 @@ def run(hand: Hand, motion: Motion, steps: int = 240) -> None:
 
 
 APART = {"red": (0.05, -0.10, 0.46), "blue": (0.2, -0.10, 0.46), "pink": (0.3, -0.10, 0.46)}
+APART_X = {"red": 0.05, "blue": 0.2, "pink": 0.25}
 STACKED = {"red": (0.1, -0.10, 0.46), "blue": (0.1, -0.10, 0.50), "pink": (0.3, -0.10, 0.46)}
 
 
@@ -95,6 +97,22 @@ def test_nothing_is_held_by_open_fingers_nor_by_empty_ones() -> None:
     assert held(hand) is None
     run(hand, script("lift_red_block_table", hand))
     assert held(hand) == "red"
+
+
+def test_which_block_is_taken_can_be_told_from_where_they_are() -> None:
+    """A policy without memory could not go on with a choice of chance, and hovers between two blocks."""
+    hand = hand_in("D", {**APART, "pink": (0.25, -0.10, 0.46)})
+    for color in COLORS:
+        near = hand_in("D", {**APART, "pink": (0.25, -0.10, 0.46)})
+        above = blocks(near)[color].position + np.array([0.0, 0.0, 0.08])
+        run(near, near.go(above, FLAT, patience=120))
+        assert nearest(near, COLORS) == color
+        upper, lower = pair(near)
+        assert upper == color
+        assert lower == min(set(COLORS) - {color}, key=lambda other: abs(APART_X[other] - APART_X[color]))
+    assert nearest(hand, ["blue"]) == "blue"
+    on_shelf = hand_in("D", {**APART, "blue": (0.05, 0.09, 0.46), "pink": (-0.25, 0.09, 0.46)})
+    assert pair(on_shelf)[1] == "red", "the one that can be reached is below"
 
 
 def test_a_buried_block_is_freed_before_it_is_lifted() -> None:

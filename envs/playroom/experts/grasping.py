@@ -85,9 +85,14 @@ def held(hand: Hand) -> str | None:
     """Return the color of the block between the closed fingers, None if there is none."""
     if hand.gripper == OPEN or not 0.02 < hand.room.opening() < 0.075:
         return None
-    near = {color: float(np.linalg.norm(block.position - hand.position)) for color, block in blocks(hand).items()}
-    color = min(near, key=lambda color: near[color])
-    return color if near[color] < 0.045 else None
+    color = nearest(hand, COLORS)
+    return color if np.linalg.norm(blocks(hand)[color].position - hand.position) < 0.045 else None
+
+
+def nearest(hand: Hand, colors: Iterable[str]) -> str:
+    """Return the color of the block that is nearest to the hand."""
+    measured, here = blocks(hand), hand.position
+    return min(colors, key=lambda color: float(np.linalg.norm(measured[color].position - here)))
 
 
 def lying_on(hand: Hand, color: str) -> str | None:

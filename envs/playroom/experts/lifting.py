@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....data.calvin.layout import COLORS, TABLE_TOP
-from .grasping import ACROSS, TRIES, blocks, fetch, free_spot, held, lying_on, put, table_spot
+from .grasping import ACROSS, TRIES, blocks, fetch, free_spot, held, lying_on, nearest, put, table_spot
 from .hand import Hand, Motion
 
 Array = NDArray[Any]
@@ -32,18 +32,13 @@ def place_in_drawer(hand: Hand) -> Motion:
 
 
 def _place(hand: Hand, spot: Any, yaw: float | None) -> Motion:
-    color = held(hand) or _nearest(hand)
+    color = held(hand) or nearest(hand, COLORS)
     for _ in range(TRIES):
         yield from fetch(hand, color)
         goal = spot(hand, color)
         yield from put(hand, color, goal, None if yaw is None else yaw + hand.random.uniform(-0.15, 0.15))
         if abs(blocks(hand)[color].position[2] - goal[2]) < 0.03:
             return
-
-
-def _nearest(hand: Hand) -> str:
-    measured = blocks(hand)
-    return min(COLORS, key=lambda color: float(np.linalg.norm(measured[color].position - hand.position)))
 
 
 def _shelf_spot(hand: Hand, color: str) -> Array:
@@ -61,7 +56,7 @@ def drawer_spot(hand: Hand, color: str) -> Array:
 
 def stack(hand: Hand) -> Motion:
     """Put a block on another one."""
-    upper, lower = _pair(hand)
+    upper, lower = pair(hand)
     for _ in range(TRIES):
         yield from fetch(hand, upper)
         below = blocks(hand)[lower]
@@ -71,18 +66,22 @@ def stack(hand: Hand) -> Motion:
             return
 
 
-def _pair(hand: Hand) -> tuple[str, str]:
-    """Draw which block goes on which: the held one if there is one, onto one that is easy to reach if there is one."""
+def pair(hand: Hand) -> tuple[str, str]:
+    """Return which block goes on which: the held one or the nearest, onto one that is easy to reach if there is one.
+
+    As the hand comes nearer the answer stays the same, so that it can be learned by who has no memory.
+    """
     measured = blocks(hand)
-    upper = held(hand)
-    order = [str(color) for color in hand.random.permutation(COLORS) if color != upper]
-    order.sort(key=lambda color: bool(measured[color].position[1] > -0.06))  # below the sliding door, or on the shelf
-    return (upper, order[0]) if upper else (order[1], order[0])
+    hard = [color for color in COLORS if measured[color].position[1] > -0.06]  # below the sliding door, on the shelf
+    easy = [color for color in COLORS if color not in hard]
+    upper = held(hand) or nearest(hand, easy if len(easy) > 1 else hard)
+    rest = [color for color in easy or hard if color != upper] or hard
+    return upper, nearest(hand, rest)
 
 
 def unstack(hand: Hand) -> Motion:
     """Take a block off another one and put it beside it."""
-    color = next((top for below in COLORS if (top := lying_on(hand, below)) is not None), _nearest(hand))
+    color = next((top for below in COLORS if (top := lying_on(hand, below)) is not None), nearest(hand, COLORS))
     for _ in range(TRIES):
         yield from fetch(hand, color, 0.08)
         yield from put(hand, color, table_spot(hand, color))

@@ -22,6 +22,7 @@ from .grasping import (
     grasp,
     held,
     lean,
+    nearest,
     put,
     release,
     retreat,
@@ -48,14 +49,14 @@ def push(color: str, sign: int, hand: Hand) -> Motion:
         if done > _ENOUGH:
             return
         aside = np.clip(block.position[1], -0.12, -0.06) - block.position[1]  # away from the edge and from the door
-        way = np.array([sign * (hand.random.uniform(0.125, 0.16) - done), aside])
-        kinds = [_carry]
-        if _is_clear(hand, block, way):
-            kinds += [_shove, _shove]
-            if abs(aside) < 0.01 and clearance(hand, block.position, _straddling(block), [color]) > 0.0:
-                kinds += [_straddle, _straddle]
-        kind = kinds[hand.random.integers(len(kinds))]
-        yield from kind(hand, color, way)
+        far = np.array([sign * (hand.random.uniform(0.125, 0.16) - done), aside])
+        near = np.array([sign * (_ENOUGH + 0.002 - done), aside])
+        way = next((way for way in (far, near) if _is_clear(hand, block, way)), None)
+        if way is None:  # who can push does not lift: a policy without memory cannot tell which it had begun
+            yield from _carry(hand, color, far)
+            continue
+        between = abs(aside) < 0.01 and clearance(hand, block.position, _straddling(block), [color]) > 0.0
+        yield from (_straddle if between and hand.random.random() < 0.5 else _shove)(hand, color, way)
 
 
 def _is_clear(hand: Hand, block: Block, way: Array) -> bool:
@@ -189,7 +190,7 @@ def _angle(angle: float) -> float:
 
 
 def push_into_drawer(hand: Hand) -> Motion:
-    """Push a block over the edge of the table into the open drawer, or carry it there and drop it."""
+    """Push a block over the edge of the table into the open drawer; carry it there where it cannot be pushed."""
     color = _before_drawer(hand)
     for _ in range(TRIES):
         block = blocks(hand)[color]
@@ -198,7 +199,7 @@ def push_into_drawer(hand: Hand) -> Motion:
         way = np.array([0.0, -0.19 - block.position[1]])
         behind = block.position[1] + _extent(block, np.array([0.0, 1.0])) + 2 * _WIDTH
         aligned = abs(block.position[0] - hand.room.layout.drawer[0]) < 0.15
-        if aligned and behind < 0.0 and hand.random.random() < 0.7 and _is_clear(hand, block, way):
+        if aligned and behind < 0.0 and _is_clear(hand, block, way):
             yield from _shove(hand, color, way)
         else:
             yield from fetch(hand, color, 0.06)
@@ -207,9 +208,9 @@ def push_into_drawer(hand: Hand) -> Motion:
 
 
 def _before_drawer(hand: Hand) -> str:
-    """Draw a block that lies on the table, before the drawer if there is one."""
+    """Return which block to push: the nearest on the table, of those before the drawer if there are any."""
     measured = blocks(hand)
     middle = hand.room.layout.drawer[0]
     on_table = [color for color in COLORS if measured[color].position[1] < 0.02 and measured[color].position[2] > 0.4]
     before = [color for color in on_table if abs(measured[color].position[0] - middle) < 0.15]
-    return str(hand.random.choice(before or on_table or COLORS))
+    return nearest(hand, before or on_table or COLORS)
