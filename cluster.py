@@ -1,8 +1,8 @@
 """A Ray cluster: one that is there already, or one started here for as long as it is used. Needs the extra `ray`.
 
-A cluster that is started here listens on the loopback alone, asks for a secret that this process made, shows no dashboard,
-tells nobody that it is used, and writes into a folder of its own, which is gone afterwards. Whoever can reach a cluster can
-run code on it: one that others started is as safe as they made it.
+A cluster that is started here listens on the loopback alone, asks for a secret that this process made, shows no
+dashboard, tells nobody that it is used, and writes into a folder of its own, which is gone afterwards. Whoever can
+reach a cluster can run code on it: one that others started is as safe as they made it.
 """
 
 from __future__ import annotations
