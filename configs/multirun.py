@@ -15,8 +15,9 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, Transformer
 from hydra.errors import HydraException
@@ -70,7 +71,7 @@ def values(word: str) -> list[str]:
     if os.path.lexists(text):
         return []
     try:
-        override = OverridesParser.create(_Groups()).parse_override(word)
+        override = OverridesParser.create(cast(ConfigLoader, _Groups())).parse_override(word)
     except HydraException:  # what it is will be looked at by whoever takes plain words
         return []
     if not override.is_sweep_override():
@@ -84,7 +85,7 @@ def values(word: str) -> list[str]:
 
 
 class _Groups:
-    """What Hydra asks for the names of a group by."""
+    """All of a loader that Hydra asks for: the names of a group, for `glob`."""
 
     def get_group_options(self, group_name: str, results_filter: Any = None) -> list[str]:
         return options(group_name, "train")

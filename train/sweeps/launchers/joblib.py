@@ -6,6 +6,7 @@ import os
 import queue
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from joblib import Parallel, delayed
@@ -44,7 +45,8 @@ class Joblib(Launcher):
                 free.put(place)
 
         parallel = Parallel(len(places), backend="threading", return_as="generator_unordered", pre_dispatch="all")
-        yield from parallel(delayed(there)(job) for job in jobs)
+        ended: Iterator[Any] = parallel(delayed(there)(job) for job in jobs)
+        yield from ended
 
     def _places(self) -> list[str | None]:
         """Return the GPUs of each run that fits beside the others, as CUDA_VISIBLE_DEVICES has them; None: all."""

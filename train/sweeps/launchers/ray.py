@@ -57,8 +57,8 @@ class Ray(Launcher):
             )
 
     def _tasks(self, ray: Any, jobs: Sequence[Job]) -> Iterator[Ended]:
-        task = ray.remote(run).options(num_cpus=self.share.cpus, num_gpus=self.share.gpus)
-        waiting = {task.options(name=job.name, max_retries=job.tries - 1).remote(job): job for job in jobs}
+        share, task = {"num_cpus": self.share.cpus, "num_gpus": self.share.gpus}, ray.remote(run)
+        waiting = {task.options(**share, name=job.name, max_retries=job.tries - 1).remote(job): job for job in jobs}
         while waiting:
             for one in ray.wait(list(waiting), timeout=_POLL)[0]:
                 job = waiting.pop(one)
