@@ -76,7 +76,7 @@ def _run(words: list[str]) -> int:
     elif verb != "train" and "-m" in rest and not os.path.lexists("-m"):
         raise LaminarError(f"-m is for laminar train, which trains a run for each combination; laminar {verb} has none")
     elif "-h" in rest or "--help" in rest:
-        print(_help(verb, [word for word in rest if "=" in word]))
+        print(_help("sweep" if "-m" in rest else verb, [word for word in rest if "=" in word]))
     else:
         VERBS[verb](rest)
     return 0

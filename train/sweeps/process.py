@@ -15,6 +15,7 @@ from .job import Ended, Job
 
 STOPPED = 128 + signal.SIGTERM
 """Exit code of a run that was asked to stop, and has written a checkpoint."""
+_PROGRAM = ("-m", "laminar.train.sweeps.followed")
 _POLL = 0.1  # seconds
 _GRACE = 120.0  # seconds that a process has to write its checkpoint
 
@@ -97,7 +98,7 @@ class _Process:
         environment |= {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices}
         with self._log.open("ab") as log:
             self._process: subprocess.Popen[Any] = subprocess.Popen(
-                [sys.executable, "-m", "laminar.train.sweeps.followed", job.folder, *words],
+                [sys.executable, *_PROGRAM, job.folder, *words],
                 stdin=subprocess.PIPE,  # which closes when this process ends
                 stdout=log,
                 stderr=log,

@@ -73,7 +73,7 @@ def shares(devices: Sequence[str], gpus: float) -> list[str | None]:
     Raises:
         LaminarError: none fits.
     """
-    if gpus > 1 and not gpus.is_integer():
+    if gpus > 1 and gpus != int(gpus):
         raise LaminarError(f"gpus={gpus:g} must be a part of one GPU, or whole ones")
     size, runs = max(int(gpus), 1), max(int(1 / gpus + 1e-9), 1)
     whole = [",".join(devices[n : n + size]) for n in range(0, len(devices) - size + 1, size)]

@@ -37,10 +37,10 @@ class Config:
     name: str = "slurm"
     # slurm; local and debug try the same without SLURM, in processes here or in this one; null is slurm
     cluster: str | None = choice(None, "slurm", "local", "debug", null=True)
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    partition: str | None = None  # of the cluster; null is its default, as for the next three
+    account: str | None = None  # that pays
+    qos: str | None = None  # quality of service
+    constraint: str | None = None  # features that a machine must have
     time: int = number(240, least=1)  # minutes of a job, after which it is queued again and goes on
     mem: float | None = number(None, above=0, null=True)  # GB of memory of a run; null is the cluster's default
     jobs: int = number(256, least=1)  # that run at the same time
