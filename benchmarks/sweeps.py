@@ -65,7 +65,9 @@ def timed(words: list[str]) -> None:
     last, spent = max(end for end, _ in found), sum(seconds for _, seconds in found)
     idle = last - min(end for end, _ in sorted(found)[-LANES:])  # of the lane that was done first
     overhead = (LANES * (last - first) - idle - spent) / len(found)
-    print(f"{words[-2]}: {len(found)} runs of {spent / len(found):.2f} s, first after {first:.2f} s, {overhead:.3f} s each")
+    print(
+        f"{words[-2]}: {len(found)} runs of {spent / len(found):.2f} s, first after {first:.2f} s, {overhead:.3f} s each"
+    )
 
 
 def main(methods: str = "bc,dql,ofql,td3bc", seeds: str = "6") -> None:

@@ -71,7 +71,7 @@ def values(word: str) -> list[str]:
     if os.path.lexists(text):
         return []
     try:
-        override = OverridesParser.create(cast(ConfigLoader, _Groups())).parse_override(word)
+        override = OverridesParser.create(cast(ConfigLoader, _Groups())).parse_overrides([word])[0]
     except HydraException:  # what it is will be looked at by whoever takes plain words
         return []
     if not override.is_sweep_override():

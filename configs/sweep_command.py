@@ -26,14 +26,23 @@ _MEASURE = "eval."  # in front of words of `laminar eval`
 
 
 def from_words(words: Sequence[str]) -> str:
-    """Run what `laminar train -m …` asks for; words of the sweep, launcher= and so on, may stand among the others."""
+    """Run what `laminar train -m …` asks for."""
+    return _go(*parts(words))
+
+
+def parts(words: Sequence[str]) -> tuple[list[str], list[Settings], list[str]]:
+    """Return the words of the sweep, launcher= and so on, the settings of each run, and the words of `laminar eval`.
+
+    Raises:
+        LaminarError: a word that is none of these.
+    """
     plain = [word for word in words if word not in MARKS]
     own = [word for word in plain if word.partition("=")[0].partition(".")[0] in _OWN]
     measure = [word.removeprefix(_MEASURE) for word in plain if word.startswith(_MEASURE)]
     of_runs = [word for word in plain if word not in own and not word.startswith(_MEASURE)]
     if any(word.startswith("resume=") for word in of_runs):
         raise LaminarError("a sweep goes on by itself where it stopped; leave out resume=")
-    return _go(own, split(of_runs), measure)
+    return own, [*split(of_runs)], measure
 
 
 def from_file(words: Sequence[str]) -> str:

@@ -77,6 +77,13 @@ class Teller(tune.Callback):  # pyright: ignore[reportUntypedBaseClass]
         """Tell it by a function."""
         self._tell, self._rule = tell, rule
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what Ray Tune may store of it, for resumes that are not made."""
+        return {"_rule": self._rule}
+
+    def __deepcopy__(self, memo: object) -> Teller:
+        return self
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A run ended by itself, or by the rule: then its last report is a row like others."""
         last, name = trial.last_result or {}, trial.config["job"]["name"]

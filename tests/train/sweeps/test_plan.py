@@ -72,5 +72,5 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LaminarError, match=r"seed=1 holds a run of something else"):
         remember(tmp_path, runs(0, 1), [])
     (tmp_path / "sweep.json").write_text("[")
-    with pytest.raises(LaminarError, match="sweep.json is damaged"):
+    with pytest.raises(LaminarError, match=r"sweep\.json is damaged"):
         remember(tmp_path, runs(0, 1), [])
