@@ -1,10 +1,10 @@
-"""A sweep of 24 short runs through joblib and through a Ray cluster of 2 CPUs: what a launcher costs, and what it changes.
+"""24 short runs through joblib and through a Ray cluster of 2 CPUs: what a launcher costs, and what it changes.
 
     .venv/bin/python benchmarks/sweeps.py [METHOD,METHOD] [SEEDS]
 
 The overhead is the time of both lanes, from the start of the first run to the end of the last one, less that of the
-processes in it, over the number of runs: what passes between the end of a run and the start of the next one in its place.
-What a launcher takes before its first run is told beside it. Metrics must be equal to the last digit.
+processes in it, over the number of runs: what passes between the end of a run and the start of the next one in its
+place. What a launcher takes before its first run is told beside it. Metrics must be equal to the last digit.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def timed(words: list[str]) -> None:
     idle = last - min(end for end, _ in sorted(found)[-LANES:])  # of the lane that was done first
     overhead = (LANES * (last - first) - idle - spent) / len(found)
     print(
-        f"{words[-2]}: {len(found)} runs of {spent / len(found):.2f} s, first after {first:.2f} s, {overhead:.3f} s each"
+        f"{words[-2]}: {len(found)} runs of {spent / len(found):.2f} s each, the first one after {first:.2f} s; "
+        f"{overhead:.3f} s between two of them"
     )
 
 

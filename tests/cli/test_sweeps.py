@@ -99,7 +99,7 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
     [
         ("- a", "is no sweep"),
         ("a: [", "is not YAML"),
-        ("setings: {}", r"has 'setings', which is no setting of a sweep; did you mean 'settings'\?"),
+        ("setting: {}", r"has 'setting', which is no setting of a sweep; did you mean 'settings'\?"),
         ("sweep: {seed: 3}", "sweep: seed must be a list of values"),
         ("settings: 3", "settings must have settings"),
         ("runs: {seed: 3}", "runs must be a list of settings"),

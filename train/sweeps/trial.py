@@ -43,6 +43,12 @@ class Trial(tune.Trainable):  # pyright: ignore[reportUntypedBaseClass]
                 self._running.stop()
             time.sleep(_POLL)
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: the run has checkpoints of its own."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Load nothing: the run goes on from its own newest checkpoint."""
+
     def cleanup(self) -> None:
         """Let the run write a checkpoint and end, where the rule has decided so."""
         self._running.stop()

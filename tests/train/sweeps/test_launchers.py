@@ -1,4 +1,4 @@
-"""Launchers that need an extra: jobs come back from Ray and from submitit's local cluster, whatever happens to a worker."""
+"""Launchers that need an extra: jobs come back from Ray and from submitit, whatever happens to a worker."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_cluster_of_ray(job: Callable[..., Job], capfd: pytest.CaptureFixture[
 
 def test_no_cluster_answers() -> None:
     pytest.importorskip("ray")
-    with pytest.raises(LaminarError, match="no Ray cluster answers at nobody.invalid:1: "), cluster("nobody.invalid:1"):
+    with pytest.raises(LaminarError, match="no Ray cluster answers at nobody"), cluster("nobody.invalid:1"):
         pass
 
 
@@ -158,7 +158,7 @@ def test_the_script_for_slurm(job: Callable[..., Job], tmp_path: Path, monkeypat
 def test_without_slurm_it_says_so(job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(LaminarError, match="launcher.cluster=local tries it without SLURM"):
+    with pytest.raises(LaminarError, match=r"launcher\.cluster=local tries it without SLURM"):
         next(iter(launcher("slurm").launch([job("a", "--version")])))
 
 
