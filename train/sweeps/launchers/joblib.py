@@ -44,9 +44,8 @@ class Joblib(Launcher):
             finally:
                 free.put(place)
 
-        parallel = Parallel(len(places), backend="threading", return_as="generator_unordered", pre_dispatch="all")
-        ended: Iterator[Any] = parallel(delayed(there)(job) for job in jobs)
-        yield from ended
+        parallel: Any = Parallel(len(places), backend="threading", return_as="generator_unordered", pre_dispatch="all")
+        yield from parallel(delayed(there)(job) for job in jobs)
 
     def _places(self) -> list[str | None]:
         """Return the GPUs of each run that fits beside the others, as CUDA_VISIBLE_DEVICES has them; None: all."""
