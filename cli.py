@@ -5,6 +5,8 @@
     laminar inspect demos.hdf5
     laminar view demos.hdf5 out=demos.html
     laminar train method=bc policy=meanflow data.path=demos.hdf5 out=runs/maze
+    laminar train -m method=bc,dql seed=0,1 data.path=demos.hdf5 launcher=ray out=runs/sweep
+    laminar sweep sweep.yaml
     laminar eval policy.path=runs/maze env.id=laminar/PointMaze-v0 out=runs/maze/eval
     laminar eval policy.path=runs/room task=calvin-chain out=runs/room/chains
     laminar eval policy.path=runs/hopper env.id=hopper-medium-v2 protocol=offline out=runs/hopper/eval
@@ -71,8 +73,10 @@ def _run(words: list[str]) -> int:
         print(f"laminar {__version__}")
     elif verb not in VERBS:
         raise LaminarError(f"no verb is called '{verb}' (known: {', '.join(VERBS)}){nearest(verb, VERBS)}")
+    elif verb != "train" and "-m" in rest and not os.path.lexists("-m"):
+        raise LaminarError(f"-m is for laminar train, which trains a run for each combination; laminar {verb} has none")
     elif "-h" in rest or "--help" in rest:
-        print(_help(verb, [word for word in rest if "=" in word]))
+        print(_help("sweep" if "-m" in rest else verb, [word for word in rest if "=" in word]))
     else:
         VERBS[verb](rest)
     return 0

@@ -17,14 +17,34 @@ from .errors import LaminarError
 def train(words: list[str]) -> None:
     """Train a policy on demonstrations.
 
-    out=RUN resume=true continues a run that was stopped, with its settings.
+    out=RUN resume=true continues a run that was stopped, with its settings. With -m it trains a run for each
+    combination of values, as laminar sweep does: laminar train -m method=bc,dql seed=0,1 launcher=ray out=SWEEP.
     """
     from .configs.compose import compose, given_in
+    from .configs.multirun import MARKS, alone
     from .train.run.restored import restored
     from .train.run.trainer import train as run
 
-    config = compose("train", words)
+    if {*words} & {*MARKS}:
+        from .configs.sweep_command import from_words
+
+        print(from_words(words), end="")
+        return
+    with alone(words):
+        config = compose("train", words)
     run(restored(config, given_in(words)) if config.resume else config)
+
+
+def sweep(words: list[str]) -> None:
+    """Train many runs, here or on a cluster: laminar sweep FILE.yaml [launcher=joblib|ray|slurm] [out=FOLDER].
+
+    The file has settings of every run, lists of values of which each combination is a run, and settings of single runs;
+    laminar train -m says the same by words. The same command again goes on where a sweep stopped. Runs lie in
+    out=FOLDER, with a table of them; eval.task=TASK measures each as laminar eval does.
+    """
+    from .configs.sweep_command import from_file
+
+    print(from_file(words), end="")
 
 
 def evaluate(words: list[str]) -> None:
@@ -118,34 +138,9 @@ def table(words: list[str]) -> None:
     improvement go over all tasks. All other evaluations are listed one by one. Writes STEM.md, STEM.html, STEM.csv and
     STEM.json; files of these names that are no such table are replaced only with overwrite=true.
     """
-    from dataclasses import asdict
-    from functools import cache
+    from .configs.table_command import run
 
-    from .configs.compose import compose, options
-    from .configs.words import read_text
-    from .eval.reports.table import tabulate
-    from .eval.reports.table_report import check_stem, markdown, save_table
-    from .settings import Text
-
-    folders, rest = paths_in(
-        words, lambda word: word.startswith("out=") or word in ("overwrite=true", "overwrite=false")
-    )
-    given = dict(word.split("=", 1) for word in rest if "=" in word)
-    if not folders or len(given) < len(rest) or not given.keys() <= {"out", "overwrite"}:
-        raise usage_of("table", "FOLDER… [out=STEM] [overwrite=true]", words)
-    stem = read_text("out", given["out"], Text(path=True)) if "out" in given else None
-    if stem:
-        check_stem(str(stem), given.get("overwrite") == "true")
-
-    @cache
-    def published(recipe: str) -> dict[str, Any]:
-        return asdict(compose("train", [f"method={recipe}"]).method) if recipe in options("method") else {}
-
-    found = tabulate(folders, published)
-    paths = save_table(found, str(stem)) if stem else []
-    print(paths[0].read_text(encoding="utf-8") if paths else markdown(found))
-    for path in paths:
-        print(f"written to {path}")
+    print(run(words))
 
 
 def bench(words: list[str]) -> None:
@@ -369,6 +364,7 @@ def schedule(words: list[str]) -> None:
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
+    "sweep": sweep,
     "eval": evaluate,
     "compare": compare,
     "replay": replay,

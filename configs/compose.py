@@ -51,11 +51,13 @@ SCHEMAS = {  # of each verb: its dataclass, imported when the verb is composed
     "serve": "deploy.config:ServeConfig",
     "deploy": "deploy.config:DeployConfig",
     "simulate": "deploy.config:SimulateConfig",
+    "sweep": "train.sweeps.config:SweepConfig",
 }
 FAMILIES = {  # whose members are the options of a group
     "policy": "policies.processes:PROCESSES",
     "network": "policies.networks:NETWORKS",
     "method": "train.methods:METHODS",
+    "launcher": "train.sweeps.launchers:LAUNCHERS",
 }
 GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose a file of this folder
     "train": ("policy", "network", "method", "task", "runtime", "experiment"),
@@ -74,12 +76,14 @@ GROUPS: dict[str, tuple[str, ...]] = {  # words like `policy=flow`, which choose
     "serve": (),
     "deploy": (),
     "simulate": (),
+    "sweep": ("launcher",),
 }
 ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone understands
 _PACKAGE = __name__.rpartition(".configs.")[0]
 _SHORT = {  # a path or a name alone
     "train": {"init": "init.path", "world": "world.path", "policy.encoder": "policy.encoder.kind"},
     "replay": {"world": "world.path"},
+    "sweep": {"stop": "stop.rule"},
 }
 _LOCK = threading.Lock()
 _UNFIT = re.compile(r"Value '(.*)' of type '\w+' could not be converted to ")
@@ -301,20 +305,23 @@ def schemas(verb: str) -> Iterator[tuple[str, Any]]:
     Names are those in Hydra's store, with the group in front: `train_schema`, `policy/flow_schema`.
     """
     yield f"{verb}_schema", _load(SCHEMAS[verb])
-    if verb != "train":
-        return
-    policy, planner = _load("policies.generative:PolicyConfig"), _load("policies.planners.config:PlannerConfig")
     for group, place in FAMILIES.items():
-        family: Family[Any] = _load(place)
-        _refuse_hidden(group, family.registered)
-        for name in family.names():
-            config = family.config_class(name)
-            node = policy(process=config()) if group == "policy" else config
-            # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
-            yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
-            if group == "policy" and name not in family.registered and family.member_class(name).regresses:
-                yield f"policy/planner_{name}_schema", planner(process=config())
-    yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
+        if group in GROUPS[verb]:
+            yield from _members(group, _load(place))
+    if verb == "train":
+        yield "runtime/runtime_schema", _load("train.config:RuntimeConfig")
+
+
+def _members(group: str, family: Family[Any]) -> Iterator[tuple[str, Any]]:
+    _refuse_hidden(group, family.registered)
+    for name in family.names():
+        config = family.config_class(name)
+        node = _load("policies.generative:PolicyConfig")(process=config()) if group == "policy" else config
+        # A member from elsewhere has no file: its defaults are what `group=NAME` chooses.
+        yield f"{group}/{name}{'' if name in family.registered else '_schema'}", node
+        if group == "policy" and name not in family.registered and family.member_class(name).regresses:
+            planner = _load("policies.planners.config:PlannerConfig")
+            yield f"policy/planner_{name}_schema", planner(process=config())
 
 
 def _refuse_hidden(group: str, registered: Iterable[str]) -> None:

@@ -61,8 +61,8 @@ def unknown(verb: str, key: str, known: Sequence[str], groups: Sequence[str]) ->
     if key and ends:
         return LaminarError(f"{text}; did you mean {' or '.join(map(repr, ends))}?")
     group = key.partition(".")[0]
-    others = _members_with(group, key.partition(".")[2])
-    if verb == "train" and others:
+    others = _members_with(group, key.partition(".")[2]) if group in groups else []
+    if others:
         return LaminarError(f"{text} and these choices; there is one with {group}={_listed(others)}")
     return LaminarError(f"{text}{nearest(key, [*known, *groups])}")
 

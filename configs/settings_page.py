@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .compose import GROUPS, SCHEMAS, schemas
+from .compose import FAMILIES, GROUPS, SCHEMAS, schemas
 from .reference import RECORDED, Schema, flat_keys, names_with, schema_of
 
 
@@ -34,7 +34,7 @@ def to_markdown(reference: Mapping[str, Schema]) -> str:
         lines += _section(f"## laminar {verb}", "", reference[f"{verb}_schema"])
         for group in GROUPS[verb]:
             for place, one in reference.items():
-                if verb == "train" and place.startswith(f"{group}/") and group != "runtime":
+                if group in FAMILIES and place.startswith(f"{group}/"):
                     member = place.rpartition("/")[2].removesuffix("_schema")
                     lines += _section(f"### {group}={', '.join(names_with(group, member))}", f"{group}.", one)
     return "\n".join(lines)
@@ -55,7 +55,7 @@ def _section(heading: str, prefix: str, schema: Schema) -> list[str]:
         value: Any = schema.defaults
         for part in key.split("."):
             value = value[part]
-        if not isinstance(value, dict) and not (prefix == "" and key in ("policy", "network", "method")):
+        if not isinstance(value, dict) and not (prefix == "" and key in FAMILIES):
             text = schema.remarks.get(key, "").replace("|", "\\|")
             lines.append(f"| `{prefix}{key}` | {json.dumps(value, ensure_ascii=False)} | {text} |")
     return [*lines, ""]

@@ -15,6 +15,7 @@ from gymnasium.spaces import Box
 
 import laminar
 from laminar.configs.compose import SCHEMAS, compose, is_setting
+from laminar.configs.sweep_command import parts
 from laminar.verbs import VERBS
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -36,11 +37,16 @@ def test_commands_have_settings_that_exist(page: Path) -> None:
     """What they name is not looked for: `UPPER` stands for something of the reader's."""
     for verb, *words in commands(page):
         assert verb in VERBS, f"laminar {verb}"
-        if verb in SCHEMAS and not {"-m", "--help"} & set(words):
+        if verb == "train" and "-m" in words:
+            own, runs, measure = parts([UPPER.sub("=1", word) for word in words])
+            compose("sweep", own)
+            assert len({compose("train", [f"{key}={text}" for key, text in run]).seed for run in runs}) > 0
+            compose("eval", measure)
+        elif verb in SCHEMAS and "--help" not in words:
             settings = [
                 word
                 for word in words
-                if verb not in ("compare", "inspect", "view", "convert") or is_setting(verb, word)
+                if verb not in ("compare", "inspect", "view", "convert", "sweep") or is_setting(verb, word)
             ]
             compose(verb, [UPPER.sub("=1", word) for word in settings])
 
