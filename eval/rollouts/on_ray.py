@@ -26,7 +26,7 @@ from .shards import Job
 
 _SHARDS = 4  # a worker, so that none waits long for the last one
 _SMALL = 8  # seeds of a shard, at least, where there are enough: environments have to be made for each
-_TRIES = 4  # of a shard, before its loss is taken for its own fault
+_TRIES = 3  # of a shard, before its loss is taken for its own fault
 _LEAVE = 5.0  # seconds that workers have to hand in what they have after Ctrl-C
 _opened: dict[str, PolicyModule] = {}  # of a worker: the policy of its last shard, by digest
 
