@@ -82,6 +82,7 @@ ONLY = {("task", "calvin-chain"): "eval"}  # choices that one verb alone underst
 _PACKAGE = __name__.rpartition(".configs.")[0]
 _SHORT = {  # a path or a name alone
     "train": {"init": "init.path", "world": "world.path", "policy.encoder": "policy.encoder.kind"},
+    "eval": {"launcher": "launcher.kind"},
     "replay": {"world": "world.path"},
     "sweep": {"stop": "stop.rule"},
 }

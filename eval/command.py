@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
+from ..cluster import check_ray
 from ..errors import LaminarError, Stopped, nearest
 from ..policies.guided import Acting
 from ..policies.out_of_range import Excursions
@@ -17,7 +18,7 @@ from .config import CompareConfig, EvalConfig, Guidance, Planning
 from .guidance import acting_told, refuse_unused
 from .outputs import CHAIN_FILMS, EPISODES_FILM, OLD_CHAINS_FILM
 from .results.chain_result import ChainResult
-from .rollouts.options import RolloutOptions
+from .rollouts.options import Cluster, RolloutOptions
 
 Found = TypeVar("Found")
 
@@ -97,8 +98,29 @@ def _options(config: EvalConfig, out: Path | None, acting: Acting | None) -> Rol
     if out is not None and video is None:
         (out / EPISODES_FILM).unlink(missing_ok=True)  # of an earlier evaluation
     run = (acting, config.policy.runtime)
-    how = (config.num_envs, config.processes, video, config.video_episodes, *run)
+    how = (config.num_envs, config.processes, cluster_of(config), video, config.video_episodes, *run)
     return RolloutOptions(*how, steps=config.policy.steps, plan=Anew.of(config.plan), progress=bar)
+
+
+def cluster_of(config: EvalConfig) -> Cluster | None:
+    """Return the cluster that seeds are rolled out on, if they are.
+
+    Raises:
+        LaminarError: settings that are for a cluster without one, or for this machine with one.
+    """
+    launcher = config.launcher
+    if launcher.kind is None:
+        given = {"workers": config.workers, "launcher.address": launcher.address}
+        for name, value in given.items():
+            if value is not None:
+                raise LaminarError(f"{name}={value} is for launcher=ray; of this machine give processes=N")
+        return None
+    if config.processes:
+        raise LaminarError(f"processes={config.processes} are of this machine; with launcher=ray give workers=N")
+    if config.workers is None:
+        raise LaminarError("launcher=ray needs workers=N, how many work at the same time, a core each")
+    check_ray()
+    return Cluster(config.workers, launcher.address)
 
 
 def _evaluate_episodes(config: EvalConfig, given: set[str], out: Path | None) -> None:
@@ -185,7 +207,7 @@ def _tell_range(seen: Excursions | None) -> None:
 
 def _video(config: EvalConfig, out: Path | None) -> Path | None:
     """Where the film of episodes goes; None where there is none."""
-    if out is None or not config.video_episodes or config.processes:
+    if out is None or not config.video_episodes or config.processes or config.launcher.kind:
         return None
     return out / EPISODES_FILM if _can_draw() else None
 

@@ -87,6 +87,15 @@ class Evaluated:
 
 
 @dataclass
+class LauncherConfig:
+    """Where workers are, docs/clusters.md; `launcher=ray` for short."""
+
+    kind: str | None = choice(None, "ray", null=True)  # ray: `workers` of a cluster; null: this machine, `processes`
+    # of a Ray cluster, HOST:PORT, or auto; null is that of RAY_ADDRESS, or else one is started here for the evaluation
+    address: str | None = None
+
+
+@dataclass
 class EvalConfig(Guidance, Evaluated):
     """One evaluation."""
 
@@ -98,7 +107,9 @@ class EvalConfig(Guidance, Evaluated):
     out: str | None = path()  # folder for eval.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
     num_envs: int | None = number(None, least=1, null=True)  # environments that step together; null chooses
-    processes: int = number(0, least=0)  # worker processes; 0 evaluates in this one
+    processes: int = number(0, least=0)  # worker processes of this machine; 0 evaluates in this one
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    workers: int | None = number(None, least=1, null=True)  # launcher=ray: workers of the cluster at the same time
     video_episodes: int = number(3, least=0)  # filmed episodes, or chains, in the report; 0 films none
     # chains that are filmed: the longest one and failed ones, the first, the longest, or failed ones
     video_of: str = choice("mixed", "mixed", "first", "longest", "failed")

@@ -60,7 +60,10 @@ class Actor:
     Attributes:
         policy: any policy.
         out_of_range: counts observations that are not like the training data: `actor.out_of_range.found()`.
+        least: rows that the policy is asked for at once, at least; where fewer plan, the last one is repeated.
     """
+
+    least = 1
 
     def __init__(self, policy: Policy, generator: torch.Generator | None = None) -> None:
         """Act as the policy's Spec says: `history` observations, `execute` actions of a chunk, or `ensemble`.
@@ -143,7 +146,9 @@ class Actor:
         where = next(iter(seen.values())).device
         # A policy that draws more on the way (ddpm) does so from the same generator.
         more = () if self.generator is None else (self.generator,)
-        return Decision(slots, seen, noise, self.policy.sample(seen, noise, *more).to(where))
+        asked, made_of = _repeated(seen, noise, self.least)
+        chunk = self.policy.sample(asked, made_of, *more).to(where)
+        return Decision(slots, seen, noise, chunk[: int(slots.sum())])
 
     def _asked_by(self, windows: Windows, slots: Mask, noise: Tensor | None) -> tuple[Windows, Tensor | None]:
         """Return what the slots that plan see, and their noise, which is drawn where none is given."""
@@ -217,6 +222,15 @@ class Acts:
         """Let the actor of `act` forget the slots in `mask` (B,) bool, or all; call it when an episode starts."""
         if self._actor is not None:
             self._actor.reset(mask)
+
+
+def _repeated(seen: Windows, noise: Tensor | None, least: int) -> tuple[Windows, Tensor | None]:
+    """Return windows and noise of at least so many rows: the last one is repeated."""
+    count = len(next(iter(seen.values())))
+    if count >= least:
+        return seen, noise
+    index = torch.arange(least).clamp_(max=count - 1)
+    return seen.rows(index), None if noise is None else noise[index.to(noise.device)]
 
 
 def _as_mask(mask: Any, slots: int) -> Mask:

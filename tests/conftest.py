@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,17 @@ def demo_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Return Ray, with a cluster of two cores that is started for the tests of a module and found by what they call."""
+    if find_spec("ray") is None:  # not imported here: it reads once, when it is, what `cluster` sets
+        pytest.skip("needs Ray: pip install 'laminar[ray]'")
+    from laminar.cluster import cluster
+
+    with cluster(cpus=2) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

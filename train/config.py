@@ -43,6 +43,7 @@ class TrainEnvConfig(EnvConfig):
     steps: int | None = number(None, least=1, null=True)
     slots: int = number(1, least=1)  # environments that a method which acts steps side by side
     processes: int = number(0, least=0)  # workers that they are spread over; 0 steps them in this process
+    workers: str | None = None  # ray:N spreads them over N workers of a Ray cluster in place of processes
 
 
 @dataclass

@@ -18,7 +18,7 @@ from ..results.pair import Pair, compare_results, corrected
 from ..results.result import Result, interrupted_to_json, interruption
 from ..results.significance import FEWEST_PAIRS
 from .episodes import evaluate
-from .measurement import check_steps
+from .here import check_steps
 from .options import DEFAULTS, RolloutOptions
 
 

@@ -25,7 +25,7 @@ from ..results.result import Result, load_as, save_result
 from ..results.run_record import ACTION_ERROR, METRICS, read_rows
 from ..results.scores import Interval
 from .episodes import evaluate
-from .measurement import check_steps
+from .here import check_steps
 from .options import DEFAULTS, RolloutOptions
 
 PROTOCOL = "offline"

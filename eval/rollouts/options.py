@@ -17,6 +17,19 @@ from ..results.findings import Starts
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Workers on a Ray cluster.
+
+    Attributes:
+        workers: that work at the same time, at most; a core each.
+        address: of the cluster, see `laminar.cluster.cluster`; None: that of RAY_ADDRESS, or one is started here.
+    """
+
+    workers: int = number(1, least=1)
+    address: str | None = None
+
+
+@dataclass(frozen=True)
 class RolloutOptions:
     """Arguments of an evaluation beside policy, environment and seeds.
 
@@ -25,6 +38,7 @@ class RolloutOptions:
             floating-point differences between batch sizes.
         processes: 0 runs in this process, which is fastest for cheap simulators; N shards the seeds over N workers,
             which load the policy themselves, so it must then be a folder.
+        cluster: workers on a Ray cluster in place of processes; the policy travels to them, so it must be a folder too.
         video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
         video_episodes: how many to film.
         acting: how the policy decides, for example by its critic's choice among candidates; None leaves it as it is.
@@ -40,6 +54,7 @@ class RolloutOptions:
 
     num_envs: int | None = number(None, least=1, null=True)
     processes: int = number(0, least=0)
+    cluster: Cluster | None = None
     video: str | Path | None = None
     video_episodes: int = number(3, least=0)
     acting: Acting | None = None
@@ -56,8 +71,10 @@ class RolloutOptions:
             LaminarError: names the argument.
         """
         check(self)
-        if self.video is not None and self.processes:
-            raise LaminarError("a video needs processes=0; film a few episodes in a second evaluation")
+        if self.cluster is not None and self.processes:
+            raise LaminarError(f"processes={self.processes} are of this machine, and workers of a cluster; give one")
+        if self.video is not None and (self.processes or self.cluster):
+            raise LaminarError("a video needs processes=0 and no launcher; film a few episodes in a second evaluation")
 
     def but(self, **changed: Any) -> RolloutOptions:
         """Return these options with some changed.

@@ -47,7 +47,7 @@ def gone(pids: list[int], seconds: float = 20.0) -> bool:
 
 
 def pids(world: WorkerSlots) -> list[int]:
-    return [process.pid or 0 for process in world._processes]
+    return [process.pid or 0 for process in world._crew.processes]
 
 
 def test_workers_are_equal_to_slots_to_the_bit(spec_of: SpecOf) -> None:
@@ -135,7 +135,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     spec = env_spec(make_env("Hopper-v4"))
     world = WorkerSlots("Hopper-v4", spec, 2, processes=2)
-    print(*[process.pid for process in world._processes], flush=True)
+    print(*[process.pid for process in world._crew.processes], flush=True)
     while True:
         world.reset({0: 0, 1: 1})
         world.step(np.zeros((2, 5, 3)))

@@ -12,8 +12,11 @@ from torch import nn
 from ...data.episodes import Episodes
 from ...data.load import Selection, as_executed, chosen_in, load_episodes
 from ...data.spec import Spec
+from ...envs.actors import Actors
+from ...envs.crew import Hire
 from ...envs.fitting import fit_env, training_remarks
 from ...envs.ogbench.rewards import with_rewards
+from ...envs.processes import Processes
 from ...envs.slots import Slots
 from ...envs.workers import WorkerSlots
 from ...envs.world import World
@@ -172,7 +175,7 @@ def _named(config: TrainConfig) -> str:
 def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> None:
     name, default = _named(config), TrainEnvConfig()
     still = f"without env.steps method={name} learns from data.path alone" if method.acts else f"method={name} does not"
-    for setting in () if acts(config) else ("steps", "slots", "processes"):
+    for setting in () if acts(config) else ("steps", "slots", "processes", "workers"):
         if getattr(config.env, setting) != getattr(default, setting):
             raise LaminarError(f"env.{setting} is for methods that act, and {still}; leave it out")
     check_dreams(config, name, method.acts)
@@ -198,9 +201,24 @@ def _world(config: TrainConfig, wanted: Spec, recorded: Episodes | None) -> Worl
             f"method={_named(config)} acts while it learns: give env.id=ENVIRONMENT, or world=WORLD to act in a dream"
             f"{also}"
         )
+    count, hire = _workers(env)
+    return WorkerSlots(env.id, wanted, env.slots, count, hire) if count else Slots(env.id, wanted, env.slots)
+
+
+def _workers(env: TrainEnvConfig) -> tuple[int, Hire]:
+    """Return how many workers step the environments, 0 for none, and what starts them.
+
+    Raises:
+        LaminarError: `env.workers` is nothing that is understood, or not alone.
+    """
+    if env.workers is None:
+        return env.processes, Processes
+    place, _, count = env.workers.partition(":")
+    if place != "ray" or not count.isdecimal() or int(count) == 0:
+        raise LaminarError(f"env.workers={env.workers} must be ray:N, such as ray:32; of this machine env.processes=N")
     if env.processes:
-        return WorkerSlots(env.id, wanted, env.slots, env.processes)
-    return Slots(env.id, wanted, env.slots)
+        raise LaminarError(f"env.processes={env.processes} and env.workers={env.workers} are both set; give one")
+    return int(count), Actors
 
 
 def world_remarks(config: TrainConfig, improver: Improver) -> list[str]:

@@ -5,6 +5,7 @@ Continue after a kill: laminar train policy=flow data.path=demos.hdf5 out=runs/f
 Improve a clone:       laminar train method=ofql init=runs/clone data.path=demos.hdf5 out=runs/improved
 Several seeds at once: laminar train method=ofql data.path=demos.hdf5 seeds=[0,1,2,3] out=runs/ofql
 Data parallel:         torchrun --nproc-per-node 2 -m laminar.cli train policy=flow data.path=demos.hdf5 out=runs/flow
+Several machines:      the same with --nnodes 2 --rdzv-backend c10d --rdzv-endpoint HOST:PORT on each, docs/clusters.md
 
 `init` is a saved policy, a run or a checkpoint: processes, networks, normalizers and weights come from there, so the
 command line chooses no policy= and no network=. A critic that it has is left behind: methods train their own.
@@ -36,7 +37,7 @@ from ...progress import Meter, meter, tell
 from ..config import TrainConfig
 from ..methods import METHODS
 from ..start import GIVEN
-from ..update.group import Group, join, leave
+from ..update.group import Group, join, launcher, leave, restarted
 from ..update.runners import Runner, float32_products, matmul_precision, runner
 from ..update.stacked import rows as rows_of
 from ..update.stacked import stacked
@@ -78,6 +79,8 @@ def train(config: TrainConfig, given: PolicyModule | None = None) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(config.runtime.threads)
     group = join(config.runtime.device)
+    if group.size > 1 and restarted():  # the command is that of the first start, and its run is there by now
+        config = replace(config, resume=True)
     try:
         return _Run(config, group, given).go()
     finally:
@@ -123,6 +126,11 @@ class _Run:
         self.starts: Starts | None = None  # of the environment, the same for all evaluations
         self.stopped = 0  # by which signal
         self.step = self.saved = newest_common([seed.folder for seed in self.seeds])
+        if not group.same(self.step):
+            raise LaminarError(
+                f"the processes see different checkpoints in {config.out} (this one those of update {self.step}); "
+                "out= must be on a disk that all machines share"
+            )
         for seed in self.seeds:
             seed.load(self.step)
         self.forecast = Forecast(self.seeds[0].config, self.step)
@@ -292,7 +300,7 @@ class _Run:
             start = "init=POLICY, " if self.config.init.path == GIVEN else ""
             return f"laminar.train({start}out={self.config.out!r}, resume=True)"
         size = self.group.size
-        program = ["laminar"] if size == 1 else f"torchrun --nproc-per-node {size} -m laminar.cli".split()
+        program = ["laminar"] if size == 1 else launcher(size)
         out = [word for word in sys.argv if word.startswith("out=")]  # as it was typed; the run has all other settings
         return shlex.join([*program, "train", *out[-1:], "resume=true"])
 

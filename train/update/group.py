@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...errors import LaminarError
+
 
 @dataclass(frozen=True)
 class Group:
@@ -37,25 +39,55 @@ class Group:
     def average(self, value: Tensor) -> None:
         """Replace `value` by its mean over all processes, in place."""
         if self.size > 1:
-            _sum_over_processes(value)
+            _reduce(value)
             value.div_(self.size)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of `value` over all processes, without a gradient."""
+        if self.size == 1:
+            return value
+        whole = value.detach().clone()
+        self.average(whole)
+        return whole
+
+    def same(self, number: int) -> bool:
+        """Whether all processes have the same number, below 2**53."""
+        if self.size == 1:
+            return True
+        ends = torch.tensor([number, -number], dtype=torch.float64)
+        _reduce(ends, dist.ReduceOp.MAX)
+        return float(ends[0]) == -float(ends[1])
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         if self.size == 1:
             return flag
         votes = torch.tensor(int(flag))
-        dist.all_reduce(votes)
+        _reduce(votes)
         return bool(votes)
 
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
-            dist.barrier()
+            _reduce(torch.zeros(1))
 
 
 # A compiler splits its graph here, so that the collective is the same one in all runtimes.
-_sum_over_processes: Any = torch.compiler.disable(dist.all_reduce)
+@torch.compiler.disable
+def _reduce(value: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
+    """Reduce `value` over all processes, in place.
+
+    Raises:
+        LaminarError: another process is gone.
+    """
+    try:
+        dist.all_reduce(value, how)
+    except RuntimeError as error:
+        told = str(error).strip().splitlines()[:1]
+        raise LaminarError(
+            f"another process of the group is gone ({''.join(told)}); with torchrun --max-restarts=N the group starts "
+            "anew and goes on from the last checkpoint"
+        ) from error
 
 
 def join(device: str) -> Group:
@@ -69,6 +101,20 @@ def join(device: str) -> Group:
     else:
         dist.init_process_group("gloo")
     return Group(dist.get_rank(), size)
+
+
+def restarted() -> bool:
+    """Whether `torchrun` has started the group anew, after one of its processes ended badly."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def launcher(size: int) -> list[str]:
+    """Return the words that start such a group: what `torchrun` was told, as far as the environment has it."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    words = ["torchrun", "--nproc-per-node", str(here)]
+    if here < size:
+        words += ["--nnodes", str(size // here), "--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:PORT"]
+    return [*words, "-m", "laminar.cli"]
 
 
 def leave(group: Group) -> None:

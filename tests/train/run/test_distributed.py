@@ -130,11 +130,13 @@ def improve(data: Path, out: Path, batch: int, *words: str) -> list[str]:
     ]
 
 
-# Divided by nothing: with q_scale=policy or data each process divides by its own share's mean |Q|.
-# Several candidates a transition, a chain of inner draws and smoothing are shared out by transition.
+# Several candidates a transition, a chain of inner draws and smoothing are shared out by transition. The critic's term
+# is divided by nothing, by mean |Q| or by Q's slope over the whole batch, of which each process has a share.
 Q_LEARNING = {
     "dql": ("method=dql", "method.q_scale=none", "method.backup_actions=3", "method.target_noise=0.2"),
-    "fql": ("method=fql", "method.q_scale=none", "method.max_grad_norm=0.5"),
+    "dql, scaled": ("method=dql", "method.q_scale=policy"),
+    "ofql": ("method=ofql", "policy=meanflow", "method.q_scale=data"),
+    "fql": ("method=fql", "method.q_scale=slope", "method.max_grad_norm=0.5"),
     "iql": ("method=iql", "method.q_scale=none"),
 }
 

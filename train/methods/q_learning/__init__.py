@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....data.episodes import Episodes
 from ....data.transitions import Transitions
+from ....errors import LaminarError
 from ....policies.guided import Guided
 from ....policies.module import PolicyModule
 from ....policies.processes import Metrics
@@ -47,7 +48,9 @@ class QLearning(Improver):
             self.transitions = _transitions(start, need(recorded, config.recipe), config, context)
         self.config = config = _with_scale(config, self.transitions)
         teacher = start if config.distill > 0 else None
-        self.agent = Agent(student_of(teacher) if teacher else start, config, teacher).to(context.device)
+        _check_group(config, context)
+        student = student_of(teacher) if teacher else start
+        self.agent = Agent(student, config, teacher, context.group).to(context.device)
         self._next_value, self._behavior = next_value_of(config), behavior_of(config)
         learner = Learner(self.agent, _part, context.group, context.runtime.autocast)
         slow = [part for part in ("averaged", "averaged_encoder", "target") if part in learner.layouts]
@@ -98,6 +101,16 @@ class QLearning(Improver):
     def product(self) -> Guided:
         """Return the policy with averaged weights, and the critic that can choose among its samples."""
         return self._product
+
+
+def _check_group(config: Config, context: Context) -> None:
+    """Refuse a compiler where the critic's scale is a sum over processes, which it has no way through."""
+    scaled = config.eta > 0 and config.q_scale != "none"
+    if context.group.size > 1 and context.runtime.compiled and scaled:
+        raise LaminarError(
+            f"under torchrun method.q_scale={config.q_scale} is a mean over all processes, which a compiled update "
+            "cannot take; use runtime=eager, or method.q_scale=none"
+        )
 
 
 def _part(name: str) -> str:

@@ -14,6 +14,7 @@ from ....policies.guided import new_critic
 from ....policies.networks.critics import Critic
 from ....policies.processes.direct import Config as DirectConfig
 from ....policies.processes.unrolled import Unrolled, call_times
+from ...update.group import Group
 from .config import Config
 
 
@@ -27,11 +28,19 @@ class Agent(nn.Module):
         target: the critic's slow copy.
         value: V(s) of implicit Q-learning, or None.
         teacher: the flow clone that a one-call actor is distilled from (FQL), or None.
+        group: processes that train it together, each by its share of a batch.
     """
 
-    def __init__(self, policy: GenerativePolicy, config: Config, teacher: GenerativePolicy | None = None) -> None:
-        """Build untrained critics around a policy."""
+    def __init__(
+        self,
+        policy: GenerativePolicy,
+        config: Config,
+        teacher: GenerativePolicy | None = None,
+        group: Group | None = None,
+    ) -> None:
+        """Build untrained critics around a policy; a `group` of processes trains it together."""
         super().__init__()
+        self.group = group or Group()
         self.config = config
         self.actor = policy.train()
         self.averaged = deepcopy(policy).eval()

@@ -139,15 +139,14 @@ def critic_term(agent: Agent, cond: Tensor, data: Tensor, action: Tensor, coin: 
 def scale_of(agent: Agent, q: Tensor, s: Tensor, data: Tensor) -> Tensor:
     """Mean |Q| of the actor's actions (DQL), or of the data's (B, H, A) (OFQL), the slope of Q at these, or 1.
 
-    Data parallel, it is the mean over this process's share: n processes with batch B divide by n numbers, and not by
-    the one of a batch n B.
+    Data parallel, it is that of the whole batch, of which each process has a share.
     """
     if agent.config.q_scale == "none":
         return torch.ones((), device=q.device)
     if agent.config.q_scale == "slope":
         return slope_of(agent, s, data.flatten(1))
     values = agent.critic(s, data.flatten(1)).mean(dim=0) if agent.config.q_scale == "data" else q
-    return values.abs().mean().clamp(min=1e-6)  # a critic that says 0 everywhere has no scale
+    return agent.group.mean(values.abs().mean()).clamp(min=1e-6)  # a critic that says 0 everywhere has no scale
 
 
 def slope_of(agent: Agent, s: Tensor, data: Tensor) -> Tensor:
@@ -159,4 +158,4 @@ def slope_of(agent: Agent, s: Tensor, data: Tensor) -> Tensor:
     advantages may be a thousandth.
     """
     slope = torch.func.grad(lambda action: agent.critic(s, action).mean(dim=0).sum())(data)  # (B, n)
-    return (data.shape[1] * slope.square().mean().sqrt()).clamp(min=1e-6)
+    return (data.shape[1] * agent.group.mean(slope.square().mean()).sqrt()).clamp(min=1e-6)
