@@ -1,7 +1,8 @@
 """Build what is released, and try it where nothing else is: `make dist`, that is `python tests/dist.py dist`.
 
-The sdist is built of a copy of this checkout, the wheel of the sdist alone, so that both are known to be whole. The wheel is
-installed into an empty environment, by the versions of the lock, and runs the demo's short form in a folder of its own.
+The sdist is built of a copy of this checkout, the wheel of the sdist alone, so that both are known to be whole. The
+wheel is installed into an empty environment, by the versions of the lock, and runs the demo's short form in a folder of
+its own.
 """
 
 from __future__ import annotations

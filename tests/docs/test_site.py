@@ -1,4 +1,4 @@
-"""The site is whole: it builds without a warning, its links and anchors lead somewhere, and nothing comes from elsewhere."""
+"""The site is whole: no warning when it is built, links and anchors lead somewhere, nothing comes from elsewhere."""
 
 from __future__ import annotations
 
