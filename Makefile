@@ -20,11 +20,11 @@ export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-robot test test-slow test-pythons lint type format settings bench lock clean
+.PHONY: help setup demo demo-robot test test-slow test-pythons lint type format settings docs dist bench lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
-	@echo "Targets: setup demo test test-slow test-pythons lint type format settings bench lock clean"
+	@echo "Targets: setup demo test test-slow test-pythons lint type format settings docs dist bench lock clean"
 
 setup: $(READY)
 
@@ -80,6 +80,16 @@ format: $(READY)
 # The reference of all settings: what `--help` reads, and the page.
 settings: $(READY)
 	$(BIN)/python -m laminar.configs.settings_page docs/settings.md
+
+# The documentation as a site, in outputs/site; a warning fails it. `python -m http.server -d outputs/site` shows it.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Wheel and sdist in dist/. The wheel is then installed into an empty environment with nothing of this folder, by the
+# versions of the lock, and runs the demo's short form there.
+dist: $(READY)
+	rm -rf build dist
+	$(BIN)/python tests/dist.py dist
 
 # All of them run, then a claim that is not met fails the target. The harness is what they share, the usual U-Net what one of them compares with.
 bench: $(READY)
