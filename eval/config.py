@@ -185,6 +185,7 @@ class RecordedPath:
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files
     observation: Any = names()  # noqa: RUF009  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
+    goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
     robot: str | None = None  # bags: as in training
     frame: str | None = None  # PushT: as in training
@@ -206,6 +207,7 @@ class ReplayedData:
     observation: Any = names()  # noqa: RUF009  # list of the observations to read
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
     instruction: str | None = None  # CALVIN data: as in training
+    goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
     robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files
     frame: str | None = None  # PushT: block, or as it was recorded
