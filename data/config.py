@@ -23,9 +23,7 @@ class ChosenParts:
     @property
     def selection(self) -> Selection:
         """The parts to read."""
-        return Selection(
-            self.observation, self.action, self.instruction, self.filter, self.robot, goals=self.goals
-        )
+        return Selection(self.observation, self.action, self.instruction, self.filter, self.robot, goals=self.goals)
 
 
 @dataclass

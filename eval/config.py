@@ -94,6 +94,9 @@ class EvalConfig(Guidance, Evaluated):
     # words of a chain's instructions: one, the sentence of each task that is kept for evaluation; or drawn for each
     # chain among those of training (known), several that are kept for evaluation (held_out), or both (all)
     phrasings: str = choice("one", "one", "known", "held_out", "all")
+    # what tells the tasks of a chain: the instruction, or a goal, the state that the playroom's scripted expert reaches
+    # from the room as it is then; of a policy that was trained with data.goals
+    told: str = choice("instruction", "instruction", "goal")
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
