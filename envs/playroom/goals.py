@@ -22,7 +22,7 @@ _TRIES = 4  # each draws another way and speed
 def reached(room: Physics, task: str, random: np.random.Generator) -> Array | None:
     """Return `scene_obs` (24,) of the room after an expert has done a task from here; the room stays as it is.
 
-    As in the windows of play, the state is that a moment after the task was done, when it still must be.
+    As in the windows of play, the state is that a moment after the task was done, or when it was, if it is undone then.
 
     Args:
         room: where the expert begins.
@@ -49,6 +49,7 @@ def _attempt(room: Physics, task: str, random: np.random.Generator) -> Array | N
             break
     else:
         return None
+    done = room.scene_obs()
     for action in islice(chain(motion, hand.wait(TAIL)), TAIL):
         room.move(action)
-    return room.scene_obs() if succeeded(task, start, room.snapshot()) else None
+    return room.scene_obs() if succeeded(task, start, room.snapshot()) else done

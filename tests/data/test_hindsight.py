@@ -70,7 +70,8 @@ def test_each_episode_is_told_by_its_instruction_or_by_its_end(annotated: Path, 
             assert not told.any()
             np.testing.assert_array_equal(reached, episodes.final_observation[kind][episode] + 0 * reached)
         np.testing.assert_array_equal(episodes.final_observation["goal"][episode], reached[-1])
-    assert episodes.success is not None and episodes.success.all()
+    assert episodes.success is not None
+    assert episodes.success.all()
     assert episodes.reward.sum() == 7
     assert any("2 annotated windows once more, and 3 of whole recordings" in remark for remark in episodes.remarks)
 
@@ -91,7 +92,8 @@ def test_without_instructions_goals_are_all_that_is_told(annotated: Path) -> Non
     episodes = load_episodes(annotated, Selection(goals=5))
     assert list(episodes.observation) == ["robot_obs", "scene_obs", "goal"]
     assert episodes.num_episodes == 5
-    assert episodes.success is not None and episodes.success.all()
+    assert episodes.success is not None
+    assert episodes.success.all()
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_goals_that_there_cannot_be(calvin: Any, annotated: Path, selected: dict
 
 
 def test_other_formats_have_none(tmp_path: Path, calvin: Any) -> None:
-    file = tmp_path / "data.npz"
-    np.savez(file, observations=np.zeros((4, 2)))
-    assert "data.goals" in calvin.error_of(_hdf5(tmp_path), goals=1)
+    assert "data.goals=1 chooses from CALVIN data, and this file is d4rl; leave data.goals out" in calvin.error_of(
+        _hdf5(tmp_path), goals=1
+    )
 
 
 def _hdf5(folder: Path) -> Path:

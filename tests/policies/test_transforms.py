@@ -256,7 +256,8 @@ def test_what_is_picked_depends_on_the_goal_as_on_an_instruction(play: Episodes)
     encoder = policy_of(asked(play), ["things", "goal"]).encoder
     pick = encoder.parts[encoder.keys.index(f"{MADE}things")]
     assert isinstance(pick, Pick)
-    assert pick.told is not None and pick.told.in_features == encoder.transforms.shown[f"{MADE}goal"].width
+    assert pick.told is not None
+    assert pick.told.in_features == encoder.transforms.shown[f"{MADE}goal"].width
     seen = windows(room(1, spec=ASKED))
     other = seen | {"goal": windows(room(1, seed=3, spec=ASKED))["goal"]}
     at = sum(part.output_dim for part in encoder.parts[: encoder.keys.index(f"{MADE}things")])
