@@ -16,13 +16,14 @@ class ChosenParts:
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
     # CALVIN data: as in training; annotated windows become the episodes. LeRobot data: as in training.
     instruction: str | None = None
+    goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training; windows told by where they end
     filter: str | None = None  # robomimic data: a list of the file
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml
 
     @property
     def selection(self) -> Selection:
         """The parts to read."""
-        return Selection(self.observation, self.action, self.instruction, self.filter, self.robot)
+        return Selection(self.observation, self.action, self.instruction, self.filter, self.robot, goals=self.goals)
 
 
 @dataclass

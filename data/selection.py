@@ -27,6 +27,8 @@ class Selection:
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
         video: how pictures of LeRobot data are read: "cache" unpacks them once into a file, "stream" decodes them when
             they are used.
+        goals: adds an observation "goal", the state that an episode ends in, and so many episodes that are told by it
+            alone, cut in hindsight out of the recordings (CALVIN, see `data/calvin/hindsight.py`).
         frame: what positions are relative to (PushT: "block" has all in the frame of the block, see `block_frame`).
     """
 
@@ -37,6 +39,7 @@ class Selection:
     robot: str | None = None
     video: str | None = None
     frame: str | None = None
+    goals: int | None = None
 
     def __post_init__(self) -> None:
         """Take a list of keys as well, as settings have it.
@@ -108,6 +111,7 @@ _HOMES = {
     "instruction": "CALVIN data and LeRobot's",
     "filter": "the lists of robomimic files",
     "robot": "descriptions of robots, for bags",
+    "goals": "CALVIN data",
     "video": "ways to read LeRobot's pictures",
 }
 EVERYTHING = Selection()

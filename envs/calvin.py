@@ -51,6 +51,7 @@ class Calvin(gymnasium.Env[Any, Array]):
         cameras: bool = False,
         max_steps: int | None = None,
         render_mode: str | None = None,
+        goal: str | None = None,
     ) -> None:
         """Start a simulation.
 
@@ -63,11 +64,12 @@ class Calvin(gymnasium.Env[Any, Array]):
                 everything thirty times slower.
             max_steps: control steps until truncation; None means 240 with a task, and no end without one.
             render_mode: "rgb_array" or None.
+            goal: shows "goal", a state to be reached, see `Playroom`.
 
         Raises:
             LaminarError: calvin_env or a package that it needs is missing; unknown scene, task, or kind of action.
         """
-        self._attempt: Attempt[dict[str, Any]] = Attempt("CALVIN", scene, task, instruction, action, max_steps)
+        self._attempt: Attempt[dict[str, Any]] = Attempt("CALVIN", scene, task, instruction, action, max_steps, goal)
         self.layout, self.task, self.max_steps = LAYOUTS[scene], task, self._attempt.max_steps
         self.render_mode = render_mode
         self._relative = action == "relative"
@@ -137,17 +139,18 @@ class Calvin(gymnasium.Env[Any, Array]):
         for button in world.scene.buttons:
             button.prev_is_pressed = button._is_pressed  # else what the last episode left decides the first step
 
-    def begin(self, task: str, sentence: str | None = None) -> Observation:
-        """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
+    def begin(self, task: str, sentence: str | None = None, goal: Array | None = None) -> Observation:
+        """Begin a task here and now: success counts from this moment, it is told from now on, see `Room.begin`.
 
         Args:
             task: one of `TASKS`.
             sentence: in which words it is said; None is the one that is kept for evaluation.
+            goal: the state that tells it in place of words, of the kind that the argument `goal` names.
 
         Raises:
-            LaminarError: unknown task, or sentences cannot be encoded here.
+            LaminarError: unknown task, sentences cannot be encoded here, or a goal that is no such state.
         """
-        self._attempt.begin(task, self._world.get_info(), sentence)
+        self._attempt.begin(task, self._world.get_info(), sentence, goal)
         return self._observation(self._world.get_state_obs())
 
     @property

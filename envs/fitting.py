@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.calvin.hindsight import KEY as GOAL
 from ..data.spec import Feature, Spec
 from ..errors import LaminarError
 from .ids import extended, split_id
@@ -23,6 +24,7 @@ from .step_cap import assumed_cap, cap_remark
 
 _OF_POLICY = (
     "instruction",
+    "goal",
     "cameras",
     "action",
     "static_size",
@@ -60,8 +62,9 @@ def fit_env(
 
     An environment may show more than the policy sees, and is asked for what it shows on request alone (`on_request`).
     Of a room (an environment that takes instructions) what `env_id`
-    leaves open follows from the policy: the embedding of its instructions, cameras if it sees pictures and their sizes
-    where the room has a choice (`picture_sizes`: key -> its argument and default), absolute actions.
+    leaves open follows from the policy: the embedding of its instructions, what its goals are, cameras if it sees
+    pictures and their sizes where the room has a choice (`picture_sizes`: key -> its argument and default), absolute
+    actions.
 
     Args:
         env_id: see `make_env`; or an environment that is there already, which is taken as it is.
@@ -142,10 +145,11 @@ def place(env_id: str) -> tuple[str, dict[str, Any]]:
 
 def _arguments(wanted: Spec, sizes: Mapping[str, tuple[str, int]]) -> dict[str, str]:
     """Return the arguments of a room that follow from what a policy sees and does; `sizes` are those of pictures."""
-    told = wanted.observation.get("instruction")
+    told, goal = wanted.observation.get("instruction"), wanted.observation.get(GOAL)
     pictures = any(key.startswith("rgb_") for key in wanted.observation)
     arguments = {
         "instruction": told.unit if told else "",
+        "goal": goal.unit if goal else "",
         "cameras": "true" if pictures else "",
         "action": "absolute" if wanted.action.unit == "absolute" else "",
     }

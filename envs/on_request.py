@@ -35,9 +35,9 @@ class Showing(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._shown(observation), reward, terminated, truncated, info
 
-    def begin(self, task: str, sentence: str | None = None) -> dict[str, Any]:
+    def begin(self, task: str, *told: Any, **more: Any) -> dict[str, Any]:
         """Begin a task of a room, see `Room.begin`."""
-        return self._shown(self.env.get_wrapper_attr("begin")(task, sentence))
+        return self._shown(self.env.get_wrapper_attr("begin")(task, *told, **more))
 
     def _shown(self, observation: Any) -> dict[str, Any]:
         more = self.env.get_wrapper_attr("requested")()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import gymnasium
+import numpy as np
 from numpy.typing import NDArray
 
 from ..data.calvin.layout import Layout
+from ..errors import LaminarError
 
 
 class Room(Protocol):
@@ -43,18 +45,21 @@ class Room(Protocol):
         """
         ...
 
-    def begin(self, task: str, sentence: str | None = None) -> dict[str, NDArray[Any]]:
+    def begin(
+        self, task: str, sentence: str | None = None, goal: NDArray[Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
 
         Args:
             task: one of `TASKS`.
             sentence: in which words it is said; None is the one that is kept for evaluation.
+            goal: the state of the room that is to be reached; it is shown as "goal", and "instruction" is zeros.
 
         Returns:
-            The observation, with the new instruction; nothing has moved.
+            The observation, with the new instruction or goal; nothing has moved.
 
         Raises:
-            LaminarError: unknown task, or sentences cannot be encoded here.
+            LaminarError: unknown task, sentences cannot be encoded here, or a goal that is not shown here.
         """
         ...
 
@@ -63,6 +68,27 @@ def as_room(env: gymnasium.Env[Any, Any]) -> Room | None:
     """Return the room inside an environment from `make_env`; None where it takes no instructions."""
     inner = env.unwrapped
     return cast(Room, inner) if hasattr(inner, "begin") else None
+
+
+def reached_by_expert(env: gymnasium.Env[Any, Any], task: str, seed: Sequence[int]) -> NDArray[Any] | None:
+    """Return the state, as the room shows goals, that its scripted expert reaches for a task from here.
+
+    Args:
+        env: of a room; nothing has moved in it afterwards.
+        task: one of `TASKS`.
+        seed: of the way that the expert takes.
+
+    Returns:
+        None where the expert failed in a few tries.
+
+    Raises:
+        LaminarError: the room has no experts, or shows no goals.
+    """
+    reach = getattr(env.unwrapped, "reached_by_expert", None)
+    if reach is None:
+        name = getattr(env.unwrapped, "simulator_name", type(env.unwrapped).__name__)
+        raise LaminarError(f"no scripted expert reaches goals in {name}; tell tasks by goals in laminar/Playroom-v0")
+    return reach(task, np.random.default_rng(seed))
 
 
 def achieved_in(env: gymnasium.Env[Any, Any]) -> dict[str, int] | None:

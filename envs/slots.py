@@ -75,8 +75,15 @@ class Slots:
             self._ledger.begin({slot: seeds[slot]}, options)
         return self.observations
 
-    def begin(self, tasks: Mapping[int, str], sentences: Mapping[int, str] | None = None) -> Observations:
-        """Give some slots (slot -> task) of a room an instruction where they are, maybe in words; nothing moves.
+    def begin(
+        self,
+        tasks: Mapping[int, str],
+        sentences: Mapping[int, str] | None = None,
+        goals: Mapping[int, Array] | None = None,
+    ) -> Observations:
+        """Give some slots (slot -> task) of a room an instruction where they are, maybe in words or by a goal.
+
+        Nothing moves.
 
         Raises:
             LaminarError: the environment takes no instructions, no episode runs in a slot, or the task is unknown.
@@ -85,7 +92,8 @@ class Slots:
             if as_room(self.envs[slot]) is None:
                 raise LaminarError(f"'{self.env_id}' takes no instructions, so no task can be begun in it")
             words = () if sentences is None else (sentences[slot],)
-            self._store(slot, self.envs[slot].get_wrapper_attr("begin")(tasks[slot], *words))
+            goal = {} if goals is None else {"goal": goals[slot]}
+            self._store(slot, self.envs[slot].get_wrapper_attr("begin")(tasks[slot], *words, **goal))
         self._ledger.given(tasks)
         return self.observations
 

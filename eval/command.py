@@ -85,7 +85,7 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
         unused = dict.fromkeys(("protocol", "candidates", *choices), "leave it out") | {"episodes": "give chains=N"}
         what = "chains"
     else:
-        own = ("max_steps", "phrasings", "video_of")
+        own = ("max_steps", "phrasings", "told", "video_of")
         unused, what = dict.fromkeys(own, "it belongs to task=calvin-chain"), "episodes"
     for name, remedy in unused.items():
         if name in given:
@@ -159,7 +159,8 @@ def _evaluate_chains(config: EvalConfig, given: set[str], out: Path | None) -> N
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
     options = _options(config, None, acting_told(config, given))  # chains are filmed when it is known which
-    with finished(lambda: run(policy, str(config.env.id), *limits, options, phrasings=config.phrasings)) as result:
+    said = {"phrasings": config.phrasings, "told": config.told}
+    with finished(lambda: run(policy, str(config.env.id), *limits, options, **said)) as result:
         print(result.summary())
         _tell_range(result.out_of_range)
         if out:

@@ -103,6 +103,9 @@ class EvalConfig(Guidance, Evaluated):
     # words of a chain's instructions: one, the sentence of each task that is kept for evaluation; or drawn for each
     # chain among those of training (known), several that are kept for evaluation (held_out), or both (all)
     phrasings: str = choice("one", "one", "known", "held_out", "all")
+    # what tells the tasks of a chain: the instruction, or a goal, the state that the playroom's scripted expert reaches
+    # from the room as it is then; of a policy that was trained with data.goals
+    told: str = choice("instruction", "instruction", "goal")
     seed: int = seed_number()  # episode i runs on seed + i; chain i draws its noise from it
     out: str | None = path()  # folder for eval.json and the report
     overwrite: bool = False  # replace files in `out` that the verb did not write itself; read-only ones never
@@ -196,6 +199,7 @@ class RecordedPath:
     path: Any = paths()  # noqa: RUF009  # a file, or a list of files
     observation: Any = names()  # noqa: RUF009  # list of the observations to read; null takes what the format takes by default
     instruction: str | None = None  # CALVIN data: as in training
+    goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: as in training, or the list of those that were held out
     robot: str | None = None  # bags: as in training
     frame: str | None = None  # PushT: as in training
@@ -217,6 +221,7 @@ class ReplayedData:
     observation: Any = names()  # noqa: RUF009  # list of the observations to read
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
     instruction: str | None = None  # CALVIN data: as in training
+    goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training
     filter: str | None = None  # robomimic data: a list of the file; as in the run only for the run's own files
     robot: str | None = None  # bags: the robot that they show; as in the run only for the run's own files
     frame: str | None = None  # PushT: block, or as it was recorded

@@ -20,6 +20,9 @@ class DataConfig:
     # and hashed, sentence-transformers:MODEL or FILE.safetensors of a text encoder encode what was said. LeRobot
     # data: the same but for folders.
     instruction: str | None = None
+    # CALVIN data: so many windows more, cut in hindsight out of the whole recordings and told by the state at the end,
+    # as each annotated one is once more; policy.transforms=[…,goal] shows a policy what is to change.
+    goals: int | None = number(None, least=0, null=True)
     filter: str | None = None  # robomimic data: a list of the file, such as train for the demonstrations in mask/train
     robot: str | None = None  # bags: the robot that they show, NAME or FILE.yaml; our own recordings describe it
     # LeRobot data: cache unpacks pictures once into a file, stream decodes them when they are used; null is cache where

@@ -6,6 +6,8 @@ Layout after CALVIN (Mees et al. 2022, arXiv:2112.03227); see `data/calvin/`. Wh
   step, and so does the frame after an annotated window.
 - Without an instruction, whole recordings: no reward, no success, truncated. With one, every annotated window is an
   episode whose task was seen to be done at its end: reward 1 in the last step, terminated, success.
+- With goals, each annotated window is there once more, and windows of the whole recordings beside: told no task but the
+  state in which they end, which so was reached. What is not told is zeros, "goal" as well as "instruction".
 - The blocks in `scene_obs` come as red, blue, pink, whatever the scene; its unit names the scene.
 """
 
@@ -23,6 +25,8 @@ from ...errors import LaminarError, nearest
 from ..buffers.files import find_store
 from ..calvin.annotations import language_folders, read_annotations, window_spans
 from ..calvin.frames import LENGTHS, SPANS, SPLITS, Frames, check_lengths, find_split, open_frames
+from ..calvin.hindsight import KEY as GOAL
+from ..calvin.hindsight import hindsight_windows
 from ..calvin.images import read_images
 from ..calvin.layout import COLORS
 from ..calvin.room import KEY as ROOM
@@ -38,7 +42,7 @@ from ..spec import Feature, Spec
 from ..split import overlapping
 
 Array = NDArray[Any]
-SELECTS = ("observation", "action", "instruction")
+SELECTS = ("observation", "action", "instruction", "goals")
 ACTIONS = {"rel_actions": "relative", "actions": "absolute", "executed_actions": "relative"}
 ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
 RATE_HZ = 30.0
@@ -53,6 +57,7 @@ NAMES = {  # of the numbers of an observation; blocks in the house's order
     "scene_obs": _SCENE,
     ROOM: names_of(_SCENE),
 }
+_BY_GOAL = "a state is reached"  # what is said of an episode that is told by its end
 _STATES = ("robot_obs", "scene_obs")
 
 
@@ -66,6 +71,7 @@ class _Cut:
         instruction: (E, width) or None.
         label: what encoded the instruction.
         tasks: (E,) text, what was said, or None.
+        by_goal: (E,) whether it is told by its end, or None where no episode is.
     """
 
     first: Array
@@ -73,6 +79,12 @@ class _Cut:
     instruction: Array | None = None
     label: str = ""
     tasks: Array | None = None
+    by_goal: Array | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether what was to be done in the episodes was done at their ends."""
+        return self.instruction is not None or self.by_goal is not None
 
     @property
     def lengths(self) -> Array:
@@ -102,7 +114,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     Args:
         path: the folder.
         selection: observations (default robot_obs and scene_obs; images stay on disk), "rel_actions" (default),
-            "actions" or "executed", and an instruction.
+            "actions" or "executed", an instruction, and goals.
 
     Raises:
         LaminarError: frames or index files missing or damaged, an unknown key, or a block order that nobody tells.
@@ -114,16 +126,20 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     frames = open_frames(folder)
     action_key = _action(selection.action or "rel_actions", frames)
     keys = _observed(selection, frames)
-    cut = _cut_out(frames, selection.instruction, remarks)
+    cut = _cut_out(frames, selection, remarks)
     numbers = np.unique(np.concatenate([cut.steps, cut.final]))
-    stored = [*(key for key in keys if key != "instruction"), action_key]
+    stored = [*(key for key in keys if key not in ("instruction", GOAL)), action_key]
     rows, units = _read_rows(frames, numbers, stored, remarks)
     observation = _take(rows, np.searchsorted(numbers, cut.steps))
     final = _take(rows, np.searchsorted(numbers, cut.final))
     if cut.instruction is not None:
         observation["instruction"] = np.repeat(cut.instruction, cut.lengths, axis=0)
         final["instruction"], units["instruction"] = cut.instruction, cut.label
-    ends, done = np.cumsum(cut.lengths), cut.instruction is not None
+    if cut.by_goal is not None:
+        units[GOAL] = _goal_key(keys, frames)
+        final[GOAL] = np.where(cut.by_goal[:, None], final[units[GOAL]], 0).astype(np.float32)
+        observation[GOAL] = np.repeat(final[GOAL], cut.lengths, axis=0)
+    ends, done = np.cumsum(cut.lengths), cut.done
     _account(frames, stored, remarks)
     recording = Recording(
         folder,
@@ -177,39 +193,80 @@ def _observed(selection: Selection, frames: Frames) -> list[str]:
         raise LaminarError(f"{frames.folder}: data.observation names 'instruction': choose one, data.instruction=task")
     if selection.instruction is not None and "instruction" not in keys:
         keys.append("instruction")
+    if GOAL in keys and selection.goals is None:
+        raise LaminarError(f"{frames.folder}: data.observation names '{GOAL}': say how many windows more, data.goals=N")
+    if selection.goals is not None and GOAL not in keys:
+        keys.append(GOAL)
     stored = frames.stored_keys()
-    made = [ROOM] if "scene_obs" in stored else []
+    made = [*([ROOM] if "scene_obs" in stored else []), *([GOAL] if GOAL in keys else [])]
     known = [*(key for key in stored if key not in ACTIONS), *made, "instruction"]
     replace(selection, observation=tuple(keys)).check_keys(known, str(frames.folder))
     return keys
 
 
-def _cut_out(frames: Frames, instruction: str | None, remarks: list[str]) -> _Cut:
-    """Cut the recordings into annotated windows, or leave them whole."""
+def _goal_key(keys: list[str], frames: Frames) -> str:
+    """Return the observation that goals are states of."""
+    found = [key for key in (ROOM, "scene_obs") if key in keys]
+    if not found:
+        raise LaminarError(
+            f"{frames.folder}: data.goals takes states of the room for goals, and data.observation={keys} shows none; "
+            f"name {ROOM} or scene_obs among them"
+        )
+    return found[0]
+
+
+def _cut_out(frames: Frames, selection: Selection, remarks: list[str]) -> _Cut:
+    """Cut the recordings into annotated windows, and such as are told by their ends, or leave them whole."""
     folders = language_folders(frames.folder)
-    if instruction is None:
+    if selection.instruction is None:
         _remark_windows(frames, folders, remarks)
         cut = _Cut(frames.spans[:, 0], frames.spans[:, 1])
     else:
-        if not folders:
-            raise LaminarError(f"{frames.folder}: no lang_* folder with annotations, leave data.instruction out")
-        anew = has_own_sentences(instruction)
-        name = folders[0] if anew else instruction
-        if name not in folders:
-            known = f"{['task', *folders]}, and encodes no sentences as hashed and FILE.safetensors do"
-            raise LaminarError(f"{frames.folder}: data.instruction={name} is none of {known}{nearest(name, folders)}")
-        found = read_annotations(frames.folder / name, frames)
-        vectors, label = found.told(instruction) if anew else (found.vectors, found.label)
-        cut = _Cut(found.windows[:, 0], np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1]))
-        cut = replace(cut, instruction=vectors, label=label, tasks=np.array(found.sentences))
+        cut = _annotated(frames, folders, selection.instruction)
+    if selection.goals is not None:
+        cut = _with_goals(cut, frames, selection.goals, remarks)
     kept = cut.lengths > 0
     if not kept.any():
         raise LaminarError(f"{frames.folder}: no episodes, none has two frames; record some first")
     if not kept.all():
         remarks.append(f"{int((~kept).sum())} episodes of a single frame have no step and are left out")
-        vectors, tasks = (None if value is None else value[kept] for value in (cut.instruction, cut.tasks))
-        cut = replace(cut, first=cut.first[kept], final=cut.final[kept], instruction=vectors, tasks=tasks)
+        columns = {name: getattr(cut, name) for name in ("first", "final", "instruction", "tasks", "by_goal")}
+        cut = replace(cut, **{name: None if value is None else value[kept] for name, value in columns.items()})
     return cut
+
+
+def _annotated(frames: Frames, folders: list[str], instruction: str) -> _Cut:
+    if not folders:
+        raise LaminarError(f"{frames.folder}: no lang_* folder with annotations, leave data.instruction out")
+    anew = has_own_sentences(instruction)
+    name = folders[0] if anew else instruction
+    if name not in folders:
+        known = f"{['task', *folders]}, and encodes no sentences as hashed and FILE.safetensors do"
+        raise LaminarError(f"{frames.folder}: data.instruction={name} is none of {known}{nearest(name, folders)}")
+    found = read_annotations(frames.folder / name, frames)
+    vectors, label = found.told(instruction) if anew else (found.vectors, found.label)
+    final = np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1])
+    return _Cut(found.windows[:, 0], final, vectors, label, np.array(found.sentences))
+
+
+def _with_goals(cut: _Cut, frames: Frames, count: int, remarks: list[str]) -> _Cut:
+    """Add each annotated window once more, and so many of the whole recordings, all told by their ends."""
+    first, final = hindsight_windows(frames.spans, count).T
+    if cut.instruction is None or cut.tasks is None:
+        if count == 0:
+            raise LaminarError(f"{frames.folder}: data.goals=0 needs data.instruction, or there are no episodes")
+        return _Cut(first, final, by_goal=np.ones(len(first), bool))
+    said = len(cut.first)
+    remarks.append(f"{said} annotated windows once more, and {len(first)} of whole recordings, are told by their ends")
+    silent = np.zeros((said + len(first), cut.instruction.shape[1]), np.float32)
+    return replace(
+        cut,
+        first=np.concatenate([cut.first, cut.first, first]),
+        final=np.concatenate([cut.final, cut.final, final]),
+        instruction=np.concatenate([cut.instruction, silent]),
+        tasks=np.concatenate([cut.tasks, np.full(len(silent), _BY_GOAL)]),
+        by_goal=np.arange(said + len(silent)) >= said,
+    )
 
 
 def _remark_windows(frames: Frames, folders: list[str], remarks: list[str]) -> None:

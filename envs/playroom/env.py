@@ -9,10 +9,13 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.calvin.hindsight import KEY as GOAL
 from ...data.calvin.layout import BLOCK_WIDTH, COLORS, LAYOUTS, NEUTRAL
 from ...data.calvin.room import KEY, WIDTH, room_obs
+from ...errors import LaminarError
 from .attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .cameras import Cameras
+from .goals import reached
 from .kinematics import euler_to_matrix, matrix_to_euler
 from .model import RATE_HZ
 from .physics import Physics
@@ -36,7 +39,8 @@ class Playroom(gymnasium.Env[Any, Array]):
     Observation: "robot_obs" (15,) tool center point (m, rad), finger opening (m), joint angles (rad), gripper command;
     "scene_obs" (24,) slider, drawer, button, switch (m), lightbulb, LED (0 or 1), then position (m) and fixed-axis
     angles (rad) of the red, the blue and the pink block, in this order in every scene; with `cameras` also
-    "rgb_static" (200, 200, 3) and "rgb_gripper" (84, 84, 3) uint8; with `instruction` the vector "instruction".
+    "rgb_static" (200, 200, 3) and "rgb_gripper" (84, 84, 3) uint8; with `instruction` the vector "instruction", with
+    `goal` a state to be reached, "goal".
 
     Action (7,): relative, in [-1, 1], adds 0.02 m and 0.05 rad at full scale to the commanded pose; absolute, the pose
     itself in meters and radians. The last number opens the gripper if positive and closes it otherwise.
@@ -61,6 +65,7 @@ class Playroom(gymnasium.Env[Any, Array]):
         gripper_size: int = 84,
         max_steps: int | None = None,
         render_mode: str | None = None,
+        goal: str | None = None,
     ) -> None:
         """Build the room.
 
@@ -75,11 +80,12 @@ class Playroom(gymnasium.Env[Any, Array]):
             gripper_size: pixels a side of the gripper camera's picture.
             max_steps: control steps until truncation; None means 240 with a task, and no end without one.
             render_mode: "rgb_array" or None.
+            goal: shows "goal", a state to be reached, zeros where none is told: "room_obs" or "scene_obs".
 
         Raises:
             LaminarError: an unknown scene, task, or kind of action.
         """
-        self._attempt: Attempt[Snapshot] = Attempt("the playroom", scene, task, instruction, action, max_steps)
+        self._attempt: Attempt[Snapshot] = Attempt("the playroom", scene, task, instruction, action, max_steps, goal)
         self.layout, self.task, self.max_steps = LAYOUTS[scene], task, self._attempt.max_steps
         self.render_mode = render_mode
         self.room = Physics(self.layout)
@@ -137,18 +143,33 @@ class Playroom(gymnasium.Env[Any, Array]):
         for _ in range(_SETTLE):
             self.room.move(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
 
-    def begin(self, task: str, sentence: str | None = None) -> Observation:
-        """Begin a task here and now: success counts from this moment, the instruction becomes the task's.
+    def begin(self, task: str, sentence: str | None = None, goal: Array | None = None) -> Observation:
+        """Begin a task here and now: success counts from this moment, it is told from now on, see `Room.begin`.
 
         Args:
             task: one of `TASKS`.
             sentence: in which words it is said; None is the one that is kept for evaluation.
+            goal: the state that tells it in place of words, of the kind that the argument `goal` names.
 
         Raises:
-            LaminarError: unknown task, or sentences cannot be encoded here.
+            LaminarError: unknown task, sentences cannot be encoded here, or a goal that is no such state.
         """
-        self._attempt.begin(task, self.room.snapshot(), sentence)
+        self._attempt.begin(task, self.room.snapshot(), sentence, goal)
         return self._observation()
+
+    def reached_by_expert(self, task: str, random: np.random.Generator) -> Array | None:
+        """Return the goal, of the kind that is shown here, that the scripted expert reaches for a task from here.
+
+        Nothing has moved afterwards. None: the expert failed in all of a few tries.
+
+        Raises:
+            LaminarError: no goals are shown here, or an unknown task.
+        """
+        kind = self.observation_units.get(GOAL)
+        if kind is None:
+            raise LaminarError("the playroom shows no goals; make it with goal=room_obs or goal=scene_obs")
+        scene = reached(self.room, task, random)
+        return scene if scene is None or kind != KEY else room_obs(scene, self.layout)
 
     @property
     def achieved(self) -> dict[str, int]:

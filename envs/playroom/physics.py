@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from math import pi
 from typing import Any
 
@@ -26,6 +27,17 @@ LEASH = 0.06  # meters that the commanded position may be away from the measured
 _TWIST_LEASH = 0.2  # radians, the same for each Euler angle
 _JOINT_LEASH = 0.12  # radians that a joint's command may be ahead of the joint, its lag at full speed
 _DARK, _SHINING = (0.25, 0.25, 0.25, 1.0), ((1.0, 0.9, 0.25, 1.0), (0.1, 0.95, 0.25, 1.0))  # lightbulb, LED
+_REMEMBERED = (  # of what changes, all that is not MuJoCo's; nothing of it is changed in place
+    "target_position",
+    "target_euler",
+    "command",
+    "gripper",
+    "lightbulb",
+    "led",
+    "_pressed",
+    "_pairs",
+    "_touching",
+)
 _JOINTS = ("slide", "drawer", "button", "switch")  # in the order of scene_obs
 
 
@@ -143,6 +155,20 @@ class Physics:
         self._now.advance()
         self._note_contacts(self.data)
         self._switch_lights()
+
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """What happens within has not happened afterwards, to the bit."""
+        stored = mujoco.MjData(self.model)
+        mujoco.mj_copyData(stored, self.model, self.data)
+        kept = {name: getattr(self, name) for name in _REMEMBERED}
+        try:
+            yield
+        finally:
+            mujoco.mj_copyData(self.data, self.model, stored)
+            for name, value in kept.items():
+                setattr(self, name, value)
+            self._light(self.lightbulb, self.led)
 
     def joints_for(self, position: Array, euler: Array) -> Array:
         """Return joint angles (7,) that put the tool center point at a pose, near the neutral ones.

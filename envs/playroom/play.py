@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 PATIENCE = 180  # control steps of one attempt
 SHORTEST = 16  # frames of a window; CALVIN's loaders cut windows of 16 to 32 frames
-_TAIL = 4  # frames that a window goes on after the task is done
+TAIL = 4  # frames that a window goes on after the task is done
 _TRIES = 2  # attempts at a task before another is chosen
 _PAUSE, _WANDER, _HESITATE = 0.12, 0.10, 0.06  # probabilities, before every skill
 # How much likelier a task is chosen, by the first of these parts that its name has: what is seldom possible must be
@@ -89,7 +89,7 @@ class Player:
         self.attempts[task] += 1
         begin, start = self.time, self.room.snapshot()
         hand = Hand(self.room, self.random)
-        motion = chain(self._retreat(hand), script(task, hand))
+        motion = chain(leave(hand), script(task, hand))
         for action in islice(motion, PATIENCE):
             yield from self._do(iter((action,)))
             if succeeded(task, start, self.room.snapshot()):
@@ -97,7 +97,7 @@ class Player:
         else:
             self.failures[task] += 1
             return False
-        end = max(self.time + _TAIL, begin + SHORTEST)
+        end = max(self.time + TAIL, begin + SHORTEST)
         sentence = str(self.random.choice(SENTENCES[task]))
         self.windows.append(Annotation(begin, end, task, sentence))
         steps = PATIENCE if self.random.random() < _FINISH else end - self.time
@@ -117,20 +117,21 @@ class Player:
             yield from self._do(hand.wait(int(self.random.integers(3, 20))))
         elif whim < _PAUSE + _WANDER:
             place, turn = self.random.uniform(*_SPACE), self.random.uniform(-0.5, 0.5)
-            yield from self._do(chain(self._retreat(hand), hand.go(place, np.pi / 2 + turn, tolerance=0.03)))
+            yield from self._do(chain(leave(hand), hand.go(place, np.pi / 2 + turn, tolerance=0.03)))
         elif whim < _PAUSE + _WANDER + _HESITATE:
             tasks = feasible(self.room.layout, self.room.snapshot())
             if tasks:
-                motion = chain(self._retreat(hand), script(str(self.random.choice(tasks)), hand))
+                motion = chain(leave(hand), script(str(self.random.choice(tasks)), hand))
                 yield from self._do(islice(motion, int(self.random.integers(8, 30))))
-
-    def _retreat(self, hand: Hand) -> Motion:
-        """Let go, unless a block is held, and rise to where the way to anywhere is free."""
-        if held_block(self.room.snapshot()) is None and hand.gripper == CLOSED and hand.room.opening() > _SHUT:
-            yield from hand.open(5)
-        yield from retreat(hand)
 
     def _put_back(self, color: str, hand: Hand) -> Motion:
         """Lay the held block on the table."""
         yield from retreat(hand)
         yield from put(hand, color, table_spot(hand, color))
+
+
+def leave(hand: Hand) -> Motion:
+    """Let go, unless a block is held, and rise to where the way to anywhere is free."""
+    if held_block(hand.room.snapshot()) is None and hand.gripper == CLOSED and hand.room.opening() > _SHUT:
+        yield from hand.open(5)
+    yield from retreat(hand)

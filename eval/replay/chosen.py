@@ -133,7 +133,7 @@ def _read(data: ReplayedData, run: RunRecord | None, policy: str, executed: bool
         raise LaminarError(f"laminar replay needs data.path=FILE with recorded episodes: {why}")
     settings = {
         name: own.get(name) if getattr(data, name) is None else getattr(data, name)
-        for name in ("observation", "action", "instruction", "frame")
+        for name in ("observation", "action", "instruction", "frame", "goals")
     }
     for name in ("filter", "robot"):  # they belong to a file
         given = getattr(data, name)

@@ -49,7 +49,9 @@ def write_chain_report(
 
 def _tables(result: ChainResult) -> list[Block]:
     seen: Words = (f"; instructions are given as '{result.instruction}'",)
-    if result.instruction is None:
+    if result.told == "goal":
+        seen = ("; tasks are told by ", Strong("goals"), ", and no instructions are given")
+    elif result.instruction is None:
         seen = ("; the policy ", Strong("does not see the instruction"), ", so it cannot know which task is asked")
     count = len(result.chains)
     what = "Figures have 95 % intervals." if count > 1 else "A single chain has no interval."

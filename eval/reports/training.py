@@ -69,14 +69,15 @@ class Training:
         """
         with self._reading():
             data = self._settings.get("data") or {}
-            path, instruction = data.get("path"), data.get("instruction")
+            path, instruction, goals = data.get("path"), data.get("instruction"), data.get("goals")
         if not path:
             return None, ""
         keys = [key for key, feature in spec.observation.items() if feature.dtype != "uint8"]
-        keys = [key for key in keys if not (instruction and key == "instruction")]  # it comes by itself
+        by_themselves = {"instruction": instruction, "goal": goals is not None}
+        keys = [key for key in keys if not by_themselves.get(key)]
         selection = (data.get("action"), instruction, data.get("filter"), data.get("robot"))
         try:
-            chosen = Selection(tuple(keys) or data.get("observation"), *selection, frame=data.get("frame"))
+            chosen = Selection(tuple(keys) or data.get("observation"), *selection, frame=data.get("frame"), goals=goals)
             return load_episodes(path, chosen), ""
         except LaminarError as error:
             return None, f"the training data are not shown: {error}"

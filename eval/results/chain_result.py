@@ -62,6 +62,7 @@ class Chain:
         actions: (T, A) float32 as they were executed, from which a film is made; None of a chain that was read from a
             file.
         sentences: in which words the instructions were said that were begun; empty where each has its one sentence.
+        untold: instructions that were begun and told by nothing, as no goal was found to tell them by.
     """
 
     index: int
@@ -71,6 +72,7 @@ class Chain:
     jerk: float | None = field(default=None, compare=False)  # as in `Episode`
     also_done: list[dict[str, int]] | None = None
     sentences: list[str] = field(default_factory=list[str])
+    untold: int = 0
     actions: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -89,15 +91,15 @@ class Chain:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``{"index", "tasks", "completed", "steps", "mean_squared_jerk", "also_done"}``, "sentences" if any."""
+        """Return ``{"index", "tasks", "completed", "steps", …}``, "sentences" and "untold" if there are any."""
         figures = {name: getattr(self, name) for name in ("index", "tasks", "completed", "steps", "also_done")}
-        said = {"sentences": self.sentences} if self.sentences else {}
-        return figures | {"mean_squared_jerk": self.jerk} | said
+        told = {name: getattr(self, name) for name in ("sentences", "untold") if getattr(self, name)}
+        return figures | {"mean_squared_jerk": self.jerk} | told
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Chain:
         """Rebuild what `to_json` wrote."""
-        optional = (row.get("mean_squared_jerk"), row.get("also_done"), row.get("sentences", []))
+        optional = (row.get("mean_squared_jerk"), row.get("also_done"), row.get("sentences", []), row.get("untold", 0))
         return cls(row["index"], tuple(row["tasks"]), row["completed"], row["steps"], *optional)
 
 
@@ -123,6 +125,7 @@ class ChainResult:
         planned: chains that were asked for; None: as many as there are.
         origin: where the policy was loaded from; None of one that was not.
         rate_hz: control rate of the environment, where it tells.
+        told: what tasks were told by, "instruction" or "goal".
     """
 
     env_id: str
@@ -142,6 +145,7 @@ class ChainResult:
     planned: int | None = None
     origin: Origin | None = None
     rate_hz: float | None = None
+    told: str = "instruction"
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""
@@ -171,7 +175,16 @@ class ChainResult:
     def remarks(self) -> list[str]:
         """What a reader of the figures must know besides them."""
         stopped = interruption(self.planned, len(self.chains), "chains")
-        return [*([stopped] if stopped else []), *self.findings.remarks(self.env_id, [])]
+        return [*([stopped] if stopped else []), *self._untold, *self.findings.remarks(self.env_id, [])]
+
+    @property
+    def _untold(self) -> list[str]:
+        """How often there was no goal to tell a task by, where tasks are told by goals."""
+        untold, begun = sum(chain.untold for chain in self.chains), sum(len(chain.steps) for chain in self.chains)
+        if self.told == "instruction":
+            return []
+        none = f"of {untold} of {begun} tasks the scripted expert reached none: they were told by nothing, and count"
+        return [f"tasks are told by goals, the states that a scripted expert reaches; {none}"]
 
     @property
     def interrupted(self) -> bool:
@@ -259,6 +272,7 @@ class ChainResult:
             "max_steps": self.max_steps,
             "seed": self.seed,
             "instruction": self.instruction,
+            "told": self.told,
             "policy": None if self.origin is None else self.origin.to_json(),
             "checkpoint": self.checkpoint,
             "versions": self.versions,
@@ -288,6 +302,7 @@ class ChainResult:
         found |= {"steps": steps_from_json(stored.get("steps"))}
         found |= {"planned": (stored.get("interrupted") or {}).get("planned")}
         found |= {"origin": Origin.stored_in(stored), "rate_hz": stored.get("rate_hz")}
+        found |= {"told": stored.get("told", "instruction")}
         return cls(stored["env_id"], stored["simulator"], chains, **kept, **found)
 
     def save(self, folder: str | Path) -> Path:
@@ -300,6 +315,7 @@ class ChainResult:
         count = len(self.chains)
         parts = [
             f"{self.simulator}: {count} chain{'s' * (count > 1)}",
+            *(["told by goals"] if self.told == "goal" else []),
             f"average length {self.average_length}",
             f"in a row {shares}",
         ]
@@ -307,7 +323,7 @@ class ChainResult:
         parts += [said] if said else []
         if self.jerk:
             parts.append(f"{JERK} {self.jerk} {unit(self.rate_hz)}")
-        if self.instruction is None:
+        if self.instruction is None and self.told == "instruction":
             parts.append("the policy does not see the instruction")
         if self.steps is not None:
             parts.append(f"steps {steps_text(self.steps)}")

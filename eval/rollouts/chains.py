@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
+from ...data.calvin.hindsight import KEY
 from ...data.spec import Spec
 from ...envs.chains import load_chains, start_state
 from ...envs.make import split_id
-from ...envs.room import achieved_in, as_room
+from ...envs.room import achieved_in, as_room, reached_by_expert
 from ...errors import LaminarError
 from ...policies.policy import Policy
 from ...progress import Finished
@@ -30,6 +33,7 @@ from .lockstep import Lockstep
 from .measurement import measure
 from .moment import Moment
 from .options import DEFAULTS, RolloutOptions
+from .telling import GOAL, INSTRUCTION, STREAM, check_told
 from .wording import ONE, check_phrasings, wording
 
 
@@ -42,6 +46,7 @@ def evaluate_chains(
     options: RolloutOptions = DEFAULTS,
     *,
     phrasings: str = ONE,
+    told: str = INSTRUCTION,
     **settings: Any,
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
@@ -57,6 +62,8 @@ def evaluate_chains(
         max_steps: limit of each instruction.
         options: how it is rolled out; a video has the first `video_episodes` chains, with the instructions.
         phrasings: in which words tasks are said, see `wording.wording`; those of chain i depend on `seed` + i alone.
+        told: "instruction", or "goal": by the state that a scripted expert of the room reaches when the task begins.
+            Which way it takes depends on `seed` + i alone. A task that it fails at is told by nothing, and counts.
         settings: fields of `RolloutOptions` that differ from `options`.
 
     Raises:
@@ -68,7 +75,7 @@ def evaluate_chains(
         raise LaminarError(f"chains need max_steps >= 1, got {max_steps}")
     check_seeds(seed, seed + chains - 1)
     load_chains(chains)  # a wrong number is told before any work
-    protocol = partial(run_chains, seed=seed, max_steps=max_steps, phrasings=phrasings)
+    protocol = partial(run_chains, seed=seed, max_steps=max_steps, phrasings=phrasings, told=told)
     options = options.but(**settings, starts=GIVEN)
     found = measure(protocol, policy, env_id, range(chains), options.called(unit="chain"))
     instruction = found.spec.observation.get("instruction")
@@ -89,12 +96,18 @@ def evaluate_chains(
         planned=found.planned,
         origin=found.origin,
         rate_hz=found.rate_hz,
+        told=told,
     )
     return found.whole(result)
 
 
 def run_chains(
-    lockstep: Lockstep, numbers: Sequence[int], seed: int, max_steps: int, phrasings: str = ONE
+    lockstep: Lockstep,
+    numbers: Sequence[int],
+    seed: int,
+    max_steps: int,
+    phrasings: str = ONE,
+    told: str = INSTRUCTION,
 ) -> dict[int, Chain]:
     """Run the chains with the given numbers, noise seeded with `seed` + number; return those that were finished."""
     room = as_room(lockstep.world.envs[0])
@@ -103,6 +116,7 @@ def run_chains(
             f"'{lockstep.env_id}' takes no instructions, so it has no chains; use env.id=laminar/Playroom-v0?scene=D"
         )
     check_phrasings(phrasings, lockstep.policy.spec)
+    check_told(told, phrasings, lockstep.policy.spec)
     drawn = load_chains(max(numbers) + 1)
     chains = {number: Chain(number, drawn[number][1]) for number in numbers}
 
@@ -113,10 +127,11 @@ def run_chains(
             if phrasings != ONE:
                 chain.sentences.append(wording(chain.tasks, phrasings, seed + number)[chain.completed])
             if lockstep.recorder is not None:
-                lockstep.recorder.caption(number, **_caption(chains[number], lockstep.policy.spec))
-        tasks = {slot: chains[number].tasks[chains[number].completed] for slot, number in slots.items()}
-        said = {slot: chains[number].sentences[-1] for slot, number in slots.items()} if phrasings != ONE else None
-        lockstep.begin(tasks, said)
+                lockstep.recorder.caption(number, **_caption(chains[number], lockstep.policy.spec, told))
+        begun = {slot: chains[number] for slot, number in slots.items()}
+        tasks = {slot: chain.tasks[chain.completed] for slot, chain in begun.items()}
+        said = {slot: chain.sentences[-1] for slot, chain in begun.items()} if phrasings != ONE else None
+        lockstep.begin(tasks, said, _goals(lockstep, begun, seed) if told == GOAL else None)
 
     def start(fresh: dict[int, int]) -> None:
         states = {slot: start_state(drawn[number][0], room.layout) for slot, number in fresh.items()}
@@ -143,6 +158,17 @@ def run_chains(
     return {number: chains[number] for number in numbers if number in done}
 
 
+def _goals(lockstep: Lockstep, chains: Mapping[int, Chain], seed: int) -> dict[int, NDArray[Any]]:
+    """Return slot -> the goal that tells the next task of its chain; zeros, which tell nothing, where there is none."""
+    goals: dict[int, NDArray[Any]] = {}
+    for slot, chain in chains.items():
+        task, chance = chain.tasks[chain.completed], (seed + chain.index, STREAM, chain.completed)
+        found = reached_by_expert(lockstep.world.envs[slot], task, chance)
+        chain.untold += found is None
+        goals[slot] = np.zeros(lockstep.policy.spec.observation[KEY].shape) if found is None else found
+    return goals
+
+
 def _book(chain: Chain, moment: Moment, max_steps: int, env_id: str) -> bool:
     """Book one step of a chain; return whether the chain is over."""
     chain.steps[-1] += 1
@@ -167,10 +193,14 @@ def _note_others(chain: Chain, env: gymnasium.Env[Any, Any]) -> None:
         chain.also_done = [*(chain.also_done or []), done]
 
 
-def _caption(chain: Chain, spec: Spec) -> dict[str, Any]:
+def _caption(chain: Chain, spec: Spec, told: str) -> dict[str, Any]:
     """Return what a film says about a chain while an instruction is carried out."""
     number, count = chain.completed, len(chain.tasks)
-    task = f"{number + 1} of {count}: {instruction_text(chain.tasks[number], spec, *chain.sentences[-1:])}"
+    name = chain.tasks[number]
+    said = (
+        instruction_text(name, spec, *chain.sentences[-1:]) if told != GOAL else f"{name.replace('_', ' ')}, by a goal"
+    )
+    task = f"{number + 1} of {count}: {said}"
     outcome = f"{number} of {count} done"
     return {"whose": f"chain {chain.index}", "task": task, "outcome": outcome, "good": True if number else None}
 

@@ -108,12 +108,17 @@ class Lockstep:
         self._forget(seeds)
         self._film(seeds)
 
-    def begin(self, tasks: Mapping[int, str], sentences: Mapping[int, str] | None = None) -> None:
-        """Give some slots (slot -> task) an instruction where they are, maybe in words of one's own.
+    def begin(
+        self,
+        tasks: Mapping[int, str],
+        sentences: Mapping[int, str] | None = None,
+        goals: Mapping[int, NDArray[Any]] | None = None,
+    ) -> None:
+        """Give some slots (slot -> task) an instruction where they are, maybe in words of one's own, or by a goal.
 
         Nothing moves and the noise goes on, but the actor starts afresh.
         """
-        self._observations = self.world.begin(tasks, sentences)
+        self._observations = self.world.begin(tasks, sentences, goals)
         self._forget(tasks)
 
     def _forget(self, slots: Iterable[int]) -> None:

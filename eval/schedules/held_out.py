@@ -128,7 +128,8 @@ def search_schedules(config: ScheduleConfig, progress: Progress = silent) -> Ite
     policy = load_policy(str(config.policy.path))
     process = generative(policy).process
     data = config.data
-    selection = Selection(data.observation, None, data.instruction, data.filter, data.robot, frame=data.frame)
+    kept = {name: getattr(data, name) for name in ("observation", "instruction", "filter", "robot", "frame", "goals")}
+    selection = Selection(**kept)
     episodes = load_episodes(data.path, selection)
     searched, held_out = _halves(policy, episodes, config.seed)
 

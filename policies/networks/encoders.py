@@ -82,13 +82,13 @@ Part = Vector | Instruction | Pick | vision.Picture
 """What encodes one observation."""
 
 
-def encoder_for(key: str, feature: Feature, instructed: int = 0, **picture: Any) -> Part:
+def encoder_for(key: str, feature: Feature, asked: int = 0, **picture: Any) -> Part:
     """Choose the module that encodes one observation key: the key "instruction", objects, pictures, all else as it is.
 
     Args:
         key: of the observation.
         feature: its shape and type.
-        instructed: width of the encoded instruction; 0 where there is none.
+        asked: width of what tells what is wanted, instruction and goal; 0 where nothing does.
         picture: what `vision.Picture` takes besides.
 
     Raises:
@@ -97,7 +97,7 @@ def encoder_for(key: str, feature: Feature, instructed: int = 0, **picture: Any)
     if key == "instruction":
         return Instruction(feature)
     if key.startswith(MADE) and len(feature.shape) == 2:
-        return Pick(feature, instructed)
+        return Pick(feature, asked)
     return vision.Picture(key, feature, **picture) if _is_picture(feature) else Vector(feature)
 
 
@@ -144,14 +144,15 @@ class Encoder(nn.Module):
         self.transforms = Transforms(transforms, spec, bound)
         shown = self.transforms.shown
         self.keys = list(shown)
-        instructed = Instruction.WIDTH if "instruction" in self.keys else 0
-        told = instructed if config.film else 0
+        self._asking = list(self.transforms.asking)
+        asked = Instruction.WIDTH * ("instruction" in self.keys) + sum(self.transforms.asking.values())
+        told = asked if config.film else 0
         parts: list[Part] = []
         first: vision.Picture | None = None
         for key, feature in shown.items():
             like = first if config.shared else None
             picture: Any = {"config": config, "crop": augment.crop, "told": told, "like": like}
-            parts.append(encoder_for(key, feature, instructed, **picture))
+            parts.append(encoder_for(key, feature, asked, **picture))
             first = first or (parts[-1] if isinstance(parts[-1], vision.Picture) else None)
         # A list, not a ModuleDict: keys may contain dots, which parameter names may not.
         self.parts = nn.ModuleList(parts)
@@ -165,13 +166,15 @@ class Encoder(nn.Module):
         """Map the same windows {key: (B, h, ...)}, normalized and raw, to (B, h rows, D)."""
         observation = self.transforms(raw, normalized)
         parts = dict(zip(self.keys, self.parts, strict=True))
-        asked = parts["instruction"](observation["instruction"]) if "instruction" in parts else None
+        instruction = parts["instruction"](observation["instruction"]) if "instruction" in parts else None
+        wanted = [*([] if instruction is None else [instruction]), *(observation[key] for key in self._asking)]
+        asked = torch.cat(wanted, -1) if len(wanted) > 1 else wanted[0] if wanted else None
         encoded: list[Tensor] = []
         for key, part in parts.items():
             seen = observation[key]
             if isinstance(part, Instruction):
-                assert asked is not None
-                encoded.append(asked)
+                assert instruction is not None
+                encoded.append(instruction)
             elif isinstance(part, vision.Picture):
                 encoded.append(part(seen, asked if self._film else None))
             else:

@@ -13,7 +13,7 @@ from laminar.data.calvin.room import room_obs
 from laminar.envs import calvin, make_env
 from laminar.envs.calvin import Calvin
 from laminar.envs.on_request import showing
-from laminar.envs.room import as_room
+from laminar.envs.room import as_room, reached_by_expert
 from laminar.errors import LaminarError
 
 
@@ -125,4 +125,17 @@ def test_where_things_are_is_shown_on_request(straw: None) -> None:
     moved = env.step(np.zeros(7))[0]
     np.testing.assert_array_equal(moved["room_obs"][:24], moved["scene_obs"])
     assert moved["room_obs"][30] == pytest.approx(shown["room_obs"][30] - 0.1), "the door's bar goes along"
+    env.close()
+
+
+def test_goals_are_shown_but_no_expert_reaches_any(straw: None) -> None:
+    env = make_env("laminar/CALVIN-v0?instruction=task&goal=scene_obs")
+    env.reset(seed=0, options={"scene_obs": state()})
+    shown = env.get_wrapper_attr("begin")("move_slider_left", goal=np.arange(24))
+    np.testing.assert_array_equal(shown["goal"], np.arange(24))
+    assert not shown["instruction"].any()
+    with pytest.raises(
+        LaminarError, match=r"no scripted expert reaches goals in CALVIN \(calvin_env 0123456, .*; tell"
+    ):
+        reached_by_expert(env, "move_slider_left", [0])
     env.close()

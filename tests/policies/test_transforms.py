@@ -19,6 +19,7 @@ from laminar.errors import LaminarError
 from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks.picking import Pick
 from laminar.policies.networks.transforms import MADE, TRANSFORMS, Transforms
+from laminar.policies.networks.transforms.goal import FAR
 from laminar.policies.networks.transforms.poses import rotation
 from laminar.policies.networks.transforms.relative import CLOSE
 from laminar.policies.planners.config import PlannerConfig
@@ -29,12 +30,14 @@ from laminar.train.start import refitted
 NAMES = {key: ALL_NAMES[key] for key in ("robot_obs", "scene_obs")}
 NAMES["scene_obs"] += tuple(f"{thing}_{axis}" for thing in ("button", "drawer") for axis in "xyz")
 ROOM = Spec({key: Feature((len(names),), names=names) for key, names in NAMES.items()}, Feature((7,)))
+GOAL = Feature(ROOM.observation["scene_obs"].shape, unit="scene_obs")
+ASKED = replace(ROOM, observation=ROOM.observation | {"goal": GOAL})  # the same, and a state to be reached
 
 
-def room(rows: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+def room(rows: int, seed: int = 0, spec: Spec = ROOM) -> dict[str, np.ndarray[Any, Any]]:
     """Return made-up observations of a room, all numbers within ±3."""
     random = np.random.default_rng(seed)
-    return {key: random.uniform(-3, 3, (rows, len(names))).astype(np.float32) for key, names in NAMES.items()}
+    return {key: random.uniform(-3, 3, (rows, one.width)).astype(np.float32) for key, one in spec.observation.items()}
 
 
 def windows(observation: dict[str, np.ndarray[Any, Any]]) -> dict[str, torch.Tensor]:
@@ -63,12 +66,24 @@ def policy_of(play: Episodes, transforms: Any, **more: Any) -> GenerativePolicy:
     return GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), play).eval()
 
 
+def asked(play: Episodes) -> Episodes:
+    """Return play of which half is told by a goal."""
+    rows = room(64, seed=7, spec=ASKED)["goal"] * (np.arange(64) < 32)[:, None]
+    limited = replace(ASKED, action_low=play.spec.action_low, action_high=play.spec.action_high)
+    return replace(
+        play,
+        observation=play.observation | {"goal": rows.astype(np.float32)},
+        final_observation=play.final_observation | {"goal": rows[15::16].astype(np.float32)},
+        spec=limited,
+    )
+
+
 @pytest.mark.parametrize("name", TRANSFORMS.names())
 def test_conformance(name: str) -> None:
-    transform = TRANSFORMS.member_class(name)(ROOM)
+    transform = TRANSFORMS.member_class(name)(ASKED)
     assert all(size > 0 for size in transform.shape)
-    assert all(0 <= number < len(NAMES[key]) for key, number in transform.replaced)
-    seen = windows(room(5))
+    assert all(0 <= number < ASKED.observation[key].width for key, number in transform.replaced)
+    seen = windows(room(5, spec=ASKED))
     made = transform(seen)
     assert made.shape == (5, 1, *transform.shape)
     assert made.isfinite().all()
@@ -192,6 +207,64 @@ def test_a_box_that_is_turned_into_itself_looks_the_same_to_the_hand() -> None:
     assert (other[2:] - one[2:]).abs().max() > 0.5
 
 
+def test_a_goal_is_shown_as_what_is_to_change() -> None:
+    transforms = Transforms("goal", ASKED, None)
+    transforms.fit(room(50, spec=ASKED))
+    assert "goal" not in transforms.shown, "the state itself is not shown"
+    seen = windows(room(3, spec=ASKED))
+    scene, goal = seen["scene_obs"], seen["goal"]
+    goal[1], goal[2] = 0, scene[2]
+    shown = transforms(seen, seen)
+    assert set(shown) == {*NAMES, f"{MADE}goal"}
+    made = shown[f"{MADE}goal"][:, 0]
+    plain = [*range(9), *range(12, 15), *range(18, 21), *range(24, 30)]
+    missing = (goal - scene)[0, 0, plain]
+    torch.testing.assert_close(made[0, :42], torch.cat((torch.tanh(missing / FAR), torch.tanh(missing / CLOSE))))
+    for place, at in enumerate((9, 15, 21)):
+        one, other = (euler_to_matrix(state[0, 0, at : at + 3].numpy()) for state in (scene, goal))
+        columns = made[0, 42 + 6 * place : 48 + 6 * place]
+        np.testing.assert_allclose(columns, ((one.T @ other) - np.eye(3))[:, :2].flatten(), atol=1e-5)
+    assert made[:, -1].tolist() == [1, 0, 1], "whether there is a goal"
+    assert (made[1] == 0).all(), "no goal is zeros, normalized too"
+    assert made[2, :-1].abs().max() < 1e-5, "nothing is to change where it is reached"
+
+
+@pytest.mark.parametrize("unit", ["", "robot_obs", "room_obs"])
+def test_a_goal_must_be_a_state_of_an_observation(unit: str) -> None:
+    odd = replace(ROOM, observation=ROOM.observation | {"goal": replace(GOAL, unit=unit)})
+    with pytest.raises(LaminarError, match=r"policy.transforms=goal needs a 'goal' whose unit names the observation"):
+        Transforms("goal", odd, None)
+
+
+def test_objects_have_where_they_are_to_be() -> None:
+    plain, aimed = (TRANSFORMS.member_class("objects")(spec) for spec in (ROOM, ASKED))
+    seen = windows(room(2, spec=ASKED))
+    seen["goal"][1] = 0
+    rows = aimed(seen)
+    torch.testing.assert_close(rows[..., :25], plain(seen), rtol=0, atol=0)
+    assert (rows[1, ..., 25:] == 0).all()
+    scene, goal = seen["scene_obs"][0, 0], seen["goal"][0, 0]
+    for row, at in zip(rows[0, 0], (6, 12, 18), strict=True):
+        way = goal[at : at + 3] - scene[at : at + 3]
+        torch.testing.assert_close(row[25:31], torch.cat((way, torch.tanh(way / CLOSE))))
+        turns = [euler_to_matrix(state[at + 3 : at + 6].numpy()) for state in (scene, goal)]
+        np.testing.assert_allclose(row[31:], ((turns[0].T @ turns[1]) - np.eye(3))[:, :2].flatten(), atol=1e-5)
+
+
+def test_what_is_picked_depends_on_the_goal_as_on_an_instruction(play: Episodes) -> None:
+    torch.manual_seed(0)
+    encoder = policy_of(asked(play), ["things", "goal"]).encoder
+    pick = encoder.parts[encoder.keys.index(f"{MADE}things")]
+    assert isinstance(pick, Pick)
+    assert pick.told is not None
+    assert pick.told.in_features == encoder.transforms.shown[f"{MADE}goal"].width
+    seen = windows(room(1, spec=ASKED))
+    other = seen | {"goal": windows(room(1, seed=3, spec=ASKED))["goal"]}
+    at = sum(part.output_dim for part in encoder.parts[: encoder.keys.index(f"{MADE}things")])
+    one, two = (encoder(one, one)[..., at : at + pick.output_dim] for one in (seen, other))
+    assert (one - two).abs().max() > 1e-3, "the things are the same, and another is picked"
+
+
 def test_an_encoder_picks_the_object_that_an_instruction_asks_for() -> None:
     """Even where the rows are like none that it learned from: it knows which to pick, not what is in it."""
     torch.manual_seed(0)
@@ -239,11 +312,12 @@ def test_without_transforms_nothing_changes() -> None:
 
 @pytest.mark.parametrize("runtime", ["compile", "pt2", "onnx"])
 def test_a_policy_keeps_them_in_its_files_and_in_every_runtime(play: Episodes, runtime: str, tmp_path: Path) -> None:
-    policy = policy_of(play, TRANSFORMS.names())
-    assert set(policy.fitted_range) == set(NAMES), "what was observed, not what was made of it"
+    policy = policy_of(asked(play), TRANSFORMS.names())
+    assert set(policy.fitted_range) == {*NAMES, "goal"}, "what was observed, not what was made of it"
     policy.save(tmp_path / "policy")
     again = load_policy(tmp_path / "policy")
-    seen, noise = room(2, seed=5), torch.randn(2, *policy.noise_shape)
+    seen, noise = room(2, seed=5, spec=ASKED), torch.randn(2, *policy.noise_shape)
+    seen["goal"][1] = 0
     expected = policy.sample(seen, noise)
     torch.testing.assert_close(again.sample(seen, noise), expected, rtol=0, atol=0)
     if runtime == "onnx":

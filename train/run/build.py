@@ -105,9 +105,8 @@ def load_recorded(config: TrainConfig) -> Episodes | None:
     data = config.data
     if data.path is None:
         return None
-    selection = Selection(
-        data.observation, data.action, data.instruction, data.filter, data.robot, data.video, data.frame
-    )
+    kept = (data.filter, data.robot, data.video, data.frame, data.goals)
+    selection = Selection(data.observation, data.action, data.instruction, *kept)
     dreams = config.world.path is not None
     if dreams and data.instruction is None and "instruction" in chosen_in(data.path):
         selection = replace(selection, instruction="task")  # dreams begin at annotated windows

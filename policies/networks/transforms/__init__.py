@@ -29,12 +29,16 @@ class Transform(ABC):
 
     Attributes:
         needs: what there must be to make them of, for messages.
+        mode: how they are normalized, see `Normalizer`; "identity" of what is in a scale of its own.
+        asks: whether they tell what is wanted, as an instruction does, so that it is picked from rows by them.
         shape: of the numbers, (width,), or (rows, width) of rows that look alike, from which an encoder picks; 0 of
             them where there is nothing to make them of.
         replaced: (key, number) of those that are not shown any more.
     """
 
     needs: ClassVar[str]
+    mode: ClassVar[str] = "gaussian"
+    asks: ClassVar[bool] = False
     shape: tuple[int, ...]
     replaced: set[tuple[str, int]]
 
@@ -56,6 +60,7 @@ class Transforms(nn.Module):
     Attributes:
         shown: features of what the encoder sees: the observations without what was replaced, and what was made, under
             "transforms/" and the name of the transform.
+        asking: key -> width of what was made that tells what is wanted.
     """
 
     def __init__(self, names: str | Sequence[str] | None, spec: Spec, bound: float | None) -> None:
@@ -77,6 +82,7 @@ class Transforms(nn.Module):
         self._transforms = {f"{MADE}{name}": _found(name, spec) for name in names}
         replaced = set[tuple[str, int]]().union(*(one.replaced for one in self._transforms.values()))
         self._kept: dict[str, str] = {}  # key -> buffer with the numbers that are left of it
+        self._hidden: set[str] = set()  # nothing is left of these
         self.shown: dict[str, Feature] = {}
         hiding = {key for key, _ in replaced}
         for key, feature in spec.observation.items():
@@ -84,25 +90,30 @@ class Transforms(nn.Module):
                 self.shown[key] = feature
                 continue
             left = [number for number in range(feature.width) if (key, number) not in replaced]
+            if not left:
+                self._hidden.add(key)
+                continue
             self._kept[key] = f"kept_{len(self._kept)}"
             self.register_buffer(self._kept[key], torch.tensor(left), persistent=False)
             self.shown[key] = replace(feature, shape=(len(left),), names=tuple(feature.names[n] for n in left))
         self.shown |= {key: Feature(one.shape) for key, one in self._transforms.items()}
-        modes = dict.fromkeys(self._transforms, "gaussian")
-        self.normalizer = Normalizer(modes, {key: one.shape[-1:] for key, one in self._transforms.items()}, bound=bound)
+        self.asking = {key: self.shown[key].width for key, one in self._transforms.items() if one.asks}
+        self._modes = {key: one.mode for key, one in self._transforms.items()}
+        widths = {key: one.shape[-1:] for key, one in self._transforms.items()}
+        self.normalizer = Normalizer(self._modes, widths, bound=bound)
 
     def fit(self, values: Mapping[str, Any]) -> None:
         """Take the statistics of what is made of recorded observations, arrays {key: (N, *shape)}."""
         if self._transforms:
             vectors = {key: torch.as_tensor(np.asarray(values[key])) for key in self._vectors}
             rows = {key: value.flatten(0, -2) for key, value in self._made(vectors).items()}
-            self.normalizer = Normalizer.fit(rows, "gaussian", bound=self.normalizer.bound)
+            self.normalizer = Normalizer.fit(rows, self._modes, bound=self.normalizer.bound)
 
     def forward(self, raw: Mapping[str, Tensor], normalized: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what the encoder sees, of the same observations {key: (B, h, ...)} raw and normalized."""
         if not self._transforms:
             return normalized
-        shown = dict(normalized)
+        shown = {key: value for key, value in normalized.items() if key not in self._hidden}
         for key, buffer in self._kept.items():
             shown[key] = normalized[key].index_select(-1, getattr(self, buffer))
         return shown | self.normalizer(self._made(raw))

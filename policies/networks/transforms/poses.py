@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ....data.spec import Spec
 
+GOAL = "goal"
+"""The observation that is a state to be reached; zeros where none is told."""
 _POSITION, _ANGLES = ("x", "y", "z"), ("roll", "pitch", "yaw")
 
 
@@ -26,6 +28,11 @@ class Place:
     key: str
     at: int
     name: str
+
+    def in_goal(self, spec: Spec) -> Place | None:
+        """Return where a goal has the same three numbers: one that is a state of this observation, as its unit says."""
+        goal = spec.observation.get(GOAL)
+        return None if goal is None or goal.unit != self.key else Place(GOAL, self.at, self.name)
 
     @property
     def numbers(self) -> range:
@@ -66,3 +73,18 @@ def rotation(euler: Tensor) -> Tensor:
         torch.stack((-sp, cp * sr, cp * cr), -1),
     )
     return torch.stack(rows, -2)
+
+
+def turned(now: Tensor, then: Tensor) -> Tensor:
+    """Return (..., 6) of how to turn from rotations (..., 3) to others, roll, pitch and yaw: zeros for not at all.
+
+    Two columns of the matrix that leads from the one to the other, in the axes of the first, less those of no turn.
+    """
+    columns = (rotation(now).mT @ rotation(then))[..., :2]
+    return (columns - torch.eye(3, 2, dtype=columns.dtype, device=columns.device)).flatten(-2)
+
+
+def is_told(observation: Mapping[str, Tensor]) -> Tensor:
+    """Return (..., 1), 1 where a goal is told and 0 where it is zeros."""
+    goal = observation[GOAL]
+    return (goal.abs().amax(-1, keepdim=True) > 0).to(goal.dtype)
