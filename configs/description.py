@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from ..errors import LaminarError
-from .compose import GROUPS, choice_of, compose, options, registered, select
+from .compose import FAMILIES, GROUPS, choice_of, compose, options, registered, select
 from .reference import from_record, schema_of
 
 _FOLDED = 12  # names; the folders of a longer list are shown by theirs
@@ -83,13 +83,17 @@ def _of_record(verb: str, chosen: Sequence[str]) -> tuple[dict[str, Any], dict[s
     reference = from_record()
     values: Any = OmegaConf.to_container(select(verb, chosen, ((k, one.defaults) for k, one in reference.items())))
     remarks = dict(reference[f"{verb}_schema"].remarks)
-    if verb == "train":
-        names = {group: values[group]["name"] for group in ("network", "method")}
-        process = values["policy"]["process"]["name"]
-        names["policy"] = f"planner_{process}" if "horizon" in values["policy"] else process
-        for group, name in names.items():
-            remarks |= {f"{group}.{key}": text for key, text in reference[f"{group}/{name}_schema"].remarks.items()}
+    for group in FAMILIES.keys() & {*GROUPS[verb]}:
+        member = reference[f"{group}/{_member(group, values[group])}_schema"]
+        remarks |= {f"{group}.{key}": text for key, text in member.remarks.items()}
     return values, remarks
+
+
+def _member(group: str, values: Mapping[str, Any]) -> str:
+    if group != "policy":
+        return str(values["name"])
+    process = str(values["process"]["name"])
+    return f"planner_{process}" if "horizon" in values else process
 
 
 def _beside_lines(text: str, remarks: Mapping[str, str]) -> str:
