@@ -115,6 +115,7 @@ BASH_NOT_RUN = {
     "CONTRIBUTING.md": (2, "are the tests themselves"),
     "behavior_cloning.md": (2, "train for hours; test_offline_table.py and its like run such scripts in short"),
     "demonstrations.md": (2, "want play with pictures and files of several formats; tests/data reads and writes all"),
+    "clusters.md": (3, "want a cluster; tests/eval and tests/train start one of two processes on the loopback"),
     "deploy.md": (
         3,
         "want a bridge, or a robot; tests/deploy has simulated ones, and CI runs what make demo-robot does",
@@ -139,6 +140,7 @@ BASH_NOT_RUN = {
     "status_page.md": (2, "want a robot, and another machine"),
     "steering.md": (3, "act for 50,000 to 400,000 steps, or want D4RL's files"),
     "suites.md": (3, "want extras that need an environment of their own, and recordings that are not here"),
+    "sweeps.md": (6, "train for hours; tests/train/sweeps and tests/cli run such sweeps in short"),
     "versions.md": (1, "are the tests, and what CI makes"),
     "world_models.md": (1, "records play for minutes and trains for twenty"),
 }
