@@ -51,8 +51,7 @@ def evaluate_chains(
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
 
-    A policy that sees instructions gets the embedding it was trained with, unless `env_id` names one. A policy that
-    does not see them is measured too, and the result says so.
+    A policy gets the embedding that it was trained with, unless `env_id` names one; a policy without is measured as well.
 
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
@@ -61,14 +60,13 @@ def evaluate_chains(
         seed: chain i draws its noise from `seed` + i.
         max_steps: limit of each instruction.
         options: how it is rolled out; a video has the first `video_episodes` chains, with the instructions.
-        phrasings: in which words tasks are said, see `wording.wording`; those of chain i depend on `seed` + i alone.
-        told: "instruction", or "goal": by the state that a scripted expert of the room reaches when the task begins.
-            Which way it takes depends on `seed` + i alone. A task that it fails at is told by nothing, and counts.
+        phrasings: in which words tasks are said, see `wording.wording`. What chain i is told follows from `seed` + i.
+        told: "instruction", or "goal": the state that a scripted expert reaches then, nothing where it fails.
         settings: fields of `RolloutOptions` that differ from `options`.
 
     Raises:
-        LaminarError: the policy does not fit the environment, the environment takes no instructions or ends by
-            itself, or a number makes no sense.
+        LaminarError: the policy does not fit the environment, this takes no instructions or ends by itself, or a
+            number makes no sense.
         Stopped: by Ctrl-C; `found` is the result of the chains that were finished by then.
     """
     if max_steps < 1:
@@ -80,9 +78,9 @@ def evaluate_chains(
     found = measure(protocol, policy, env_id, range(chains), options.called(unit="chain"))
     instruction = found.spec.observation.get("instruction")
     result = ChainResult(
-        env_id=found.env_id,
-        simulator=found.simulator or split_id(found.env_id)[0],
-        chains=found.records,
+        found.env_id,
+        found.simulator or split_id(found.env_id)[0],
+        found.records,
         max_steps=max_steps,
         seed=seed,
         instruction=None if instruction is None else instruction.unit or "unnamed",

@@ -27,6 +27,7 @@ HOMES = {  # where the names are that a member's file defines, calls or inherits
     "policies.runtimes.fastest": ("suitable",),
     "train.improver": ("Improver", "need"),
     "train.methods": ("METHODS",),
+    "train.sweeps.launchers.launcher": ("Launcher",),
     "envs.suites": ("SUITES",),
     "envs.room": ("Room",),
     "envs.world": ("World",),

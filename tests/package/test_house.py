@@ -86,6 +86,10 @@ def test_nothing_is_unpickled(path: Path) -> None:
     unsafe = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     if path.relative_to(ROOT).as_posix() == "data/numpy_pickle.py":  # the one unpickler, with an allow-list of its own
         unsafe.remove("pickle")
+    if path.relative_to(ROOT).as_posix() == "train/sweeps/launchers/joblib.py":  # its threads, which pickle nothing
+        unsafe.remove("joblib")
+        assert "from joblib import Parallel, delayed" in source
+        assert "threading" in source
     assert not imported(tree) & unsafe
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
