@@ -51,7 +51,7 @@ def evaluate_chains(
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
 
-    A policy gets the embedding that it was trained with, unless `env_id` names one; a policy without is measured as well.
+    A policy gets the embedding that it was trained with, unless `env_id` names one; one without is measured as well.
 
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
