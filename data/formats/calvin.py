@@ -126,6 +126,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     frames = open_frames(folder)
     action_key = _action(selection.action or "rel_actions", frames)
     keys = _observed(selection, frames)
+    goal_key = _goal_key(keys, frames) if GOAL in keys else ""
     cut = _cut_out(frames, selection, remarks)
     numbers = np.unique(np.concatenate([cut.steps, cut.final]))
     stored = [*(key for key in keys if key not in ("instruction", GOAL)), action_key]
@@ -136,8 +137,8 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         observation["instruction"] = np.repeat(cut.instruction, cut.lengths, axis=0)
         final["instruction"], units["instruction"] = cut.instruction, cut.label
     if cut.by_goal is not None:
-        units[GOAL] = _goal_key(keys, frames)
-        final[GOAL] = np.where(cut.by_goal[:, None], final[units[GOAL]], 0).astype(np.float32)
+        final[GOAL] = np.where(cut.by_goal[:, None], final[goal_key], 0).astype(np.float32)
+        units[GOAL] = goal_key
         observation[GOAL] = np.repeat(final[GOAL], cut.lengths, axis=0)
     ends, done = np.cumsum(cut.lengths), cut.done
     _account(frames, stored, remarks)
