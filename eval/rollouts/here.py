@@ -23,7 +23,7 @@ from ...policies.runtimes.accelerated import Accelerated
 from ...policies.runtimes.pace import resolve_steps
 from ...progress import Watch, tell
 from ..results.findings import Findings
-from .lockstep import ROWS, Lockstep
+from .lockstep import Lockstep
 from .measured import Measurement, Record, Share
 from .options import RolloutOptions
 from .starts import check_starts
@@ -122,5 +122,4 @@ def _prepared(policy: Policy, options: RolloutOptions, slots: int) -> Policy:
         what = f"runtime={options.runtime}" if options.steps is None else f"steps={options.steps}"
         raise LaminarError(f"{type(policy).__name__} is no policy with a sampling loop; leave policy.{what} out")
     source = policy.source if isinstance(policy, Accelerated) else policy
-    sizes = sorted({max(ROWS, -(-slots // 4)), max(ROWS, slots)})
-    return accelerate(policy, options.runtime, sizes, resolve_steps(source, options.steps))
+    return accelerate(policy, options.runtime, sorted({-(-slots // 4), slots}), resolve_steps(source, options.steps))

@@ -14,6 +14,7 @@ from ...envs.make import control_rate
 from ...envs.slots import Slots
 from ...errors import LaminarError
 from ...policies.acting import Decision, actor_for
+from ...policies.module import PolicyModule
 from ...policies.policy import Policy
 from ...progress import Finished, Watch, ignore
 from ..results.smoothness import mean_squared_jerk
@@ -46,7 +47,8 @@ class Lockstep:
         self.env_id = self.world.env_id
         self.rate_hz = control_rate(self.world.envs[0])
         self.actor = actor_for(policy)
-        self.actor.least = ROWS
+        if isinstance(policy, PolicyModule):  # runtimes have batches of their own sizes, others see who asks
+            self.actor.least = ROWS
         self.seeds: list[int | None] = [None] * slots
         self.noise = EpisodeNoise(policy.noise_shape, slots)
         self._observations: dict[str, NDArray[Any]] = {}

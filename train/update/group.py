@@ -72,9 +72,7 @@ class Group:
             _reduce(torch.zeros(1))
 
 
-# A compiler splits its graph here, so that the collective is the same one in all runtimes.
-@torch.compiler.disable
-def _reduce(value: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
+def _all_reduce(value: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
     """Reduce `value` over all processes, in place.
 
     Raises:
@@ -83,11 +81,15 @@ def _reduce(value: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
     try:
         dist.all_reduce(value, how)
     except RuntimeError as error:
-        told = str(error).strip().splitlines()[:1]
+        told = " ".join(str(error).strip().splitlines()[:1])
         raise LaminarError(
-            f"another process of the group is gone ({''.join(told)}); with torchrun --max-restarts=N the group starts "
-            "anew and goes on from the last checkpoint"
+            f"another process of the group is gone ({told}); with torchrun --max-restarts=N the group starts anew and "
+            "goes on from the last checkpoint"
         ) from error
+
+
+# A compiler splits its graph here, so that the collective is the same one in all runtimes.
+_reduce: Any = torch.compiler.disable(_all_reduce)
 
 
 def join(device: str) -> Group:
