@@ -12,16 +12,19 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from .errors import LaminarError
 
 _TRIES = 3  # on a machine that is very busy a part of Ray may give up on another one that is slow to start
+_PATIENCE = 10.0  # seconds that a cluster has to answer
 _SHORT = 30  # characters of a folder: Ray puts sockets deep into it, whose paths may have 107
 _HERE = {  # read when Ray is imported, and by the processes that it starts
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -79,7 +82,10 @@ def cluster(address: str | None = None, cpus: int | None = None, gpus: int | Non
 
 
 def _reach(ray: Any, address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdecimal():  # Ray itself would ask again and again, for many minutes
+            socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of many types, by how far it came
         raise LaminarError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
@@ -102,8 +108,20 @@ def _start(ray: Any, folder: str | None, cpus: int | None, gpus: int | None) -> 
             return
         except Exception as error:  # of many types, by what did not start
             ray.shutdown()
+            _end_parts(str(folder))
             told = _first_line(error)
     raise LaminarError(f"Ray does not start on this machine: {told}")
+
+
+def _end_parts(folder: str) -> None:
+    """End what did start of a cluster that did not: Ray leaves these processes, whose commands name the folder."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and folder in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:  # it has ended meanwhile
+            continue
 
 
 def _folder() -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -69,10 +70,25 @@ def test_a_cluster_of_ray(job: Callable[..., Job], capfd: pytest.CaptureFixture[
     assert not ray.is_initialized()
 
 
-def test_no_cluster_answers() -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://nobody.invalid:1"])
+def test_no_cluster_answers(address: str) -> None:
     pytest.importorskip("ray")
-    with pytest.raises(LaminarError, match="no Ray cluster answers at nobody"), cluster("nobody.invalid:1"):
+    with pytest.raises(LaminarError, match=f"no Ray cluster answers at {address}: "), cluster(address):
         pass
+
+
+def test_nothing_is_left_of_a_cluster_that_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    parts: list[subprocess.Popen[bytes]] = []
+
+    def init(_temp_dir: str, **_: object) -> None:
+        parts.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", _temp_dir]))
+        raise RuntimeError("too busy\nto start")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(LaminarError, match=r"Ray does not start on this machine: too busy$"), cluster():
+        pass
+    assert [part.wait(60) for part in parts] == [-signal.SIGKILL] * 3
 
 
 @pytest.mark.slow
