@@ -2,7 +2,8 @@
 
 A cluster that is started here listens on the loopback alone, asks for a secret that this process made, shows no
 dashboard, tells nobody that it is used, and writes into a folder of its own, which is gone afterwards. Whoever can
-reach a cluster can run code on it: one that others started is as safe as they made it.
+reach a cluster can run code on it: one that others started is as safe as they made it. In a program that imported Ray
+before, the cluster listens on all addresses of the machine; the secret is asked for all the same.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from .errors import LaminarError
 _TRIES = 3  # on a machine that is very busy a part of Ray may give up on another one that is slow to start
 _PATIENCE = 10.0  # seconds that a cluster has to answer
 _SHORT = 30  # characters of a folder: Ray puts sockets deep into it, whose paths may have 107
-_HERE = {  # read when Ray is imported, and by the processes that it starts
+_HERE = {  # read when Ray is imported, and by the processes that it starts; RAY_AUTH_TOKEN is beside them
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # its nodes are on this machine alone: the loopback everywhere
-    "RAY_AUTH_MODE": "token",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # without gpus= a task sees those of its machine
 }
 
@@ -95,6 +95,8 @@ def _start(ray: Any, folder: str | None, cpus: int | None, gpus: int | None) -> 
     told = ""
     for _ in range(_TRIES):
         try:
+            # Ray would warn that a secret is asked for, which it does by itself where it starts a cluster
+            logging.getLogger("ray").setLevel(logging.ERROR)
             ray.init(
                 address="local",
                 num_cpus=cpus,

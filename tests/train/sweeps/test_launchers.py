@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from laminar.train.sweeps.launchers import LAUNCHERS
 from laminar.train.sweeps.launchers.launcher import Launcher
 from laminar.train.sweeps.process import STOPPED
 
+# not importorskip: what keeps a cluster on the loopback is read when Ray is imported
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 SMALL = ("network.width=16", "method.batch_size=8", "log_every=4", "checkpoint_every=8")
 
 
@@ -46,8 +49,8 @@ def parent_of(word: str) -> int:
 # Ray
 
 
+@needs_ray
 def test_a_cluster_of_ray(job: Callable[..., Job], capfd: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray")
     home = Path.home() / ".ray"
     before = home.exists() and (home / "auth_token").stat().st_mtime_ns
     jobs = [job(name, "--version") for name in "abc"]
@@ -70,15 +73,17 @@ def test_a_cluster_of_ray(job: Callable[..., Job], capfd: pytest.CaptureFixture[
     assert not ray.is_initialized()
 
 
+@needs_ray
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://nobody.invalid:1"])
 def test_no_cluster_answers(address: str) -> None:
-    pytest.importorskip("ray")
     with pytest.raises(LaminarError, match=f"no Ray cluster answers at {address}: "), cluster(address):
         pass
 
 
+@needs_ray
 def test_nothing_is_left_of_a_cluster_that_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = pytest.importorskip("ray")
+    import ray
+
     parts: list[subprocess.Popen[bytes]] = []
 
     def init(_temp_dir: str, **_: object) -> None:
@@ -91,12 +96,12 @@ def test_nothing_is_left_of_a_cluster_that_did_not_start(monkeypatch: pytest.Mon
     assert [part.wait(60) for part in parts] == [-signal.SIGKILL] * 3
 
 
+@needs_ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_sweeps_by_ray_and_by_joblib_are_equal_and_a_lost_worker_costs_nothing(
     demonstrations: Path, tmp_path: Path, numbers: Callable[[Path], object], until: Callable[..., None]
 ) -> None:
-    pytest.importorskip("ray")
     words = ["train", "-m", "method=bc,ofql", "seed=0,1", f"data.path={demonstrations}", *SMALL, "steps=400"]
     victim = tmp_path / "ray/method=bc,seed=0"
 
@@ -116,10 +121,10 @@ def test_sweeps_by_ray_and_by_joblib_are_equal_and_a_lost_worker_costs_nothing(
         assert numbers(run) == numbers(tmp_path / "ray" / run.name)
 
 
+@needs_ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_rule_ends_runs_early(demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray.tune")
     words = [f"data.path={demonstrations}", *SMALL, "steps=2000", "launcher=ray", "launcher.cpus=2", f"out={tmp_path}"]
     words += ["method=bc", "method.lr=1e-2,1e-7,1e-8,1e-9", "stop=asha", "stop.grace=8", "stop.reduction=2"]
     assert main(["train", "-m", *words]) == 0
