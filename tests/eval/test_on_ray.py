@@ -89,6 +89,31 @@ def test_what_goes_wrong_is_told_in_one_line(started: Any, saved: Path, noise_po
         evaluate(noise_policy(HOPPER), HOPPER, [0], TWO)
 
 
+def test_a_policy_of_tensors_is_never_asked_for_fewer_than_four(
+    made_up_policy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one to three rows libraries give other last digits: an episode would depend on how many plan beside it."""
+    policy, rows = made_up_policy(), list[int]()
+    sample = type(policy).sample
+
+    def counted(self: Any, obs: Any, *rest: Any) -> Any:
+        rows.append(len(next(iter(obs.values()))))
+        return sample(self, obs, *rest)
+
+    monkeypatch.setattr(type(policy), "sample", counted)
+    alone = evaluate(policy, HOPPER, range(6), num_envs=1)
+    together = evaluate(policy, HOPPER, range(6))
+    assert set(rows) == {4, 6}
+    assert [one.seed for one in alone.episodes] == [one.seed for one in together.episodes]
+    assert alone.returns == pytest.approx(together.returns)
+
+
+@pytest.mark.slow
+def test_a_process_of_this_machine_that_dies_is_told(saved: Path) -> None:
+    with pytest.raises(LaminarError, match="a worker process died; its simulator crashed or memory ran out"):
+        measure(always_dies, saved, HOPPER, range(2), RolloutOptions(processes=2))
+
+
 @pytest.mark.parametrize(("count", "workers"), [(1, 64), (50, 2), (200, 64), (1000, 3)])
 def test_shards_are_small_and_hold_every_seed_once(count: int, workers: int) -> None:
     shards = divided(range(7, 7 + count), workers)
