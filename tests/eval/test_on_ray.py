@@ -41,10 +41,10 @@ def saved(made_up_policy: Callable[..., Any], tmp_path: Path) -> Path:
 
 
 def dies_at_first(lockstep: Lockstep, seeds: Sequence[int], marks: str) -> dict[int, Any]:
-    """Let the process of each shard die in its first try, after it has done its work."""
+    """Let the process of the first shard die in its first try, after it has done its work."""
     found = run_episodes(lockstep, seeds)
     mark = Path(marks) / str(seeds[0])
-    if not mark.exists():
+    if seeds[0] == 0 and not mark.exists():
         mark.touch()
         os._exit(9)
     return found
@@ -75,7 +75,7 @@ def test_lost_workers_cost_no_episodes(
     there = measure(dying, saved, HOPPER, range(16), TWO)
     assert there.records == here.records
     told = capsys.readouterr().err
-    assert told.count("a worker was lost (WorkerCrashedError: ") == 2
+    assert told.count("a worker was lost (WorkerCrashedError: ") == 1
     assert "seeds 0 to 7 are run again" in told
 
 
