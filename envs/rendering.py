@@ -122,9 +122,12 @@ def simulator(env: gymnasium.Env[Any, Any]) -> Any:
 
 
 def drawing_problem(env: gymnasium.Env[Any, Any]) -> str:
-    """Return why an environment without a MuJoCo model, in which an episode runs, cannot be filmed; "" if it can."""
+    """Return why an environment without a MuJoCo model cannot be filmed; "" if it can."""
     if simulator(env) is not None:
         return ""
+    with suppress(AttributeError):  # gymnasium draws nothing before the first episode
+        if not env.get_wrapper_attr("has_reset"):
+            env.reset()
     try:
         Camera(env).picture()
     except LaminarError as error:

@@ -121,7 +121,6 @@ def _film(result: ChainResult, chain: Chain, folder: Path) -> tuple[Chain | None
         stack.callback(recorder.close)
         lockstep = Lockstep(_Again(spec, chain.actions), result.env_id, 1, recorder)
         stack.callback(lockstep.close)
-        lockstep.world.envs[0].reset(seed=result.seed)  # gymnasium has nothing drawn before
         problem = drawing_problem(lockstep.world.envs[0])
         if problem:
             return None, problem

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -33,6 +33,18 @@ EvaluationProtocol = Callable[[Lockstep, Sequence[int]], dict[int, Record]]
 """Runs seeds in a lockstep and returns the records of those that were finished, in their order."""
 
 
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Multiply with one thread: two divide the rows of a product, and few rows have other last digits than many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def measure_here(
     protocol: EvaluationProtocol[Record],
     policy: Policy | str | Path,

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-import torch
-
 from ...cluster import cluster
 from ...errors import LaminarError, Stopped
 from ...policies.module import PolicyModule
@@ -142,7 +140,6 @@ def _in_worker(
     """
     if version != __version__:
         raise LaminarError(f"the cluster's workers have laminar {__version__}, and this is {version}; install the same")
-    torch.set_num_threads(1)
     register_again(job.members)
     if packed.digest not in _opened:
         _opened.clear()

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 
-import torch
-
 from ...errors import LaminarError, Stopped
 from ...machine import follow_parent
 from ...progress import Finished, Watch, ignore
@@ -67,7 +65,6 @@ def _awaited(
 
 def _ready_worker(reports: SimpleQueue[Finished]) -> None:
     """Follow the first process; when Ctrl-C stops it, it tells the workers by another signal."""
-    torch.set_num_threads(1)
     follow_parent()
     signal.signal(signal.SIGUSR1, signal.default_int_handler)
     global _report

@@ -32,6 +32,26 @@ def test_an_episode_does_not_depend_on_its_neighbors(noise_policy: Any) -> None:
     assert len({episode.total for episode in together.episodes}) == 8
 
 
+def test_one_thread_multiplies(noise_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two, rows 5 and 6 of six are multiplied apart from the first four, and have other last digits."""
+    policy = noise_policy("laminar/PointMaze-v0")
+    seen, sample = set[int](), policy.sample
+
+    def spy(*inputs: Any, **named: Any) -> Tensor:
+        seen.add(torch.get_num_threads())
+        return sample(*inputs, **named)
+
+    monkeypatch.setattr(policy, "sample", spy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        evaluate(policy, "laminar/PointMaze-v0", range(2))
+        assert seen == {1}
+        assert torch.get_num_threads() == 3, "the program has its own back"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_against_a_plain_loop(noise_policy: Any) -> None:
     policy = noise_policy(HOPPER)
     env = make_env(HOPPER)
