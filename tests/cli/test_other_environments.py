@@ -86,16 +86,16 @@ def test_actions_of_the_data_and_of_the_policy_are_held_against_the_limits(
 def test_a_training_looks_at_the_starts_once(
     strangers: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laminar.eval.rollouts import measurement
+    from laminar.eval.rollouts import here
 
     looked: list[object] = []
-    check = measurement.check_starts
+    check = here.check_starts
 
     def counted(env: Any, env_id: str, seeds: Sequence[int]) -> Any:
         looked.append(seeds)
         return check(env, env_id, seeds)
 
-    monkeypatch.setattr(measurement, "check_starts", counted)
+    monkeypatch.setattr(here, "check_starts", counted)
     env = ["env.id=strangers:Mixed-v0", "data.observation=[arm/joints]", "evaluation.every=2", "evaluation.episodes=2"]
     assert train(file, tmp_path / "run", *env, "seeds=[0,1]") == 0
     for seed in (0, 1):

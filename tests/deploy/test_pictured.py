@@ -155,9 +155,9 @@ def test_a_camera_that_does_not_resize_says_what_to_write(seeing: GenerativePoli
 def test_a_simulator_may_have_arguments() -> None:
     robot = replace(load_robot("playroom"), simulator="laminar/Playroom-v0?static_size=80")
     config = SimulateConfig(task="playroom/open_drawer", cameras=True)
-    assert environment_of(robot, config) == "laminar/Playroom-v0?static_size=80&task=open_drawer&cameras=True"
+    assert environment_of(robot, config) == "laminar/Playroom-v0?static_size=80&task=open_drawer&cameras=true"
     assert environment_of(robot, SimulateConfig()) == "laminar/Playroom-v0?static_size=80"
-    assert environment_of(load_robot("playroom"), config) == "laminar/Playroom-v0?task=open_drawer&cameras=True"
+    assert environment_of(load_robot("playroom"), config) == "laminar/Playroom-v0?task=open_drawer&cameras=true"
 
 
 # --- the verbs ----------------------------------------------------------------------------------------------------

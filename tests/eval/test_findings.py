@@ -108,20 +108,20 @@ def test_what_is_not_shown_is_not_spoken_of(evaluated: Evaluated) -> None:
 def test_known_starts_are_not_looked_for_again(
     evaluated: Evaluated, noise_policy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from laminar.eval.rollouts import measurement
+    from laminar.eval.rollouts import here
 
     first = evaluated("Deaf-v0")
-    monkeypatch.setattr(measurement, "check_starts", None)
+    monkeypatch.setattr(here, "check_starts", None)
     policy, known = noise_policy("strangers:Deaf-v0"), first.findings.starts
     assert evaluate(policy, "strangers:Deaf-v0", range(4), starts=known).findings == first.findings
 
 
 def test_the_check_does_not_change_the_episodes(noise_policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from laminar.eval.rollouts import measurement
+    from laminar.eval.rollouts import here
 
     policy = noise_policy("Hopper-v4")
     checked = evaluate(policy, "Hopper-v4", range(3))
-    monkeypatch.setattr(measurement, "check_starts", lambda env, env_id, seeds: None)
+    monkeypatch.setattr(here, "check_starts", lambda env, env_id, seeds: None)
     assert evaluate(policy, "Hopper-v4", range(3)).episodes == checked.episodes
 
 
