@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COUNTER = REPOSITORY / "tests" / "envs" / "counter_suite.py"
@@ -96,3 +99,28 @@ def load_counter(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(SUITES, "_registered", {})
     assert SUITES.register(module) == "counter_suite"
     return module
+
+
+class Reach(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A point that is to come to the middle."""
+
+    observation_space, action_space = Box(-2, 2, (2,)), Box(-1, 1, (2,))
+    place = np.zeros(2, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return self.place, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        self.place = (self.place + 0.1 * action).astype(np.float32)
+        near = bool(np.abs(self.place).max() < 0.1)
+        return self.place, float(near), near, False, {"success": near}
+
+
+@pytest.fixture
+def reach() -> Iterator[str]:
+    """Return the id of a user's own environment, which the code of the pages is run with."""
+    gymnasium.register("Reach-v0", Reach, max_episode_steps=10)
+    yield "Reach-v0"
+    gymnasium.registry.pop("Reach-v0")

@@ -126,6 +126,7 @@ class ChainResult:
         origin: where the policy was loaded from; None of one that was not.
         rate_hz: control rate of the environment, where it tells.
         told: what tasks were told by, "instruction" or "goal".
+        phrasings: in which words tasks were said; not kept in files, where each chain has its sentences.
     """
 
     env_id: str
@@ -146,6 +147,7 @@ class ChainResult:
     origin: Origin | None = None
     rate_hz: float | None = None
     told: str = "instruction"
+    phrasings: str = field(default="one", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse an evaluation without chains."""

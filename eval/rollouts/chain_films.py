@@ -124,7 +124,8 @@ def _film(result: ChainResult, chain: Chain, folder: Path) -> tuple[Chain | None
         problem = drawing_problem(lockstep.world.envs[0])
         if problem:
             return None, problem
-        again = run_chains(lockstep, [chain.index], result.seed, result.max_steps, told=result.told).get(chain.index)
+        said = {"phrasings": result.phrasings, "told": result.told}
+        again = run_chains(lockstep, [chain.index], result.seed, result.max_steps, **said).get(chain.index)
         if again is None:
             return None, "interrupted"
         recorder.path = folder / film_name(again)

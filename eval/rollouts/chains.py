@@ -51,11 +51,10 @@ def evaluate_chains(
 ) -> ChainResult:
     """Measure how many instructions in a row a policy carries out.
 
-    A policy gets the embedding that it was trained with, unless `env_id` names one; one without is measured as well.
-
     Args:
         policy: a policy, or a folder with one (a checkpoint or a run).
-        env_id: environment with instructions, laminar's or the genuine one ("laminar/CALVIN-v0?scene=D").
+        env_id: environment with instructions, laminar's or the genuine one ("laminar/CALVIN-v0?scene=D"). The policy
+            is told by the embedding that it was trained with, unless this names one.
         chains: the first so many of the protocol's 1,000.
         seed: chain i draws its noise from `seed` + i.
         max_steps: limit of each instruction.
@@ -95,6 +94,7 @@ def evaluate_chains(
         origin=found.origin,
         rate_hz=found.rate_hz,
         told=told,
+        phrasings=phrasings,
     )
     return found.whole(result)
 

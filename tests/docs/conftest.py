@@ -1,45 +1,16 @@
-"""A robot of one's own, a policy of it, and the site."""
+"""A policy of a robot of one's own, and the site."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
 
 import laminar
-
-REACH = "DocsReach-v0"
-
-
-class Reach(gymnasium.Env[np.ndarray, np.ndarray]):
-    """A point that is to come to the middle."""
-
-    observation_space, action_space = Box(-2, 2, (2,)), Box(-1, 1, (2,))
-    place = np.zeros(2, np.float32)
-
-    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
-        super().reset(seed=seed)
-        self.place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        return self.place, {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
-        self.place = (self.place + 0.1 * action).astype(np.float32)
-        near = bool(np.abs(self.place).max() < 0.1)
-        return self.place, float(near), near, False, {"success": near}
-
-
-@pytest.fixture
-def reach() -> Iterator[str]:
-    gymnasium.register(REACH, Reach, max_episode_steps=10)
-    yield REACH
-    gymnasium.registry.pop(REACH)
 
 
 @pytest.fixture(scope="module")

@@ -248,8 +248,8 @@ def test_the_number_of_processes_does_not_matter(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_error_in_a_process_comes_out(tmp_path: Path) -> None:
-    broken = partial(record_episode, "laminar/Playrom-v0", 0, 100)
-    with pytest.raises(LaminarError, match="unknown environment 'laminar/Playrom-v0'"):
+    broken = partial(record_episode, f"{ENV_ID}?scene=E", 0, 100)
+    with pytest.raises(LaminarError, match="has no scene 'E'"):
         next(play_recording._episodes(broken, 2))
 
 

@@ -127,6 +127,16 @@ def test_a_film_is_of_what_was_measured(noise_policy: Any, tmp_path: Path, frame
     assert frames[film_name(failed)][-1].outcome.endswith(", stack block done instead")
 
 
+def test_a_film_says_the_words_that_were_said(
+    noise_policy: Any, tmp_path: Path, frames: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = noise_policy(f"{PLAYROOM}&instruction=hashed")
+    result = evaluate_chains(policy, PLAYROOM, chains=1, max_steps=2, phrasings="held_out")
+    film_chains(result, tmp_path, count=1)
+    assert result.chains[0].sentences[0] in frames["chain_000_0_of_5.mp4"][0].task
+    assert "otherwise" not in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("room")
 def test_a_simulator_that_does_not_repeat_is_told(
     noise_policy: Any, tmp_path: Path, frames: dict[str, Any], capsys: pytest.CaptureFixture[str]

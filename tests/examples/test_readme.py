@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 
 import laminar
 from laminar.configs.compose import SCHEMAS, compose, is_setting
@@ -53,30 +52,6 @@ def test_commands_have_settings_that_exist(page: Path) -> None:
 
 def test_there_are_commands() -> None:
     assert len(list(commands(ROOT / "README.md"))) > 15
-
-
-class Reach(gymnasium.Env[np.ndarray, np.ndarray]):
-    """A point that is to come to the middle."""
-
-    observation_space, action_space = Box(-2, 2, (2,)), Box(-1, 1, (2,))
-    place = np.zeros(2, np.float32)
-
-    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
-        super().reset(seed=seed)
-        self.place = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        return self.place, {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
-        self.place = (self.place + 0.1 * action).astype(np.float32)
-        near = bool(np.abs(self.place).max() < 0.1)
-        return self.place, float(near), near, False, {"success": near}
-
-
-@pytest.fixture
-def reach() -> Iterator[str]:
-    gymnasium.register("Reach-v0", Reach, max_episode_steps=10)
-    yield "Reach-v0"
-    gymnasium.registry.pop("Reach-v0")
 
 
 def test_the_python_runs(reach: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
