@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import LaminarError
+from .balance import step_weights
 from .episodes import Episodes
 from .on_disk import OnDisk, join
 
@@ -73,7 +74,7 @@ class Windows:
 
 
 class Sampler:
-    """A table of legal starts and uniform draws from it, with replacement.
+    """A table of legal starts and draws from it with replacement, uniform ones or by weights.
 
     Attributes:
         reads_disk: whether `gather` reads from disk, so that `Prefetch` is worth a thread.
@@ -81,9 +82,13 @@ class Sampler:
 
     reads_disk: bool
 
-    def __init__(self, starts: Array, device: torch.device) -> None:
+    def __init__(self, starts: Array, device: torch.device, weights: Array | None = None) -> None:
         self.device = device
         self._starts = torch.from_numpy(np.ascontiguousarray(starts, dtype=np.int64)).to(device)
+        self._edges: Tensor | None = None  # (starts,) float64, in (0, 1]: up to where in [0, 1) each start is meant
+        if weights is not None:
+            edges = np.cumsum(weights.astype(np.float64))
+            self._edges = torch.from_numpy(edges / edges[-1]).to(device)
 
     def __len__(self) -> int:
         """Number of legal starts; indices run from 0 to len - 1."""
@@ -91,7 +96,10 @@ class Sampler:
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return (batch_size,) random indices; the generator lives on the sampler's device."""
-        return torch.randint(len(self._starts), (batch_size,), generator=generator, device=self.device)
+        if self._edges is None:
+            return torch.randint(len(self._starts), (batch_size,), generator=generator, device=self.device)
+        place = torch.rand(batch_size, generator=generator, device=self.device, dtype=torch.float64)
+        return torch.searchsorted(self._edges, place, right=True)
 
 
 class Sequences(Sampler):
@@ -176,6 +184,7 @@ class Chunks(Sampler):
         chunk: int,
         device: str | torch.device = "cpu",
         short_episodes: str = "error",
+        balance: float = 0.0,
     ) -> None:
         """Pack the episodes, padding each once.
 
@@ -185,9 +194,10 @@ class Chunks(Sampler):
             chunk: actions a sample.
             device: where the packed rows live.
             short_episodes: what to do with episodes of fewer steps than a chunk: raise, pad, or leave out.
+            balance: how far tasks are drawn equally often, see `step_weights`.
 
         Raises:
-            LaminarError: a short episode with "error", or nothing left with "drop".
+            LaminarError: a short episode with "error", nothing left with "drop", or tasks to balance that nobody tells.
         """
         check_positive(history=history, chunk=chunk)
         self.history, self.chunk = history, chunk
@@ -197,7 +207,8 @@ class Chunks(Sampler):
         step = count_up(counts) - (history - 1)  # step number of each padded row, outside [0, T) on padding
         last = np.repeat(episodes.lengths - 1, counts)
         source = np.repeat(episodes.starts, counts) + np.clip(step, 0, last)
-        super().__init__(np.arange(len(episodes)) + padding * episodes.episode_index, torch.device(device))
+        starts = np.arange(len(episodes)) + padding * episodes.episode_index
+        super().__init__(starts, torch.device(device), step_weights(episodes, balance))
         observation = {key: in_precision(episodes, key, value[source]) for key, value in episodes.observation.items()}
         actions = {"action": episodes.action[source].astype(np.float32, copy=False), "mask": step <= last}
         self._observations = Windows(observation, history, self.device)
@@ -210,7 +221,7 @@ class Chunks(Sampler):
         return {"observation": self._observations.gather(starts), **self._actions.gather(starts)}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """Draw a batch uniformly over all steps, with replacement."""
+        """Draw a batch over all steps, with replacement: uniformly, or as they are balanced."""
         return self.gather(self.draw(batch_size, generator))
 
 

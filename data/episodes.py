@@ -39,6 +39,8 @@ class Episodes:
         remarks: what a reader had to decide, shown by `laminar inspect`.
         group: (E,) int from 0, the same for episodes that share steps; None where none do.
         tasks: (E,) text, what each episode was to do; None where the file does not tell.
+        task_names: (E,) text, the task's name where `tasks` says it in many wordings, "" where an episode names none;
+            None: `tasks` are names already.
     """
 
     observation: dict[str, Array]
@@ -56,6 +58,7 @@ class Episodes:
     remarks: list[str] = field(default_factory=lambda: [])
     group: Array | None = None
     tasks: Array | None = None
+    task_names: Array | None = None
 
     def __post_init__(self) -> None:
         """Check that all arrays agree.
@@ -77,7 +80,7 @@ class Episodes:
         if np.any(self.lengths <= 0):
             empty = int(np.flatnonzero(self.lengths <= 0)[0])
             raise LaminarError(f"{self.source}: episode {empty} has no steps; remove it from the file")
-        for name, value in {"success": self.success, "tasks": self.tasks}.items():
+        for name, value in {"success": self.success, "tasks": self.tasks, "task_names": self.task_names}.items():
             if value is not None and len(value) != len(self.ends):
                 raise LaminarError(f"{self.source}: {name} has {len(value)} rows for {len(self.ends)} episodes")
         self._check_shapes()
@@ -131,6 +134,11 @@ class Episodes:
         return len(self.action)
 
     @property
+    def named_tasks(self) -> Array | None:
+        """(E,) text, name of each episode's task, "" where it names none; None where nothing tells."""
+        return self.tasks if self.task_names is None else self.task_names
+
+    @property
     def num_episodes(self) -> int:
         """Number of episodes E."""
         return len(self.ends)
@@ -180,6 +188,7 @@ class Episodes:
             infos={key: value[rows] for key, value in self.infos.items()},
             group=None if self.group is None else self.group[chosen],
             tasks=None if self.tasks is None else self.tasks[chosen],
+            task_names=None if self.task_names is None else self.task_names[chosen],
         )
 
     @staticmethod
@@ -204,6 +213,8 @@ class Episodes:
         lengths = np.concatenate([part.lengths for part in parts])
         successes = [part.success for part in parts if part.success is not None]
         tasks = [part.tasks for part in parts if part.tasks is not None]
+        names = [part.named_tasks for part in parts if part.named_tasks is not None]
+        named = len(names) == len(parts) and any(part.task_names is not None for part in parts)
 
         def join_all(field_name: str) -> Array:
             return join([getattr(part, field_name) for part in parts])
@@ -227,6 +238,7 @@ class Episodes:
             remarks=remarks,
             group=_join_groups(parts),
             tasks=np.concatenate(tasks) if len(tasks) == len(parts) else None,
+            task_names=np.concatenate(names) if named else None,
         )
 
 

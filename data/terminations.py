@@ -31,5 +31,6 @@ def cut_where_terminated(episodes: Episodes) -> Episodes:
         success=success,
         group=None if episodes.group is None else episodes.group[parent],
         tasks=None if episodes.tasks is None else episodes.tasks[parent],
+        task_names=None if episodes.task_names is None else episodes.task_names[parent],
         remarks=[*episodes.remarks, f"an episode ends at each of {on_the_way} steps after which the recording goes on"],
     )

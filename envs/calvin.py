@@ -16,6 +16,7 @@ from ..data.calvin.layout import COLORS, LAYOUTS, NEUTRAL
 from ..data.calvin.room import KEY, WIDTH, room_obs
 from ..data.calvin.scenes import columns
 from .calvin_install import camera_settings, load_simulator, world_settings
+from .calvin_room import CalvinRoom, Info
 from .playroom.attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .playroom.physics import state_vector
 from .playroom.starts import sample_start
@@ -69,14 +70,14 @@ class Calvin(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: calvin_env or a package that it needs is missing; unknown scene, task, or kind of action.
         """
-        self._attempt: Attempt[dict[str, Any]] = Attempt("CALVIN", scene, task, instruction, action, max_steps, goal)
+        self._attempt: Attempt[Info] = Attempt("CALVIN", scene, task, instruction, action, max_steps, goal)
         self.layout, self.task, self.max_steps = LAYOUTS[scene], task, self._attempt.max_steps
         self.render_mode = render_mode
-        self._relative = action == "relative"
+        self.relative = action == "relative"
         self.action_unit, self.observation_units = action, self._attempt.units
         self.on_request = {KEY: gymnasium.spaces.Box(-np.inf, np.inf, (WIDTH,))}
         self._start_simulation(scene, cameras)
-        self.action_space = action_space(self._relative)
+        self.action_space = action_space(self.relative)
         shown = self._cameras if cameras else {}
         self.observation_space = self._attempt.spaces(
             {f"rgb_{name}": (camera.height, camera.width) for name, camera in shown.items()}
@@ -87,11 +88,11 @@ class Calvin(gymnasium.Env[Any, Array]):
         settings = world_settings(simulator.root, scene)
         self.dt = 1.0 / settings["control_freq"]
         self.simulator_name = f"CALVIN (calvin_env {simulator.commit[:7]}, pybullet {version('pybullet')})"
-        self._oracle = simulator.oracle
         self._world: Any = simulator.world(**settings)
         # It closes itself again when it is deleted, and the number of its connection may by then be another world's.
         self._world.close = lambda: None
         self.block_order = tuple(block.name.removeprefix("block_") for block in self._world.scene.movable_objects)
+        self.room = CalvinRoom(self.layout, simulator.oracle, self.block_order)
         self._cameras: dict[str, Any] = {}
         kinds = {"static": simulator.static_camera, "gripper": simulator.gripper_camera}
         for name in kinds if cameras else ("static",) if self.render_mode else ():
@@ -123,8 +124,9 @@ class Calvin(gymnasium.Env[Any, Array]):
         self._restore(neutral if robot is None else robot, start.scene_obs() if scene is None else scene)
         for _ in range(_SETTLE if held is not None else 0):
             self._world.step(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]))
-        self._attempt.restart(self._world.get_info())
-        return self._observation(self._world.get_state_obs()), {}
+        self.room.note(self._world.get_state_obs(), self._world.get_info())
+        self._attempt.restart(self.room.info)
+        return self._observation(), {}
 
     def _restore(self, robot_obs: Array, scene_obs: Array) -> None:
         robot_obs, scene_obs = state_vector("robot_obs", robot_obs, 15), state_vector("scene_obs", scene_obs, 24)
@@ -150,8 +152,8 @@ class Calvin(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: unknown task, sentences cannot be encoded here, or a goal that is no such state.
         """
-        self._attempt.begin(task, self._world.get_info(), sentence, goal)
-        return self._observation(self._world.get_state_obs())
+        self._attempt.begin(task, self.room.info, sentence, goal)
+        return self._observation()
 
     @property
     def achieved(self) -> dict[str, int]:
@@ -164,26 +166,21 @@ class Calvin(gymnasium.Env[Any, Array]):
         Raises:
             LaminarError: the action has not 7 finite numbers.
         """
-        state, _, _, moment = self._world.step(world_action(action, self._relative))
-        booked = self._attempt.book(self._oracle.get_task_info(self._attempt.start, moment))
-        return self._observation(state), *booked
+        state, _, _, info = self._world.step(world_action(action, self.relative))
+        self.room.note(state, info)
+        booked = self._attempt.book(self.room.done(self._attempt.start))
+        return self._observation(), *booked
 
-    def _observation(self, state: dict[str, Array]) -> Observation:
-        observation: Observation = {
-            "robot_obs": np.asarray(state["robot_obs"], np.float64),
-            "scene_obs": self._scene_obs(state),
-        }
+    def _observation(self) -> Observation:
+        observation: Observation = {"robot_obs": self.room.robot_obs(), "scene_obs": self.room.scene_obs()}
         observation |= self._attempt.told()
         if self._show:
             observation |= {f"rgb_{name}": self._picture(name) for name in self._cameras}
         return observation
 
-    def _scene_obs(self, state: dict[str, Array]) -> Array:
-        return np.asarray(state["scene_obs"], np.float64)[columns(self.block_order, COLORS)]
-
     def requested(self) -> Observation:
         """Return what is shown only on request, see `on_request`: "room_obs" (42,), see `data/calvin/room.py`."""
-        return {KEY: room_obs(self._scene_obs(self._world.get_state_obs()), self.layout)}
+        return {KEY: room_obs(self.room.scene_obs(), self.layout)}
 
     def _picture(self, name: str) -> Array:
         picture, _ = self._cameras[name].render()

@@ -34,6 +34,7 @@ class Context:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)  # device, and how updates are run
     group: Group = field(default_factory=Group)  # processes that train together
     short_episodes: str = "error"  # data.short_episodes
+    balance: float = 0.0  # data.balance
     init: str | None = None  # saved policy that the given one is; None when it is untrained
     world: World | None = None  # where a method that acts does so; None: it learns from recordings alone
     seed: int = 0  # of the run, for what is seeded beside the generator: the episodes of a method that acts
@@ -92,6 +93,7 @@ class Improver(ABC):
             has no world, its replay does not grow, and nothing of it is saved.
         freezes: whether the policy that it starts from is called and stays as it is.
         improves_policy: whether there is a policy that it starts from; what is made otherwise is none.
+        balances: whether data.balance says how often each task is learned from.
         holds_out: share of the episodes that nothing is learned from where data.validation does not say.
         renamed: names in saved states of earlier versions -> today's.
         program: the update as a function of tensors; None for a method that learns in another way.
@@ -104,6 +106,7 @@ class Improver(ABC):
     learns_offline: ClassVar[bool] = False
     freezes: ClassVar[bool] = False
     improves_policy: ClassVar[bool] = True
+    balances: ClassVar[bool] = False
     holds_out: ClassVar[float] = 0.0
     renamed: ClassVar[Mapping[str, str]] = {}
     program: UpdateProgram | None = None

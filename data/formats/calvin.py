@@ -71,6 +71,7 @@ class _Cut:
         instruction: (E, width) or None.
         label: what encoded the instruction.
         tasks: (E,) text, what was said, or None.
+        names: (E,) text, of the task that this was said of, "" where it was nothing, or None.
         by_goal: (E,) whether it is told by its end, or None where no episode is.
     """
 
@@ -79,6 +80,7 @@ class _Cut:
     instruction: Array | None = None
     label: str = ""
     tasks: Array | None = None
+    names: Array | None = None
     by_goal: Array | None = None
 
     @property
@@ -156,7 +158,8 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
         tasks=cut.tasks,
     )
     _add_spec(recording, action_key, units)
-    return replace(recording.episodes(), group=overlapping(cut.first, cut.final) if done else None)
+    group = overlapping(cut.first, cut.final) if done else None
+    return replace(recording.episodes(), group=group, task_names=cut.names)
 
 
 def _action(wanted: str, frames: Frames) -> str:
@@ -231,7 +234,7 @@ def _cut_out(frames: Frames, selection: Selection, remarks: list[str]) -> _Cut:
         raise LaminarError(f"{frames.folder}: no episodes, none has two frames; record some first")
     if not kept.all():
         remarks.append(f"{int((~kept).sum())} episodes of a single frame have no step and are left out")
-        columns = {name: getattr(cut, name) for name in ("first", "final", "instruction", "tasks", "by_goal")}
+        columns = {name: getattr(cut, name) for name in ("first", "final", "instruction", "tasks", "names", "by_goal")}
         cut = replace(cut, **{name: None if value is None else value[kept] for name, value in columns.items()})
     return cut
 
@@ -247,13 +250,13 @@ def _annotated(frames: Frames, folders: list[str], instruction: str) -> _Cut:
     found = read_annotations(frames.folder / name, frames)
     vectors, label = found.told(instruction) if anew else (found.vectors, found.label)
     final = np.minimum(found.windows[:, 1], window_spans(found.windows, frames)[:, 1])
-    return _Cut(found.windows[:, 0], final, vectors, label, np.array(found.sentences))
+    return _Cut(found.windows[:, 0], final, vectors, label, np.array(found.sentences), np.array(found.tasks))
 
 
 def _with_goals(cut: _Cut, frames: Frames, count: int, remarks: list[str]) -> _Cut:
     """Add each annotated window once more, and so many of the whole recordings, all told by their ends."""
     first, final = hindsight_windows(frames.spans, count).T
-    if cut.instruction is None or cut.tasks is None:
+    if cut.instruction is None or cut.tasks is None or cut.names is None:
         if count == 0:
             raise LaminarError(f"{frames.folder}: data.goals=0 needs data.instruction, or there are no episodes")
         return _Cut(first, final, by_goal=np.ones(len(first), bool))
@@ -266,6 +269,7 @@ def _with_goals(cut: _Cut, frames: Frames, count: int, remarks: list[str]) -> _C
         final=np.concatenate([cut.final, cut.final, final]),
         instruction=np.concatenate([cut.instruction, silent]),
         tasks=np.concatenate([cut.tasks, np.full(len(silent), _BY_GOAL)]),
+        names=np.concatenate([cut.names, np.full(len(silent), "")]),
         by_goal=np.arange(said + len(silent)) >= said,
     )
 

@@ -1,4 +1,4 @@
-"""Demonstrations of one task of the playroom, by its scripted expert."""
+"""Demonstrations of one task of the playroom, or of the genuine CALVIN, by its scripted expert."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ...errors import LaminarError
 from ...progress import Finished, Watch, ignore
 from ..spec import env_spec
 from .disturbance import Disturbance
-from .env import ENV_ID, Playroom
 from .experts import script
 from .experts.doors import SCRIPTS as DOORS
 from .experts.hand import Hand
+from .seen import Scripted, as_scripted
 
 Array = NDArray[Any]
 
@@ -52,7 +52,7 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch
         LaminarError: an environment without a task, a task without an expert, absolute actions, or an expert that
             keeps failing.
     """
-    room = _playroom(env)
+    room = _scripted(env)
     kept: list[_Recording] = []
     attempts = 0
     try:
@@ -68,22 +68,24 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch
     except KeyboardInterrupt:
         if not kept:
             raise
-    found = _join(kept, env_spec(env))
+    found = _join(kept, env_spec(env), room.simulator_name)
     if attempts > len(kept):
         found.remarks.append(f"{attempts - len(kept)} of {attempts} attempts failed and were left out")
     return found
 
 
-def _playroom(env: gymnasium.Env[Any, Any]) -> Playroom:
-    room = env.unwrapped
-    if not isinstance(room, Playroom) or room.task is None:
-        raise LaminarError(f"demonstrations need one task of the playroom, such as {ENV_ID}?task=open_drawer")
+def _scripted(env: gymnasium.Env[Any, Any]) -> Scripted:
+    room = as_scripted(env)
+    if room is None or room.task is None:
+        raise LaminarError(
+            "demonstrations need one task of the playroom, such as laminar/Playroom-v0?task=open_drawer, or of CALVIN"
+        )
     if not room.relative:
-        raise LaminarError("the experts of the playroom give relative actions; leave out action=absolute")
+        raise LaminarError("scripted experts give relative actions; leave out action=absolute")
     return room
 
 
-def _record(env: gymnasium.Env[Any, Any], room: Playroom, seed: int) -> _Recording:
+def _record(env: gymnasium.Env[Any, Any], room: Scripted, seed: int) -> _Recording:
     observation, _ = env.reset(seed=seed)
     random = np.random.default_rng([seed, 1])  # not the stream that drew the start
     recording = _Recording([observation])
@@ -100,7 +102,7 @@ def _record(env: gymnasium.Env[Any, Any], room: Playroom, seed: int) -> _Recordi
     return recording
 
 
-def _join(recordings: list[_Recording], spec: Spec) -> Episodes:
+def _join(recordings: list[_Recording], spec: Spec, source: str) -> Episodes:
     ends = np.cumsum([len(recording.action) for recording in recordings])
     last = np.isin(np.arange(ends[-1]), ends - 1)
     observation, final = {}, {}
@@ -119,5 +121,5 @@ def _join(recordings: list[_Recording], spec: Spec) -> Episodes:
         spec=spec,
         success=np.ones(len(ends), bool),
         infos={"executed_action": np.concatenate([r.executed for r in recordings]).astype(np.float32)},
-        source=ENV_ID,
+        source=source,
     )

@@ -12,7 +12,6 @@ from .experts import script
 from .experts.hand import Hand
 from .physics import Physics
 from .play import PATIENCE, TAIL, leave
-from .tasks import succeeded
 
 Array = NDArray[Any]
 
@@ -41,15 +40,15 @@ def reached(room: Physics, task: str, random: np.random.Generator) -> Array | No
 
 
 def _attempt(room: Physics, task: str, random: np.random.Generator) -> Array | None:
-    start, hand = room.snapshot(), Hand(room, random)
+    done, hand = room.watch(task), Hand(room, random)
     motion = islice(chain(leave(hand), script(task, hand)), PATIENCE)
     for action in motion:
         room.move(action)
-        if succeeded(task, start, room.snapshot()):
+        if done():
             break
     else:
         return None
-    done = room.scene_obs()
+    end = room.scene_obs()
     for action in islice(chain(motion, hand.wait(TAIL)), TAIL):
         room.move(action)
-    return room.scene_obs() if succeeded(task, start, room.snapshot()) else done
+    return room.scene_obs() if done() else end

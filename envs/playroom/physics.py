@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from math import pi
 from typing import Any
@@ -17,6 +17,7 @@ from .kinematics import InverseKinematics, euler_angles, euler_to_matrix, matrix
 from .model import build_model
 from .simulation import Simulation
 from .snapshot import Link, Snapshot
+from .tasks import succeeded
 
 Array = NDArray[Any]
 
@@ -231,6 +232,16 @@ class Physics:
             contacts={color: contacts[color] for color in COLORS},
             robot_contacts=contacts["robot"],
         )
+
+    def watch(self, task: str) -> Callable[[], bool]:
+        """Return what tells, whenever it is asked, whether a task has been done since now.
+
+        Raises:
+            LaminarError: no task has this name.
+        """
+        start = self.snapshot()
+        succeeded(task, start, start)  # an unknown task is refused now
+        return lambda: succeeded(task, start, self.snapshot())
 
     def _note_contacts(self, data: Any) -> None:
         pairs = data.contact.geom

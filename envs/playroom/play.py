@@ -16,8 +16,7 @@ from .experts import script
 from .experts.grasping import put, retreat, table_spot
 from .experts.hand import CLOSED, Hand, Motion
 from .feasible import feasible, held_block, lost_block
-from .physics import Physics
-from .tasks import succeeded
+from .seen import SeenRoom
 
 Array = NDArray[Any]
 
@@ -45,7 +44,7 @@ class Player:
         time: control steps so far.
     """
 
-    def __init__(self, room: Physics, random: np.random.Generator, favorite: str) -> None:
+    def __init__(self, room: SeenRoom, random: np.random.Generator, favorite: str) -> None:
         """Take the room as it is."""
         self.room, self.random, self.favorite = room, random, favorite
         self.windows: list[Annotation] = []
@@ -87,12 +86,12 @@ class Player:
     def _attempt(self, task: str) -> Generator[Array, None, bool]:
         """Do a task once and note the window; return whether it was done."""
         self.attempts[task] += 1
-        begin, start = self.time, self.room.snapshot()
+        begin, done = self.time, self.room.watch(task)
         hand = Hand(self.room, self.random)
         motion = chain(leave(hand), script(task, hand))
         for action in islice(motion, PATIENCE):
             yield from self._do(iter((action,)))
-            if succeeded(task, start, self.room.snapshot()):
+            if done():
                 break
         else:
             self.failures[task] += 1

@@ -30,8 +30,8 @@ from ...progress import Finished, Progress, silent
 from ..creation import make_own
 from ..ids import extended, split_id, without
 from .disturbance import Disturbance
-from .env import Playroom
 from .play import Player
+from .seen import Scripted
 from .starts import sample_start
 
 Array = NDArray[Any]
@@ -39,7 +39,7 @@ Array = NDArray[Any]
 EPISODE = 1000  # control steps of play in one scene
 _LEAST = 10  # episodes of a data set; every tenth is for validation
 _ARGUMENTS = ("scene", "cameras", "static_size", "gripper_size")  # of the environment that play can be recorded with
-_NOTES = """Play data of {simulator}: not CALVIN's own data, only its layout.
+_NOTES = """Play of laminar's scripted experts in {simulator}: not CALVIN's own data, only its layout.
 
 environment     {env_id}
 seed            {seed}
@@ -84,7 +84,7 @@ def record_episode(env_id: str, seed: int, steps: int, number: int) -> Recorded:
     """Play one episode of about `steps` control steps; it depends on nothing but the arguments."""
     random = np.random.default_rng([seed, number])
     env = make_own(env_id)
-    room = cast(Playroom, env.unwrapped).room
+    room = cast(Scripted, env.unwrapped).room
     favorite = TASKS[number % len(TASKS)]  # so that each has its turn, rare or not
     start = sample_start(room.layout, favorite, random)
     try:
@@ -116,8 +116,8 @@ def record_play(
     """Record play into a folder of CALVIN's layout, `training/` and `validation/`.
 
     Args:
-        env_id: of the playroom, maybe with `cameras=true` and a scene, or several: scene=ABC has an equal part of
-            each, one after the other, the same as would be recorded in it alone.
+        env_id: of the playroom or of the genuine CALVIN, maybe with `cameras=true` and a scene, or several: scene=ABC
+            has an equal part of each, one after the other, the same as would be recorded in it alone.
         steps: number of frames in all, about a tenth of them for validation.
         seed: the same seed records the same data.
         out: folder; its two splits must not exist yet.
@@ -130,7 +130,7 @@ def record_play(
     Raises:
         LaminarError: an argument that play has no use for, too few steps, a folder in use, or a full disk.
     """
-    rooms = _check(env_id, steps, seed, processes)
+    rooms, simulator = _check(env_id, steps, seed, processes)
     root, began = Path(at_home(str(out))), time.perf_counter()
     if (root / "notes.txt").exists() and not (root / "training").exists():  # else the writer has more to say
         raise LaminarError(f"{root / 'notes.txt'} exists already; remove it, or choose another out=")
@@ -160,7 +160,7 @@ def record_play(
         with suppress(OSError):
             root.rmdir()  # where nothing was written
     summary = f"{tally.summary()}\n{time.perf_counter() - began:.0f} s with {workers} processes"
-    notes = _NOTES.format(simulator=Playroom.simulator_name, env_id=env_id, seed=seed, summary=tally.summary())
+    notes = _NOTES.format(simulator=simulator, env_id=env_id, seed=seed, summary=tally.summary())
     (root / "notes.txt").write_text(notes, encoding="utf-8")
     return f"{root}: {summary}"
 
@@ -174,8 +174,8 @@ def _of_length(episodes: Iterable[Recorded], steps: int) -> Iterator[Recorded]:
             return
 
 
-def _check(env_id: str, steps: int, seed: int, processes: int | None) -> dict[str, str]:
-    """Return the scenes, and the environment of each.
+def _check(env_id: str, steps: int, seed: int, processes: int | None) -> tuple[dict[str, str], str]:
+    """Return the scenes with the environment of each, and the simulator.
 
     Raises:
         LaminarError: what play cannot be recorded with.
@@ -190,8 +190,11 @@ def _check(env_id: str, steps: int, seed: int, processes: int | None) -> dict[st
             )
     scenes, elsewhere = str(arguments.get("scene", "D")), without(env_id, "scene")
     rooms = {scene: extended(elsewhere, {"scene": scene}) for scene in scenes}
+    simulator = ""
     for room_id in rooms.values() or [env_id]:  # a wrong scene is refused here, before any process starts
-        make_own(room_id).close()
+        env = make_own(room_id)
+        simulator = cast(Scripted, env.unwrapped).simulator_name
+        env.close()
     if len(set(scenes)) < len(scenes):
         raise LaminarError(f"scene={scenes} names a scene twice")
     least = 100 * _LEAST * len(scenes)
@@ -201,7 +204,7 @@ def _check(env_id: str, steps: int, seed: int, processes: int | None) -> dict[st
         raise LaminarError(f"seed must be at least 0, got {seed}")
     if processes is not None and processes < 1:
         raise LaminarError(f"processes must be at least 1, got {processes}")
-    return rooms
+    return rooms, simulator
 
 
 def _episodes(record: partial[Recorded], processes: int) -> Generator[Recorded, None, None]:

@@ -11,6 +11,7 @@ from ...data.episodes import Episodes
 from ...progress import Watch, ignore
 from ..creation import make_own, register_own
 from ..ids import split_id
+from .calvin import ENV_ID as GENUINE
 
 ENV_ID = "laminar/Playroom-v0"
 
@@ -33,9 +34,9 @@ def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch
 
 
 def is_play(env_id: str) -> bool:
-    """Tell whether an environment is the playroom without a task: there is nothing to demonstrate, but much to do."""
+    """Tell whether an environment is a room without a task: there is nothing to demonstrate, but much to do."""
     name, arguments = split_id(env_id)
-    return name == ENV_ID and arguments.get("task") is None
+    return name in (ENV_ID, GENUINE) and arguments.get("task") is None
 
 
 def register() -> None:

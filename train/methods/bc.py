@@ -58,6 +58,7 @@ def cloning_loss(clone: Clone, batch: Mapping[str, Any], draws: Draws) -> tuple[
 class BehaviorCloning(Improver):
     """Improver that clones demonstrations. `product()` has the averaged weights."""
 
+    balances = True
     renamed = {"parameters": "online", "exp_avg": "online_first", "exp_avg_sq": "online_second"}  # noqa: RUF012
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
@@ -69,7 +70,9 @@ class BehaviorCloning(Improver):
         else:
             spec = policy.spec
             episodes = need(recorded, "bc")
-            self.chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes)
+            self.chunks = Chunks(
+                episodes, spec.history, spec.chunk, context.device, context.short_episodes, context.balance
+            )
         learner = Learner(self.clone, _part, context.group, context.runtime.autocast)
         self._learn(context, learner, self.chunks, ["online"], ["optimizer_step"], deployed=["averaged"])
 

@@ -159,6 +159,7 @@ def build_improver(
             runtime=config.runtime,
             group=group,
             short_episodes=config.data.short_episodes,
+            balance=config.data.balance,
             init=config.init.path,
             world=_world(config, policy.spec, recorded) if acts(config) and policy is not None else None,
             like=like,
@@ -180,6 +181,10 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
     check_dreams(config, name, method.acts)
     if acts(config) and group.size > 1:
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
+    if config.data.balance and not method.balances:
+        raise LaminarError(
+            f"data.balance is for methods that clone, such as bc, and method={name} does not; leave it out"
+        )
     if method.freezes and config.init.normalizer != "keep":
         raise LaminarError(
             f"method={name} never changes the policy that it starts from, and with "

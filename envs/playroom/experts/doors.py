@@ -25,7 +25,7 @@ _ATTEMPTS, _PATIENCE = 4, 80  # control steps of an attempt
 _UP = np.array([0.0, 0.0, 1.0])
 _ACROSS = np.pi / 2  # yaw of a hand whose fingers open along x
 _LEAN = 0.2  # radians; more than blocks bear, which takes the measured roll far from its jump at pi
-_SLIDER, _DRAWER, _, _SWITCH = range(4)  # entries of scene_obs
+_SLIDER, _DRAWER, _, _SWITCH, _, _LED = range(6)  # entries of scene_obs
 _END = 0.015  # meters from the end of a joint's travel that count as there
 _BAR = -0.25  # of the drawer's bar from the drawer's center, along y
 _AHEAD = 0.12  # meters that a moving hand aims ahead
@@ -170,14 +170,14 @@ def _light(on: bool, hand: Hand) -> Motion:
         above, yaw = _between(hand, 0.06, 0.1), _between(hand, _ACROSS - 0.15, _ACROSS + 0.15)
         hand.lean, hand.gripper = _LEAN, CLOSED
         for _ in range(_PATIENCE):
-            if hand.room.led == on:
+            if (_joint(hand, _LED) > 0.5) == on:
                 break
             offset = hand.position - spot
             beside = float(np.linalg.norm(offset[:2]))
             down = 0.06 * max(0.0, 1.0 - (beside + max(float(offset[2]), 0.0)) / _MISS)
             yield hand.towards(spot + (_height(beside, above) - down) * _UP, yaw)
         yield from hand.go(spot + 0.06 * _UP, yaw, patience=25)
-        if hand.room.led == on:
+        if (_joint(hand, _LED) > 0.5) == on:
             return
 
 

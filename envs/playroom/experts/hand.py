@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..kinematics import euler_to_matrix, matrix_to_euler
-from ..physics import ROTATION, TRANSLATION, Physics
+from ..physics import ROTATION, TRANSLATION
+from ..seen import SeenRoom
 
 Array = NDArray[Any]
 Motion = Iterator[Array]  # actions (7,) in [-1, 1]; the receiver executes each one before it asks for the next
@@ -34,7 +35,7 @@ class Hand:
             would jump between pi and -pi, and with it whatever a policy computes from it.
     """
 
-    def __init__(self, room: Physics, random: np.random.Generator) -> None:
+    def __init__(self, room: SeenRoom, random: np.random.Generator) -> None:
         """Take the arm as it is, the gripper as last commanded."""
         self.room, self.random = room, random
         self.speed = float(random.uniform(0.7, 1.0))
