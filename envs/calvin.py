@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..data.calvin.layout import COLORS, LAYOUTS, NEUTRAL
 from ..data.calvin.room import KEY, WIDTH, room_obs
 from ..data.calvin.scenes import columns
-from .calvin_install import camera_settings, load_simulator, world_settings
+from .calvin_install import camera_settings, load_simulator, unheard, world_settings
 from .calvin_room import CalvinRoom, Info
 from .playroom.attempt import ACTION_NAMES, Attempt, action_space, checked_action, start_options
 from .playroom.physics import state_vector
@@ -88,7 +88,8 @@ class Calvin(gymnasium.Env[Any, Array]):
         settings = world_settings(simulator.root, scene)
         self.dt = 1.0 / settings["control_freq"]
         self.simulator_name = f"CALVIN (calvin_env {simulator.commit[:7]}, pybullet {version('pybullet')})"
-        self._world: Any = simulator.world(**settings)
+        with unheard():
+            self._world: Any = simulator.world(**settings)
         # It closes itself again when it is deleted, and the number of its connection may by then be another world's.
         self._world.close = lambda: None
         self.block_order = tuple(block.name.removeprefix("block_") for block in self._world.scene.movable_objects)

@@ -7,6 +7,7 @@ part of laminar.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -136,7 +137,7 @@ def load_simulator() -> Simulator:
     if problem:
         raise LaminarError(f"{problem}; `laminar doctor` checks it")
     try:
-        with _importable(find_root()), warnings.catch_warnings():
+        with unheard(), _importable(find_root()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Hydra, about a main function that nobody calls here
             world = import_module("calvin_env.envs.play_table_env")
             tasks = import_module("calvin_env.envs.tasks")
@@ -152,6 +153,23 @@ def load_simulator() -> Simulator:
     oracle = tasks.Tasks(_read(root / "conf" / _TASKS)["tasks"])
     commit = world.get_git_commit_hash(file)
     return Simulator(root, commit, world.PlayTableSimEnv, static.StaticCamera, gripper.GripperCamera, oracle)
+
+
+@contextmanager
+def unheard() -> Generator[None, None, None]:
+    """Keep from the terminal what C code prints meanwhile: pybullet says "argv[0]=" for every world that it makes."""
+    c = ctypes.CDLL(None)
+    sys.stdout.flush()
+    c.fflush(None)
+    shown, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        c.fflush(None)  # into nowhere
+        os.dup2(shown, 1)
+        os.close(shown)
+        os.close(nowhere)
 
 
 @contextmanager
