@@ -129,7 +129,7 @@ def compose(verb: str, words: Sequence[str], values: Mapping[str, Any] | None = 
         *owners, name = key.split(".")
         setattr(reduce(getattr, owners, composed), name, value)
     if verb == "train":
-        _check_init(composed.init.path, given)
+        _check_policy(composed, given)
     check(composed)
     return composed
 
@@ -280,11 +280,15 @@ def _check_leaf(config: DictConfig, key: str) -> None:
         raise LaminarError(f"'{key}' is a group of settings; set one of them, such as {key}.{inside[-1]}=…")
 
 
-def _check_init(init: str | None, given: Sequence[tuple[str, Any]]) -> None:
-    """Refuse a policy or network beside `init`, which brings its own."""
+def _check_policy(config: Any, given: Sequence[tuple[str, Any]]) -> None:
+    """Refuse a policy or network beside `init`, which brings its own, and for a method that trains none."""
     chosen = [f"{key}={text}" for key, text in given if key.split(".")[0] in ("policy", "network")]
-    if init is not None and chosen:
-        raise LaminarError(f"init={init} brings its own policy and network; leave out {chosen[0]}")
+    if not chosen:
+        return
+    if config.init.path is not None:
+        raise LaminarError(f"init={config.init.path} brings its own policy and network; leave out {chosen[0]}")
+    if not _load(FAMILIES["method"]).member_class(config.method.name).improves_policy:
+        raise LaminarError(f"method={config.method.name} trains no policy; leave out {chosen[0]}")
 
 
 def _one_line(error: Exception) -> str:

@@ -239,6 +239,13 @@ MISTAKES: list[tuple[str, str]] = [
     ("data.path=[]", "no demonstration file given"),
     ("data.path=nowhere.hdf5", "nowhere.hdf5: no such file"),
     ("data.short_episodes=maybe", "data.short_episodes must be error, pad or drop, got maybe"),
+    ("data.balance=1.5", "data.balance must be a share between 0 and 1, got 1.5"),
+    (
+        "data.balance=1 method=dql",
+        "data.balance is for methods that clone, such as bc, and method=dql does not; leave it",
+    ),
+    ("data.balance=1", "data.balance weighs tasks, and these recordings do not tell which they show"),
+    ("method=world_model", "method=world_model trains no policy; leave out policy=meanflow"),
     ("policy.chunk=1000", "shorter than the chunk of 1000"),
     ("policy.history=0", "policy.history must be at least 1, got 0"),
     ("policy.chunk=2 policy.execute=3", "policy.execute=3 is more than policy.chunk=2"),
