@@ -56,9 +56,11 @@ class CriticConfig:
     heads: int = number(2, least=1)  # independent critics
     activation: str = choice("mish", *ACTIVATIONS)  # between its layers
     layer_norm: bool = False  # normalize before every activation
-    # What its network says is multiplied by this, so that large values need no large weights, which take long to learn;
-    # null takes the root mean square of the recorded returns, where there are such.
+    # What its network says is multiplied by `scale`, and `offset` is added, so that it need not learn how large values
+    # are, beside which what is at stake may be little. Of the recorded returns, where there are such, null takes the
+    # mean for the offset, and for the scale the root mean square of what they are beyond the offset.
     scale: float | None = number(1.0, above=0, null=True)
+    offset: float | None = number(0.0, null=True)
 
 
 class Critic(nn.Module):
@@ -78,8 +80,11 @@ class Critic(nn.Module):
         """
         super().__init__()
         check(config, "critic")
-        if config.scale is None:
-            raise LaminarError("critic.scale=null is that of recorded returns, and none are known here; give a number")
+        if config.scale is None or config.offset is None:
+            name = "scale" if config.scale is None else "offset"
+            raise LaminarError(
+                f"critic.{name}=null is that of recorded returns, and none are known here; give a number"
+            )
         self.config, self.heads, self.action_dim = config, config.heads, action_dim
         inputs = condition_dim + action_dim
         layers: list[nn.Module] = []
@@ -94,7 +99,8 @@ class Critic(nn.Module):
         """Map cond (B, condition_dim) and action (B, action_dim) to values (heads, B)."""
         features = torch.cat((cond, action), dim=1)
         values = self.layers(features.expand(self.heads, -1, -1)).squeeze(2)
-        return values if self.config.scale == 1 else values * self.config.scale
+        values = values if self.config.scale == 1 else values * self.config.scale
+        return values if self.config.offset == 0 else values + self.config.offset
 
     if TYPE_CHECKING:
 

@@ -122,11 +122,11 @@ def _part(name: str) -> str:
 
 
 def _with_scale(config: Config, transitions: Transitions) -> Config:
-    """Settle how large the critic's values are, where that is left to the recording."""
-    if config.critic.scale is not None:
-        return config
-    size = float(transitions.returns.double().square().mean().sqrt())
-    return replace(config, critic=replace(config.critic, scale=size or 1.0))
+    """Settle around what the critic's values lie, and how far, where that is left to the recording."""
+    critic, returns = config.critic, transitions.returns.double()
+    offset = float(returns.mean()) if critic.offset is None else critic.offset
+    scale = float((returns - offset).square().mean().sqrt()) or 1.0 if critic.scale is None else critic.scale
+    return replace(config, critic=replace(critic, scale=scale, offset=offset))
 
 
 def _transitions(policy: PolicyModule, episodes: Episodes, config: Config, context: Context) -> Transitions:

@@ -23,7 +23,7 @@ from laminar.train.methods.q_learning import Config
 from laminar.train.methods.q_learning.agent import Agent
 from laminar.train.methods.q_learning.draws import draw
 
-CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False, "scale": 1.0}
+CRITIC = {"width": 256, "depth": 3, "heads": 2, "activation": "mish", "layer_norm": False, "scale": 1.0, "offset": 0.0}
 # Wang et al. 2023 and their code; the other methods tell how they differ.
 DQL: dict[str, Any] = {
     **{"batch_size": 256, "lr": 3e-4, "critic_lr": 3e-4, "discount": 0.99, "final_lr": 1.0, "max_grad_norm": None},
@@ -41,7 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # the paper gives no settings; ours
     "ofql": DQL
     | {
-        "critic": CRITIC | {"layer_norm": True, "scale": None},
+        "critic": CRITIC | {"layer_norm": True, "scale": None, "offset": None},
         "lr": 1e-3,
         "expectile": 0.9,
         "n_step": 5,
@@ -202,16 +202,21 @@ def test_twin_critics_begin_as_two(q_toys: Any) -> None:
     assert all((parameter[0] != parameter[1]).any() for layer in linear for parameter in layer.parameters())
 
 
-def test_a_critic_has_the_size_of_the_recorded_returns(q_toys: Any) -> None:
-    """Its values are in the rewards' own units all the same, and the policy that is saved knows the number."""
+def test_a_critic_lies_where_the_recorded_returns_lie(q_toys: Any) -> None:
+    """Its values are in the rewards' own units all the same, and the policy that is saved knows the numbers."""
     learner = q_toys.learner(q_toys.random(), "ofql")
-    scale = learner.transitions.returns.square().mean().sqrt()
+    critic, returns = learner.agent.critic, learner.transitions.returns
+    offset, scale = returns.mean(), returns.std(correction=0)
     assert 0 < scale != 1
-    assert learner.agent.critic.config.scale == pytest.approx(float(scale), rel=1e-5)
-    assert learner.product().config["critic"]["scale"] == learner.agent.critic.config.scale
-    one = q_toys.learner(q_toys.random(), "ofql", "method.critic.scale=1").agent.critic
+    assert critic.config.scale == pytest.approx(float(scale), rel=1e-5)
+    assert critic.config.offset == pytest.approx(float(offset), rel=1e-5)
+    saved = learner.product().config["critic"]
+    assert (saved["scale"], saved["offset"]) == (critic.config.scale, critic.config.offset)
+    one = q_toys.learner(q_toys.random(), "ofql", "method.critic.scale=1", "method.critic.offset=0").agent.critic
     state, action = torch.randn(4, 3), torch.randn(4, 2)
-    torch.testing.assert_close(learner.agent.critic(state, action), scale * one(state, action))
+    torch.testing.assert_close(critic(state, action), scale * one(state, action) + offset)
+    around_zero = q_toys.learner(q_toys.random(), "ofql", "method.critic.offset=0").agent.critic.config
+    assert around_zero.scale == pytest.approx(float(returns.square().mean().sqrt()), rel=1e-5)
 
 
 def narrowed(q_toys: Any, *words: str) -> tuple[Agent, dict[str, Any], dict[str, Any]]:
@@ -247,7 +252,8 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
 
 @pytest.mark.parametrize("scale", ["policy", "data", "slope"])
 def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
-    learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}", "method.anchor=0")
+    words = (f"method.q_scale={scale}", "method.anchor=0", "method.critic.offset=0")
+    learner = q_toys.learner(q_toys.random(), "ofql", *words)
     with torch.no_grad():
         for parameter in learner.agent.critic.layers[-1].parameters():
             parameter.zero_()
