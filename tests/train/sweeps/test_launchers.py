@@ -81,13 +81,17 @@ def test_no_cluster_answers(address: str) -> None:
 
 
 @needs_ray
-def test_nothing_is_left_of_a_cluster_that_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_cluster_that_did_not_start(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
     import ray
 
     parts: list[subprocess.Popen[bytes]] = []
 
     def init(_temp_dir: str, **_: object) -> None:
         parts.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", _temp_dir]))
+        started = Path(f"/proc/{parts[-1].pid}/cmdline")  # which is empty while the program is being loaded
+        until(lambda: _temp_dir.encode() in started.read_bytes())
         raise RuntimeError("too busy\nto start")
 
     monkeypatch.setattr(ray, "init", init)

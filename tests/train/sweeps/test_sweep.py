@@ -56,6 +56,8 @@ def test_failed_runs_are_told_and_the_others_go_on(tmp_path: Path, capsys: pytes
 def test_an_interrupt_stops_the_runs_and_the_same_call_goes_on(
     tmp_path: Path, until: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
     def interrupt() -> None:
         until((tmp_path / "x=waits/waits").exists)
         os.kill(os.getpid(), signal.SIGINT)
@@ -71,7 +73,7 @@ def test_an_interrupt_stops_the_runs_and_the_same_call_goes_on(
     assert "stopping: the runs write their checkpoints" in capsys.readouterr().err
     assert go(tmp_path, "1", "2", "waits", "3", "4").count("finished") == 5
     assert (starts(tmp_path, "1"), starts(tmp_path, "waits")) == (1, 2)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_runs_are_measured_after_they_are_trained(tmp_path: Path) -> None:
