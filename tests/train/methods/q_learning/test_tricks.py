@@ -41,7 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # the paper gives no settings; ours
     "ofql": DQL
     | {
-        "critic": CRITIC | {"layer_norm": True, "scale": None, "offset": None},
+        "critic": CRITIC | {"layer_norm": True, "scale": None},
         "lr": 1e-3,
         "expectile": 0.9,
         "n_step": 5,
@@ -204,7 +204,7 @@ def test_twin_critics_begin_as_two(q_toys: Any) -> None:
 
 def test_a_critic_lies_where_the_recorded_returns_lie(q_toys: Any) -> None:
     """Its values are in the rewards' own units all the same, and the policy that is saved knows the numbers."""
-    learner = q_toys.learner(q_toys.random(), "ofql")
+    learner = q_toys.learner(q_toys.random(), "ofql", "method.critic.offset=null")
     critic, returns = learner.agent.critic, learner.transitions.returns
     offset, scale = returns.mean(), returns.std(correction=0)
     assert 0 < scale != 1
@@ -212,10 +212,10 @@ def test_a_critic_lies_where_the_recorded_returns_lie(q_toys: Any) -> None:
     assert critic.config.offset == pytest.approx(float(offset), rel=1e-5)
     saved = learner.product().config["critic"]
     assert (saved["scale"], saved["offset"]) == (critic.config.scale, critic.config.offset)
-    one = q_toys.learner(q_toys.random(), "ofql", "method.critic.scale=1", "method.critic.offset=0").agent.critic
+    one = q_toys.learner(q_toys.random(), "ofql", "method.critic.scale=1").agent.critic
     state, action = torch.randn(4, 3), torch.randn(4, 2)
     torch.testing.assert_close(critic(state, action), scale * one(state, action) + offset)
-    around_zero = q_toys.learner(q_toys.random(), "ofql", "method.critic.offset=0").agent.critic.config
+    around_zero = q_toys.learner(q_toys.random(), "ofql").agent.critic.config
     assert around_zero.scale == pytest.approx(float(returns.square().mean().sqrt()), rel=1e-5)
 
 
@@ -252,8 +252,7 @@ def test_a_student_beyond_the_limits_is_drawn_back(q_toys: Any) -> None:
 
 @pytest.mark.parametrize("scale", ["policy", "data", "slope"])
 def test_a_critic_of_zeros_has_no_scale(q_toys: Any, scale: str) -> None:
-    words = (f"method.q_scale={scale}", "method.anchor=0", "method.critic.offset=0")
-    learner = q_toys.learner(q_toys.random(), "ofql", *words)
+    learner = q_toys.learner(q_toys.random(), "ofql", f"method.q_scale={scale}", "method.anchor=0")
     with torch.no_grad():
         for parameter in learner.agent.critic.layers[-1].parameters():
             parameter.zero_()
