@@ -17,8 +17,8 @@ def step_weights(episodes: Episodes, balance: float) -> Array | None:
     """Return how often each step is drawn, (N,), compared with the others; None: all alike.
 
     A task that has the share p of the steps gets one in proportion to p^(1 - balance): 0 leaves it as it is, 1 makes
-    all tasks alike, and what lies between favors the rare ones less (as languages are weighed in pretraining, Lample and
-    Conneau 2019, arXiv:1901.07291, section 3.1). Within a task all steps are alike. Episodes that name no task,
+    all tasks alike, and what lies between favors the rare ones less (so are languages weighed in pretraining, Lample
+    and Conneau 2019, arXiv:1901.07291, section 3.1). Within a task all steps are alike. Episodes that name no task,
     such as those that are told by a goal, keep their share.
 
     Raises:
