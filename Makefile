@@ -54,8 +54,9 @@ $(DEMO)/train/policy.json $(DEMO)/eval/eval.json:
 demo-robot: $(READY) | $(DEMO)/eval/eval.json
 	$(BIN)/python examples/robot_demo.py "$(DEMO)/train" "$(ROBOT)"
 
+# By size, as pytest-xdist would order the files, the longest of all tests, which has a file of its own, would begin last.
 test: $(READY)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/pytest -m "slow and not gpu"

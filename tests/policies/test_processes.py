@@ -282,7 +282,14 @@ def test_registry_names_are_file_names(make_policy: Callable[..., GenerativePoli
         PROCESSES.config_from_json({"name": "flow", "step": 3})
 
 
-@pytest.mark.parametrize("name", [name for name in PROCESSES.names() if name != "direct"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "ctm" else name  # half a minute
+        for name in PROCESSES.names()
+        if name != "direct"
+    ],
+)
 def test_two_modes_keep_their_weights(name: str) -> None:
     """70 % of the data at +0.6, 30 % at -0.6, both with a spread of 0.1; the condition tells nothing."""
     process: Process = PROCESSES.member_class(name)(PROCESSES.config_class(name)())
