@@ -10,7 +10,9 @@ from .collect import collect
 from .config import CollectConfig
 from .ids import split_id
 from .ogbench.names import parse
-from .suites.playroom import is_play
+from .suites import calvin, playroom
+
+_ROOMS = (playroom.ENV_ID, calvin.ENV_ID)
 
 
 def run(config: CollectConfig, given: Collection[str], progress: Progress = silent) -> str:
@@ -27,7 +29,7 @@ def run(config: CollectConfig, given: Collection[str], progress: Progress = sile
     """
     if not config.env.id:
         raise LaminarError("laminar collect needs task=NAME, for example task=pointmaze")
-    play, benchmark = is_play(config.env.id), parse(split_id(config.env.id)[0])
+    play, benchmark = _is_play(config.env.id), parse(split_id(config.env.id)[0])
     if not config.out:
         form = "FOLDER" if play else "FILE.hdf5" if benchmark is None else "FILE.npz"
         raise LaminarError(f"laminar collect needs out={form}")
@@ -48,3 +50,9 @@ def run(config: CollectConfig, given: Collection[str], progress: Progress = sile
 
         return record(benchmark, config.steps, config.seed, config.out, config.overwrite, config.processes, progress)
     return collect(config.env.id, config.episodes, config.seed, config.out, config.overwrite, progress)
+
+
+def _is_play(env_id: str) -> bool:
+    """Tell whether an environment is a room without a task: there is nothing to demonstrate, but much to do."""
+    name, arguments = split_id(env_id)
+    return name in _ROOMS and arguments.get("task") is None

@@ -39,6 +39,21 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(scope="session")
+def program() -> Callable[[Path], ModuleType]:
+    """Return a function that loads a script, which belongs to no package, as a module."""
+
+    def load(path: Path) -> ModuleType:
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
 @pytest.fixture
 def strangers(monkeypatch: pytest.MonkeyPatch) -> str:
     """Let "strangers:NAME-v0" be found, here and in worker processes; see `others/strangers.py`."""

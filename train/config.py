@@ -32,8 +32,8 @@ class DataConfig:
     # OGBench's play, which serves many tasks: whose rewards it gets, an id, or env for that of env.id.
     task: str | None = None
     short_episodes: str = choice("error", "error", "pad", "drop")  # what to do with episodes shorter than a chunk
-    # Tasks that are recorded unequally often: 0 learns from each step as often, 1 from each task, and what lies between
-    # favors the rare ones less.
+    # Tasks that are recorded unequally often, with method=bc: 0 learns from each step as often, 1 from each task, and
+    # what lies between favors the rare ones less.
     balance: float = share(0.0)
     # Share of the episodes that nothing is learned from: loss and action errors are measured on them while training,
     # the best checkpoint is chosen by these where no environment tells, and `laminar replay` finds them. 0 is none.

@@ -7,9 +7,8 @@ from typing import Any
 
 import gymnasium
 
-from ...data.episodes import Episodes
-from ...progress import Watch, ignore
 from ..creation import make_own, register_own
+from .playroom import collect as collect  # its experts work here as well
 
 ENV_ID = "laminar/CALVIN-v0"
 
@@ -22,13 +21,6 @@ def ids() -> Iterable[str]:
 def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
     """Make CALVIN's environment; see `Calvin` for its arguments."""
     return make_own(env_id, render)
-
-
-def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:
-    """Record demonstrations of one task by laminar's scripted expert, see `playroom.demonstrations`."""
-    from ..playroom.demonstrations import collect as record  # the experts need MuJoCo
-
-    return record(env, episodes, seed, watch)
 
 
 def register() -> None:

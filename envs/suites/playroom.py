@@ -10,8 +10,6 @@ import gymnasium
 from ...data.episodes import Episodes
 from ...progress import Watch, ignore
 from ..creation import make_own, register_own
-from ..ids import split_id
-from .calvin import ENV_ID as GENUINE
 
 ENV_ID = "laminar/Playroom-v0"
 
@@ -27,16 +25,10 @@ def make(env_id: str, render: bool) -> gymnasium.Env[Any, Any]:
 
 
 def collect(env: gymnasium.Env[Any, Any], episodes: int, seed: int, watch: Watch = ignore) -> Episodes:
-    """Record demonstrations of one task by its scripted expert, see `playroom.demonstrations`."""
+    """Record demonstrations of one task by its scripted expert, here or in CALVIN, see `playroom.demonstrations`."""
     from ..playroom.demonstrations import collect as record  # the experts need MuJoCo
 
     return record(env, episodes, seed, watch)
-
-
-def is_play(env_id: str) -> bool:
-    """Tell whether an environment is a room without a task: there is nothing to demonstrate, but much to do."""
-    name, arguments = split_id(env_id)
-    return name in (ENV_ID, GENUINE) and arguments.get("task") is None
 
 
 def register() -> None:

@@ -242,8 +242,9 @@ MISTAKES: list[tuple[str, str]] = [
     ("data.balance=1.5", "data.balance must be a share between 0 and 1, got 1.5"),
     (
         "data.balance=1 method=dql",
-        "data.balance is for methods that clone, such as bc, and method=dql does not; leave it",
+        "data.balance is for method=bc, and method=dql learns from each step as often",
     ),
+    ("data.balance=1 method=reflow method.teacher=x", "data.balance is for method=bc, and method=reflow learns"),
     ("data.balance=1", "data.balance weighs tasks, and these recordings do not tell which they show"),
     ("method=world_model", "method=world_model trains no policy; leave out policy=meanflow"),
     ("policy.chunk=1000", "shorter than the chunk of 1000"),

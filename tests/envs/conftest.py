@@ -10,6 +10,7 @@ import pytest
 from laminar.data.spec import Spec
 from laminar.envs import env_spec, make_env
 from laminar.envs.world import World
+from laminar.errors import LaminarError
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,21 @@ def spec_of() -> Callable[..., Spec]:
             env.close()
 
     return ask
+
+
+@pytest.fixture
+def told_of_trouble() -> Callable[[World, str], None]:
+    """Return a function that steps a world of three slots into a worker's trouble, which is told in one line."""
+
+    def check(world: World, message: str) -> None:
+        world.reset({0: 0, 1: 1, 2: 2})
+        world.step(np.zeros((3, 2, 1)))
+        with pytest.raises(LaminarError) as caught:
+            world.step(np.zeros((3, 2, 1)), [1])
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
+
+    return check
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,13 +11,8 @@ import pytest
 
 
 @pytest.fixture
-def commands(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("commands", repository / "examples" / "commands.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def commands(program: Callable[[Path], ModuleType], repository: Path) -> ModuleType:
+    return program(repository / "examples" / "commands.py")
 
 
 def test_training_goes_on_until_the_last_update(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,8 @@ import pytest
 
 
 @pytest.fixture
-def dist(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dist", repository / "tests" / "dist.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def dist(program: Callable[[Path], ModuleType], repository: Path) -> ModuleType:
+    return program(repository / "tests" / "dist.py")
 
 
 @pytest.mark.timeout(300)

@@ -183,7 +183,7 @@ def _check_method(config: TrainConfig, method: type[Improver], group: Group) -> 
         raise LaminarError(f"method={name} acts while it learns, in one process; start it without torchrun")
     if config.data.balance and not method.balances:
         raise LaminarError(
-            f"data.balance is for methods that clone, such as bc, and method={name} does not; leave it out"
+            f"data.balance is for method=bc, and method={name} learns from each step as often; leave it out"
         )
     if method.freezes and config.init.normalizer != "keep":
         raise LaminarError(

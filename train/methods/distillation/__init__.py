@@ -40,7 +40,6 @@ __all__ = ["Config", "Distillation"]
 class Distillation(Improver):
     """Improver that makes a policy of fewer calls from a teacher. `product()` has the averaged weights."""
 
-    balances = True
     renamed = {"first": "student_first", "second": "student_second"}  # noqa: RUF012
 
     def __init__(self, policy: PolicyModule, recorded: Episodes | None, config: Config, context: Context) -> None:
@@ -67,7 +66,7 @@ class Distillation(Improver):
     def _data(self, episodes: Episodes, context: Context) -> Pairs | Chunks:
         """Put what is learned from on the device; of pairs the teacher's samples, which takes a while."""
         spec = self.lesson.teacher.spec
-        chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes, context.balance)
+        chunks = Chunks(episodes, spec.history, spec.chunk, context.device, context.short_episodes)
         if isinstance(self.lesson.student.process, CTM):
             return chunks
         return Pairs.make(self.lesson.teacher, chunks, self.config.pairs, self.config.pairs_seed)
