@@ -68,7 +68,8 @@ def test_training_from_a_file_imports_no_simulator(file: Path, tmp_path: Path) -
     assert "loaded [] 0" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("backend", ["osmeza", "wgl", "gl"])
+# The other two are names that other systems have.
+@pytest.mark.parametrize("backend", ["osmeza", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wgl", "gl"))])
 def test_a_typo_stops_nothing_that_draws_nothing(run: Path, file: Path, tmp_path: Path, backend: str) -> None:
     made, film = tmp_path / "maze.hdf5", "video_episodes=0"
     for words, expected in (

@@ -34,6 +34,9 @@ def policy(request: pytest.FixtureRequest, make_policy: Callable[..., Generative
 
 
 sampling = pytest.mark.parametrize("policy", CLONING + DISTILLED, ids=names, indirect=True)
+# A trajectory's loss calls its network so often that a large one takes half a minute to trace.
+LONG = [case for case in CLONING if case[0] == "ctm" and case[1] != "mlp"]
+TRACED = [pytest.param(case, marks=[pytest.mark.slow] if case in LONG else []) for case in CLONING]
 
 
 @pytest.fixture
@@ -132,6 +135,7 @@ def test_save_and_load_are_bit_equal(policy: GenerativePolicy, batch: dict, tmp_
     assert torch.equal(policy.sample(batch["observation"], noise), restored.sample(batch["observation"], noise))
 
 
+@pytest.mark.parametrize("policy", TRACED, ids=names, indirect=True)
 def test_traces_without_data_dependent_operations(policy: GenerativePolicy, batch: dict) -> None:
     """One graph, no host sync: what `torch.compile` and a CUDA graph need, checked without either's cost."""
     torch._dynamo.reset()  # its limit on recompiling one function counts all policies of the session

@@ -141,7 +141,14 @@ Q_LEARNING = {
 }
 
 
-@pytest.mark.parametrize("words", Q_LEARNING.values(), ids=Q_LEARNING)
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=[] if name in ("dql", "ofql") else [pytest.mark.slow])
+        for name, words in Q_LEARNING.items()
+    ],
+    ids=Q_LEARNING,
+)
 def test_q_learning_of_two_processes(
     words: tuple[str, ...],
     rewarded_file: Path,
