@@ -15,6 +15,7 @@ from laminar.envs.playroom.experts.blocks import SCRIPTS
 from laminar.envs.playroom.experts.grasping import blocks, clearance, held, lying_on, nearest, put, retreat, table_spot
 from laminar.envs.playroom.experts.hand import CLOSED, OPEN, Hand, Motion
 from laminar.envs.playroom.experts.lifting import pair
+from laminar.envs.playroom.play import PATIENCE
 from laminar.envs.playroom.tasks import completed
 
 DEEPEST = 0.005  # meters of penetration
@@ -173,6 +174,18 @@ def test_there_is_more_than_one_way(task: str) -> None:
         run(hand, script(task, hand), 20)
         ways.add(hand.gripper)
     assert ways == {OPEN, CLOSED}
+
+
+@pytest.mark.parametrize("x", [-0.30, -0.05, 0.15, 0.38])
+def test_a_block_beside_the_drawer_is_brought_to_it(x: float) -> None:
+    """Chains ask for it wherever a block lies on the table."""
+    hand = hand_in("D", {"red": (x, -0.11, 0.46), "blue": (-0.24, 0.09, 0.46), "pink": (0.2, -0.27, 0.30)})
+    state = hand.room.scene_obs()
+    state[1] = 0.22
+    hand.room.reset(np.array(NEUTRAL), state)
+    done = hand.room.watch("push_into_drawer")
+    run(hand, script("push_into_drawer", hand), PATIENCE)
+    assert done()
 
 
 def test_scripts_are_deterministic_under_a_seed() -> None:

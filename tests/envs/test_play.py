@@ -36,6 +36,7 @@ from laminar.errors import LaminarError
 ENV_ID = "laminar/Playroom-v0"
 TURNS = range(len(TASKS))  # of the tasks to be the favorite
 SHELF_LEFT = (-0.24, 0.09)  # scene D
+IN_DRAWER = (0.2, -0.27, 0.30)
 
 
 def a_room(scene: str = "D", **changes: Any) -> Physics:
@@ -79,9 +80,10 @@ def test_a_task_is_offered_where_its_demonstrations_start(scene: str) -> None:
         ({"led": 1.0}, "turn_off_led", "turn_on_led"),
         ({}, "lift_red_block_table", "lift_red_block_slider"),
         ({}, "lift_pink_block_slider", "lift_pink_block_table"),
-        ({"drawer": 0.22, "red": (0.2, -0.27, 0.30)}, "lift_red_block_drawer", "lift_red_block_table"),
+        ({"drawer": 0.22, "red": IN_DRAWER}, "lift_red_block_drawer", "lift_red_block_table"),
         ({"red": (0.05, -0.05, REST)}, "push_red_block_left", "stack_block"),
         ({"drawer": 0.22}, "push_into_drawer", "place_in_drawer"),
+        ({"drawer": 0.22, "red": (-0.25, -0.10, REST), "blue": IN_DRAWER}, "push_into_drawer", "stack_block"),
         ({"blue": (0.05, -0.10, REST + 0.04)}, "unstack_block", "lift_blue_block_table"),
     ],
     ids=str,
@@ -103,6 +105,7 @@ def test_what_is_offered_follows_the_room(changes: dict[str, Any], yes: str, no:
         ({"red": (-0.12, -0.10, REST)}, "rotate_red_block_left"),  # on the button
         ({"blue": (0.05, -0.10, REST + 0.04)}, "lift_red_block_table"),  # below another block
         ({}, "push_into_drawer"),  # the drawer is closed
+        ({"drawer": 0.22, "blue": (0.05, -0.10, REST + 0.04)}, "push_into_drawer"),  # each touches the other one
         ({"drawer": 0.22, "red": (0.2, -0.10, 0.30)}, "lift_red_block_drawer"),  # below the table
     ],
     ids=str,

@@ -285,6 +285,25 @@ def test_an_encoder_picks_the_object_that_an_instruction_asks_for() -> None:
     torch.testing.assert_close(alone(rows), alone(rows.flip(2)), msg="nothing but the rows tells them apart at first")
 
 
+def test_an_encoder_picks_by_what_the_other_objects_are() -> None:
+    """The middle one of three is so among the others alone: no score of a row by itself finds it."""
+    torch.manual_seed(0)
+    pick = Pick(Feature((3, 2)), told=0)
+    learned = torch.optim.Adam(pick.parameters(), 3e-3)
+    for _ in range(300):
+        rows = torch.randn(128, 1, 3, 2)
+        middle = rows[..., 0].argsort(dim=-1)[..., 1]
+        loss = -pick.weights(rows)[..., 0].gather(-1, middle[..., None]).log().mean()
+        learned.zero_grad()
+        loss.backward()
+        learned.step()
+    rows = torch.randn(2000, 1, 3, 2)
+    weights = pick.weights(rows)[..., 0]
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2000, 1))
+    right = weights.argmax(dim=-1) == rows[..., 0].argsort(dim=-1)[..., 1]
+    assert right.float().mean() > 0.9  # the score of before, of each row by itself, finds half of them
+
+
 def test_what_is_replaced_is_not_shown_and_all_else_is() -> None:
     seen = windows(room(3))
     transforms = Transforms(["rotations", "relative"], ROOM, None)
