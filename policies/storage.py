@@ -176,7 +176,9 @@ def check_tensors(path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Te
     """
     for name in own:
         if name not in stored:
-            raise LaminarError(f"{path}: tensor '{name}' is missing; the checkpoint is incomplete or of another kind")
+            raise LaminarError(
+                f"{path}: tensor '{name}' is missing; the checkpoint is incomplete, of another kind, or of another version of laminar"
+            )
     for name, value in stored.items():
         if name not in own:
             raise LaminarError(f"{path}: unexpected tensor '{name}'; the checkpoint is of another configuration")
