@@ -169,3 +169,20 @@ def test_mistakes_are_one_line(
 def test_chains_are_only_evaluated(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "task=calvin-chain"]) == 2
     assert f"task=calvin-chain is for laminar eval; laminar {verb}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(rendering_problem()), reason="no OpenGL library on this machine")
+def test_chains_from_both_cameras(tmp_path: Path) -> None:
+    """Play with pictures is recorded, learned from, and its policy sees the room through them alone."""
+    play, run, out = (tmp_path / name for name in ("play", "run", "eval"))
+    room = "env.id=laminar/Playroom-v0?scene=D&cameras=true"
+    assert main(["collect", "task=playroom/play", room, "steps=1500", "seed=3", f"out={play}", "processes=1"]) == 0
+    shown = "data.observation=[robot_obs,rgb_static,rgb_gripper]"
+    small = ["policy.transforms=[rotations]", "network.width=16", "method.batch_size=8", "steps=4"]
+    assert main(["train", "experiment=playroom-chains", f"data.path={play}", shown, *small, f"out={run}"]) == 0
+    told = ["task=calvin-chain", "chains=2", "max_steps=8", "video_episodes=0"]
+    assert main(["eval", f"policy.path={run}", *told, f"out={out}"]) == 0
+    found = json.loads((out / "eval.json").read_text())
+    assert len(found["chains"]) == 2
+    assert "cameras=true" in found["env_id"]
