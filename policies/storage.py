@@ -177,7 +177,7 @@ def check_tensors(path: Path, stored: Mapping[str, Tensor], own: Mapping[str, Te
     for name in own:
         if name not in stored:
             raise LaminarError(
-                f"{path}: tensor '{name}' is missing; the checkpoint is incomplete, of another kind, or of another version of laminar"
+                f"{path}: tensor '{name}' is missing; the checkpoint is incomplete, or of another kind or version"
             )
     for name, value in stored.items():
         if name not in own:
