@@ -259,10 +259,14 @@ def collect(words: list[str]) -> None:
 def language(words: list[str]) -> None:
     """Learn a text encoder from the sentences of play: laminar language data.path=PLAY out=words.safetensors."""
     from .configs.compose import compose
-    from .data.sentences import run
     from .progress import bar
 
-    print(run(compose("language", words), bar))
+    config = compose("language", words)
+    if config.policy.path is None:
+        from .data.sentences import run
+    else:
+        from .train.told import run
+    print(run(config, bar))
 
 
 def convert(words: list[str]) -> None:

@@ -66,10 +66,18 @@ class Sentences:
 
 
 @dataclass
+class Told:
+    """A policy that is told one number a task."""
+
+    path: str | None = path()  # out= is the folder of the same policy, told in words; null: out= is the encoder's file
+
+
+@dataclass
 class LanguageConfig:
     """A text encoder, learned from sentences and the tasks that they were said of."""
 
     data: Sentences = field(default_factory=Sentences)
+    policy: Told = field(default_factory=Told)
     seed: int = seed_number()  # of the first weights, and of the words that are left out while it learns
-    out: str | None = path()  # FILE.safetensors, which data.instruction= takes
-    overwrite: bool = False  # replace the file, if it is there
+    out: str | None = path()  # FILE.safetensors, which data.instruction= takes; with policy.path= a folder
+    overwrite: bool = False  # replace what is at OUT

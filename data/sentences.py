@@ -36,15 +36,25 @@ def run(config: LanguageConfig, progress: Progress = silent) -> str:
     target = Path(at_home(config.out))
     if target.exists() and not config.overwrite:
         raise LaminarError(f"{target} is there already; choose another out=, or give overwrite=true")
-    paths = config.data.path if isinstance(config.data.path, list) else [config.data.path]
-    recorded = [pair for path in paths if path is not None for pair in recorded_pairs(Path(at_home(path)))]
-    encoder = learn([*recorded, *own_pairs(SENTENCES)], config.seed, progress)
+    encoder, recorded = learned(config.data.path, config.seed, progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         encoder.save(target)
     except OSError as error:
         raise LaminarError(f"{target} cannot be written ({error.strerror or error}); choose another out=") from error
-    return "\n".join(_told(encoder, recorded, target))
+    train = f"train with it: laminar train … data.instruction={target}"
+    return "\n".join([*about(encoder, recorded, target), train])
+
+
+def learned(path: str | list[str] | None, seed: int, progress: Progress = silent) -> tuple[TextEncoder, Pairs]:
+    """Return an encoder of the sentences of recordings and of laminar's own, and those that were recorded.
+
+    Raises:
+        LaminarError: no sentences in a folder.
+    """
+    paths = path if isinstance(path, list) else [path]
+    recorded = [pair for one in paths if one is not None for pair in recorded_pairs(Path(at_home(one)))]
+    return learn([*recorded, *own_pairs(SENTENCES)], seed, progress), recorded
 
 
 def own_pairs(sentences: dict[str, tuple[str, ...]]) -> Pairs:
@@ -75,7 +85,8 @@ def understood(encoder: TextEncoder, pairs: Iterable[tuple[str, str]]) -> tuple[
     return len(guesses) - len(wrong), wrong
 
 
-def _told(encoder: TextEncoder, recorded: Pairs, target: Path) -> list[str]:
+def about(encoder: TextEncoder, recorded: Pairs, target: Path) -> list[str]:
+    """Return lines on an encoder in `target`: what it learned from, and what it takes for something else."""
     held_out = own_pairs(UNSEEN)
     right, wrong = understood(encoder, held_out)
     count = len({*recorded, *own_pairs(SENTENCES)})
@@ -90,4 +101,4 @@ def _told(encoder: TextEncoder, recorded: Pairs, target: Path) -> list[str]:
     strange = sorted(set(encoder.tasks) - set(UNSEEN))
     close = nearest(strange[0], UNSEEN) if strange else ""
     lines += [f"  note: tasks that are none of CALVIN's: {', '.join(strange[:_SHOWN])}{close}"] if strange else []
-    return [*lines, f"train with it: laminar train … data.instruction={target}"]
+    return lines

@@ -133,7 +133,7 @@ BASH_NOT_RUN = {
     "on_policy.md": (1, "acts for 100,000 steps; tests/train/methods acts for some"),
     "pictures.md": (3, "train on pictures for minutes, or want a bridge"),
     "planning.md": (1, "trains for an hour"),
-    "playroom.md": (6, "record play for minutes and train for an hour, or want CALVIN's simulator"),
+    "playroom.md": (7, "record play for minutes and train for an hour, or want CALVIN's simulator"),
     "realtime.md": (1, "exports, as tests/policies does, and runs an example that tests/policies runs"),
     "schedules.md": (2, "search for minutes; tests/policies searches in short"),
     "serving.md": (1, "serves until Ctrl-C; the block of Python beside it is served here"),

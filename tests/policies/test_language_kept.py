@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from laminar.cli import main
 from laminar.data.episodes import Episodes
+from laminar.data.instructions import TASKS
 from laminar.data.spec import Feature, Spec
 from laminar.data.words import encoder as module
+from laminar.data.words import learning
 from laminar.data.words.encoder import FILE, TextEncoder, remembered
 from laminar.data.words.learning import learn
 from laminar.envs.workers import WorkerSlots
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.networks.mlp import Config
+from laminar.policies.told import told_in_words
 
 PAIRS = [("pull it open", "open"), ("open it up", "open"), ("push it shut", "close"), ("shut it up", "close")]
 
@@ -26,19 +30,19 @@ def encoder() -> TextEncoder:
     return learn(PAIRS)
 
 
-def spec_of(label: str) -> Spec:
+def spec_of(label: str, width: int = 2) -> Spec:
     return Spec(
-        {"arm": Feature((3,)), "instruction": Feature((2,), unit=label)}, Feature((2,)), (-1.0,) * 2, (1.0,) * 2
+        {"arm": Feature((3,)), "instruction": Feature((width,), unit=label)}, Feature((2,)), (-1.0,) * 2, (1.0,) * 2
     )
 
 
-def policy_of(label: str) -> GenerativePolicy:
+def policy_of(label: str, width: int = 2) -> GenerativePolicy:
     random, rows = np.random.default_rng(0), 20
-    shown = {"arm": random.normal(size=(rows, 3)).astype("f"), "instruction": np.eye(2, dtype="f")[[0, 1] * 10]}
+    shown = {"arm": random.normal(size=(rows, 3)).astype("f"), "instruction": np.eye(width, dtype="f")[[0, 1] * 10]}
     no = np.zeros(rows, bool)
     final = {key: value[:1] for key, value in shown.items()}
     actions, zeros = random.uniform(-1, 1, (rows, 2)).astype("f"), np.zeros(rows, "f")
-    episodes = Episodes(shown, final, actions, zeros, no, no, np.array([rows]), spec_of(label))
+    episodes = Episodes(shown, final, actions, zeros, no, no, np.array([rows]), spec_of(label, width))
     torch.manual_seed(0)
     return GenerativePolicy.build(PolicyConfig(chunk=4, execute=2), Config(width=8, depth=1), episodes).eval()
 
@@ -60,6 +64,41 @@ def test_the_encoder_lies_beside_the_weights(
     back.save(tmp_path / "policy")  # over itself
     back.save(tmp_path / "copy")
     assert (tmp_path / "copy" / FILE).read_bytes() == (tmp_path / "policy" / FILE).read_bytes()
+
+
+def test_who_was_told_a_number_is_told_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(learning, "UPDATES", 3)
+    policy = policy_of("task", len(TASKS))
+    policy.save(tmp_path / "policy")
+    words = ["language", f"policy.path={tmp_path / 'policy'}", f"out={tmp_path / 'told'}"]
+    assert main(words) == 0
+    assert "is told sentences" in capsys.readouterr().out
+    told = load_policy(tmp_path / "told")
+    said = told.instruction("open the drawer")
+    assert said.shape == (len(TASKS),)
+    seen = {"arm": torch.zeros(1, 1, 3), "instruction": torch.as_tensor(said)[None, None]}
+    noise = torch.zeros(1, *policy.noise_shape)
+    torch.testing.assert_close(told.sample(seen, noise), policy.sample(seen, noise), rtol=0, atol=0)
+    assert told.checkpoint_hash() == policy.checkpoint_hash()
+    for wrong, why in (
+        (words, "is there already; choose another out=, or give overwrite=true"),
+        ([*words[:2], f"out={tmp_path / 'x.safetensors'}"], "out= is the folder of the policy that is told in words"),
+        (words[:2], "out= is the folder of the policy that is told in words, got nothing"),
+        (
+            ["language", f"policy.path={tmp_path / 'told'}", f"out={tmp_path / 'x'}"],
+            "is told its instruction as 'learned-",
+        ),
+    ):
+        assert main(wrong) == 2
+        assert why in capsys.readouterr().err
+    assert main([*words, "overwrite=true"]) == 0
+
+
+def test_an_encoder_of_other_tasks_does_not_fit(encoder: TextEncoder) -> None:
+    with pytest.raises(LaminarError, match="knows other tasks than the 34 of the policy"):
+        told_in_words(policy_of("task", len(TASKS)), encoder)
 
 
 def test_other_policies_have_none(tmp_path: Path) -> None:
