@@ -329,7 +329,9 @@ def test_without_transforms_nothing_changes() -> None:
     assert not transforms.state_dict()
 
 
-@pytest.mark.parametrize("runtime", [pytest.param("compile", marks=pytest.mark.slow), "pt2", "onnx"])
+@pytest.mark.parametrize(
+    "runtime", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "pt2")), "onnx"]
+)
 def test_a_policy_keeps_them_in_its_files_and_in_every_runtime(play: Episodes, runtime: str, tmp_path: Path) -> None:
     policy = policy_of(asked(play), TRANSFORMS.names())
     assert set(policy.fitted_range) == {*NAMES, "goal"}, "what was observed, not what was made of it"
