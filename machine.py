@@ -6,6 +6,8 @@ import os
 import platform
 import signal
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from pathlib import Path
 
@@ -27,6 +29,19 @@ def at_home(path: str) -> str:
     """
     may = path == "~" or "/" in path
     return os.path.expanduser(path) if path.startswith("~/") or (may and not os.path.lexists(path)) else path
+
+
+@contextmanager
+def computing_threads(count: int) -> Generator[None]:
+    """Let PyTorch compute with so many threads; afterwards with as many as before."""
+    import torch  # only where something is computed
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def follow_parent() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import LaminarError
+from ...machine import computing_threads
 from ...progress import Finished, Progress, silent
 from .encoder import TextEncoder, remember
 from .features import pieces
@@ -64,6 +65,7 @@ class _Heard:
         return total * torch.rsqrt(square.clamp(min=1e-6))[:, None]
 
 
+@computing_threads(1)  # two add up a sentence's pieces in any order, and a seed is to give one encoder
 def learn(pairs: Sequence[tuple[str, str]], seed: int = 0, progress: Progress = silent) -> TextEncoder:
     """Learn an encoder.
 

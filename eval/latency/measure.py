@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import LaminarError, nearest
-from ...machine import cpu_model
+from ...machine import computing_threads, cpu_model
 from ...policies.guided import Acting, guide
 from ...policies.module import PolicyModule
 from ...policies.runtimes import RUNTIMES
@@ -163,7 +163,7 @@ def measure_latency(
     for value in steps:
         resolve_steps(policy, value)
     policy = (policy if acting is None else guide(policy, acting)).eval()
-    with _threads(threads), torch.random.fork_rng(devices=[]):
+    with computing_threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         names, left_out = _runtimes(policy, runtimes)
         load = os.getloadavg()[0]
@@ -331,13 +331,3 @@ def _frozen_garbage() -> Generator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def _threads(count: int) -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from ...envs.rendering import drawing_problem
 from ...envs.step_cap import assumed_cap
 from ...errors import LaminarError
+from ...machine import computing_threads
 from ...policies import load_policy
 from ...policies.generative import generative_in
 from ...policies.guided import acting_of, guide
@@ -33,18 +34,7 @@ EvaluationProtocol = Callable[[Lockstep, Sequence[int]], dict[int, Record]]
 """Runs seeds in a lockstep and returns the records of those that were finished, in their order."""
 
 
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Multiply with one thread: two divide the rows of a product, and few rows have other last digits than many."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@_one_thread()
+@computing_threads(1)  # two divide the rows of a product, and few rows have other last digits than many
 def measure_here(
     protocol: EvaluationProtocol[Record],
     policy: Policy | str | Path,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from laminar.cli import main
 from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS, UNSEEN
@@ -21,6 +22,7 @@ from laminar.data.words.encoder import TextEncoder, encoder_of, read_encoder, re
 from laminar.data.words.features import pieces
 from laminar.data.words.learning import learn
 from laminar.errors import LaminarError
+from laminar.machine import computing_threads
 
 FEW = ("open_drawer", "close_drawer", "turn_on_led", "turn_off_led")
 
@@ -159,6 +161,14 @@ def test_recorded_sentences_are_encoded_anew(calvin: Any, small: TextEncoder, tm
     np.testing.assert_array_equal(hashed.observation["instruction"], own.observation["instruction"])
     with pytest.raises(LaminarError, match="no such text encoder"):
         load_episodes(tmp_path / "play", Selection(instruction="nowhere.safetensors"))
+
+
+def test_a_seed_gives_one_encoder_with_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "UPDATES", 20)
+    with computing_threads(2):
+        found = {learning.learn(own_pairs(SENTENCES)).label for _ in range(2)}
+        assert torch.get_num_threads() == 2, "as before"
+    assert found == {learning.learn(own_pairs(SENTENCES)).label}
 
 
 def test_the_verb(
