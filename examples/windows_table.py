@@ -46,9 +46,9 @@ def group_of(task: str) -> str:
     words = task.split("_")
     if words[0] == "lift":
         return f"lift {words[-1]}"
-    if task in GROUPS or words[0] in GROUPS:
-        return task if task in GROUPS else words[0]
-    return {"stack": "stack", "unstack": "unstack", "turn": "lights"}.get(words[0], "doors")
+    if words[0] == "turn":
+        return "lights"
+    return next((name for name in (task, words[0]) if name in GROUPS), "doors")
 
 
 def drawn(play: Episodes) -> list[int]:
