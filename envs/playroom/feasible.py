@@ -115,7 +115,7 @@ def _pushable(color: str, sign: int, layout: Layout, now: Snapshot) -> bool:
 def _pushable_into_drawer(layout: Layout, now: Snapshot) -> bool:
     """Whether a block lies free on the table, wherever that is: beside the drawer it has to be carried to it.
 
-    CALVIN's chains ask for it of any block on the table, a quarter of them beside the drawer; so play must show it there.
+    CALVIN's chains ask for it of any block on the table, a quarter of them beside the drawer; so play shows it there.
     """
     return now.drawer > DRAW and any(now.contacts[color] == ONLY_TABLE and _on_table(color, now) for color in COLORS)
 
