@@ -82,13 +82,14 @@ Part = Vector | Instruction | Pick | vision.Picture
 """What encodes one observation."""
 
 
-def encoder_for(key: str, feature: Feature, asked: int = 0, **picture: Any) -> Part:
+def encoder_for(key: str, feature: Feature, asked: int = 0, compared: bool = False, **picture: Any) -> Part:
     """Choose the module that encodes one observation key: the key "instruction", objects, pictures, all else as it is.
 
     Args:
         key: of the observation.
         feature: its shape and type.
         asked: width of what tells what is wanted, instruction and goal; 0 where nothing does.
+        compared: whether rows are picked by what the others are as well.
         picture: what `vision.Picture` takes besides.
 
     Raises:
@@ -97,7 +98,7 @@ def encoder_for(key: str, feature: Feature, asked: int = 0, **picture: Any) -> P
     if key == "instruction":
         return Instruction(feature)
     if key.startswith(MADE) and len(feature.shape) == 2:
-        return Pick(feature, asked)
+        return Pick(feature, asked, compared)
     return vision.Picture(key, feature, **picture) if _is_picture(feature) else Vector(feature)
 
 
@@ -152,7 +153,7 @@ class Encoder(nn.Module):
         for key, feature in shown.items():
             like = first if config.shared else None
             picture: Any = {"config": config, "crop": augment.crop, "told": told, "like": like}
-            parts.append(encoder_for(key, feature, asked, **picture))
+            parts.append(encoder_for(key, feature, asked, key in self.transforms.compared, **picture))
             first = first or (parts[-1] if isinstance(parts[-1], vision.Picture) else None)
         # A list, not a ModuleDict: keys may contain dots, which parameter names may not.
         self.parts = nn.ModuleList(parts)

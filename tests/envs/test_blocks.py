@@ -188,6 +188,22 @@ def test_a_block_beside_the_drawer_is_brought_to_it(x: float) -> None:
     assert done()
 
 
+@pytest.mark.parametrize(
+    ("red", "blue", "task"),
+    [
+        ((0.02, -0.11, 0.46), (-0.24, 0.09, 0.46), "push_red_block_left"),  # the button
+        ((0.02, -0.11, 0.46), (0.14, -0.11, 0.46), "push_red_block_right"),  # another block
+    ],
+    ids=str,
+)
+def test_a_block_is_brought_over_what_is_in_its_way(red: list[float], blue: list[float], task: str) -> None:
+    """Chains ask for it wherever a block lies on the table."""
+    hand = hand_in("D", {"red": red, "blue": blue, "pink": (0.2, -0.27, 0.30)})
+    done = hand.room.watch(task)
+    run(hand, script(task, hand), PATIENCE)
+    assert done()
+
+
 def test_scripts_are_deterministic_under_a_seed() -> None:
     def actions() -> np.ndarray:
         env = Playroom("C", "stack_block")

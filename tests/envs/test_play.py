@@ -82,6 +82,8 @@ def test_a_task_is_offered_where_its_demonstrations_start(scene: str) -> None:
         ({}, "lift_pink_block_slider", "lift_pink_block_table"),
         ({"drawer": 0.22, "red": IN_DRAWER}, "lift_red_block_drawer", "lift_red_block_table"),
         ({"red": (0.05, -0.05, REST)}, "push_red_block_left", "stack_block"),
+        ({"red": (0.03, -0.12, REST)}, "push_red_block_left", "stack_block"),  # over the button it is carried
+        ({"blue": (0.20, -0.10, REST)}, "push_red_block_right", "stack_block"),  # and over another block
         ({"drawer": 0.22}, "push_into_drawer", "place_in_drawer"),
         ({"drawer": 0.22, "red": (-0.25, -0.10, REST), "blue": IN_DRAWER}, "push_into_drawer", "stack_block"),
         ({"blue": (0.05, -0.10, REST + 0.04)}, "unstack_block", "lift_blue_block_table"),
@@ -99,9 +101,8 @@ def test_what_is_offered_follows_the_room(changes: dict[str, Any], yes: str, no:
     [
         ({"slider": 0.28}, "lift_pink_block_slider"),  # behind the door
         ({"blue": (0.10, -0.10, REST)}, "lift_red_block_table"),  # no room for a finger
-        ({"blue": (0.20, -0.10, REST)}, "push_red_block_right"),  # another block in the lane
         ({"red": (-0.30, -0.10, REST)}, "push_red_block_left"),  # the end of the table
-        ({"red": (0.03, -0.12, REST)}, "push_red_block_left"),  # the button
+        ({"blue": (0.05, -0.10, REST + 0.04)}, "push_red_block_right"),  # another block on it
         ({"red": (-0.12, -0.10, REST)}, "rotate_red_block_left"),  # on the button
         ({"blue": (0.05, -0.10, REST + 0.04)}, "lift_red_block_table"),  # below another block
         ({}, "push_into_drawer"),  # the drawer is closed

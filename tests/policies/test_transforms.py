@@ -288,7 +288,7 @@ def test_an_encoder_picks_the_object_that_an_instruction_asks_for() -> None:
 def test_an_encoder_picks_by_what_the_other_objects_are() -> None:
     """The middle one of three is so among the others alone: no score of a row by itself finds it."""
     torch.manual_seed(0)
-    pick = Pick(Feature((3, 2)), told=0)
+    pick = Pick(Feature((3, 2)), told=0, compared=True)
     learned = torch.optim.Adam(pick.parameters(), 3e-3)
     for _ in range(300):
         rows = torch.randn(128, 1, 3, 2)
@@ -302,6 +302,25 @@ def test_an_encoder_picks_by_what_the_other_objects_are() -> None:
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2000, 1))
     right = weights.argmax(dim=-1) == rows[..., 0].argsort(dim=-1)[..., 1]
     assert right.float().mean() > 0.9  # the score of before, of each row by itself, finds half of them
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_rows_are_picked_each_by_itself_or_compared(compared: bool) -> None:
+    """How far the score of one row is ahead of another's depends on a third one where they are compared, only there."""
+    torch.manual_seed(0)
+    pick, rows = Pick(Feature((3, 4)), told=0, compared=compared), torch.randn(1, 1, 3, 4)
+    other = torch.cat((rows[..., :2, :], torch.randn(1, 1, 1, 4)), dim=-2)
+    one, two = (weights[..., 0, :].log() - weights[..., 1, :].log() for weights in map(pick.weights, (rows, other)))
+    assert torch.allclose(one, two, atol=1e-5) != compared
+
+
+def test_objects_are_compared_and_things_are_not(play: Episodes) -> None:
+    encoder = policy_of(play, ["objects", "things"]).encoder
+    picks = {key: part for key, part in zip(encoder.keys, encoder.parts, strict=True) if isinstance(part, Pick)}
+    assert {key: part.among is not None for key, part in picks.items()} == {
+        f"{MADE}objects": True,
+        f"{MADE}things": False,
+    }
 
 
 def test_what_is_replaced_is_not_shown_and_all_else_is() -> None:

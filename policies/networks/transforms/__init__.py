@@ -31,6 +31,7 @@ class Transform(ABC):
         needs: what there must be to make them of, for messages.
         mode: how they are normalized, see `Normalizer`; "identity" of what is in a scale of its own.
         asks: whether they tell what is wanted, as an instruction does, so that it is picked from rows by them.
+        compared: whether, of rows, each is picked by what the others are as well.
         shape: of the numbers, (width,), or (rows, width) of rows that look alike, from which an encoder picks; 0 of
             them where there is nothing to make them of.
         replaced: (key, number) of those that are not shown any more.
@@ -39,6 +40,7 @@ class Transform(ABC):
     needs: ClassVar[str]
     mode: ClassVar[str] = "gaussian"
     asks: ClassVar[bool] = False
+    compared: ClassVar[bool] = False
     shape: tuple[int, ...]
     replaced: set[tuple[str, int]]
 
@@ -61,6 +63,7 @@ class Transforms(nn.Module):
         shown: features of what the encoder sees: the observations without what was replaced, and what was made, under
             "transforms/" and the name of the transform.
         asking: key -> width of what was made that tells what is wanted.
+        compared: keys of rows that are picked by what the others are as well.
     """
 
     def __init__(self, names: str | Sequence[str] | None, spec: Spec, bound: float | None) -> None:
@@ -98,6 +101,7 @@ class Transforms(nn.Module):
             self.shown[key] = replace(feature, shape=(len(left),), names=tuple(feature.names[n] for n in left))
         self.shown |= {key: Feature(one.shape) for key, one in self._transforms.items()}
         self.asking = {key: self.shown[key].width for key, one in self._transforms.items() if one.asks}
+        self.compared = {key for key, one in self._transforms.items() if one.compared}
         self._modes = {key: one.mode for key, one in self._transforms.items()}
         widths = {key: one.shape[-1:] for key, one in self._transforms.items()}
         self.normalizer = Normalizer(self._modes, widths, bound=bound)

@@ -26,6 +26,7 @@ class Objects(Transform):
     there are goals, twelve more: the way to where it is to be (3,), close up (3,), and how it is to be turned (6,).
     """
 
+    compared = True  # which block is meant depends on where the others are
     needs = "three poses, each six numbers called x, y, z, roll, pitch and yaw (or red_x, …)"
 
     def __init__(self, spec: Spec) -> None:
