@@ -6,12 +6,14 @@ import math
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -30,8 +32,9 @@ _PAUSE = (0.05, 1.0)  # seconds between attempts to connect again, the first one
 class PolicyClient(Acts):
     """Samples from a policy on a server, and acts by it; history and chunk are kept here.
 
-    For one thread at a time. A connection that breaks is made again, within `timeout`. One on which an answer did not
-    come in time is left, so that neither that answer nor the wait for it is in the way of the next request.
+    Threads that ask at once wait for each other. A connection that breaks is made again, within `timeout`. One on which
+    an answer did not come in time is left, so that neither that answer nor the wait for it is in the way of the next
+    request.
 
     Attributes:
         metadata: what the server told of itself: versions, the hash of the weights.
@@ -55,7 +58,7 @@ class PolicyClient(Acts):
         self.url, self._token, self.timeout = url, token, timeout
         self.reconnects = 0
         self.timing: dict[str, float] = {}
-        self._number = 0
+        self._number, self._asking = 0, threading.Lock()
         self._connection: ClientConnection | None = None
         self._connection, self.metadata, self._spec = self._connect(time.monotonic() + timeout)
 
@@ -98,6 +101,14 @@ class PolicyClient(Acts):
             noise = torch.as_tensor(noise, dtype=torch.float32).detach().cpu()
         return torch.cat([self._sample(windows, noise, part) for part in _parts(rows, self.metadata["batch"])])
 
+    def instruction(self, words: str) -> NDArray[Any]:
+        """Return the observation "instruction" (width,) of a task's name, or of words, as the server has it.
+
+        Raises:
+            LaminarError: the policy takes no instructions, or the words mean nothing to it.
+        """
+        return self._ask({"op": "instruction", "words": words})["instruction"]
+
     def _sample(self, windows: Mapping[str, Tensor], noise: Tensor | None, part: slice) -> Tensor:
         message: dict[str, Any] = {"op": "sample", "obs": {key: value[part].numpy() for key, value in windows.items()}}
         if noise is not None:
@@ -106,6 +117,10 @@ class PolicyClient(Acts):
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request, again where the connection breaks, and return its own answer."""
+        with self._asking:
+            return self._answered(message)
+
+    def _answered(self, message: dict[str, Any]) -> dict[str, Any]:
         begun = time.monotonic()
         until, pause = begun + self.timeout, _PAUSE[0]
         self._number += 1

@@ -45,6 +45,8 @@ class DeployConfig(Connection):
     policy: EvaluatedPolicy = field(default_factory=EvaluatedPolicy)
     url: str = "ws://127.0.0.1:9090"  # of the bridge; transport=rospy: of the ROS 1 master, http://127.0.0.1:11311
     episodes: int = number(1, least=1)
+    # what a policy that takes instructions is told: open_drawer, or 'open the drawer'
+    instruction: str | None = None
     seconds: float = number(30.0, above=0)  # that an episode lasts at most
     seed: int = seed_number()  # of noise, and of the first start, one more for each after it, where a robot takes one
     # of chunks that overlap: the newer, the older to its end, a mean of both, or one that goes on from the other

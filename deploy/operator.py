@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..data.robots.messages import Message
-from ..data.robots.names import BOOL, TRIGGER, WHOLE, full_topic
+from ..data.robots.names import BOOL, STRING, TRIGGER, WHOLE, full_topic
 from ..errors import LaminarError
 from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
 from .supervisor import State
+from .told import Told
 from .transport import Answer, Transport
 
 _RESET_WITHIN, _FRESH_WITHIN = 30.0, 5.0  # seconds
@@ -35,6 +36,7 @@ class Operator:
         transport: Transport,
         record: Record = NOTHING,
         clock: Callable[[], float] = time.monotonic,
+        told: Told | None = None,
     ) -> None:
         """Listen to what tells of success, of emergency stops, and of life; and offer the emergency stop as a service.
 
@@ -46,7 +48,10 @@ class Operator:
             transport: to it.
             record: of what happens.
             clock: seconds, steady.
+            told: what the policy is told, as the robot then is, where it has a topic for that, on which others may say
+                something else.
         """
+        self._told = told
         self._controller, self._transport, self._record, self._clock = controller, transport, record, clock
         self._robot, self._supervisor = controller.robot, controller.supervisor
         self.person = Person(self._supervisor)
@@ -72,6 +77,9 @@ class Operator:
             transport.serve(full_topic(f"laminar/{name}", self._robot.namespace), TRIGGER, answer)
         if self._robot.seed:
             transport.advertise(self._robot.seed, WHOLE)
+        if self._robot.instruction and told is not None:
+            transport.advertise(self._robot.instruction, STRING)
+            transport.subscribe(self._robot.instruction, STRING, self._hear_instruction)
 
     def _hear_success(self, message: Message, arrival: float) -> None:
         self._heard = self._heard or bool(message["data"])
@@ -90,6 +98,11 @@ class Operator:
 
     def _hear_heartbeat(self, message: Message, arrival: float) -> None:
         self._supervisor.beat(HEARTBEAT)
+
+    def _hear_instruction(self, message: Message, arrival: float) -> None:
+        assert self._told is not None
+        self._record.seen(self._robot.instruction, message, time.time())
+        self._told.hear(str(message["data"]))
 
     @property
     def success(self) -> bool | None:
@@ -155,6 +168,8 @@ class Operator:
             told = self._transport.call(self._robot.reset, TRIGGER, {}, timeout=_RESET_WITHIN)
             if not told.get("success", False):
                 raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")
+        if moves and self._robot.instruction and self._told is not None:
+            self._transport.publish(self._robot.instruction, STRING, {"data": self._told.words})
         time.sleep(2 * self._controller.period)  # what is still on its way is of before
         self._heard, self._start, self._restarted = False, None, False
         self.person.begin()

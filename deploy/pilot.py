@@ -16,6 +16,7 @@ from ..policies.acting import Actor
 from ..policies.observations import Windows
 from .planner import Planner, Request
 from .scheduler import ChunkScheduler
+from .told import KEY, Told
 
 Vector = NDArray[np.float64]
 _PATIENCE = 0.4  # of a control period that is waited for a chunk, where chunks usually come as fast
@@ -74,6 +75,7 @@ class PolicyPilot:
         planner: Planner,
         scheduler: ChunkScheduler,
         clock: Callable[[], float] = time.monotonic,
+        told: Told | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -82,7 +84,9 @@ class PolicyPilot:
             planner: makes the chunks.
             scheduler: keeps them.
             clock: seconds, steady.
+            told: what a policy that takes instructions is told; when that is something else, it begins anew.
         """
+        self._told, self._words = told, "" if told is None else told.words
         self.planner, self.scheduler = planner, scheduler
         self.waited = 0.0
         self._actor, self._clock = actor, clock
@@ -107,6 +111,12 @@ class PolicyPilot:
         Raises:
             LaminarError: a chunk is not finite, or what the policy raised.
         """
+        if self._told is not None:
+            words, vector = self._told.now
+            if words != self._words:
+                self._words = words
+                self.begin(now)
+            observation = {**observation, KEY: vector}
         windows = self._actor.observe({key: value[None] for key, value in observation.items()})
         noise = self._noise.next()
         self._take()  # before the next one is asked for, which goes on from what is planned

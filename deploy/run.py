@@ -16,6 +16,7 @@ import torch
 from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Types
 from ..data.robots.reading import load_robot
+from ..data.spec import Spec
 from ..errors import LaminarError, Stopped
 from ..overwriting import check_folder
 from ..policies import Policy, load_policy
@@ -42,6 +43,7 @@ from .recorder import Recorder
 from .report import write_report
 from .scheduler import ChunkScheduler
 from .supervisor import Supervisor
+from .told import Told, shown, told
 from .transport import Transport
 from .transports import TRANSPORTS
 
@@ -60,7 +62,9 @@ def deploy(config: DeployConfig) -> None:
     folder = _folder(config)
     torch.set_num_threads(config.threads)
     policy = opened(config)
-    robot, types = _fitting(load_robot(config.robot), policy), Types()
+    described, types = load_robot(config.robot), Types()
+    saying = told(policy, described, config.instruction)
+    robot = _fitting(described, policy.spec if saying is None else shown(policy.spec))
     with terminated_as_interrupted(), ExitStack() as stack:
         transport = TRANSPORTS.module(config.transport).opened(
             types, config.url, robot.dialect, token_of(config.token), _CONNECT_WITHIN
@@ -72,15 +76,15 @@ def deploy(config: DeployConfig) -> None:
             recorder = Recorder(folder / "recording.mcap", robot, types, overwrite=config.overwrite)
             stack.callback(_leave, recorder, folder)
             stack.callback(transport.close)  # before, so that nothing comes when the file is closed
-        _run(config, policy, robot, transport, types, recorder, folder)
+        _run(config, policy, robot, transport, types, recorder, folder, saying)
 
 
-def _fitting(described: Robot, policy: Policy) -> Robot:
-    """Return the robot as the policy sees it, and tell which pictures are resized for it."""
-    robot = described.fitting(policy.spec)
-    for key, shown in robot.observation.items():
-        if isinstance(shown, Camera) and shown != described.observation[key]:
-            tell(f"pictures '{key}' are resized to the {shown.height} x {shown.width} that the policy was trained on")
+def _fitting(described: Robot, spec: Spec) -> Robot:
+    """Return the robot as a policy of this spec sees it, and tell which pictures are resized for it."""
+    robot = described.fitting(spec)
+    for key, one in robot.observation.items():
+        if isinstance(one, Camera) and one != described.observation[key]:
+            tell(f"pictures '{key}' are resized to the {one.height} x {one.width} that the policy was trained on")
     return robot
 
 
@@ -132,6 +136,7 @@ def _run(
     types: Types,
     recorder: Recorder | None,
     folder: Path | None,
+    saying: Told | None,
 ) -> None:
     """Run the episodes and say what came of them, also where they are stopped."""
     record: Record = NOTHING if recorder is None else recorder
@@ -141,11 +146,11 @@ def _run(
     perception = Perception(robot, transport, record)
     scheduler = ChunkScheduler(pace.period, "replace" if config.merge == "realtime" else config.merge)
     supervisor = Supervisor(watchdogs_of(robot))
-    pilot = PolicyPilot(actor, planner, scheduler)
+    pilot = PolicyPilot(actor, planner, scheduler, told=saying)
     controller = Controller(robot, transport, types, perception, supervisor, pilot, record, config.dry_run)
     _warm_up(planner, actor)
     perception.subscribe()
-    operator = Operator(controller, transport, record)
+    operator = Operator(controller, transport, record, told=saying)
     try:
         watched = Watched(controller, operator, pace, done, config.episodes, planner.latencies)
         with Keys(operator), nullcontext() if config.page is None else Page(watched, config.page):
@@ -164,6 +169,7 @@ def _run(
         print(summary(found))
         if folder is not None and (done or controller.counts.commands):
             found |= {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}
+            found |= {"instruction": None if saying is None else saying.words}
             found |= {"dry_run": config.dry_run, "url": config.url, "seconds": config.seconds, "asked": config.episodes}
             write(found, folder)
             tell(f"report in {write_report(found, folder)}")

@@ -10,13 +10,17 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.instructions import task_of
 from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Message, Types
-from ..data.robots.names import BOOL, TRIGGER, WHOLE
+from ..data.robots.names import BOOL, STRING, TRIGGER, WHOLE
 from ..data.robots.simulating import action_in, shown_by
+from ..envs.on_request import showing
+from ..envs.room import as_room
 from ..envs.spec import env_spec
 from ..errors import LaminarError
 from ..eval.rollouts.video import Recorder
+from ..progress import tell
 from .pace import Pace
 from .transport import Transport
 
@@ -29,7 +33,7 @@ class SimulatedRobot:
 
     After a reset it stands still until the first command, so that an episode begins where the environment's does. A
     control period without a new command is one of rest; an episode that is over is shown as it ended until the next
-    reset.
+    reset. A room that is told a task begins it where it is: success is its own from then on.
 
     Attributes:
         resets: episodes that were begun.
@@ -61,6 +65,7 @@ class SimulatedRobot:
         Raises:
             LaminarError: the environment is another robot; names what differs.
         """
+        env = showing(env, robot.observation)
         spec = env_spec(env)
         robot.fitting(spec, "the environment")
         numbers = [key for key, one in robot.observation.items() if not isinstance(one, Camera)]
@@ -76,6 +81,7 @@ class SimulatedRobot:
         self._film, self._filmed, self._shown = film, filmed, seed
         self._wanted, self._done = threading.Event(), threading.Event()
         self._commands: dict[str, Message] = {}
+        self._told: str | None = None  # what is to be done, which nobody has begun
         self._stopped, self._begun, self._over, self._success = False, False, True, False
         self._observation: dict[str, Array] = {}
         self._rest = np.zeros(len(robot.action_names))
@@ -91,6 +97,8 @@ class SimulatedRobot:
             transport.subscribe(robot.seed, WHOLE, self._next_seed)
         if robot.estop:
             transport.subscribe(robot.estop, BOOL, self._estop)
+        if robot.instruction:
+            transport.subscribe(robot.instruction, STRING, self._hear)
         if robot.reset:
             transport.serve(robot.reset, TRIGGER, self._reset_service)
 
@@ -103,6 +111,9 @@ class SimulatedRobot:
 
     def _next_seed(self, message: Message, arrival: float) -> None:
         self._seed = int(message["data"])
+
+    def _hear(self, message: Message, arrival: float) -> None:
+        self._told = str(message["data"])
 
     def _estop(self, message: Message, arrival: float) -> None:
         self._stopped = bool(message["data"])
@@ -129,6 +140,7 @@ class SimulatedRobot:
             self._reset()
             self._done.set()
         else:
+            self._begin_task()
             self._step()
         self._show()
 
@@ -139,7 +151,22 @@ class SimulatedRobot:
         with self._lock:
             self._commands = {}
         self._begun = self._over = self._success = self._stopped = False
+        self._told = None
         self._rest = np.zeros(len(self._robot.action_names))
+
+    def _begin_task(self) -> None:
+        """Begin what was told, in an environment that takes instructions; other words than its tasks' are refused."""
+        words, self._told = self._told, None
+        if words is None or as_room(self._env) is None:
+            return
+        task = task_of(words)
+        if task is None:
+            tell(
+                f"'{words}' is no sentence of a task that is known here, so success goes on to be that of the last one"
+            )
+            return
+        self._see(self._env.get_wrapper_attr("begin")(task))
+        self._success = False
 
     def _see(self, observation: Any) -> None:
         self._observation = observation if isinstance(observation, dict) else {self._key: observation}

@@ -6,13 +6,15 @@ from itertools import combinations
 
 from ...errors import LaminarError
 from .description import NAMED, TRAJECTORY, Output, Robot
+from .names import BOOL, STRING, WHOLE
 
 _ROLES = {
-    "estop": "std_msgs/msg/Bool",
-    "success": "std_msgs/msg/Bool",
-    "seed": "std_msgs/msg/Int64",
-    "start": "std_msgs/msg/Int64",
+    "estop": BOOL,
+    "success": BOOL,
+    "seed": WHOLE,
+    "start": WHOLE,
     "heartbeat": "",
+    "instruction": STRING,
 }
 """Roles that are topics, and the type that each has; "" is any."""
 

@@ -161,7 +161,8 @@ class Robot:
         units: key, or "action", -> unit, as in `Feature`.
         action: outputs, one after the other.
         watch: watchdogs.
-        reset, estop, seed, start, success, heartbeat: topics and services by these roles; "" where there is none.
+        reset, estop, seed, start, success, heartbeat, instruction: topics and services by these roles; "" where there
+            is none.
         namespace: of names without a leading slash, such as "/arm": those of laminar's own services too.
         simulator: id of an environment that shows the same, for `laminar simulate`; "" where there is none.
         source: the file, for messages.
@@ -182,6 +183,7 @@ class Robot:
     start: str = ""
     success: str = ""
     heartbeat: str = ""
+    instruction: str = ""
     namespace: str = ""
     simulator: str = ""
     source: str = ""

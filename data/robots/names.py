@@ -8,6 +8,8 @@ from ...errors import LaminarError
 
 BOOL, WHOLE, TRIGGER = "std_msgs/msg/Bool", "std_msgs/msg/Int64", "std_srvs/srv/Trigger"
 """Types of topics and services by which a robot is reset, stopped, and tells of success."""
+STRING = "std_msgs/msg/String"
+"""Type of the topic by which a robot and its policy are told what to do."""
 _WORD = "[A-Za-z][A-Za-z0-9_]*"
 _TYPE = re.compile(rf"({_WORD})/(?:(msg|srv|action)/)?({_WORD})")
 _TOPIC = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")

@@ -16,7 +16,7 @@ from .names import full_name, full_topic
 
 FOLDER = Path(__file__).parents[2] / "configs" / "robot"
 _DIALECTS = ("ros1", "ros2")
-_ROLES = ("reset", "estop", "seed", "start", "success", "heartbeat")
+_ROLES = ("reset", "estop", "seed", "start", "success", "heartbeat", "instruction")
 _TOP = (
     "name",
     "dialect",

@@ -1,7 +1,8 @@
 """What is said over one connection: a frame of metadata first, then one answer for each request.
 
 A request of laminar's own clients is ``{"op": "sample", "id": 7, "obs": {key: (B, h, ...)}, "noise": (B, ...)}``, and
-its answer ``{"id": 7, "chunk": (B, H, A), "server_timing": {...}}`` or ``{"id": 7, "error": "one line"}``.
+its answer ``{"id": 7, "chunk": (B, H, A), "server_timing": {...}}`` or ``{"id": 7, "error": "one line"}``. What tells
+a task is the answer ``{"id": 8, "instruction": (width,)}`` to ``{"op": "instruction", "id": 8, "words": "..."}``.
 
 A map without "op" is an observation {key: (h, ...)} or {key: (...)} of one robot as openpi's clients send it. Its
 answer is ``{"actions": (H, A), "server_timing": {...}}``, or the error as a text frame, as they expect it.
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.language import vector_of
 from ...data.spec import Spec
 from ...errors import LaminarError
 from ...policies.observations import Windows, as_windows, check_values
@@ -24,7 +26,7 @@ from ..wire import pack, unpack
 from .batching import Answer, Batching
 from .words import in_words
 
-_OPS = ("sample",)
+_OPS = ("sample", "instruction")
 
 
 class Session:
@@ -40,6 +42,8 @@ class Session:
         begun, message = time.perf_counter(), cast("dict[str, Any]", {})
         try:
             message = unpack(frame)
+            if message.get("op") == "instruction":
+                return pack(self._told(message) | {"server_timing": {}})
             found = await (self._sampled(message) if "op" in message else self._acted(message))
         except LaminarError as error:
             return _error(message, str(error))
@@ -56,15 +60,18 @@ class Session:
     async def _sampled(self, message: Mapping[str, Any]) -> tuple[Answer, dict[str, Any]]:
         if message["op"] not in _OPS:
             raise LaminarError(f"no op is called {message['op']!r:.40} (known: {', '.join(_OPS)})")
-        number = message.get("id")
-        if type(number) is not int:
-            raise LaminarError("a request needs an id, a whole number, which its answer has too")
-        obs = message.get("obs")
+        number, obs = _numbered(message), message.get("obs")
         if not isinstance(obs, dict):
             raise LaminarError("a request needs obs, a map of observations")
         windows = checked(self._spec, cast("dict[str, Any]", obs))
         answer = await self._batching.sample(windows, self._noise(message.get("noise"), windows))
         return answer, {"id": number, "chunk": answer.chunk.numpy()}
+
+    def _told(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        number, words = _numbered(message), message.get("words")
+        if not isinstance(words, str):
+            raise LaminarError("a request for an instruction needs words, a task's name or a sentence")
+        return {"id": number, "instruction": vector_of(self._spec, words)}
 
     async def _acted(self, message: dict[str, Any]) -> tuple[Answer, dict[str, Any]]:
         batch = {key: value[None] if isinstance(value, np.ndarray) else [value] for key, value in message.items()}
@@ -101,6 +108,13 @@ def checked(spec: Spec, obs: Mapping[str, Any]) -> Windows:
     if not all(len(value) for value in windows.values()):
         raise LaminarError("the observations are of no robot at all")
     return Windows(windows)
+
+
+def _numbered(message: Mapping[str, Any]) -> int:
+    number = message.get("id")
+    if type(number) is not int:
+        raise LaminarError("a request needs an id, a whole number, which its answer has too")
+    return number
 
 
 def _error(message: Mapping[str, Any], line: str) -> bytes | str:

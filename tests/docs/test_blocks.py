@@ -117,7 +117,7 @@ BASH_NOT_RUN = {
     "demonstrations.md": (2, "want play with pictures and files of several formats; tests/data reads and writes all"),
     "clusters.md": (3, "want a cluster; tests/eval and tests/train start one of two processes on the loopback"),
     "deploy.md": (
-        3,
+        5,
         "want a bridge, or a robot; tests/deploy has simulated ones, and CI runs what make demo-robot does",
     ),
     "distillation.md": (2, "train for minutes on files that are not here; tests/train/methods distils"),

@@ -1,0 +1,265 @@
+"""A policy on a robot is told what to do: by a setting, and by the robot's own topic from then on."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laminar.data.bags.opening import open_bag
+from laminar.data.episodes import Episodes
+from laminar.data.formats.calvin import NAMES
+from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS, task_of
+from laminar.data.robots.names import STRING
+from laminar.data.robots.observing import observation_of
+from laminar.data.robots.reading import load_robot
+from laminar.data.spec import Feature, Spec
+from laminar.deploy.client import PolicyClient
+from laminar.deploy.config import DeployConfig
+from laminar.deploy.pilot import PolicyPilot
+from laminar.deploy.rosbridge.gateway import Gateway
+from laminar.deploy.run import deploy
+from laminar.deploy.scheduler import ChunkScheduler
+from laminar.deploy.server import PolicyServer
+from laminar.deploy.simulated import SimulatedRobot
+from laminar.deploy.told import Told, shown, told
+from laminar.deploy.transports.loopback import Bus, Loopback
+from laminar.envs.make import make_env
+from laminar.errors import LaminarError
+from laminar.eval.config import EvaluatedPolicy
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies.acting import Actor
+
+from .test_run import YAML
+from .test_simulated import Line
+from .test_words import Listener
+from .toy_robot import RATE, Inline
+
+TOLD = YAML.replace("topics:\n", "topics:\n  instruction: std_msgs/msg/String\n") + "instruction: instruction\n"
+
+
+class Room(Line):
+    """A line that is told which task it is about, and never done."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def begin(self, task: str) -> Any:
+        self.begun.append(task)
+        return self._seen()
+
+    def step(self, action: Any) -> Any:
+        seen, *_ = super().step(action)
+        return seen, 0.0, False, False, {"success": False}
+
+
+@pytest.fixture
+def description(tmp_path: Path) -> Path:
+    path = tmp_path / "line.yaml"
+    path.write_text(TOLD)
+    return path
+
+
+@pytest.fixture
+def room(description: Path) -> Iterator[tuple[Gateway, Room, Loopback]]:
+    """The room behind a bridge, in real time, in threads of this process; and another side of its topics."""
+    bus, over, env = Bus(), threading.Event(), Room()
+    side, mine = Loopback(bus), Loopback(bus)
+    side.open()
+    mine.open()
+    simulated = SimulatedRobot(env, load_robot(str(description)), side, bus.types)
+    with Gateway(Loopback(bus), bus.types) as gateway:
+        thread = threading.Thread(target=simulated.run, args=(over,))
+        thread.start()
+        yield gateway, env, mine
+        over.set()
+        thread.join(5.0)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    """An untrained policy that is told one number a task."""
+    rng, rows = np.random.default_rng(0), 40
+    seen = {"place": rng.normal(size=(rows, 2)).astype(np.float32)}
+    seen["instruction"] = np.eye(len(TASKS), dtype=np.float32)[np.arange(rows) % len(TASKS)]
+    features = {"place": Feature((2,)), "instruction": Feature((len(TASKS),), unit="task")}
+    episodes = Episodes(
+        observation=seen,
+        final_observation={key: value[:1] for key, value in seen.items()},
+        action=rng.uniform(0.5, 1, (rows, 2)).astype(np.float32),
+        reward=np.zeros(rows, np.float32),
+        terminated=np.zeros(rows, bool),
+        truncated=np.zeros(rows, bool),
+        ends=np.array([rows]),
+        spec=Spec(features, Feature((2,), names=("push", "grip")), (-1.0, -1.0), (1.0, 1.0), rate_hz=20.0),
+    )
+    torch.manual_seed(0)
+    config = PolicyConfig(process=PROCESSES.config_class("meanflow")(), chunk=8, execute=4)
+    policy = GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
+    policy.save(tmp_path / "policy")
+    return str(tmp_path / "policy")
+
+
+def settings(path: str, description: Path, url: str, **more: Any) -> DeployConfig:
+    return DeployConfig(robot=str(description), policy=EvaluatedPolicy(path=path), url=url, **({"seconds": 0.6} | more))
+
+
+def test_a_run_is_told_and_so_is_the_robot(
+    room: tuple[Gateway, Room, Loopback], saved: str, description: Path, tmp_path: Path
+) -> None:
+    gateway, env, mine = room
+    heard: list[str] = []
+    mine.subscribe("/line/instruction", STRING, lambda message, arrival: heard.append(message["data"]))
+    out = tmp_path / "out"
+    deploy(settings(saved, description, gateway.url, episodes=2, instruction="open_drawer", out=str(out)))
+    assert heard == ["open_drawer"] * 2, "at the begin of every episode"
+    assert env.begun == ["open_drawer"] * 2
+    assert json.loads((out / "deploy.json").read_text())["instruction"] == "open_drawer"
+    recorded = {raw.topic for raw in open_bag(out / "recording.mcap").messages()}
+    assert "/line/instruction" in recorded
+
+
+def test_whoever_speaks_on_its_topic_tells_it_something_else(
+    room: tuple[Gateway, Room, Loopback],
+    saved: str,
+    description: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    gateway, env, mine = room
+    mine.advertise("/line/instruction", STRING)
+
+    def speak(words: str) -> None:
+        mine.publish("/line/instruction", STRING, {"data": words})
+
+    first: list[Any] = []
+
+    def spoken(message: Any, arrival: float) -> None:
+        if not first:
+            first.append(message)
+            threading.Timer(0.2, speak, ["dance"]).start()
+            threading.Timer(0.8, speak, ["close_drawer"]).start()
+
+    mine.subscribe("/line/instruction", STRING, spoken)
+    out = tmp_path / "out"
+    deploy(settings(saved, description, gateway.url, instruction="open_drawer", out=str(out), seconds=1.5))
+    assert env.begun == ["open_drawer", "close_drawer"]
+    assert json.loads((out / "deploy.json").read_text())["instruction"] == "close_drawer"
+    said = capfd.readouterr().err
+    assert "'dance'" in said
+    assert "'open_drawer' goes on" in said
+
+
+def test_what_nobody_can_be_told_is_one_line(saved: str, description: Path, tmp_path: Path) -> None:
+    nowhere = "ws://127.0.0.1:9"
+    with pytest.raises(LaminarError, match=r"told what to do, so give instruction=TASK or a sentence"):
+        deploy(settings(saved, description, nowhere))
+    with pytest.raises(LaminarError, match=r"'open_drawr' is none.*open_drawer"):
+        deploy(settings(saved, description, nowhere, instruction="open_drawr"))
+    description.write_text(TOLD.replace("instruction: std_msgs/msg/String", "instruction: std_msgs/msg/Bool"))
+    with pytest.raises(LaminarError, match=r"/line/instruction carries std_msgs/msg/Bool, not std_msgs/msg/String"):
+        deploy(settings(saved, description, nowhere, instruction="open_drawer"))
+
+
+def test_words_for_a_policy_that_takes_none_are_refused(
+    make_policy: Callable[..., GenerativePolicy], description: Path
+) -> None:
+    robot = load_robot(str(description))
+    with pytest.raises(LaminarError, match="tells nobody: the policy takes none"):
+        told(make_policy(), robot, "open_drawer")
+    assert told(make_policy(), robot, None) is None
+    listener: Any = Listener()
+    itself = replace(robot, observation={**robot.observation, "instruction": robot.observation["place"]})
+    assert told(listener, itself, None) is None
+    with pytest.raises(LaminarError, match="tells nobody: robot line shows it itself"):
+        told(listener, itself, "open_drawer")
+    assert list(shown(listener.spec).observation) == ["arm"]
+
+
+def test_a_pilot_begins_anew_when_it_is_told_something_else() -> None:
+    """What was planned for the last task is not gone on with, and the next chunk is not waited for."""
+    now = 50.0
+    listener: Any = Listener("task", len(TASKS))
+    asked: list[Any] = []
+
+    class Heard(Listener):
+        def sample(self, obs: Any, noise: Any = None, generator: Any = None) -> torch.Tensor:
+            asked.append(int(obs["instruction"][0, -1].argmax()))
+            return torch.full((1, 4, 2), float(asked[-1]))
+
+    policy: Any = Heard("task", len(TASKS))
+    policy.spec = replace(policy.spec, chunk=4, execute=4)
+    actor = Actor(policy)
+    saying = told(listener, load_robot("arm"), TASKS[3])
+    assert saying is not None
+    planner: Any = Inline(actor, lambda: now)
+    pilot = PolicyPilot(actor, planner, ChunkScheduler(1 / RATE, "append"), lambda: now, saying)
+    pilot.begin(now)
+    done: list[float] = []
+    for period in range(8):
+        if period == 2:
+            saying.hear(TASKS[5])
+        action = pilot.decide({"arm": np.zeros(3)}, now)
+        assert action is not None
+        done.append(float(action[0]))
+        now += 1 / RATE
+    assert done == [3.0] * 2 + [5.0] * 6
+    assert asked == [3, 5, 5]
+
+
+def test_words_that_mean_nothing_change_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    listener: Any = Listener("task", len(TASKS))
+    with PolicyServer(listener, port=0) as server, PolicyClient(server.url) as client:
+        saying = Told(client.instruction, "open_drawer")
+        np.testing.assert_array_equal(saying.now[1], np.eye(len(TASKS))[TASKS.index("open_drawer")])
+        saying.hear("dance")
+        assert saying.words == "open_drawer"
+        assert "'dance' is none" in capfd.readouterr().err
+        saying.hear("close_drawer")
+        assert saying.words == "close_drawer"
+        assert saying.now[1].argmax() == TASKS.index("close_drawer")
+
+
+def test_sentences_are_known_by_their_tasks() -> None:
+    for task in TASKS:
+        assert task_of(task) == task
+        assert {task_of(one) for one in (*SENTENCES[task], HELD_OUT[task].upper())} == {task}
+    assert task_of("dance") is None
+
+
+def test_the_playrooms_robot_shows_what_its_play_has() -> None:
+    """So that a policy of play runs behind the bridge; `room_obs`, which a room shows on request, too."""
+    described = load_robot("playroom")
+    for key in ("robot_obs", "scene_obs", "room_obs"):
+        assert described.spec.observation[key].names == NAMES[key]
+    env, seen, over = make_env(described.simulator), dict[str, Any](), threading.Event()
+    bus = Bus()
+    side, mine = Loopback(bus), Loopback(bus)
+    side.open()
+    mine.open()
+    simulated = SimulatedRobot(env, described, side, bus.types)
+    numbers = replace(described, observation={key: described.observation[key] for key in ("robot_obs", "room_obs")})
+
+    def see(topic: str) -> Callable[[Any, float], None]:
+        def keep(message: Any, arrival: float) -> None:
+            seen[topic] = message
+            if {*numbers.seen_topics()} <= {*seen}:
+                over.set()
+
+        return keep
+
+    for topic in numbers.seen_topics():
+        mine.subscribe(topic, described.types[topic], see(topic))
+    mine.publish(described.instruction, STRING, {"data": SENTENCES["open_drawer"][-1]})
+    simulated.run(over)
+    np.testing.assert_allclose(
+        observation_of(numbers, seen)["room_obs"], env.get_wrapper_attr("requested")()["room_obs"], atol=1e-6
+    )
+    env.close()
