@@ -14,7 +14,7 @@ class ChosenParts:
 
     observation: Any = names()  # noqa: RUF009  # list of the observations; null takes all, or what the format takes by default
     action: str | None = None  # CALVIN data: rel_actions, actions or executed
-    # CALVIN data: as in training; annotated windows become the episodes. LeRobot data: as in training.
+    # CALVIN data: as in training; annotated windows become the episodes. LeRobot data, words in bags: as in training.
     instruction: str | None = None
     goals: int | None = number(None, least=0, null=True)  # CALVIN data: as in training; windows told by where they end
     filter: str | None = None  # robomimic data: a list of the file

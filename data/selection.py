@@ -22,7 +22,7 @@ class Selection:
         instruction: adds an observation "instruction" and cuts the recordings into their annotated windows (CALVIN:
             "task" for one number a task, the folder that holds the embeddings, such as "lang_annotations", or what
             encodes the recorded sentences, see `language.sentence_encoder`); of LeRobot data it tells the task of each
-            step ("task", or such an encoder).
+            step ("task", or such an encoder), and of bags in the words that the robot was told.
         filter: a list of episodes that the file itself keeps (robomimic: "train" for those of `mask/train`).
         robot: what the topics of a bag mean: the name of a description that comes along, or a YAML file.
         video: how pictures of LeRobot data are read: "cache" unpacks them once into a file, "stream" decodes them when
@@ -108,7 +108,7 @@ class Selection:
 
 _HOMES = {
     "action": "CALVIN data",
-    "instruction": "CALVIN data and LeRobot's",
+    "instruction": "CALVIN data, LeRobot's, and words in bags",
     "filter": "the lists of robomimic files",
     "robot": "descriptions of robots, for bags",
     "goals": "CALVIN data",

@@ -18,7 +18,7 @@ class DataConfig:
     action: str | None = None  # CALVIN data: rel_actions (default), actions or executed
     # CALVIN data: annotated windows become the episodes. task is one number a task, a language folder has its vectors,
     # and hashed, sentence-transformers:MODEL or FILE.safetensors of a text encoder encode what was said. LeRobot
-    # data: the same but for folders.
+    # data, words in bags: the same but for folders.
     instruction: str | None = None
     # CALVIN data: so many windows more, cut in hindsight out of the whole recordings and told by the state at the end,
     # as each annotated one is once more; policy.transforms=[…,goal] shows a policy what is to change.

@@ -13,16 +13,22 @@ from ..robots.description import Robot
 from .actions import assemble, at_rate
 from .bag import Bag
 from .cutting import cut
+from .saying import check_said, said_at
 from .seeing import Onlooker, Shown
 from .told import Told, listen
 from .words import FAILURE, KINDS, SUCCESS
 
 
-def demonstrations(bag: Bag, robot: Robot) -> Recording:
+def demonstrations(bag: Bag, robot: Robot, instruction: str | None = None) -> Recording:
     """Return what a robot showed and was told in a bag.
 
+    Args:
+        bag: of the robot.
+        robot: with the observations that are read.
+        instruction: how its words are shown as an observation "instruction", see `instructed.instruct`; None: not.
+
     Raises:
-        LaminarError: the bag is damaged, not of this robot, or has no action that anything was seen at.
+        LaminarError: the bag is damaged, not of this robot, has no action that anything was seen at, or lacks words.
     """
     told = listen(bag, robot)
     remarks: list[str] = []
@@ -38,7 +44,12 @@ def demonstrations(bag: Bag, robot: Robot) -> Recording:
     if not shown:
         why = "; ".join(remarks) or "no action is complete"
         raise LaminarError(f"{bag.path}: has no step of robot {robot.name} ({robot.source}): {why}")
-    return _recording(bag, robot, told, onlooker, shown, remarks)
+    recording, said = _recording(bag, robot, told, onlooker, shown, remarks), said_at(shown, told)
+    if said is not None:
+        recording.tasks = said.of_episodes()
+    if instruction is not None:
+        check_said(said, robot, str(bag.path)).instruct(recording, robot.spec, instruction)
+    return recording
 
 
 def _settle(one: Shown) -> bool:
@@ -87,7 +98,7 @@ def _accounted(bag: Bag, robot: Robot, told: Told) -> list[str]:
     found: list[str] = []
     if bag.cut:
         found.append(f"the recording was cut; {len(told.times)} messages were read")
-    read = {*robot.command_topics(), *robot.seen_topics(), *KINDS}
+    read = {*robot.command_topics(), *robot.seen_topics(), robot.instruction, *KINDS}
     left = [
         f"{topic} ({bag.kinds[topic]}, {count} messages)"
         for topic, count in sorted(told.counts.items())

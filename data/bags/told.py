@@ -47,6 +47,7 @@ class Told:
         observed: place of a mark -> the instant, in seconds of the robot's clock.
         marks: (place, text) of the operator's.
         states: (place, text) of the supervisor's.
+        words: (place, text) by which the robot was told what to do.
     """
 
     times: array[int] = field(default_factory=lambda: array("q"))
@@ -55,6 +56,7 @@ class Told:
     observed: list[tuple[int, float]] = field(default_factory=lambda: [])
     marks: list[tuple[int, str]] = field(default_factory=lambda: [])
     states: list[tuple[int, str]] = field(default_factory=lambda: [])
+    words: list[tuple[int, str]] = field(default_factory=lambda: [])
 
     def seconds(self, place: int) -> float:
         """Return when a message was written down, from the first one on."""
@@ -85,6 +87,10 @@ def listen(bag: Bag, robot: Robot) -> Told:
             found.marks.append((place, bag.read(raw)["data"]))
         elif raw.topic == STATE:
             found.states.append((place, bag.read(raw)["data"]))
+        elif raw.topic == robot.instruction:
+            if found.counts[raw.topic] == 1:
+                _check_kind(bag, robot, raw.topic)
+            found.words.append((place, bag.read(raw)["data"].strip()))
     _check_topics(bag, robot, found)
     return found
 

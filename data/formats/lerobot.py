@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from ...errors import LaminarError
 from ..columns import as_actions, as_column, as_flags, as_values
 from ..episodes import TIMESTAMP, Episodes
+from ..instructed import Instruction, instruct
 from ..lerobot.accounting import account
 from ..lerobot.features import INFO, TASK_INDEX
 from ..lerobot.info import BOOKKEEPING, NUMBERS, Info, Stored, is_data_set, read_info
-from ..lerobot.tasks import Instruction, check_listed, instruct
+from ..lerobot.tasks import check_listed
 from ..recording import Recording, success_by_flag
 from ..selection import EVERYTHING, Selection
 from ..spec import Feature, Spec
@@ -154,6 +155,7 @@ def _instructions(
     if selection.instruction is not None:
         if index is None:
             raise LaminarError(f"{source}: no column 'task_index', leave data.instruction out")
+        check_listed(listing.tasks, index, source)
         return instruct(listing.tasks, index, selection.instruction, source)
     if index is not None and listing.tasks:
         check_listed(listing.tasks, index, source)

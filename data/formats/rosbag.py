@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ..bags.bag import Bag
     from ..robots.description import Robot
 
-SELECTS = ("observation", "robot")
+SELECTS = ("observation", "robot", "instruction")
 _MAGICS = {b"\x89MCAP0\r\n": "", b"#ROSBAG V": "", b"SQLite format 3\0": ".db3"}
 """First bytes -> the suffix that a file of them has, where other files begin so too."""
 _NEEDED = ("rosbags", "mcap")
+KEY = "instruction"  # what is made of the words that the robot was told
 
 
 def sniff(path: Path) -> bool:
@@ -52,7 +53,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
 
     bag = open_bag(path)
     robot, remark = _robot(bag, selection)
-    recording = demonstrations(bag, robot)
+    recording = demonstrations(bag, robot, selection.instruction)
     recording.remarks.insert(0, remark)
     return recording.episodes()
 
@@ -73,6 +74,7 @@ def _robot(bag: Bag, selection: Selection) -> tuple[Robot, str]:
             f"{bag.path}: does not say what its topics mean; describe the robot in YAML and set data.robot=FILE "
             f"(or data.robot=NAME of {', '.join(robot_names())})"
         )
-    selection.check_keys(robot.observation, str(bag.path))
+    said = {KEY} if selection.instruction is not None else set[str]()
+    selection.check_keys({*robot.observation} | said, str(bag.path))
     keys = selection.observation or tuple(robot.observation)
-    return replace(robot, observation={key: robot.observation[key] for key in keys}), remark
+    return replace(robot, observation={key: robot.observation[key] for key in keys if key not in said}), remark

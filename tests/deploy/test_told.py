@@ -17,9 +17,12 @@ from laminar.data.bags.opening import open_bag
 from laminar.data.episodes import Episodes
 from laminar.data.formats.calvin import NAMES
 from laminar.data.instructions import HELD_OUT, SENTENCES, TASKS, task_of
+from laminar.data.language import hashed_embedding, vector_of
+from laminar.data.load import load_episodes
 from laminar.data.robots.names import STRING
 from laminar.data.robots.observing import observation_of
 from laminar.data.robots.reading import load_robot
+from laminar.data.selection import Selection
 from laminar.data.spec import Feature, Spec
 from laminar.deploy.client import PolicyClient
 from laminar.deploy.config import DeployConfig
@@ -34,7 +37,7 @@ from laminar.deploy.transports.loopback import Bus, Loopback
 from laminar.envs.make import make_env
 from laminar.errors import LaminarError
 from laminar.eval.config import EvaluatedPolicy
-from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.acting import Actor
 
 from .test_run import YAML
@@ -83,13 +86,13 @@ def room(description: Path) -> Iterator[tuple[Gateway, Room, Loopback]]:
         thread.join(5.0)
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> str:
-    """An untrained policy that is told one number a task."""
+def untrained(folder: Path, instruction: bool) -> str:
+    """Save a policy that maybe is told one number a task."""
     rng, rows = np.random.default_rng(0), 40
-    seen = {"place": rng.normal(size=(rows, 2)).astype(np.float32)}
-    seen["instruction"] = np.eye(len(TASKS), dtype=np.float32)[np.arange(rows) % len(TASKS)]
-    features = {"place": Feature((2,)), "instruction": Feature((len(TASKS),), unit="task")}
+    seen, features = {"place": rng.normal(size=(rows, 2)).astype(np.float32)}, {"place": Feature((2,))}
+    if instruction:
+        seen["instruction"] = np.eye(len(TASKS), dtype=np.float32)[np.arange(rows) % len(TASKS)]
+        features["instruction"] = Feature((len(TASKS),), unit="task")
     episodes = Episodes(
         observation=seen,
         final_observation={key: value[:1] for key, value in seen.items()},
@@ -103,8 +106,14 @@ def saved(tmp_path: Path) -> str:
     torch.manual_seed(0)
     config = PolicyConfig(process=PROCESSES.config_class("meanflow")(), chunk=8, execute=4)
     policy = GenerativePolicy.build(config, NETWORKS.config_class("mlp")(width=16, depth=1), episodes).eval()
-    policy.save(tmp_path / "policy")
-    return str(tmp_path / "policy")
+    policy.save(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    """An untrained policy that is told one number a task."""
+    return untrained(tmp_path / "policy", instruction=True)
 
 
 def settings(path: str, description: Path, url: str, **more: Any) -> DeployConfig:
@@ -124,6 +133,50 @@ def test_a_run_is_told_and_so_is_the_robot(
     assert json.loads((out / "deploy.json").read_text())["instruction"] == "open_drawer"
     recorded = {raw.topic for raw in open_bag(out / "recording.mcap").messages()}
     assert "/line/instruction" in recorded
+    learned = load_episodes(out / "recording.mcap", Selection(instruction="task"))
+    assert learned.tasks is not None
+    assert learned.tasks.tolist() == ["open_drawer"] * learned.num_episodes
+    told_as = learned.spec.observation["instruction"]
+    assert (told_as.unit, told_as.shape) == ("task", (len(TASKS),))
+    assert (learned.observation["instruction"].argmax(axis=1) == TASKS.index("open_drawer")).all()
+    assert learned.final_observation["instruction"].shape == (learned.num_episodes, len(TASKS))
+
+
+def test_words_of_a_recording_become_instructions(
+    room: tuple[Gateway, Room, Loopback], saved: str, description: Path, tmp_path: Path
+) -> None:
+    """Of each step those that were said last, also where they changed within an episode."""
+    gateway, _, mine = room
+    mine.advertise("/line/instruction", STRING)
+    sentence, out = SENTENCES["close_drawer"][0], tmp_path / "out"
+    change = threading.Timer(1.0, mine.publish, ["/line/instruction", STRING, {"data": sentence}])
+    mine.subscribe("/line/instruction", STRING, lambda *_: None if change.ident else change.start())
+    with pytest.raises(LaminarError, match="is none"):  # one number a task has none for a sentence
+        vector_of(load_policy(saved).spec, sentence)
+    told_open = settings(saved, description, gateway.url, instruction="open_drawer", out=str(out), seconds=2.0)
+    deploy(told_open)
+    path = out / "recording.mcap"
+    by_task, hashed = (load_episodes(path, Selection(instruction=how)) for how in ("task", "hashed"))
+    which = by_task.observation["instruction"].argmax(axis=1)
+    assert [TASKS[one] for one in dict.fromkeys(which.tolist())] == ["open_drawer", "close_drawer"]
+    np.testing.assert_array_equal(hashed.observation["instruction"][-1], hashed_embedding(sentence))
+    assert hashed.spec.observation["instruction"].unit == "hashed"
+    assert list(load_episodes(path).observation) == ["place"]
+    only = load_episodes(path, Selection(observation=("instruction", "place"), instruction="task"))
+    assert {*only.observation} == {"instruction", "place"}
+    with pytest.raises(LaminarError, match=r"data\.observation names 'instruction', there are \['place'\]"):
+        load_episodes(path, Selection(observation=("instruction",)))
+
+
+def test_a_recording_without_words_is_no_instruction(room: tuple[Gateway, Room, Loopback], tmp_path: Path) -> None:
+    gateway, _, _ = room
+    for text, why in ((YAML, "is told nothing"), (TOLD, "there are no words on /line/instruction")):
+        (tmp_path / "line.yaml").write_text(text)
+        out = tmp_path / why[:5].strip()
+        policy = untrained(out / "policy", instruction=False)
+        deploy(settings(policy, tmp_path / "line.yaml", gateway.url, out=str(out / "run")))
+        with pytest.raises(LaminarError, match=why):
+            load_episodes(out / "run" / "recording.mcap", Selection(instruction="task"))
 
 
 def test_whoever_speaks_on_its_topic_tells_it_something_else(

@@ -34,7 +34,8 @@ class Config:
     final_lr: float = share(0.0)  # share of the peak that the cosine ends at
     beta2: float = number(0.999, least=0, below=1)  # of AdamW
     weight_decay: float = number(1e-6, least=0)  # of AdamW
-    max_grad_norm: float = number(10.0, above=0, infinite=True)  # longer gradients are shortened to it
+    # longer gradients are shortened to it; usual ones are 0.2 to 0.8
+    max_grad_norm: float = number(1.0, above=0, infinite=True)
     ema_decay: float = share(0.999)  # largest decay of the averaged weights
     ema_power: float = number(0.75, above=0)  # warm-up: decay(step) = 1 - (1 + step)^-power
     # First actions of a chunk that the policy learns to go on from, at most, for merge=realtime of `laminar deploy`: as

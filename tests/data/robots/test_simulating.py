@@ -21,12 +21,17 @@ JOINTS, TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTra
 
 def any_observation(robot: Robot, rng: np.random.Generator) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    drawn: dict[tuple[str, str, str], float] = {}  # a number that two keys show is one
     for key, shown in robot.observation.items():
         if isinstance(shown, Camera):
             found[key] = rng.integers(0, 256, (shown.height, shown.width, 3), np.uint8)
             continue
-        parts = [rng.uniform(-1.5, 1.5, part.width) if part.euler else rng.normal(0, 9, part.width) for part in shown]
-        found[key] = np.concatenate(parts).astype(np.float32)
+        values: list[float] = []
+        for part in shown:
+            for name in part.names:
+                value = rng.uniform(-1.5, 1.5) if part.euler else rng.normal(0, 9)
+                values.append(drawn.setdefault((part.topic, part.field, name), value))
+        found[key] = np.array(values, np.float32)
     return found
 
 
