@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from laminar.deploy.page import Page
 from laminar.deploy.page.snapshots import Snapshots
 from laminar.deploy.supervisor import State
+from laminar.deploy.told import Told
 from laminar.errors import LaminarError
 
 from .browser import CHROMIUM, browser
@@ -337,14 +339,25 @@ def test_a_hold_that_goes_on_for_other_reasons_is_one_line(live: Live) -> None:
     assert told["reason"] == "no message for 99 s"
 
 
+def test_what_the_policy_is_told_is_shown(live: Live) -> None:
+    assert Snapshots(live.watched).take()["told"] == ""
+    saying = Told(lambda words: np.zeros(1), "open the drawer")
+    snapshots = Snapshots(replace(live.watched, told=saying))
+    assert snapshots.take()["told"] == "open the drawer"
+    saying.hear("close it")
+    assert snapshots.take()["told"] == "close it"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 def test_in_a_browser(live: Live, tmp_path: Path) -> None:
+    live.watched = replace(live.watched, told=Told(lambda words: np.zeros(1), "slide the door to the left"))
     with live.running() as page, browser(tmp_path / "profile") as tab:
         tab.size(1280, 800)
         tab.open(page.url)
         tab.wait("document.body?.dataset.state == 'running'")
         tab.wait("document.querySelector('figure img')?.naturalWidth == 64")
+        assert tab.value("document.getElementById('told').textContent") == "“slide the door to the left”"
         tab.wait("parseFloat(document.getElementById('rate').textContent) > 5")
         assert tab.value("document.querySelectorAll('.bar:not(.head)').length") == 5
         tab.click("[data-press=hold]")
