@@ -75,8 +75,15 @@ def acted(policy: Any, observation: dict[str, np.ndarray]) -> np.ndarray:
         return np.asarray(Actor(policy).act(observation, noise))
 
 
-@pytest.mark.parametrize("make", [utm, unix_time])
-@pytest.mark.parametrize("process", ["flow", "meanflow"])
+@pytest.mark.parametrize(
+    ("make", "process"),
+    [
+        (utm, "flow"),
+        (unix_time, "meanflow"),
+        pytest.param(utm, "meanflow", marks=pytest.mark.slow),
+        pytest.param(unix_time, "flow", marks=pytest.mark.slow),
+    ],
+)
 def test_a_clone_acts_by_the_last_digits(make: Callable[[], Episodes], process: str) -> None:
     episodes = make()
     policy = trained(episodes, "method=bc", f"policy={process}", "method.lr=2e-3", "method.warmup=50")

@@ -106,6 +106,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(widths: Path, whole: Path, tmp_
             np.testing.assert_array_equal(value, theirs[key], err_msg=f"{name}: {key}")
 
 
+@pytest.mark.slow
 def test_seeds_learn_each_from_what_it_has_seen(widths: Path, whole: Path, tmp_path: Path) -> None:
     """Their updates are one, but a replay of one's own and the metrics of acting stay apart."""
     several = [word for word in words(widths, tmp_path / "both") if not word.startswith("steps=")]

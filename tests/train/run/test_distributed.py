@@ -163,7 +163,7 @@ def test_q_learning_of_two_processes(
     assert_same_training(one, two, numbers)
 
 
-@pytest.mark.parametrize("words", [("method=reflow",), ("method=ctm",)])
+@pytest.mark.parametrize("words", [("method=reflow",), pytest.param(("method=ctm",), marks=pytest.mark.slow)])
 def test_distillation_of_two_processes(
     words: tuple[str, ...],
     demonstrations: Path,

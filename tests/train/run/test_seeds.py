@@ -80,6 +80,7 @@ def test_draws_are_the_same_to_the_bit(method: str, learner: Callable[..., QLear
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
+@pytest.mark.slow
 def test_a_stacked_update_is_one_graph(learner: Callable[..., QLearning]) -> None:
     """`fullgraph` leaves nothing to Python: no branch on data, no sync."""
     plain, traced = (stacked([learner("ofql", seed=seed).program for seed in SEEDS]) for _ in range(2))

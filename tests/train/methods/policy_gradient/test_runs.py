@@ -71,6 +71,7 @@ def test_what_is_resumed_ends_the_same(toy: Any, method: str, every: int) -> Non
     assert_same(final(whole), final(toy.train(*words, "resume=true", method=method, out="cut")))
 
 
+@pytest.mark.slow
 def test_kill_twice(toy: Any, launch: Callable[..., BaseProcess], numbers: Any) -> None:
     more = ["checkpoint_every=3", "log_every=1", "method.patience=2", "method.iterations=25"]
     assert main(toy.words(*more, out="whole")) == 0

@@ -62,7 +62,11 @@ def right(policy: Any) -> list[float]:
     return [(found[:400] > 0).float().mean().item(), (found[400:] < 0).float().mean().item()]
 
 
-@pytest.mark.parametrize("case", CASES)
+# what differs from a case beside it by one setting alone waits for the slow tests
+TWINS = ("denoising, posterior", "denoising, last step", "matching, clipped", "pmpo, one call")
+
+
+@pytest.mark.parametrize("case", [pytest.param(one, marks=[pytest.mark.slow] * (one in TWINS)) for one in CASES])
 def test_every_objective_finds_the_optimum(case: str) -> None:
     process, settings, method = CASES[case]
     config = Config(

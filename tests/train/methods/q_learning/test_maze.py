@@ -133,6 +133,7 @@ def check_way(episodes: Any, walks: Walks, others: Walks) -> None:
     assert share_outside(episodes, walks) < 0.1
 
 
+@pytest.mark.slow
 def test_a_shorter_way_than_the_recorded_by_recorded_actions(q_toys: Any) -> None:
     episodes = maze(q_toys)
     walks = learned(q_toys, episodes, "ofql", "method.eta=1", steps=800)
@@ -148,6 +149,7 @@ def test_a_shorter_way_than_the_clones(q_toys: Any, recipe: str, eta: float) -> 
     check_way(episodes, walks, clone)
 
 
+@pytest.mark.slow
 def test_without_the_behavior_the_critic_leaves_the_recordings(q_toys: Any) -> None:
     episodes = maze(q_toys)
     walks = learned(q_toys, episodes, "ofql", "method.behavior_weight=0", steps=200)

@@ -62,6 +62,7 @@ def kill_and_resume(
     assert not list((run / "checkpoints").glob(".*")), "leftovers of a killed write"
 
 
+@pytest.mark.slow
 def test_kill_twice(toy: Any, launch: Callable[..., BaseProcess], numbers: Any) -> None:
     kill_and_resume(toy, launch, numbers, 2, 100)
 
