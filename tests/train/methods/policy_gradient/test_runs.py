@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import time
-from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +10,13 @@ import numpy as np
 import pytest
 
 from laminar.cli import main
-from laminar.eval.results.run_record import read_rows
 from laminar.eval.rollouts.episodes import evaluate
 from laminar.policies import GenerativePolicy, load_policy
 from laminar.policies.fine_tuned import FineTuned
 from laminar.policies.generative import generative
 from laminar.policies.storage import checkpoints
 
+from ...killing import Launch, assert_as_if_never_killed, kill_and_resume
 from ...saved import assert_same, final, rows
 
 RECIPES = ("dppo", "diwa", "pmpo", "reinflow", "fpo")
@@ -72,23 +67,12 @@ def test_what_is_resumed_ends_the_same(toy: Any, method: str, every: int) -> Non
 
 
 @pytest.mark.slow
-def test_kill_twice(toy: Any, launch: Callable[..., BaseProcess], numbers: Any) -> None:
+def test_kill_twice(toy: Any, launch: Launch, numbers: Any) -> None:
     more = ["checkpoint_every=3", "log_every=1", "method.patience=2", "method.iterations=25"]
     assert main(toy.words(*more, out="whole")) == 0
-    command, run, output = toy.words(*more, "resume=true", out="killed"), toy.folder / "killed", toy.folder / "output"
-    for update in (10, 50):
-        process, end = launch(command, output, suite=Path(str(toy.suite.__file__))), time.monotonic() + 60
-        while len(read_rows(run / "metrics.jsonl")) < update:
-            assert process.is_alive(), output.read_text()
-            assert time.monotonic() < end, "took too long"
-            time.sleep(0.005)
-        os.kill(process.pid or 0, signal.SIGKILL)
-        process.join()
-    last = launch(command, output, suite=Path(str(toy.suite.__file__)))
-    last.join(120)
-    assert last.exitcode == 0, output.read_text()
-    assert_same(final(toy.folder / "whole"), final(run))
-    assert numbers(run) == numbers(toy.folder / "whole")
+    suite = Path(str(toy.suite.__file__))
+    kill_and_resume(launch, toy.words(*more, "resume=true", out="killed"), toy.folder / "killed", [10, 50], suite=suite)
+    assert_as_if_never_killed(toy.folder / "killed", toy.folder / "whole", numbers)
 
 
 def test_other_processes_see_the_same(toy: Any) -> None:
