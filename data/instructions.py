@@ -32,12 +32,19 @@ UNSEEN: dict[str, tuple[str, ...]] = _filled(unseen.HELD_OUT)
 TASKS: tuple[str, ...] = tuple(SENTENCES)
 """The 34 tasks in alphabetical order: the order of one-hot instructions and of every table."""
 
-_SAID = {sentence.lower(): task for known in (SENTENCES, UNSEEN) for task, said in known.items() for sentence in said}
+
+def plain(words: str) -> str:
+    """Return words as they are compared: in lower case, with single blanks, without a period at the end."""
+    return " ".join(words.lower().split()).rstrip(" .!")
+
+
+_SAID = {plain(one): task for known in (SENTENCES, UNSEEN) for task, said in known.items() for one in said}
 
 
 def task_of(words: str) -> str | None:
     """Return the task of a name or of a sentence of `SENTENCES` or `UNSEEN`; None for other words."""
-    return words if words in SENTENCES else _SAID.get(words.strip().lower())
+    said = plain(words)
+    return said if said in SENTENCES else _SAID.get(said)
 
 
 HELD_OUT: dict[str, str] = {task: sentences[0] for task, sentences in UNSEEN.items()}

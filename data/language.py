@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..errors import LaminarError, nearest
 from ..machine import at_home
 from . import numpy_pickle
-from .instructions import HELD_OUT, TASKS
+from .instructions import HELD_OUT, TASKS, plain, task_of
 from .spec import Spec
 from .words.encoder import LABEL, SUFFIX, TextEncoder, read_encoder, remembered
 
@@ -107,7 +107,8 @@ def vector_of(spec: Spec, words: str) -> Array:
 
     Args:
         spec: of the policy; the unit of its "instruction" is the label of what encodes sentences for it.
-        words: "open_drawer", or "open the drawer".
+        words: "open_drawer", or "open the drawer". A policy that is told one number a task knows the sentences of
+            `instructions.task_of`, or those that its recordings had for their tasks.
 
     Raises:
         LaminarError: the policy takes no instructions, or nothing here makes vectors of that label, or of sentences.
@@ -115,13 +116,19 @@ def vector_of(spec: Spec, words: str) -> Array:
     told = spec.observation.get("instruction")
     if told is None:
         raise LaminarError(f"the policy takes no instructions, so it cannot be told '{words}'")
-    return _vector_of(told.unit, words).copy()
+    return _vector_of(told.unit, told.names, words).copy()
 
 
-@lru_cache(256)  # a robot says the same all the time, and a model of sentences takes seconds to load
-def _vector_of(label: str, words: str) -> Array:
-    if words in TASKS:
-        return load_instructions(label).vector(words)
+@lru_cache(256)  # a robot says the same all the time
+def _vector_of(label: str, names: tuple[str, ...], words: str) -> Array:
+    if label.startswith("task of ") and names:
+        known = [plain(name) for name in names]
+        if plain(words) in known:
+            return np.eye(len(names), dtype=np.float32)[known.index(plain(words))]
+        raise LaminarError(f"the policy knows {len(names)} tasks, and '{words}' is none{nearest(plain(words), known)}")
+    task = task_of(words)
+    if task is not None and (label == "task" or plain(words) == task):
+        return load_instructions(label).vector(task)
     if label == "task":
         raise LaminarError(f"the policy is told tasks by their names, and '{words}' is none{nearest(words, TASKS)}")
     return np.asarray(sentence_encoder(label)(words), np.float32)
@@ -172,14 +179,19 @@ def sentence_encoder(name: str) -> Callable[[str], Array]:
             f"'{name}' encodes no sentences; use hashed, {_PLUGIN}MODEL or a text encoder's FILE{SUFFIX}, or give a "
             "language folder"
         )
+    model = _language_model(name)
+    return lambda sentence: np.asarray(model.encode(sentence, show_progress_bar=False), np.float32)
+
+
+@lru_cache(1)  # loading one takes seconds
+def _language_model(name: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer  # pyright: ignore
     except ImportError as error:
         raise LaminarError(
             f"'{name}' needs the sentence-transformers package: pip install 'laminar[language]'"
         ) from error
-    model: Any = SentenceTransformer(name.removeprefix(_PLUGIN))
-    return lambda sentence: np.asarray(model.encode(sentence, show_progress_bar=False), np.float32)
+    return SentenceTransformer(name.removeprefix(_PLUGIN))
 
 
 def _remembered(label: str) -> TextEncoder:

@@ -25,12 +25,14 @@ class Episode:
         success: as the robot or a person tells; None where nobody does, and where the policy was stopped by others.
         seconds: that it took.
         why: it ended.
+        told: what the policy was told at its end; None of one that takes no instructions.
     """
 
     seed: int
     success: bool | None
     seconds: float
     why: str
+    told: str | None = None
 
 
 def run_episode(
@@ -67,7 +69,8 @@ def run_episode(
         come_to_rest(controller, pace, why, clock)
         operator.stop(why)
         judged = why not in (INTERRUPTED, ESTOP, STOPPED, RESET, RESTARTED) and not controller.dry_run
-        done.append(Episode(seed, operator.success if judged else None, took, why))
+        told = None if operator.told is None else operator.told.words
+        done.append(Episode(seed, operator.success if judged else None, took, why, told))
 
 
 def come_to_rest(controller: Controller, pace: Pace, why: str, clock: Callable[[], float] = time.monotonic) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ..data.robots.messages import Message
 from ..data.robots.names import BOOL, STRING, TRIGGER, WHOLE, full_topic
 from ..errors import LaminarError
+from ..progress import tell
 from .controller import HEARTBEAT, Controller
 from .person import Person
 from .record import NOTHING, Record
@@ -25,6 +26,7 @@ class Operator:
     """Starts and ends the episodes of a robot.
 
     Attributes:
+        told: what the policy is told; None of one that takes no instructions.
         person: who watches, if anybody does.
         success: whether this episode was one, as the robot tells, or a person for a robot that never does; None where
             nobody has told.
@@ -51,7 +53,9 @@ class Operator:
             told: what the policy is told, as the robot then is, where it has a topic for that, on which others may say
                 something else.
         """
-        self._told = told
+        self.told = told
+        if told is not None:
+            told.noted = lambda words: record.told(words, time.time())
         self._controller, self._transport, self._record, self._clock = controller, transport, record, clock
         self._robot, self._supervisor = controller.robot, controller.supervisor
         self.person = Person(self._supervisor)
@@ -100,9 +104,8 @@ class Operator:
         self._supervisor.beat(HEARTBEAT)
 
     def _hear_instruction(self, message: Message, arrival: float) -> None:
-        assert self._told is not None
-        self._record.seen(self._robot.instruction, message, time.time())
-        self._told.hear(str(message["data"]))
+        assert self.told is not None
+        self.told.hear(message["data"])
 
     @property
     def success(self) -> bool | None:
@@ -152,6 +155,8 @@ class Operator:
             self._settle()
             if self.person.starts():
                 break
+        if self.told is not None:
+            self._record.told(self.told.words, time.time())
         self._record.mark("begin", time.time())
 
     def stop(self, why: str) -> None:
@@ -168,8 +173,10 @@ class Operator:
             told = self._transport.call(self._robot.reset, TRIGGER, {}, timeout=_RESET_WITHIN)
             if not told.get("success", False):
                 raise LaminarError(f"{self._robot.name} was not reset: {told.get('message', '')!s:.80}")
-        if moves and self._robot.instruction and self._told is not None:
-            self._transport.publish(self._robot.instruction, STRING, {"data": self._told.words})
+        if moves and self._robot.instruction and self.told is not None:
+            message = {"data": self.told.words}
+            if not self._transport.publish(self._robot.instruction, STRING, message):
+                tell(f"{self._robot.name} was not told '{self.told.words}': there is no connection")
         time.sleep(2 * self._controller.period)  # what is still on its way is of before
         self._heard, self._start, self._restarted = False, None, False
         self.person.begin()

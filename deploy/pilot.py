@@ -84,7 +84,8 @@ class PolicyPilot:
             planner: makes the chunks.
             scheduler: keeps them.
             clock: seconds, steady.
-            told: what a policy that takes instructions is told; when that is something else, it begins anew.
+            told: what a policy that takes instructions is told. When that is something else, its history begins anew,
+                and what is planned goes on until there is a chunk for it.
         """
         self._told, self._words = told, "" if told is None else told.words
         self.planner, self.scheduler = planner, scheduler
@@ -114,8 +115,9 @@ class PolicyPilot:
         if self._told is not None:
             words, vector = self._told.now
             if words != self._words:
-                self._words = words
-                self.begin(now)
+                self._words, self._asked = words, None
+                self._actor.reset()
+                self.scheduler.renew()
             observation = {**observation, KEY: vector}
         windows = self._actor.observe({key: value[None] for key, value in observation.items()})
         noise = self._noise.next()

@@ -25,6 +25,10 @@ class Record(Protocol):
         """An episode begins or ends."""
         ...
 
+    def told(self, words: str, seconds: float) -> None:
+        """The policy is told this from now on."""
+        ...
+
     def transition(self, text: str, seconds: float) -> None:
         """The supervisor's state has changed."""
         ...
@@ -43,6 +47,9 @@ class Nothing:
         """Keep nothing."""
 
     def mark(self, text: str, seconds: float) -> None:
+        """Keep nothing."""
+
+    def told(self, words: str, seconds: float) -> None:
         """Keep nothing."""
 
     def transition(self, text: str, seconds: float) -> None:

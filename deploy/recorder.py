@@ -22,7 +22,7 @@ from typing import Any
 
 from mcap.writer import CompressionType, Writer
 
-from ..data.bags.words import DESCRIPTION, EPISODE, KEYS, KINDS, METADATA, OBSERVED, ROBOT, STATE
+from ..data.bags.words import DESCRIPTION, EPISODE, INSTRUCTION, KEYS, KINDS, METADATA, OBSERVED, ROBOT, STATE
 from ..data.robots.description import Robot
 from ..data.robots.messages import Types, full_name, stamp_of, stamped
 from ..errors import LaminarError, nearest
@@ -112,6 +112,10 @@ class Recorder:
         """
         self._say_failure()
         self._put(EPISODE, {"data": text}, seconds, always=True)
+
+    def told(self, words: str, seconds: float) -> None:
+        """Record what the policy is told from now on."""
+        self._put(INSTRUCTION, {"data": words}, seconds, always=True)
 
     def transition(self, text: str, seconds: float) -> None:
         """Record a change of state; the text begins with the one that holds from now on: "hold: no observation"."""

@@ -64,11 +64,15 @@ def _blocks(found: Mapping[str, Any], folder: Path) -> Iterator[Block]:
     if (folder / "video.mp4").exists():
         yield Video("Film", folder / "video.mp4")
     yield Heading("Episodes")
+    said = any(one["told"] is not None for one in found["episodes"])
     rows: list[list[Words]] = [
-        [str(number), str(one["seed"]), Mark(one["success"]), f"{one['seconds']:.1f}", one["why"]]
+        [
+            *(str(number), str(one["seed"]), Mark(one["success"]), f"{one['seconds']:.1f}", one["why"]),
+            *([one["told"]] if said else []),
+        ]
         for number, one in enumerate(found["episodes"])
     ]
-    yield Table(["episode", "start", "success", "seconds", "ended by"], rows)
+    yield Table(["episode", "start", "success", "seconds", "ended by", *(["told"] if said else [])], rows)
     yield Heading("Holds")
     if not found["holds"]:
         yield Paragraph("None.")

@@ -63,6 +63,8 @@ def deploy(config: DeployConfig) -> None:
     torch.set_num_threads(config.threads)
     policy = opened(config)
     described, types = load_robot(config.robot), Types()
+    if config.transport == "replay":
+        described = replace(described, instruction="")  # what was said then is not what is to be tried now
     saying = told(policy, described, config.instruction)
     robot = _fitting(described, policy.spec if saying is None else shown(policy.spec))
     with terminated_as_interrupted(), ExitStack() as stack:
@@ -169,7 +171,6 @@ def _run(
         print(summary(found))
         if folder is not None and (done or controller.counts.commands):
             found |= {"policy": config.policy.path, "robot": robot.name, "merge": config.merge}
-            found |= {"instruction": None if saying is None else saying.words}
             found |= {"dry_run": config.dry_run, "url": config.url, "seconds": config.seconds, "asked": config.episodes}
             write(found, folder)
             tell(f"report in {write_report(found, folder)}")

@@ -44,7 +44,7 @@ class ChunkScheduler:
     Attributes:
         period: seconds.
         merge: what becomes of planned actions when a chunk comes.
-        epoch: number of the episode; a chunk of another one is thrown away.
+        epoch: number of the episode, or of what is wanted in it; a chunk of another one is thrown away.
         over: actions that were over when their chunk came.
         late: chunks of which nothing was left, or of another episode.
         starved: periods that had no action of their own, and repeated the one before.
@@ -76,13 +76,20 @@ class ChunkScheduler:
         self._plan: dict[int, Actions] = {}  # slot -> (A,)
         self._said: dict[int, list[Actions]] = {}  # slot -> what chunks said of it, the oldest first
         self._last: Actions | None = None  # (A,) that was handed out last
+        self._renewed = False  # whether what is planned gives way to the next chunk
 
     def begin(self, now: float) -> int:
         """Begin an episode now and forget what was planned; returns its epoch, which its chunks have to carry."""
         self.epoch += 1
         self._begin, self._next, self._still, self._last = now, 0, 0, None
         self._asked_last, self._newest = None, -math.inf
-        self._plan, self._said = {}, {}
+        self._plan, self._said, self._renewed = {}, {}, False
+        return self.epoch
+
+    def renew(self) -> int:
+        """Let what is planned go on until a chunk of the epoch that is returned takes its place, however they merge."""
+        self.epoch += 1
+        self._renewed = True
         return self.epoch
 
     def slot(self, time: float) -> int:
@@ -116,6 +123,8 @@ class ChunkScheduler:
             self.late += 1
             return False
         self.over += over
+        if self._renewed:
+            self._plan, self._said, self._renewed = {}, {}, False
         self._newest = max(self._newest, chunk.start)
         self._forget(first)  # what was before the newest observation is over, whoever asks for it or not
         actions = np.array(chunk.actions)

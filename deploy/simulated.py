@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.instructions import task_of
+from ..data.instructions import plain, task_of
 from ..data.robots.description import Camera, Robot
 from ..data.robots.messages import Message, Types
 from ..data.robots.names import BOOL, STRING, TRIGGER, WHOLE
@@ -81,7 +81,7 @@ class SimulatedRobot:
         self._film, self._filmed, self._shown = film, filmed, seed
         self._wanted, self._done = threading.Event(), threading.Event()
         self._commands: dict[str, Message] = {}
-        self._told: str | None = None  # what is to be done, which nobody has begun
+        self._told, self._doing = "", ""  # what was said last since the reset, and what was begun of it
         self._stopped, self._begun, self._over, self._success = False, False, True, False
         self._observation: dict[str, Array] = {}
         self._rest = np.zeros(len(robot.action_names))
@@ -113,7 +113,7 @@ class SimulatedRobot:
         self._seed = int(message["data"])
 
     def _hear(self, message: Message, arrival: float) -> None:
-        self._told = str(message["data"])
+        self._told = message["data"]
 
     def _estop(self, message: Message, arrival: float) -> None:
         self._stopped = bool(message["data"])
@@ -151,15 +151,15 @@ class SimulatedRobot:
         with self._lock:
             self._commands = {}
         self._begun = self._over = self._success = self._stopped = False
-        self._told = None
+        self._told = self._doing = ""
         self._rest = np.zeros(len(self._robot.action_names))
 
     def _begin_task(self) -> None:
         """Begin what was told, in an environment that takes instructions; other words than its tasks' are refused."""
-        words, self._told = self._told, None
-        if words is None or as_room(self._env) is None:
+        words = self._told
+        if plain(words) == plain(self._doing) or as_room(self._env) is None:
             return
-        task = task_of(words)
+        task, self._doing = task_of(words), words
         if task is None:
             tell(
                 f"'{words}' is no sentence of a task that is known here, so success goes on to be that of the last one"

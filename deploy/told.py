@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..data.instructions import plain
 from ..data.language import vector_of
 from ..data.robots.description import Robot
 from ..data.spec import Spec
@@ -24,7 +26,8 @@ class Told:
     """The words, a task's name or a sentence, and what the policy sees of them.
 
     Attributes:
-        now: the last words, and their vector (width,).
+        now: the last words that were understood, and their vector (width,).
+        noted: called with words that were understood, from any thread.
     """
 
     def __init__(self, encode: Callable[[str], NDArray[Any]], words: str) -> None:
@@ -33,24 +36,47 @@ class Told:
         Raises:
             LaminarError: they mean nothing to the policy.
         """
-        self._encode = encode
+        self._encode, self._lock = encode, threading.Lock()
         self.now = words, encode(words)
+        self.noted: Callable[[str], None] = lambda words: None
+        self._heard = words  # last, understood or not
+        self._waiting: str | None = None
+        self._thinking = False
 
     @property
     def words(self) -> str:
-        """The last ones."""
+        """The last ones that were understood."""
         return self.now[0]
 
     def hear(self, words: str) -> None:
-        """Tell something else, from any thread; words that mean nothing are shown, and change nothing."""
-        if words == self.words:
-            return
-        try:
-            self.now = words, self._encode(words)
-        except LaminarError as error:
-            tell(f"not understood, '{self.words}' goes on: {error}")
-            return
-        tell(f"told '{words}'")
+        """Tell something else, from any thread; a thread of its own makes the vector, which may take seconds.
+
+        Words that mean nothing are shown, and change nothing; nor do empty ones, nor the same ones again.
+        """
+        with self._lock:
+            if plain(words) in ("", plain(self._heard)):
+                return
+            self._heard = self._waiting = words
+            if self._thinking:
+                return
+            self._thinking = True
+        threading.Thread(target=self._understand, name="told", daemon=True).start()
+
+    def _understand(self) -> None:
+        """Make vectors of what was heard until nothing is left; of words that came meanwhile the last ones."""
+        while True:
+            with self._lock:
+                words, self._waiting = self._waiting, None
+                self._thinking = words is not None
+            if words is None:
+                return
+            try:
+                self.now = words, self._encode(words)
+            except Exception as error:  # of a model or a server, too: the robot goes on with what it was told
+                tell(f"not understood, '{self.words}' goes on: {error}")
+                continue
+            tell(f"told '{words}'")
+            self.noted(words)
 
 
 def told(policy: Policy, robot: Robot, words: str | None) -> Told | None:
@@ -70,7 +96,7 @@ def told(policy: Policy, robot: Robot, words: str | None) -> Told | None:
             why = f"robot {robot.name} shows it itself" if KEY in robot.observation else "the policy takes none"
             raise LaminarError(f"instruction='{words}' tells nobody: {why}; leave it out")
         return None
-    if words is None:
+    if words is None or not plain(words):
         raise LaminarError(
             "the policy is told what to do, so give instruction=TASK or a sentence: instruction=open_drawer, or "
             "instruction='open the drawer'"

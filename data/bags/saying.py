@@ -1,4 +1,4 @@
-"""What a robot was told to do, in words on a topic of its own, as instructions of the steps that followed."""
+"""What a robot was told to do, in words on a topic, as instructions of the steps that followed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from ...errors import LaminarError
 from ..instructed import TASK, instruct
-from ..instructions import task_of
+from ..instructions import HELD_OUT, plain, task_of
 from ..recording import Recording
 from ..robots.description import Robot
 from ..spec import Feature, Spec
 from .seeing import Shown
 from .told import Told
+from .words import INSTRUCTION
 
 KEY = "instruction"
 
@@ -25,7 +26,7 @@ class Said:
     """The words under which each step was done.
 
     Attributes:
-        words: all that were heard, as they came first.
+        words: all of them, in alphabetical order, as `instructions.plain` has them.
         index: (N,) of each action the number of its words; -1 before the first ones.
         ends: (E,) where episodes end.
     """
@@ -46,17 +47,21 @@ class Said:
         Args:
             recording: with an action for each of `index`.
             spec: of all other observations.
-            how: as `instructed.instruct` takes it; "task" knows a task by its name and by its sentences.
+            how: as `instructed.instruct` takes it. "task" knows a task by its name and by its sentences; for an encoder
+                a name is the sentence by which a policy is told it, see `language.vector_of`.
 
         Raises:
             LaminarError: as `instruct` does.
         """
         known = [task_of(one) for one in self.words]
-        named = how == TASK and None not in known
-        tasks = dict(enumerate(str(one) for one in (known if named else self.words)))
-        number = {words: first for first, words in reversed(tasks.items())}  # sentences of one task are one
-        index = np.array([number[tasks[one]] for one in self.index.tolist()])
-        found = instruct({one: tasks[one] for one in number.values()}, index, how, str(recording.path))
+        if how != TASK:
+            tasks = {number: HELD_OUT.get(one, one) for number, one in enumerate(self.words)}
+        else:
+            names = [one for one in known if one is not None]
+            tasks = dict(enumerate(names if len(names) == len(known) else self.words))
+        first = {words: number for number, words in reversed(tasks.items())}  # sentences of one task are one
+        index = np.array([first[tasks[one]] for one in self.index.tolist()])
+        found = instruct({number: words for words, number in first.items()}, index, how, str(recording.path))
         recording.observation[KEY] = found.vectors
         recording.final_observation[KEY] = found.vectors[self.ends - 1]
         feature = Feature((found.vectors.shape[1],), unit=found.label, names=found.names)
@@ -64,14 +69,19 @@ class Said:
 
 
 def said_at(shown: Sequence[Shown], told: Told) -> Said | None:
-    """Return what was said at each action; None where nothing ever was."""
-    if not told.words:
+    """Return what was said at each action, by what our own recordings note, else by what the robot heard.
+
+    None where nothing ever was; empty words do not count.
+    """
+    said = [(place, plain(words)) for place, words in told.words or told.heard if plain(words)]
+    if not said:
         return None
-    places = [place for place, _ in told.words]
+    places = [place for place, _ in said]
     acts = [act for one in shown for act in one.acts]
-    words = list(dict.fromkeys(words for _, words in told.words))
     heard = [bisect_right(places, act.place) for act in acts]  # how often something was said until then
-    index = np.array([words.index(told.words[count - 1][1]) if count else -1 for count in heard])
+    under = [said[count - 1][1] if count else None for count in heard]
+    words = sorted({one for one in under if one is not None})
+    index = np.array([-1 if one is None else words.index(one) for one in under])
     return Said(words, index, np.cumsum([len(one.acts) for one in shown]))
 
 
@@ -79,16 +89,16 @@ def check_said(said: Said | None, robot: Robot, source: str) -> Said:
     """Return what was said, where instructions are to be made of it.
 
     Raises:
-        LaminarError: the robot has no topic for it, nothing was said, or not before the first step.
+        LaminarError: nothing was said, or not before the first step.
     """
-    if not robot.instruction:
+    where = f"{INSTRUCTION} or {robot.instruction}" if robot.instruction else INSTRUCTION
+    if said is None:
+        more = "" if robot.instruction else f", and {robot.source} names no topic of words (`instruction: TOPIC`)"
+        raise LaminarError(f"{source}: there are no words on {where}{more}; leave data.instruction out")
+    early = int((said.index < 0).sum())
+    if early:
         raise LaminarError(
-            f"{source}: robot {robot.name} ({robot.source}) is told nothing, so there are no instructions; name the "
-            "topic of its words, `instruction: TOPIC`, or leave data.instruction out"
-        )
-    if said is None or (said.index < 0).any():
-        count = "" if said is None else f"{int((said.index < 0).sum())} of {len(said.index)} steps come before "
-        raise LaminarError(
-            f"{source}: {count or 'there are no '}words on {robot.instruction}; leave data.instruction out"
+            f"{source}: {early} of {len(said.index)} steps come before the first words on {where}; leave "
+            "data.instruction out"
         )
     return said

@@ -16,7 +16,7 @@ from ..robots.description import Robot
 from ..robots.messages import Message, full_name
 from ..robots.placing import check_fields
 from .bag import Bag, Raw
-from .words import EPISODE, KINDS, OBSERVED, STATE
+from .words import EPISODE, INSTRUCTION, KINDS, OBSERVED, STATE
 
 Array = NDArray[Any]
 
@@ -47,7 +47,8 @@ class Told:
         observed: place of a mark -> the instant, in seconds of the robot's clock.
         marks: (place, text) of the operator's.
         states: (place, text) of the supervisor's.
-        words: (place, text) by which the robot was told what to do.
+        words: (place, text) that the policy of a recording of ours was told.
+        heard: (place, text) on the topic by which the robot was told what to do.
     """
 
     times: array[int] = field(default_factory=lambda: array("q"))
@@ -57,6 +58,7 @@ class Told:
     marks: list[tuple[int, str]] = field(default_factory=lambda: [])
     states: list[tuple[int, str]] = field(default_factory=lambda: [])
     words: list[tuple[int, str]] = field(default_factory=lambda: [])
+    heard: list[tuple[int, str]] = field(default_factory=lambda: [])
 
     def seconds(self, place: int) -> float:
         """Return when a message was written down, from the first one on."""
@@ -90,7 +92,9 @@ def listen(bag: Bag, robot: Robot) -> Told:
         elif raw.topic == robot.instruction:
             if found.counts[raw.topic] == 1:
                 _check_kind(bag, robot, raw.topic)
-            found.words.append((place, bag.read(raw)["data"].strip()))
+            found.heard.append((place, bag.read(raw)["data"]))
+        elif raw.topic == INSTRUCTION:
+            found.words.append((place, bag.read(raw)["data"]))
     _check_topics(bag, robot, found)
     return found
 

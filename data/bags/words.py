@@ -8,7 +8,10 @@ EPISODE = "/laminar/episode"
 """A text that begins with one of the words below."""
 STATE = "/laminar/state"
 """A text that begins with the state that holds from now on."""
-KINDS = {OBSERVED: "builtin_interfaces/msg/Time", EPISODE: "std_msgs/msg/String", STATE: "std_msgs/msg/String"}
+INSTRUCTION = "/laminar/instruction"
+"""What the policy is told from now on: the name of a task, or a sentence."""
+_STRING = "std_msgs/msg/String"
+KINDS = {OBSERVED: "builtin_interfaces/msg/Time", EPISODE: _STRING, STATE: _STRING, INSTRUCTION: _STRING}
 
 BEGIN, SUCCESS, FAILURE, END = "begin", "success", "failure", "end"
 OUTCOMES = (SUCCESS, FAILURE, END)

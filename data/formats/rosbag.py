@@ -55,7 +55,7 @@ def read(path: Path, selection: Selection = EVERYTHING) -> Episodes:
     robot, remark = _robot(bag, selection)
     recording = demonstrations(bag, robot, selection.instruction)
     recording.remarks.insert(0, remark)
-    return recording.episodes()
+    return selection.keep(recording.episodes())
 
 
 def _robot(bag: Bag, selection: Selection) -> tuple[Robot, str]:
@@ -74,7 +74,20 @@ def _robot(bag: Bag, selection: Selection) -> tuple[Robot, str]:
             f"{bag.path}: does not say what its topics mean; describe the robot in YAML and set data.robot=FILE "
             f"(or data.robot=NAME of {', '.join(robot_names())})"
         )
-    said = {KEY} if selection.instruction is not None else set[str]()
+    said = _said(bag, robot, selection)
     selection.check_keys({*robot.observation} | said, str(bag.path))
     keys = selection.observation or tuple(robot.observation)
     return replace(robot, observation={key: robot.observation[key] for key in keys if key not in said}), remark
+
+
+def _said(bag: Bag, robot: Robot, selection: Selection) -> set[str]:
+    """Return the observation that is made of words: {} of none."""
+    if selection.instruction is None:
+        return set()
+    if KEY in robot.observation:
+        raise LaminarError(
+            f"{bag.path}: robot {robot.name} shows an observation '{KEY}' itself; leave data.instruction out"
+        )
+    if selection.observation == (KEY,):
+        raise LaminarError(f"{bag.path}: data.observation names nothing but '{KEY}'; name one that is seen beside it")
+    return {KEY}

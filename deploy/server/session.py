@@ -10,6 +10,7 @@ answer is ``{"actions": (H, A), "server_timing": {...}}``, or the error as a tex
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -43,7 +44,7 @@ class Session:
         try:
             message = unpack(frame)
             if message.get("op") == "instruction":
-                return pack(self._told(message) | {"server_timing": {}})
+                return pack(await asyncio.to_thread(self._told, message) | {"server_timing": {}})
             found = await (self._sampled(message) if "op" in message else self._acted(message))
         except LaminarError as error:
             return _error(message, str(error))

@@ -104,7 +104,7 @@ def _rotatable(color: str, layout: Layout, now: Snapshot) -> bool:
 def _pushable(color: str, sign: int, layout: Layout, now: Snapshot) -> bool:
     """Whether a block lies free on the table, which goes on far enough; over what is in the way it has to be carried.
 
-    CALVIN's chains ask for it of any block on the table; so play must show it there.
+    CALVIN's chains ask for it of any block on the table, and play shows it of those that a hand can work around.
     """
     return _on_table(color, now) and sign * now.position[color][0] + _PUSH < _EDGE
 
