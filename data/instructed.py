@@ -54,9 +54,7 @@ def instruct(tasks: dict[int, str], index: Array, how: str, source: str) -> Inst
     if how != TASK:
         encode = sentence_encoder(how)
         vectors, label, names = np.stack([encode(task) for task in words]), encoder_label(how), ()
-    elif set(words) <= set(
-        TASKS
-    ):  # the playroom's and CALVIN's: in their order, so that all of these data fit together
+    elif {*words} <= {*TASKS}:  # the playroom's and CALVIN's: in their order, so that all of these data fit together
         vectors, label, names = task_vectors()[[TASKS.index(task) for task in words]], TASK, ()
     else:
         digest = hashlib.sha256("\n".join(words).encode(errors="surrogatepass")).hexdigest()[:8]
