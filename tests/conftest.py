@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is there: tests run side by side, one a core, and children are forked off, where threads are lost.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -18,11 +22,6 @@ from gymnasium.spaces import Box
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COUNTER = REPOSITORY / "tests" / "envs" / "counter_suite.py"
-
-
-def pytest_configure() -> None:
-    # Tests run side by side, one a core: more threads only get in each other's way.
-    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
