@@ -154,7 +154,7 @@ def _run(
     perception.subscribe()
     operator = Operator(controller, transport, record, told=saying)
     try:
-        watched = Watched(controller, operator, pace, done, config.episodes, planner.latencies, told=saying)
+        watched = Watched(controller, operator, pace, done, config.episodes, planner.latencies)
         with Keys(operator), nullcontext() if config.page is None else Page(watched, config.page):
             for number in range(config.episodes):
                 pilot.seed(config.seed + number)

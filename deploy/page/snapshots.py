@@ -21,7 +21,6 @@ from ..episodes import Episode
 from ..operator import Operator
 from ..pace import Pace
 from ..supervisor import State
-from ..told import Told
 
 _LINES = 12  # of the log
 _RATED = 10  # snapshots that the rate is a mean of
@@ -41,7 +40,6 @@ class Watched:
         episodes: that there will be.
         inference: seconds of each chunk; grows.
         clock: seconds, the supervisor's.
-        told: what the policy is told; None of one that takes no instructions.
     """
 
     controller: Controller
@@ -51,7 +49,6 @@ class Watched:
     episodes: int
     inference: Sequence[float]
     clock: Callable[[], float] = time.monotonic
-    told: Told | None = None
 
 
 class Snapshots:
@@ -98,7 +95,7 @@ class Snapshots:
         return {
             "state": state.value,
             "reason": self._reason,
-            "told": "" if watched.told is None else watched.told.words,
+            "told": "" if watched.operator.told is None else watched.operator.told.words,
             "paused": controller.supervisor.paused,
             "wanted": person.wanted if state in (State.IDLE, State.ESTOP) else "",
             "since": self._begun,

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -342,7 +341,8 @@ def test_a_hold_that_goes_on_for_other_reasons_is_one_line(live: Live) -> None:
 def test_what_the_policy_is_told_is_shown(live: Live) -> None:
     assert Snapshots(live.watched).take()["told"] == ""
     saying = Told(lambda words: np.zeros(1), "open the drawer")
-    snapshots = Snapshots(replace(live.watched, told=saying))
+    live.operator.told = saying
+    snapshots = Snapshots(live.watched)
     assert snapshots.take()["told"] == "open the drawer"
     saying.hear("close it")
     assert snapshots.take()["told"] == "close it"
@@ -351,7 +351,7 @@ def test_what_the_policy_is_told_is_shown(live: Live) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 def test_in_a_browser(live: Live, tmp_path: Path) -> None:
-    live.watched = replace(live.watched, told=Told(lambda words: np.zeros(1), "slide the door to the left"))
+    live.operator.told = Told(lambda words: np.zeros(1), "slide the door to the left")
     with live.running() as page, browser(tmp_path / "profile") as tab:
         tab.size(1280, 800)
         tab.open(page.url)
