@@ -151,7 +151,7 @@ def bench(words: list[str]) -> None:
     rate at p99.
     """
     from .configs.compose import compose
-    from .eval.guidance import acting_told, refuse_unused
+    from .eval.guidance import acting_told
     from .eval.latency.measure import measure_latency, on_device
     from .eval.latency.report import figures, summary, write_latency_report
     from .policies import load_policy
@@ -161,7 +161,6 @@ def bench(words: list[str]) -> None:
     need(config.policy.path, "bench", "policy.path=FOLDER")
     given = {word.partition("=")[0] for word in words}
     acting = acting_told(config, given)
-    refuse_unused(config, given, acting is None or acting.candidates == 1)
     out = _folder(config, "bench")
     runtimes, steps, batch = (
         value if isinstance(value, list) else [value] for value in (config.runtimes, config.steps, config.batch)
@@ -178,7 +177,7 @@ def bench(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     """Write a policy's whole sampling loop as one file that runs without laminar: format=onnx or format=pt2."""
     from .configs.compose import compose
-    from .eval.guidance import acting_told, refuse_unused
+    from .eval.guidance import acting_told
     from .policies import load_policy
     from .policies.export.write import export as run
     from .policies.guided import guide
@@ -188,11 +187,8 @@ def export(words: list[str]) -> None:
     config = compose("export", words)
     need(config.policy.path, "export", "policy.path=FOLDER")
     need(config.out, "export", "out=FOLDER")
-    policy = load_policy(config.policy.path)
     given = {word.partition("=")[0] for word in words}
-    acting = acting_told(config, given)
-    refuse_unused(config, given, acting is None or acting.candidates == 1)
-    policy = policy if acting is None else guide(policy, acting)
+    policy = guide(load_policy(config.policy.path), acting_told(config, given))
     steps = resolve_steps(policy, config.steps)
     with bar(1, "file", f"writing {config.format} and comparing it with eager"):
         folder = run(policy, config.out, config.format, config.batch, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import LaminarError
-from ..eval.guidance import acting_told, refuse_unused
+from ..eval.guidance import acting_told
 from ..policies import Policy, load_policy
 from ..policies.guided import guide
 from ..policies.module import sampled_otherwise
@@ -36,10 +36,7 @@ def serve(config: ServeConfig, given: set[str]) -> None:
 
 def opened(config: ServeConfig, given: set[str]) -> Policy:
     """Return the policy that is to be served, its sampling loop built for some batches."""
-    policy = load_policy(str(config.policy.path))
-    acting = acting_told(config, given)
-    refuse_unused(config, given, acting is None or acting.candidates == 1)
-    policy = policy if acting is None else guide(policy, acting)
+    policy = guide(load_policy(str(config.policy.path)), acting_told(config, given))
     otherwise = sampled_otherwise(policy)
     if otherwise is not None:
         raise LaminarError(f"{config.policy.path}: {otherwise}")

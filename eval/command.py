@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..cluster import check_ray
 from ..errors import LaminarError, Stopped, nearest
@@ -15,7 +15,7 @@ from ..policies.out_of_range import Excursions
 from ..policies.planners.anew import Anew
 from ..progress import bar, tell
 from .config import CompareConfig, EvalConfig, Guidance, Planning
-from .guidance import acting_told, refuse_unused
+from .guidance import acting_told
 from .outputs import CHAIN_FILMS, EPISODES_FILM, OLD_CHAINS_FILM
 from .results.chain_result import ChainResult
 from .rollouts.options import Cluster, RolloutOptions
@@ -90,10 +90,9 @@ def _refuse_unused(config: EvalConfig, given: set[str]) -> None:
     for name, remedy in unused.items():
         if name in given:
             raise LaminarError(f"{name} does not apply to {what}; {remedy}")
-    refuse_unused(config, given, one=config.protocol == "episodes" and config.candidates in (None, 1))
 
 
-def _options(config: EvalConfig, out: Path | None, acting: Acting | None) -> RolloutOptions:
+def _options(config: EvalConfig, out: Path | None, acting: Any = None) -> RolloutOptions:
     video = _video(config, out)
     if out is not None and video is None:
         (out / EPISODES_FILM).unlink(missing_ok=True)  # of an earlier evaluation
@@ -141,10 +140,10 @@ def _evaluate_offline(config: EvalConfig, given: set[str], out: Path | None) -> 
     from .rollouts.offline import CANDIDATES, evaluate_offline
 
     run, seeds = str(config.policy.path), range(config.seed, config.seed + config.episodes)
-    count = CANDIDATES if config.candidates is None else config.candidates
+    told = {"candidates": CANDIDATES} | (acting_told(config, given) or {})
     if config.noise_scale == 0:
-        count = min(count, 1)  # the others would be the same; that number is then missing, and says why
-    options = _options(config, out, Acting.of(config, candidates=count))
+        told["candidates"] = 1  # the others would be the same; that number is then missing, and says why
+    options = _options(config, out, Acting().told(told))
     with finished(lambda: evaluate_offline(run, str(config.env.id), seeds, options)) as found:
         print(found.summary())
         _tell_range(found.last.out_of_range)
@@ -158,7 +157,7 @@ def _evaluate_chains(config: EvalConfig, given: set[str], out: Path | None) -> N
     from .rollouts.chains import evaluate_chains as run
 
     policy, limits = str(config.policy.path), (config.chains or 0, config.seed, config.max_steps)
-    options = _options(config, None, acting_told(config, given))  # chains are filmed when it is known which
+    options = _options(config, None)  # chains are filmed when it is known which
     said = {"phrasings": config.phrasings, "told": config.told}
     with finished(lambda: run(policy, str(config.env.id), *limits, options, **said)) as result:
         print(result.summary())

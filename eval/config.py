@@ -32,7 +32,10 @@ class EvaluatedPolicy(SampledPolicy):
 
 @dataclass
 class Guidance:
-    """How a policy decides by its critic, see docs/guidance.md; the settings of `policies.guided.Acting`."""
+    """How a policy decides by its critic, see docs/guidance.md; the settings of `policies.guided.Acting`.
+
+    What is not said stays as a policy was saved: the defaults are those of one that knows nothing of a critic.
+    """
 
     # the critic chooses among samples, moves them by its gradient, resamples particles (fk), or searches a tree
     guidance: str = choice("best_of_n", "best_of_n", "gradient", "fk", "tree")
@@ -155,7 +158,7 @@ class Benched:
     runtimes: Any = None  # list of eager, compile, cuda_graph, pt2 and onnx; null takes those that suit the device
     steps: Any = None  # list of network calls and named schedules of the policy; null is the configured number
     batch: Any = 1  # list of robots a call
-    # chunks, or particles, a robot that the policy's critic chooses from
+    # chunks, or particles, a robot that the policy's critic chooses from; null: as saved
     candidates: int | None = number(None, least=1, null=True)
 
 
@@ -182,7 +185,8 @@ class Exported:
     format: str = "onnx"  # onnx, or pt2: AOTInductor, for this kind of machine and this PyTorch
     batch: int = number(1, least=1)  # observations a call
     steps: Any = None  # network calls, or the name of a schedule of the policy; null is the configured number
-    candidates: int = number(1, least=1)  # chunks, or particles, that the critic chooses from
+    # chunks, or particles, that the critic chooses from; null: as saved
+    candidates: int | None = number(None, least=1, null=True)
 
 
 @dataclass

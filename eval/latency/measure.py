@@ -12,7 +12,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,7 +130,7 @@ def measure_latency(
     runtimes: Sequence[str] | None = None,
     steps: Sequence[Any] = (None,),
     batches: Sequence[int] = (1,),
-    acting: Acting | None = None,
+    acting: Acting | Mapping[str, Any] | None = None,
     calls: int = 2000,
     threads: int = 1,
     rate_hz: float | None = None,
@@ -146,7 +146,7 @@ def measure_latency(
         runtimes: names; None takes those that suit the device, and says why others cannot run.
         steps: network calls a chunk, names of the policy's schedules, or None for the configured number.
         batches: robots a call.
-        acting: how the policy decides, for example by its critic's choice among candidates; None: as it is.
+        acting: how the policy decides, for example by its critic's choice among candidates, see `guide`.
         calls: timed calls of every row; also its memory, 24 bytes each.
         threads: intra-op threads, while this runs.
         rate_hz: control rate that p99 is held against; None takes that of the Spec.
@@ -162,7 +162,7 @@ def measure_latency(
         raise LaminarError(f"rate_hz must be above 0 and finite, got {rate_hz}")
     for value in steps:
         resolve_steps(policy, value)
-    policy = (policy if acting is None else guide(policy, acting)).eval()
+    policy = guide(policy, acting).eval()
     with computing_threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         names, left_out = _runtimes(policy, runtimes)

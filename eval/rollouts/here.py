@@ -116,8 +116,7 @@ def _prepared(policy: Policy, options: RolloutOptions, slots: int) -> Policy:
     """Let a policy act as told, run by the runtime: for all slots, and for the few that plan at other times."""
     if options.plan is not None:
         policy = acting_anew(policy, options.plan)
-    if options.acting is not None:
-        policy = guide(policy, options.acting)
+    policy = guide(policy, options.acting)
     if options.runtime == "eager" and options.steps is None:
         return policy
     if not isinstance(policy, PolicyModule | Accelerated):

@@ -192,7 +192,7 @@ def evaluate_offline(
         Stopped: by Ctrl-C; `found` has the numbers that were measured by then.
     """
     options = options.but(**settings)
-    acting = options.acting or Acting(CANDIDATES)
+    acting = Acting(CANDIDATES).told(options.acting)
     if not acting.judges and acting.noise_scale > 0:
         raise LaminarError("protocol=offline measures the single sample anyway; give candidates=N above 1 for the rest")
     run = Path(run)

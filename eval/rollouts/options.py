@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,8 @@ class RolloutOptions:
         cluster: workers on a Ray cluster in place of processes; the policy travels to them, so it must be a folder too.
         video: MP4 file to write, with what the first `video_episodes` seeds did, one after the other.
         video_episodes: how many to film.
-        acting: how the policy decides, for example by its critic's choice among candidates; None leaves it as it is.
+        acting: how the policy decides, for example by its critic's choice among candidates: as a whole, or by name what
+            is not as the policy has it; None leaves it as it is.
         starts: what is known of the environment's starts, from an evaluation before or because the protocol gives them;
             None: it is found out before the first episode.
         runtime: of the sampling loop, see `policies.runtimes.accelerate`; "auto" takes the fastest. The same numbers up
@@ -57,7 +59,7 @@ class RolloutOptions:
     cluster: Cluster | None = None
     video: str | Path | None = None
     video_episodes: int = number(3, least=0)
-    acting: Acting | None = None
+    acting: Acting | Mapping[str, Any] | None = None
     runtime: str = "eager"
     starts: Starts | None = None
     steps: Steps | str = None

@@ -275,16 +275,21 @@ def _guided_in(policy: Policy) -> Guided | None:
 
 
 @overload
-def guide(policy: PolicyModule, acting: Acting) -> PolicyModule: ...
+def guide(policy: PolicyModule, how: Acting | Mapping[str, Any] | None) -> PolicyModule: ...
 @overload
-def guide(policy: Policy, acting: Acting) -> Policy: ...
-def guide(policy: Policy, acting: Acting) -> Policy:
+def guide(policy: Policy, how: Acting | Mapping[str, Any] | None) -> Policy: ...
+def guide(policy: Policy, how: Acting | Mapping[str, Any] | None) -> Policy:
     """Return a policy that acts as told, of the same weights: itself where it does so already.
 
+    Args:
+        policy: any.
+        how: the way to act as a whole; or by name what is not as the policy has it; or None, which leaves all as it is.
+
     Raises:
-        LaminarError: no critic that could choose; or a policy that acts as it was built, because it is accelerated,
-            exported or elsewhere.
+        LaminarError: no critic that could choose; a choice without an effect; or a policy that acts as it was built,
+            because it is accelerated, exported or elsewhere.
     """
+    acting = acting_of(policy).told(how)
     if acting.to_json() == acting_of(policy).to_json():  # settings without an effect make no difference
         return policy
     if not isinstance(policy, PolicyModule):

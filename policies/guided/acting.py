@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ...errors import LaminarError
@@ -131,6 +132,21 @@ class Acting:
             own.pop("zscore", None)
         return record | own
 
+    def told(self, how: Acting | Mapping[str, Any] | None) -> Acting:
+        """Return how to act when told so.
+
+        Args:
+            how: another way as a whole; or some of these choices anew, by name; or None, which leaves all as it is.
+
+        Raises:
+            LaminarError: a choice that makes no sense, or has no effect.
+        """
+        if how is None or isinstance(how, Acting):
+            return how or self
+        found = replace(self, **how)
+        _refuse_unused(found, how)
+        return found
+
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Acting:
         """Rebuild what `to_json` wrote."""
@@ -155,3 +171,21 @@ class Acting:
             how += f" by {self.potential} of Q" if self.guidance == "fk" and self.potential != "diff" else ""
             how += f", temperature {self.temperature:g}" if self.selection == "argmax" else ""
         return how if self.noise_scale == 1 else f"{how}, noise x {self.noise_scale:g}"
+
+
+def _refuse_unused(acting: Acting, given: Collection[str]) -> None:
+    """Refuse choices that have no effect beside the others.
+
+    Raises:
+        LaminarError: names the choice.
+    """
+    for name, guidances in OF_GUIDANCE.items():
+        if name in given and acting.guidance not in guidances:
+            remedy = " or ".join(f"guidance={other}" for other in guidances)
+            raise LaminarError(f"{name} does not apply to guidance={acting.guidance}; give {remedy}, or leave it out")
+    alone = ("selection",) if acting.guidance == "gradient" else ("selection", "temperature")
+    for name in alone if acting.candidates == 1 else ():
+        if name in given:
+            raise LaminarError(f"{name} does not apply to a single sample; give candidates=N above 1")
+    if acting.selection == "argmax" and acting.guidance == "best_of_n" and "temperature" in given:
+        raise LaminarError("temperature does not apply to selection=argmax; give selection=softmax, or leave it out")

@@ -20,6 +20,7 @@ from laminar.eval.planning.planned import plan_from
 from laminar.eval.reports.evaluations import read_evaluation
 from laminar.eval.results.result import Episode, Result
 from laminar.policies import NETWORKS, PROCESSES, load_policy
+from laminar.policies.networks.critics import CriticConfig
 from laminar.policies.planners import Planner, PlannerConfig, fitting
 from laminar.policies.planners.anew import Anew
 from laminar.policies.planners.config import InverseConfig
@@ -136,6 +137,25 @@ def test_the_verb_follows_plans_as_told(saved: Path, tmp_path: Path, capsys: pyt
     assert SHARE in page
     assert main(["table", str(out)]) == 0
     assert CONTROLLER in capsys.readouterr().out
+
+
+def test_what_is_not_said_of_the_choice_among_plans_stays_as_it_was_saved(
+    trips: Episodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A planner takes the best: more candidates are no reason to draw among them."""
+    process = PROCESSES.config_class("flow")(steps=2)
+    own: dict[str, Any] = {"goals": False, "judge": True, "candidates": 4, "inverse": InverseConfig("direct", 1, 8, 1)}
+    config = PlannerConfig(process=process, horizon=5, chunk=4, execute=4, critic=CriticConfig(width=8), **own)
+    judged = fitting.new(config, NETWORKS.config_class("mlp")(width=16, depth=1), trips)
+    folder = judged.save(tmp_path / "policy")
+    assert run(folder, "candidates=8") == 0
+    assert "best Q among 8 candidates" in capsys.readouterr().out
+    assert run(folder, "selection=softmax", "temperature=0.1") == 0
+    assert "softmax of Q / 0.1 among 4 candidates" in capsys.readouterr().out
+    assert run(folder, "guidance=gradient", "temperature=0.1") == 0
+    assert "gradient of Q / 0.1 x 1 (exact Jacobian), best Q among 4 candidates" in capsys.readouterr().out
+    assert run(folder, "temperature=0.1") == 2
+    assert "temperature does not apply to selection=argmax; give selection=softmax" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor
 from laminar.errors import LaminarError
 from laminar.policies import GenerativePolicy
 from laminar.policies.generative import generative
-from laminar.policies.guided import Acting, Guided, choose, guide, new_critic
+from laminar.policies.guided import Acting, Guided, acting_of, choose, guide, new_critic
 from laminar.policies.module import PolicyModule
 from laminar.policies.networks.critics import CriticConfig
 
@@ -255,3 +255,30 @@ def test_the_record_of_acting(acting: Acting) -> None:
         "best Q among 50 candidates",
         "softmax of Q / 5 among 50 candidates",
     }
+
+
+def test_what_is_not_said_stays_as_it_is(make_critical: MakeGuided) -> None:
+    policy = make_critical("flow")
+    own = Acting(16, "argmax", guidance="gradient", strength=3.0)
+    guided = guide(policy, own)
+    assert guide(guided, None) is guided
+    assert acting_of(guide(guided, {"candidates": 4})) == Acting(4, "argmax", guidance="gradient", strength=3.0)
+    assert acting_of(guide(guided, {"guidance": "best_of_n"})).to_json() == Acting(16, "argmax").to_json()
+    assert acting_of(guide(guided, {"strength": 2.0})).strength == 2.0
+    assert acting_of(guide(guided, Acting(4))) == Acting(4), "another way as a whole"
+    assert acting_of(guide(policy, {"candidates": 4})) == Acting(4)
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "message"),
+    [
+        (Acting(), {"selection": "argmax"}, "selection does not apply to a single sample; give candidates=N above 1"),
+        (Acting(4), {"candidates": 1, "temperature": 2.0}, "temperature does not apply to a single sample"),
+        (Acting(4, "argmax"), {"temperature": 2.0}, "selection=argmax; give selection=softmax, or leave it out"),
+        (Acting(4), {"strength": 2.0}, "strength does not apply to guidance=best_of_n; give guidance=gradient"),
+        (Acting(4), {"noise_scale": 0.0}, "noise_scale=0 makes all 4 candidates the same"),
+    ],
+)
+def test_what_has_no_effect_is_refused(own: Acting, told: dict[str, object], message: str) -> None:
+    with pytest.raises(LaminarError, match=message):
+        own.told(told)
