@@ -53,7 +53,8 @@ class Planning(Improver):
         policy.plans.return_range.copy_(torch.stack((low, torch.where(high > low, high, low + 1))))
         self.parts = Parts(policy).to(context.device)
         self.weight = torch.ones(layout.horizon, layout.token_dim, device=context.device)
-        self.weight[0, layout.state_dim :] = config.action_weight
+        executed = -(-policy.spec.execute // layout.stride)  # tokens whose actions are executed
+        self.weight[:executed, layout.state_dim :] = config.action_weight
         learner = Learner(self.parts, _part, context.group, context.runtime.autocast)
         names = ("plans", "inverse", "drafter", "critic")
         self.learned = [name for name in names if name in learner.layouts]

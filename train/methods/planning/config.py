@@ -24,4 +24,5 @@ class Config:
     max_grad_norm: float = number(10.0, above=0, infinite=True)  # longer gradients are shortened to it
     ema_decay: float = share(0.999)  # largest decay of the averaged weights
     ema_power: float = number(0.75, above=0)  # warm-up: decay(step) = 1 - (1 + step)^-power
-    action_weight: float = number(10.0, above=0)  # of a plan's first actions beside its other numbers (Diffuser)
+    # of a plan's actions that are executed beside its other numbers (Diffuser, which executes the first)
+    action_weight: float = number(10.0, above=0)

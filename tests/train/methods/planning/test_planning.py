@@ -88,8 +88,11 @@ def test_a_loss_is_about_what_is_not_known(words: Words, rewarded: Episodes) -> 
     batch["acting"][1, -2:] = False
     counts = plans.counted(batch["acting"]) * learner.weight
     assert counts.shape == (2, 6, 5)
+    executed = learner.parts.online.spec.execute
+    assert 1 < executed < 5
     assert torch.equal(counts[0, 0], torch.tensor([0.0, 0, 0, 3, 3]))
-    assert torch.equal(counts[0, 1:5], torch.ones(4, 5))
+    assert torch.equal(counts[0, 1:executed], torch.tensor([[1.0, 1, 1, 3, 3]] * (executed - 1)))
+    assert torch.equal(counts[0, executed:5], torch.ones(5 - executed, 5))
     assert torch.equal(counts[:, 5], torch.tensor([[1.0, 1, 1, 0, 0]] * 2))
     assert torch.equal(counts[1, 2:5, 3:], torch.tensor([[1.0, 1], [0, 0], [0, 0]]))
     draws = plans.draw(batch, torch.Generator().manual_seed(0))
