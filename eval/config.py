@@ -69,6 +69,8 @@ class Planning:
     replan: int | None = number(None, least=0, null=True)  # control steps until the next plan; 0 makes one an episode
     # last steps of the process that the plan of before goes through, to become the next one; 0 begins with noise
     warm_start: int | None = number(None, least=0, null=True)
+    # last steps of the process that a draft goes through (Trajectory Diffuser); 0 leaves drafts out
+    draft_steps: int | None = number(None, least=0, null=True)
     track_return: bool | None = None  # what is still asked for falls by the rewards that are got
     target_return: float | None = number(None, null=True)  # that is asked for, as the environment counts
     execute: int | None = number(None, least=1, null=True)  # actions of a chunk that are executed

@@ -12,6 +12,7 @@ from ..policy import Policy
 from .config import CONTROLLERS, PlannerConfig
 from .following import check_following
 from .planner import PlanningPolicy
+from .refinement import check_lasts
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Anew:
         controller: how plans are followed, see `config.Following`.
         replan: control steps until the next plan; 0 makes one an episode.
         warm_start: last steps of the process that the plan of before goes through; 0 begins with noise.
+        draft_steps: last steps of the process that a draft goes through; 0 leaves drafts out.
         track_return: what is still asked for falls by the rewards that are got.
         target_return: that is asked for, raw.
         execute: actions of a chunk that are executed.
@@ -30,6 +32,7 @@ class Anew:
     controller: str | None = choice(None, *CONTROLLERS, null=True)
     replan: int | None = number(None, least=0, null=True)
     warm_start: int | None = number(None, least=0, null=True)
+    draft_steps: int | None = number(None, least=0, null=True)
     track_return: bool | None = None
     target_return: float | None = number(None, null=True)
     execute: int | None = number(None, least=1, null=True)
@@ -63,6 +66,8 @@ class Anew:
         own = {name: chosen.pop(name) for name in ("target_return", "execute") if name in chosen}
         if chosen.get("warm_start") == 0:
             chosen["warm_start"] = None
+        if "draft_steps" in chosen:
+            own["draft"] = replace(config.draft, steps=chosen.pop("draft_steps"))
         return replace(config, **own, follow=replace(config.follow, **chosen))
 
 
@@ -77,7 +82,12 @@ def acting_anew(policy: Policy, anew: Anew) -> PlanningPolicy:
         raise LaminarError(f"{chosen}: this policy makes no plans that could be followed otherwise; leave it out")
     if anew.target_return is not None and not policy.layout.returns:
         raise LaminarError("plan.target_return is for plans that are conditioned on their return; leave it out")
+    if anew.draft_steps is not None and policy.plans.drafter is None:
+        raise LaminarError(
+            "plan.draft_steps is for plans that begin with a draft; leave it out"
+        )
     found = policy.configured(anew.applied(policy.planner_config))
+    check_lasts(found.plans.process, found.planner_config)
     if found.remembers:
         check_following(found)
     return found

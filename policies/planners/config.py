@@ -32,8 +32,8 @@ class Following:
 class Refinement(DraftConfig):
     """A plan that a causal generator writes, and the last denoising steps improve (Trajectory Diffuser)."""
 
-    # last steps of the process that a draft goes through; null writes none
-    steps: int | None = number(None, least=1, null=True)
+    # last steps of the process that a draft goes through; 0 leaves drafts out, null learns none
+    steps: int | None = number(None, least=0, null=True)
     noised: bool = True  # the draft gets the noise of the step at which it begins; false: as the public code has it
 
 

@@ -20,7 +20,7 @@ from ..chunks import Mask
 from ..observations import Windows
 from .layout import RETURN, Layout
 from .planner import PlanningPolicy, acting_by
-from .refinement import check_process
+from .refinement import check_lasts
 from .waypoints import AHEAD, force
 
 LEAST_RETURN = 1 / 3
@@ -255,7 +255,7 @@ def check_following(policy: PlanningPolicy) -> None:
     if config.ensemble is not None:
         raise LaminarError("policy.ensemble averages the chunks of an actor that keeps no plans; leave plan.* out")
     if follow.warm_start is not None:
-        check_process(policy.plans.process, follow.warm_start)
+        check_lasts(policy.plans.process, config)
         if acting_by(config).guidance == "gradient":
             raise LaminarError(
                 "plan.warm_start goes by plain steps, without a gradient; choose guidance=best_of_n, or leave it out"

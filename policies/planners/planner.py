@@ -307,7 +307,7 @@ def check_chosen(config: PlannerConfig) -> None:
     if config.history != 1:
         raise LaminarError("a plan begins at the present state alone; leave policy.history at 1")
     check_executed(config)
-    if config.draft.steps is not None and acting_by(config).guidance == "gradient":
+    if config.draft.steps and acting_by(config).guidance == "gradient":
         raise LaminarError(
             "a draft is improved by plain steps, without a gradient; choose guidance=best_of_n, or train with "
             "policy.draft.steps=null"

@@ -24,7 +24,7 @@ from .config import PlannerConfig
 from .draft import Drafter
 from .inpainting import ClassifierFree, Inpainted
 from .layout import GOAL, Layout
-from .refinement import check_process, check_refined, level_of
+from .refinement import check_lasts, check_refined, level_of
 
 
 class Plans(GenerativePolicy):
@@ -62,9 +62,7 @@ class Plans(GenerativePolicy):
         self._seen = super().condition_dim  # of a condition: what the encoder says, the return last
         self.network: Network = Inpainted(self.network, self._places(), shape, self._seen, self.process.output)
         self.drafter = self._new_drafter()
-        for last in (config.draft.steps, config.follow.warm_start):
-            if last is not None:
-                check_process(self.process, last)
+        check_lasts(self.process, config)
         # (D,) factors of a condition, 0 of its return; not saved: it follows from the configuration
         self.untold: Tensor
         untold = torch.ones(self.condition_dim)
@@ -166,8 +164,8 @@ class Plans(GenerativePolicy):
     def calls(self, steps: Steps = None) -> Calls:
         """Return the network calls of one sample: of a draft the last ones alone, weighed ones of two rows each."""
         found = super().calls(steps)
-        if self.drafter is not None:
-            last = self.planner_config.draft.steps or 0
+        last = self.planner_config.draft.steps
+        if last:
             check_refined(self.process, last, steps)
             assert found.times is not None
             times = found.times[-last:]
@@ -193,8 +191,8 @@ class Plans(GenerativePolicy):
         """
         known: Any = self.network
         used: Any = network or self.network
-        if self.drafter is not None:
-            last = self.planner_config.draft.steps or 0
+        last = self.planner_config.draft.steps
+        if last:
             check_refined(self.process, last, steps, guide)
             cond, draft = self._parts(self.prepared(cond))
             return self.improve(cond, noise, draft, last, used)
@@ -203,7 +201,7 @@ class Plans(GenerativePolicy):
 
     def prepared(self, cond: Tensor) -> Tensor:
         """Return conditions (B, 1, D) with the drafts of their plans, which no noise changes, (B, 1, D + T W)."""
-        if self.drafter is None or cond.shape[2] > self.condition_dim:
+        if not self.planner_config.draft.steps or cond.shape[2] > self.condition_dim:
             return cond
         return torch.cat((cond, self.draft(cond).flatten(1)[:, None]), dim=2)
 

@@ -12,14 +12,21 @@ from ..processes import Process, even_times
 from ..processes.guides import Guide
 from ..processes.solver_schedules import Steps
 from ..processes.solvers import Level
+from .config import PlannerConfig
 
 
-def check_process(process: Process, last: int) -> None:
-    """Refuse a process by whose last steps no plan can be improved, when a planner is built.
+def check_lasts(process: Process, config: PlannerConfig) -> None:
+    """Refuse a process by whose last steps no plan can be improved, when a planner is built or told to act anew.
 
     Raises:
         LaminarError: says what to choose.
     """
+    for last in (config.draft.steps, config.follow.warm_start):
+        if last:
+            _check_process(process, last)
+
+
+def _check_process(process: Process, last: int) -> None:
     own = process.num_steps
     if last > own:
         raise LaminarError(

@@ -14,6 +14,9 @@ def manner(policy: PlanningPolicy) -> str:
     parts = [f"plans of {config.horizon} states, {apart}", _made(policy)]
     if follow.warm_start is not None:
         parts.append(f"from the last one by {follow.warm_start} step{'s' * (follow.warm_start > 1)}")
+    if config.draft.steps is not None:
+        count = config.draft.steps
+        parts.append(f"of a draft by {count} step{'s' * (count > 1)}" if count else "without drafts")
     if policy.layout.returns:
         left = ", then for what is left of it" if follow.track_return else ""
         parts.append(f"asked for a return of {float(policy.target_return):.4g}{left}")

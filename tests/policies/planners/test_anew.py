@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from laminar.errors import LaminarError
+from laminar.policies import load_policy
 from laminar.policies.acting import Actor, actor_for
 from laminar.policies.generative import GenerativePolicy
 from laminar.policies.planners.anew import Anew, acting_anew
 from laminar.policies.planners.config import Following
 from laminar.policies.planners.following import ChunkActor, PlanningActor
+from laminar.policies.planners.planner import PlanningPolicy
 
 MakePlanner = Any
 
@@ -43,12 +46,39 @@ def test_chunks_are_executed_as_far_as_told(make_planner: MakePlanner) -> None:
         acting_anew(make_planner(), told(execute=5))
 
 
+def test_a_draft_goes_through_as_many_steps_as_told(make_planner: MakePlanner) -> None:
+    planner = make_planner(draft=2)
+    noise = torch.randn(3, *planner.noise_shape, generator=torch.Generator().manual_seed(1))
+    found = {steps: acting_anew(planner, told(draft_steps=steps)) for steps in (0, 1, 2)}
+    plans = {steps: one.sample(seen(3), noise) for steps, one in found.items()}
+    torch.testing.assert_close(plans[2], planner.sample(seen(3), noise), rtol=0, atol=0)
+    assert not torch.equal(plans[1], plans[2])
+    assert [found[steps].calls().count for steps in found] == [3, 1, 2]
+    plain = make_planner()  # the same but for the drafts
+    plain.plans.load_state_dict({k: v for k, v in planner.plans.state_dict().items() if "drafter" not in k})
+    plain.inverse.load_state_dict(planner.inverse.state_dict())
+    torch.testing.assert_close(plans[0], plain.sample(seen(3), noise), rtol=0, atol=0)
+    assert "without drafts" in found[0].manner
+    assert "of a draft by 1 step, " in found[1].manner
+    with pytest.raises(LaminarError, match="its last 4 are asked for; choose at most 3"):
+        acting_anew(planner, told(draft_steps=4))
+
+
+def test_a_planner_without_its_drafts_is_saved_with_them(make_planner: MakePlanner, tmp_path: Path) -> None:
+    planner = make_planner(draft=2)
+    found = load_policy(acting_anew(planner, told(draft_steps=0)).save(tmp_path / "policy"))
+    assert isinstance(found, PlanningPolicy)
+    assert found.planner_config.draft.steps == 0
+    assert found.plans.drafter is not None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"controller": "chunk", "replan": 0}, "plan.replan=0 goes beyond a chunk of 4"),
         ({"controller": "inverse", "replan": 6}, "plan.replan=6 is longer than a plan, which takes 5"),
         ({"warm_start": 4}, "its last 4 are asked for; choose at most 3"),
+        ({"draft_steps": 1}, "plan.draft_steps is for plans that begin with a draft"),
         ({"track_return": True}, "plan.track_return is for plans that are conditioned on their return"),
         ({"target_return": 3.0}, "plan.target_return is for plans that are conditioned on their return"),
     ],
