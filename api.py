@@ -47,6 +47,7 @@ def train(
     resume: bool | None = None,
     log_every: int | None = None,
     checkpoint_every: int | None = None,
+    keep_every: int | None = None,
     wandb: bool | None = None,
 ) -> Path:
     """Train a policy, and return the run's folder: `laminar train`.
@@ -69,7 +70,8 @@ def train(
         seeds: list of seeds that train together, in place of `seed`.
         resume: continue the run in `out`, with its settings.
         log_every: updates between rows in the logs.
-        checkpoint_every: updates between checkpoints.
+        checkpoint_every: updates between checkpoints, of which the last two are kept.
+        keep_every: checkpoints at its multiples are kept as well.
         wandb: also log to Weights & Biases.
 
     Raises:

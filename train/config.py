@@ -111,5 +111,6 @@ class TrainConfig:
     out: str | None = path()  # folder of the run
     resume: bool = False  # continue the run in `out` from its newest checkpoint
     log_every: int = number(500, least=1)  # updates between rows in the logs
-    checkpoint_every: int = number(5_000, least=1)  # updates between checkpoints
+    checkpoint_every: int = number(5_000, least=1)  # updates between checkpoints, of which the last two are kept
+    keep_every: int | None = number(None, least=1, null=True)  # checkpoints at its multiples are kept as well
     wandb: bool = False  # also log to Weights & Biases (extra: wandb)

@@ -25,6 +25,7 @@ _FREE = (
     "wandb",
     "log_every",
     "checkpoint_every",
+    "keep_every",
     "evaluation",
     "runtime",
     "env",

@@ -83,9 +83,7 @@ def acting_anew(policy: Policy, anew: Anew) -> PlanningPolicy:
     if anew.target_return is not None and not policy.layout.returns:
         raise LaminarError("plan.target_return is for plans that are conditioned on their return; leave it out")
     if anew.draft_steps is not None and policy.plans.drafter is None:
-        raise LaminarError(
-            "plan.draft_steps is for plans that begin with a draft; leave it out"
-        )
+        raise LaminarError("plan.draft_steps is for plans that begin with a draft; leave it out")
     found = policy.configured(anew.applied(policy.planner_config))
     check_lasts(found.plans.process, found.planner_config)
     if found.remembers:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written to a temporary folder and renamed, the last two kept; and its best policy."""
+"""Checkpoints of a run: written to a temporary folder and renamed, the last two kept, and others; its best policy."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ ERRORS = "validation/"  # in front of what is measured on held-out episodes
 KEPT = 2  # the newest, and one before it in case the newest turns out to be bad
 
 
-def save_checkpoint(run: Path, step: int, improver: Improver, data: Mapping[str, Any] | None = None) -> Path:
-    """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two.
+def save_checkpoint(
+    run: Path, step: int, improver: Improver, data: Mapping[str, Any] | None = None, keep_every: int | None = None
+) -> Path:
+    """Write `checkpoints/step_XXXXXXXX` and delete all but the newest two and those that are kept.
 
     It holds the product in a form that its loader reads, train.safetensors with all else that a resume needs, and of a
     method that acts replay.safetensors, actor.safetensors and world.safetensors.
@@ -50,6 +52,7 @@ def save_checkpoint(run: Path, step: int, improver: Improver, data: Mapping[str,
         step: number of updates done.
         improver: what is saved.
         data: fingerprint of what it has learned from.
+        keep_every: updates of which the multiples are kept; None keeps no others.
 
     Raises:
         LaminarError: the disk is full; older checkpoints are untouched.
@@ -67,8 +70,9 @@ def save_checkpoint(run: Path, step: int, improver: Improver, data: Mapping[str,
             write_tensors(temporary / ACTOR, improver.actor.state())
         if improver.world is not None:
             write_tensors(temporary / WORLD, {k: torch.as_tensor(v) for k, v in improver.world.state().items()})
-    for old in [*checkpoints(run)[:-KEPT], *folder.parent.glob(".step_*")]:  # the latter: leftovers of kills
-        shutil.rmtree(old)
+    old = [one for one in checkpoints(run)[:-KEPT] if keep_every is None or step_of(one) % keep_every]
+    for path in [*old, *folder.parent.glob(".step_*")]:  # the latter: leftovers of kills
+        shutil.rmtree(path)
     return folder
 
 

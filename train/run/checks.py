@@ -41,6 +41,11 @@ def check_settings(config: TrainConfig) -> None:
     _check_init(config)
     _check_seeds(config)
     _check_runtime(config.runtime)
+    if config.keep_every is not None and config.keep_every % config.checkpoint_every:
+        raise LaminarError(
+            f"keep_every={config.keep_every} is no multiple of checkpoint_every={config.checkpoint_every}, and keeps "
+            "only what is written; choose a multiple"
+        )
     values = flatten(asdict(config))
     for key in ("steps", "log_every", "checkpoint_every", "evaluation.every"):
         if values[key] % config.runtime.updates_per_launch:

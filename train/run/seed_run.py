@@ -124,7 +124,7 @@ class SeedRun:
         for name, value in chain(self.improver.product().state_dict().items(), self.improver.state().items()):
             if not value.isfinite().all():
                 raise self._diverged(f"{name} is not finite after update {step}", "")
-        save_checkpoint(self.folder, step, self.improver, self.data.fingerprint)
+        save_checkpoint(self.folder, step, self.improver, self.data.fingerprint, self.config.keep_every)
 
     def evaluate(self, step: int, starts: Starts | None) -> Starts | None:
         """Measure the averaged policy, log and tell the figures, and keep it if it is the best so far.

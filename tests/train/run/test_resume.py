@@ -215,6 +215,20 @@ def test_the_next_checkpoint_removes_what_a_kill_left(reference: Path, tmp_path:
     assert found == ["step_00000040", "step_00000048"]
 
 
+def test_checkpoints_at_multiples_are_kept(
+    demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = command(demonstrations, run, "steps=20", "checkpoint_every=2", "keep_every=6")
+    assert main(words) == 0
+    found = [path.name for path in sorted((run / "checkpoints").iterdir())]
+    assert found == [f"step_{step:08d}" for step in (6, 12, 18, 20)]
+    assert load_policy(run).checkpoint_hash() == load_policy(run / "checkpoints" / "step_00000020").checkpoint_hash()
+    assert load_policy(run / "checkpoints" / "step_00000006").checkpoint_hash() != load_policy(run).checkpoint_hash()
+    assert main([*words[:-1], "keep_every=7", "resume=true"]) == 2
+    assert "keep_every=7 is no multiple of checkpoint_every=2" in capsys.readouterr().err
+
+
 def test_a_run_is_not_overwritten(reference: Path, demonstrations: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = final_files(reference)
     assert main(command(demonstrations, reference)) == 2
