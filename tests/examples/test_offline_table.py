@@ -8,26 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 
 METHODS = ("bc", "ofql", "dql", "fql", "iql", "rebrac")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write both files in D4RL's layout: a few short episodes of Hopper's widths."""
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    ends = np.arange(400) % 50 == 49
-    for name, reward in (("medium", 1.0), ("expert", 2.0)):
-        with h5py.File(folder / f"hopper-{name}-v4.hdf5", "w") as file:
-            file["observations"] = rng.normal(size=(400, 11)).astype(np.float32)
-            file["actions"] = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
-            file["rewards"] = (reward + rng.uniform(-0.5, 0.5, 400)).astype(np.float32)
-            file["terminals"] = ends
-            file["timeouts"] = np.zeros(400, bool)
-    return folder
 
 
 def rehearse(repository: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -45,10 +28,10 @@ def rows_of(page: str, mark: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_rehearsal_makes_the_whole_page(repository: Path, data: Path, tmp_path: Path) -> None:
+def test_a_rehearsal_makes_the_whole_page(repository: Path, hopper: Path, tmp_path: Path) -> None:
     pages = [repository / "docs" / name for name in ("offline_q_learning.md", "media/offline_q_learning.csv")]
     before = [page.read_text(encoding="utf-8") for page in pages]
-    done = rehearse(repository, str(data), str(tmp_path), "--rehearsal")
+    done = rehearse(repository, str(hopper), str(tmp_path), "--rehearsal")
     assert done.returncode == 0, done.stdout + done.stderr
     docs = tmp_path / "rehearsal" / "docs"
     page = (docs / "offline_q_learning.md").read_text(encoding="utf-8")
@@ -72,7 +55,7 @@ def test_a_rehearsal_makes_the_whole_page(repository: Path, data: Path, tmp_path
     stopped = tmp_path / "rehearsal" / "mixed_dql_0"
     shutil.rmtree(stopped / "checkpoints" / "step_00000200")
     spent = float((stopped / "cpu_seconds.json").read_text())
-    again = rehearse(repository, str(data), str(tmp_path), "--rehearsal")
+    again = rehearse(repository, str(hopper), str(tmp_path), "--rehearsal")
     assert again.returncode == 0, again.stderr
     commands = [line.split() for line in again.stdout.splitlines() if line.startswith("laminar ")]
     assert [words[1] for words in commands] == ["train", "table", "table", "table"], "what is done is not repeated"

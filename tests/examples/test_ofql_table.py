@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,21 +12,8 @@ from laminar.configs.compose import compose
 
 
 @pytest.fixture(scope="module")
-def script(repository: Path) -> Any:
-    """The script as a module; it imports what the scripts share from beside it."""
-    folder = repository / "examples"
-    found = importlib.util.spec_from_file_location("ofql_table", folder / "ofql_table.py")
-    assert found is not None
-    assert found.loader is not None
-    module = ModuleType(found.name)
-    module.__file__ = str(folder / "ofql_table.py")
-    sys.path.insert(0, str(folder))
-    sys.modules[found.name] = module
-    try:
-        found.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+def script(example: Callable[[str], Any]) -> Any:
+    return example("ofql_table")
 
 
 @pytest.fixture
