@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import LaminarError
 from ...policies import NETWORKS, PROCESSES, PolicyConfig
+from ...policies.planners import PlannerConfig
 from ...policies.storage import rebuilding
 from ..config import TrainConfig
 from ..methods import METHODS
@@ -63,11 +64,18 @@ def _runs(folder: Path) -> list[Path]:
 def _from_json(stored: Mapping[str, Any], path: Path) -> TrainConfig:
     config = TrainConfig()
     with rebuilding(path):
-        config.policy = PolicyConfig(process=PROCESSES.config_class(stored["policy"]["process"]["name"])())
+        process = PROCESSES.config_class(stored["policy"]["process"]["name"])()
+        config.policy = _policy_class(stored["policy"])(process=process)
         config.network = NETWORKS.config_class(stored["network"]["name"])()
         config.method = METHODS.config_class(stored["method"]["name"])()
         _fill(config, stored)
     return config
+
+
+def _policy_class(stored: Mapping[str, Any]) -> type[PolicyConfig]:
+    """Return the class of a policy's settings: a planner's have more of them."""
+    more = {one.name for one in fields(PlannerConfig)} - {one.name for one in fields(PolicyConfig)}
+    return PlannerConfig if more & stored.keys() else PolicyConfig
 
 
 def _fill(target: Any, stored: Mapping[str, Any]) -> None:

@@ -14,6 +14,10 @@ from laminar.policies.storage import checkpoints
 CASES = {
     "cloning": ["policy=diffusion", "network=unet1d", "network.widths=[8,16]", "network.groups=4", "policy.chunk=4"],
     "q_learning": ["method=td3bc", "method.critic.width=16", "network.width=16", "method.lr=1e-4"],
+    "planner": [
+        *("method=planning", "policy=trajectory_diffuser", "policy.horizon=6", "policy.chunk=4", "policy.execute=2"),
+        *("network.width=16", "policy.draft.width=16", "policy.draft.depth=1", "policy.critic.width=16"),
+    ],
     "seeds": ["method=ofql", "network.width=16", "method.critic.width=16", "seeds=[3,0,11]"],
 }
 ALWAYS = ["steps=8", "checkpoint_every=4", "log_every=4", "method.batch_size=8", "runtime.matmul=high"]
