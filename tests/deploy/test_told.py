@@ -40,7 +40,7 @@ from laminar.deploy.transports.loopback import Bus, Loopback
 from laminar.envs.make import make_env
 from laminar.errors import LaminarError
 from laminar.eval.config import EvaluatedPolicy
-from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig
+from laminar.policies import NETWORKS, PROCESSES, GenerativePolicy, PolicyConfig, load_policy
 from laminar.policies.acting import Actor
 
 from .test_run import YAML
@@ -143,6 +143,20 @@ def test_a_run_is_told_and_so_is_the_robot(
     assert (told_as.unit, told_as.shape) == ("task", (len(TASKS),))
     assert (learned.observation["instruction"].argmax(axis=1) == TASKS.index("open_drawer")).all()
     assert learned.final_observation["instruction"].shape == (learned.num_episodes, len(TASKS))
+
+
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_a_policy_that_a_server_runs_is_told_too(
+    room: tuple[Gateway, Room, Loopback], saved: str, description: Path, tmp_path: Path
+) -> None:
+    gateway, env, _ = room
+    out = tmp_path / "out"
+    with PolicyServer(load_policy(saved), port=0) as server:
+        deploy(settings(server.url, description, gateway.url, instruction="open_drawer", out=str(out)))
+        with pytest.raises(LaminarError, match="'open_drawr' is none.*open_drawer"):
+            deploy(settings(server.url, description, gateway.url, instruction="open_drawr"))
+    assert env.begun == ["open_drawer"]
+    assert [one["told"] for one in json.loads((out / "deploy.json").read_text())["episodes"]] == ["open_drawer"]
 
 
 def test_words_of_a_recording_become_instructions(
