@@ -153,7 +153,7 @@ def test_a_policy_that_a_server_runs_is_told_too(
     out = tmp_path / "out"
     with PolicyServer(load_policy(saved), port=0) as server:
         deploy(settings(server.url, description, gateway.url, instruction="open_drawer", out=str(out)))
-        with pytest.raises(LaminarError, match="'open_drawr' is none.*open_drawer"):
+        with pytest.raises(LaminarError, match=r"'open_drawr' is none.*open_drawer"):
             deploy(settings(server.url, description, gateway.url, instruction="open_drawr"))
     assert env.begun == ["open_drawer"]
     assert [one["told"] for one in json.loads((out / "deploy.json").read_text())["episodes"]] == ["open_drawer"]
