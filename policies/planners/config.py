@@ -69,7 +69,7 @@ class PlannerConfig(PolicyConfig):
     inverse: InverseConfig = field(default_factory=InverseConfig)
     follow: Following = field(default_factory=Following)
     # A control step, of the returns that plans and critic are about. With 0.99 the first steps of an episode that falls
-    # after 400 expect as much as those of one that never does; 0.997 is Diffuser's and Diffusion Veteran's.
+    # after 400 expect nearly as much as those of one that never does; 0.997 is Diffuser's and Diffusion Veteran's.
     discount: float = number(0.997, above=0, most=1)
     # Whether a critic chooses or guides, as the settings after it say; null: unless plans end at a goal.
     judge: bool | None = None

@@ -309,6 +309,6 @@ def check_chosen(config: PlannerConfig) -> None:
     check_executed(config)
     if config.draft.steps and acting_by(config).guidance == "gradient":
         raise LaminarError(
-            "a draft is improved by plain steps, without a gradient; choose guidance=best_of_n, or train with "
-            "policy.draft.steps=null"
+            "a draft is improved by plain steps, without a gradient; choose guidance=best_of_n, or leave drafts out: "
+            "plan.draft_steps=0 of an evaluation, policy.draft.steps=null of a training"
         )

@@ -52,7 +52,7 @@ def check_refined(process: Process, last: int, steps: Steps = None, guide: Guide
     if steps not in (None, own):
         raise LaminarError(f"a draft goes through the last {last} of {own} steps, not through others; leave steps out")
     if guide is not None:
-        raise LaminarError("a draft is improved by plain steps; choose guidance=best_of_n, or policy.draft.steps=null")
+        raise LaminarError("a draft is improved by plain steps; choose guidance=best_of_n, or plan.draft_steps=0")
 
 
 def level_of(process: Process, left: int) -> Level:
